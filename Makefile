@@ -1,0 +1,42 @@
+# `make demo` and `make test` are all that a newcomer needs: each makes .venv/ first, from this
+# repository's own files, on a machine with Python 3.10 or newer and a C++ compiler.
+
+HATCH := PATH="$(CURDIR)/.bootstrap/bin:$$PATH" .bootstrap/bin/hatch
+MANIFESTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
+NATIVE := $(wildcard packages/ddetr-ops/hatch_build.py packages/ddetr-ops/CMakeLists.txt) $(shell find packages/ddetr-ops/csrc -type f 2>/dev/null)
+
+.PHONY: help demo test lint types wheels gpu-check clean setup
+
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
+
+demo: setup      ## synthetic set -> training -> scores -> pictures -> ONNX, in demo/
+	@$(HATCH) run demo $(ARGS)
+
+test: setup      ## every test that this machine can run
+	@$(HATCH) run test $(ARGS)
+
+lint: setup      ## ruff: rules and format
+	@$(HATCH) run lint
+
+types: setup     ## mypy, strict, over the six packages
+	@$(HATCH) run types
+
+wheels: setup    ## build every wheel, install each alone in a clean environment, run its tests there
+	@$(HATCH) run wheels
+
+gpu-check:       ## on a machine with a GPU: build the op in place, its tests, its benchmarks
+	@sh scripts/gpu_check.sh
+
+setup: .venv/.ready ## make or refresh .venv/ and stop there
+
+.bootstrap/.ready: scripts/bootstrap.sh
+	@sh scripts/bootstrap.sh
+	@touch $@
+
+.venv/.ready: .bootstrap/.ready $(MANIFESTS) $(NATIVE)
+	@$(HATCH) run sync
+	@touch $@
+
+clean:           ## remove the environments and everything that was built
+	rm -rf .venv .bootstrap dist demo build packages/*/build packages/*/dist packages/ddetr-ops/src/ddetr_ops/*.so
