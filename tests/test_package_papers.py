@@ -23,7 +23,7 @@ def test_a_package_carries_its_papers(package: Path) -> None:
     module = package / "src" / package.name.replace("-", "_")
     assert (package / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert (module / "py.typed").exists()
-    assert "## [" in (package / "CHANGELOG.md").read_text("utf-8")
+    assert "newest first" in (package / "CHANGELOG.md").read_text("utf-8")
     assert any((package / "tests").rglob("test_*.py"))
 
 

@@ -1,0 +1,95 @@
+"""Release one package: set its version, write its changelog from the fragments, commit and tag.
+
+    python scripts/release.py ddetr-ops 0.2.0     # commits and makes the tag ddetr-ops-v0.2.0
+    python scripts/release.py --check TAG         # exit status 1 when tag and __about__ disagree
+
+Nothing is pushed; the release workflow builds what a pushed tag names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TAG = re.compile(r"(?P<package>ddetr-[a-z]+)-v(?P<version>\d+\.\d+\.\d+)")
+
+
+def main() -> None:
+    """Release the package named on the command line, or check a tag."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="+", metavar="PACKAGE VERSION | TAG")
+    parser.add_argument("--check", action="store_true", help="only compare a tag with __about__")
+    parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    try:
+        if arguments.check:
+            check_tag(arguments.root, *arguments.words)
+        else:
+            release(arguments.root, *arguments.words)
+    except (ValueError, TypeError) as problem:
+        sys.exit(f"release: {problem}")
+
+
+def release(root: Path, package: str, version: str) -> None:
+    """Write version and changelog of a package, commit only these, and tag the commit."""
+    folder = root / "packages" / package
+    if not folder.is_dir():
+        raise ValueError(f"there is no package {package}")
+    if as_numbers(version) < as_numbers(read_version(root, package)):
+        raise ValueError(f"{package} is at {read_version(root, package)}, beyond {version}")
+    if git(root, "status", "--porcelain", "--", str(folder)):
+        raise ValueError(f"packages/{package} has changes that are not committed")
+    about_file(root, package).write_text(
+        f'"""The version of {package}; the only place that states it."""\n\n'
+        f'__version__ = "{version}"\n'
+    )
+    command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", version]
+    settings = ["--config", str(root / "pyproject.toml"), "--dir", str(folder)]
+    subprocess.run([*command, *settings, "--name", package], cwd=root, check=True)
+    git(root, "add", "--all", str(folder))
+    git(root, "commit", "--quiet", "--message", f"{package}: release {version}")
+    git(root, "tag", f"{package}-v{version}")
+
+
+def check_tag(root: Path, tag: str) -> None:
+    """Refuse a tag that is not PACKAGE-vVERSION with the version that the package states."""
+    parts = TAG.fullmatch(tag)
+    if parts is None:
+        raise ValueError(f"{tag} is no release tag; it should read like ddetr-ops-v0.1.0")
+    stated = read_version(root, parts["package"])
+    if stated != parts["version"]:
+        raise ValueError(f"{tag} disagrees with __about__, which states {stated}")
+
+
+def read_version(root: Path, package: str) -> str:
+    """Read the version that a package states in its __about__."""
+    found = re.search(r'__version__ = "(.+)"', about_file(root, package).read_text("utf-8"))
+    if found is None:
+        raise ValueError(f"{about_file(root, package)} states no version")
+    return found[1]
+
+
+def about_file(root: Path, package: str) -> Path:
+    """Give the path of a package's __about__."""
+    return root / "packages" / package / "src" / package.replace("-", "_") / "__about__.py"
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    """Turn "0.2.10" into (0, 2, 10), which compares as versions do."""
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        raise ValueError(f"a version reads like 0.2.0, not {version}")
+    return tuple(int(part) for part in version.split("."))
+
+
+def git(root: Path, *words: str) -> str:
+    """Run git in the repository and give what it printed."""
+    done = subprocess.run(["git", *words], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
