@@ -1,0 +1,38 @@
+"""What a run tells its observers: a console, a status file, a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+EventKind: TypeAlias = Literal[
+    "started", "step", "epoch", "validation", "checkpoint", "notice", "finished"
+]
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """One thing that happened.
+
+    `epoch` counts from 0; `step` of `total_steps` counts the finished optimiser steps of the whole
+    run in training, and finished images in evaluation and inference. `metrics` holds plain floats
+    under the names that TensorBoard uses.
+    """
+
+    kind: EventKind
+    message: str = ""
+    epoch: int | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    eta_seconds: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+Observer: TypeAlias = Callable[[RunEvent], None]
+
+
+def emit(observers: Sequence[Observer], event: RunEvent) -> None:
+    """Hand the event to every observer in turn; what an observer raises ends the run."""
+    for observer in observers:
+        observer(event)
