@@ -1,0 +1,193 @@
+"""The spec's `dataset` block and the flat keys of `convert`, as frozen models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+SIZE_MULTIPLE = 32
+
+
+def _as_sequence(value: object) -> object:
+    """Take one bare value, as many specs write it, for a list of one."""
+    return (value,) if isinstance(value, (str, Path, int, float, Mapping, BaseModel)) else value
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_sequence), Field(min_length=1)]
+Channels = Annotated[tuple[float, ...], BeforeValidator(_as_sequence)]
+Location = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]  # a path or a URL
+Locations = Annotated[tuple[Location, ...], BeforeValidator(_as_sequence), Field(min_length=1)]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class DataSource(_Config):
+    """One set of labelled images."""
+
+    image_dir: Location = Field(description="Folder that the JSON's file names start at.")
+    json_file: Locations = Field(
+        description="COCO JSON: a file, a folder of them, a glob, or a list of shards."
+    )
+
+
+DataSources = Annotated[tuple[DataSource, ...], BeforeValidator(_as_sequence)]
+
+
+class InferSource(_Config):
+    """Images without labels."""
+
+    image_dir: Locations = Field(
+        description="A folder (searched with its sub-folders), a file, or a list."
+    )
+    classmap: Location | None = Field(
+        None, description="Text file, one class name a line; absent: the checkpoint's own names."
+    )
+
+
+class AugmentationConfig(_Config):
+    """How training images are varied and how every image is normalised."""
+
+    scales: Sizes = Field(
+        tuple(range(480, 801, 32)), description="Short sides in pixels that training draws from."
+    )
+    input_mean: Channels = Field(
+        (0.485, 0.456, 0.406), description="Mean of each channel, of pixels from 0 to 1; 1 or 3."
+    )
+    input_std: Channels = Field(
+        (0.229, 0.224, 0.225), description="Deviation of each channel, likewise; 1 or 3 values."
+    )
+    horizontal_flip_prob: float = Field(
+        0.5, ge=0, le=1, description="Probability of mirroring a training image."
+    )
+    train_random_resize: Sizes = Field(
+        (400, 500, 600), description="Short sides in pixels drawn from before a random crop."
+    )
+    train_random_crop_min: int = Field(
+        384, gt=0, description="Smallest side of a random crop in pixels."
+    )
+    train_random_crop_max: int = Field(
+        600, gt=0, description="Largest side of a random crop in pixels."
+    )
+    random_resize_max_size: int = Field(
+        1333, gt=0, description="Largest long side in pixels after any resize."
+    )
+    test_random_resize: int = Field(
+        800, gt=0, description="Short side in pixels for validation, test and inference."
+    )
+    fixed_padding: bool = Field(
+        True, description="Pad every training batch of a run to one shape, so memory stays flat."
+    )
+    fixed_random_crop: int | None = Field(
+        None, gt=0, description="Side S of large-scale jitter to S x S pixels; absent: none."
+    )
+
+    @field_validator("input_mean", "input_std")
+    @classmethod
+    def _count_channels(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) not in (1, 3):
+            raise ValueError(f"must have 1 or 3 values, got {len(value)}")
+        return value
+
+    @field_validator("input_std")
+    @classmethod
+    def _divide_by_no_zero(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(channel > 0 for channel in value):
+            raise ValueError(f"must be above 0 in every channel, got {list(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> AugmentationConfig:
+        if self.train_random_crop_min > self.train_random_crop_max:
+            raise ValueError(
+                f"train_random_crop_min ({self.train_random_crop_min}) must not be above "
+                f"train_random_crop_max ({self.train_random_crop_max})"
+            )
+        if self.fixed_random_crop is not None and self.fixed_random_crop % SIZE_MULTIPLE:
+            raise ValueError(
+                f"fixed_random_crop must be divisible by {SIZE_MULTIPLE}, "
+                f"got {self.fixed_random_crop}"
+            )
+        return self
+
+
+class DatasetConfig(_Config):
+    """The whole `dataset` block."""
+
+    train_data_sources: DataSources = Field((), description="What to train on.")
+    val_data_sources: DataSources = Field((), description="What to validate on; may be absent.")
+    test_data_sources: DataSources = Field((), description="What `evaluate` scores; one or many.")
+    infer_data_sources: InferSource | None = Field(None, description="What `inference` reads.")
+    num_classes: PositiveInt | Literal["auto"] = Field(
+        91, description="Largest category id + 1; auto: taken from the training data."
+    )
+    batch_size: int = Field(4, gt=0, description="Images a step and device.")
+    workers: int = Field(8, ge=0, description="Processes that load images; 0: the main one.")
+    train_sampler: Literal["default_sampler", "non_uniform_sampler", "uniform_sampler"] = Field(
+        "default_sampler",
+        description="How training images are drawn: all alike, every rank from its own sources, "
+        "or from every source equally often.",
+    )
+    dataset_type: Literal["serialized", "default"] = Field(
+        "serialized",
+        description="serialized: one copy of the labels shared by all workers; default: a plain "
+        "list in each.",
+    )
+    eval_class_ids: tuple[int, ...] | None = Field(
+        None, description="Category ids that evaluation is limited to; absent: all."
+    )
+    pin_memory: bool = Field(True, description="Page-lock batches for faster copies to a GPU.")
+    corrupt_images: Literal["error", "skip"] = Field(
+        "error",
+        description="A training image that cannot be read: stop and name it, or leave it out and "
+        "count it.",
+    )
+    augmentation: AugmentationConfig = Field(
+        default_factory=AugmentationConfig, description="Variation and normalisation of images."
+    )
+
+    @field_validator("train_data_sources", "val_data_sources", "test_data_sources", mode="before")
+    @classmethod
+    def _accept_absent(cls, value: object) -> object:
+        return () if value is None else value
+
+
+class ConvertConfig(_Config):
+    """The flat keys of `convert`: KITTI folders in, COCO shards out."""
+
+    input_source: Location | None = Field(
+        None, description="Text file that names one sequence folder a line."
+    )
+    results_dir: Location = Field("/results/convert", description="Folder for the shards.")
+    image_dir_name: str | None = Field(
+        None, description="Folder of the images inside a sequence folder."
+    )
+    label_dir_name: str | None = Field(
+        None, description="Folder of the labels inside a sequence folder."
+    )
+    num_shards: int = Field(32, gt=0, description="JSON files a partition, at most.")
+    num_partitions: int = Field(1, gt=0, description="Partitions (folds) of the data.")
+    mapping_path: Location | None = Field(
+        None, description="JSON file {source class: target class}; absent: the page's 15 names."
+    )
+    data_root: Location | None = Field(
+        None, description="Folder that relative sequence paths start at; absent: the text file's."
+    )
+    val_split: float | None = Field(
+        None, ge=0, lt=100, description="Percent of the images that go to validation."
+    )
+    partition_mode: Literal["random", "sequence"] | None = Field(
+        None, description="Split image by image, or keep each sequence in one partition."
+    )
+    image_extension: str | None = Field(
+        None, description="Only images with this ending; absent: every kind that Pillow reads."
+    )

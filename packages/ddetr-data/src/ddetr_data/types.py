@@ -1,0 +1,120 @@
+"""What crosses the package's borders: categories, labels, detections and who makes them.
+
+N objects of one image, K detections of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+ImageLike: TypeAlias = Path | Image.Image | NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Category:
+    """A class of objects; its id is the model's class index."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What a detector found in one image, best first."""
+
+    boxes_xyxy: NDArray[np.float32]  # (K, 4), pixels of the original, EXIF-turned image
+    scores: NDArray[np.float32]  # (K,)
+    labels: NDArray[np.int64]  # (K,), category ids
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        if self.boxes_xyxy.shape != (count, 4) or self.labels.shape != (count,):
+            raise ValueError(
+                "detections must agree in number, got boxes "
+                f"{self.boxes_xyxy.shape}, scores {self.scores.shape}, labels {self.labels.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, threshold: float) -> Detections:
+        """Keep the detections whose score is at least threshold."""
+        keep = self.scores >= threshold
+        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep])
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No detection, in the right dtypes and shapes."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """The objects of one image."""
+
+    boxes_xywh: NDArray[np.float64] = field(
+        default_factory=lambda: np.zeros((0, 4))
+    )  # (N, 4), pixels: left, top, width, height
+    labels: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(0, np.int64)
+    )  # (N,), category ids
+    is_crowd: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))  # (N,)
+    area: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # (N,), square pixels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRecord:
+    """One image and its objects, as every source's JSON is brought to."""
+
+    id: int
+    path: Path
+    file_name: str  # as the JSON writes it
+    width: int
+    height: int
+    annotations: Annotations = field(default_factory=Annotations)
+    source: int = 0  # which data source it came from
+
+    @property
+    def boxes_xywh(self) -> NDArray[np.float64]:
+        """(N, 4), pixels: left, top, width, height."""
+        return self.annotations.boxes_xywh
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,), category ids."""
+        return self.annotations.labels
+
+    @property
+    def is_crowd(self) -> NDArray[np.bool_]:
+        """(N,), true for a box around a group, which only scoring looks at."""
+        return self.annotations.is_crowd
+
+    @property
+    def area(self) -> NDArray[np.float64]:
+        """(N,), square pixels, of the segment where the data gave it, else of the box."""
+        return self.annotations.area
+
+
+class Detector(Protocol):
+    """Anything that finds objects in images: a PyTorch model, an ONNX file, a test's stub."""
+
+    batch_size: int
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The classes that labels refer to."""
+        ...
+
+    def predict(self, images: Sequence[ImageLike]) -> list[Detections]:
+        """Detect in each image; as many results as images, in their order."""
+        ...
