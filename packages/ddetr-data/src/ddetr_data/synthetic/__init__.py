@@ -1,0 +1,15 @@
+"""Small detection sets drawn from a seed: textured grounds, several shapes, sizes, occlusions."""
+
+from ddetr_data.synthetic.dataset import SyntheticDataset, make_dataset
+from ddetr_data.synthetic.scene import Scene, SceneConfig, SceneObject, draw_scene
+from ddetr_data.synthetic.shapes import SHAPES
+
+__all__ = [
+    "SHAPES",
+    "Scene",
+    "SceneConfig",
+    "SceneObject",
+    "SyntheticDataset",
+    "draw_scene",
+    "make_dataset",
+]

@@ -1,0 +1,125 @@
+"""Write a synthetic detection set to a folder, with COCO and KITTI labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ddetr_data.kitti import KittiObject, write_kitti
+from ddetr_data.synthetic.scene import Scene, SceneConfig, SceneObject, draw_scene
+from ddetr_data.synthetic.shapes import SHAPES
+
+__all__ = ["SyntheticDataset", "make_dataset"]
+
+_JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class SyntheticDataset:
+    """Where the files of a synthetic set are, by split name."""
+
+    folder: Path
+    image_dirs: dict[str, Path]
+    json_files: dict[str, Path]
+    label_dirs: dict[str, Path]  # KITTI
+    classmap: Path
+    class_names: tuple[str, ...]  # category ids are 1..N in this order
+
+
+def make_dataset(
+    folder: str | Path,
+    *,
+    num_images: Mapping[str, int] | None = None,
+    image_size_hw: tuple[int, int] = (192, 192),
+    num_classes: int = 5,
+    objects: tuple[int, int] = (2, 6),
+    seed: int = 0,
+    image_format: Literal["jpg", "png"] = "jpg",
+) -> SyntheticDataset:
+    """Draw and label pictures; the same arguments give the same bytes.
+
+    Picture i of a split depends on the seed, the split's name, i and the options alone, so a longer
+    set begins like a shorter one. Boxes are the visible extent of an object after clipping and
+    occlusion; `area` counts its visible pixels.
+
+    Args:
+        folder: gets images/<split>/, annotations/instances_<split>.json, kitti/<split>/label_2/
+            and classmap.txt.
+        num_images: pictures of each split, {"train": 200, "val": 50} by default.
+        objects: fewest and most objects drawn in a picture; those mostly hidden get no label.
+
+    Raises:
+        ValueError: no split, a negative count, or options that SceneConfig refuses.
+    """
+    counts = {"train": 200, "val": 50} if num_images is None else dict(num_images)
+    if not counts or min(counts.values()) < 0:
+        raise ValueError(
+            f"num_images must name at least one split, with counts from 0 up, got {counts}"
+        )
+    config = SceneConfig(image_size_hw=image_size_hw, num_classes=num_classes, objects=objects)
+    made = _lay_out(Path(folder), tuple(counts), num_classes)
+    for split, count in counts.items():
+        scenes = (draw_scene(config, seed, split, index) for index in range(count))
+        table = _write_split(made, split, scenes, image_format)
+        made.json_files[split].write_text(json.dumps(table), encoding="utf-8")
+    return made
+
+
+def _lay_out(root: Path, splits: tuple[str, ...], num_classes: int) -> SyntheticDataset:
+    """Make the folders and the class list."""
+    made = SyntheticDataset(
+        folder=root,
+        image_dirs={split: root / "images" / split for split in splits},
+        json_files={split: root / "annotations" / f"instances_{split}.json" for split in splits},
+        label_dirs={split: root / "kitti" / split / "label_2" for split in splits},
+        classmap=root / "classmap.txt",
+        class_names=tuple(shape.name for shape in SHAPES[:num_classes]),
+    )
+    for folder in (*made.image_dirs.values(), *made.label_dirs.values(), root / "annotations"):
+        folder.mkdir(parents=True, exist_ok=True)
+    made.classmap.write_text("".join(f"{name}\n" for name in made.class_names), encoding="utf-8")
+    return made
+
+
+def _write_split(
+    made: SyntheticDataset, split: str, scenes: Iterable[Scene], image_format: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Write pictures and KITTI files one by one; the COCO table of the split comes back."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index, scene in enumerate(scenes):
+        file_name = f"{index:06d}.{image_format}"
+        scene.image.save(made.image_dirs[split] / file_name, quality=_JPEG_QUALITY)
+        rows = [_kitti_row(item) for item in scene.objects]
+        write_kitti(made.label_dirs[split] / f"{index:06d}.txt", rows)
+        width, height = scene.image.size
+        images.append({"id": index + 1, "file_name": file_name, "width": width, "height": height})
+        for item in scene.objects:
+            annotations.append(_coco_row(item, len(annotations) + 1, index + 1))
+    categories = [{"id": i, "name": name} for i, name in enumerate(made.class_names, start=1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _coco_row(item: SceneObject, annotation_id: int, image_id: int) -> dict[str, Any]:
+    left, top, right, bottom = item.box_xyxy
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": item.label + 1,
+        "bbox": [left, top, right - left, bottom - top],
+        "area": item.visible_pixels,
+        "iscrowd": 0,
+    }
+
+
+def _kitti_row(item: SceneObject) -> KittiObject:
+    hidden = 1 - item.visible_share / max(1 - item.truncated_share, item.visible_share)
+    return KittiObject(
+        name=SHAPES[item.label].name,
+        box_xyxy=item.box_xyxy,
+        truncated=round(item.truncated_share, 2),
+        occluded=0 if hidden < 0.1 else 1 if hidden < 0.5 else 2,
+    )
