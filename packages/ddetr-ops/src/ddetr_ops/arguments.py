@@ -1,0 +1,113 @@
+"""What the five arguments of the operator must look like, said once for every back-end.
+
+B images, S pixels of all levels together, Q queries, M heads, D channels a head,
+L feature levels, P sampling points a level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+__all__ = ["SpatialShapes", "check_arguments", "level_shapes"]
+
+SpatialShapes: TypeAlias = Tensor | Sequence[tuple[int, int]]
+
+_VALUE_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_RANKS = {
+    "value": (4, "(B, S, M, D)"),
+    "sampling_locations": (6, "(B, Q, M, L, P, 2)"),
+    "attention_weights": (5, "(B, Q, M, L, P)"),
+}
+
+
+def level_shapes(spatial_shapes: SpatialShapes, *, num_pixels: int) -> list[tuple[int, int]]:
+    """Height and width of each level as Python ints; a tensor on a GPU costs a host sync.
+
+    Raises:
+        ValueError: a level is not positive, or all levels together do not have num_pixels.
+    """
+    rows = spatial_shapes.tolist() if isinstance(spatial_shapes, Tensor) else spatial_shapes
+    shapes = [(int(height), int(width)) for height, width in rows]
+    if any(height < 1 or width < 1 for height, width in shapes):
+        raise ValueError(f"spatial_shapes must be positive heights and widths, got {shapes}")
+    total = sum(height * width for height, width in shapes)
+    if total != num_pixels:
+        raise ValueError(
+            f"value has {num_pixels} pixels an image, but spatial_shapes {shapes} make {total}"
+        )
+    return shapes
+
+
+def check_arguments(
+    value: Tensor,  # (B, S, M, D)
+    spatial_shapes: SpatialShapes,  # (L, 2)
+    level_start_index: Tensor | None,  # (L,)
+    sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
+    attention_weights: Tensor,  # (B, Q, M, L, P)
+) -> None:
+    """Compare ranks, sizes, dtypes and devices; read no element, so no host sync.
+
+    Raises:
+        TypeError: an argument is no tensor or has a dtype that the operator does not take.
+        ValueError: ranks, sizes or devices disagree.
+    """
+    tensors = {
+        "value": value,
+        "sampling_locations": sampling_locations,
+        "attention_weights": attention_weights,
+    }
+    for name, tensor in tensors.items():
+        _check_tensor(name, tensor, value)
+    batch, _, heads, _ = value.shape
+    _, queries, _, levels, points, _ = sampling_locations.shape
+    _check_sizes(
+        "sampling_locations", sampling_locations, (batch, queries, heads, levels, points, 2)
+    )
+    _check_sizes("attention_weights", attention_weights, (batch, queries, heads, levels, points))
+    _check_levels(spatial_shapes, level_start_index, levels)
+
+
+def _check_tensor(name: str, tensor: Tensor, value: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+    rank, meaning = _RANKS[name]
+    if tensor.dim() != rank:
+        raise ValueError(f"{name} must be {meaning}, got the shape {tuple(tensor.shape)}")
+    if tensor.dtype not in _VALUE_DTYPES:
+        raise TypeError(f"{name} must be float32, float16, bfloat16 or float64, got {tensor.dtype}")
+    if (tensor.dtype == torch.float64) != (value.dtype == torch.float64):
+        raise TypeError(f"{name} is {tensor.dtype} and value {value.dtype}: float64 does not mix")
+    if tensor.device != value.device:
+        raise ValueError(f"{name} is on {tensor.device}, value on {value.device}: move one of them")
+
+
+def _check_sizes(name: str, tensor: Tensor, sizes: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != sizes:
+        meaning = _RANKS[name][1]
+        raise ValueError(f"{name} must be {meaning} = {sizes}, got {tuple(tensor.shape)}")
+
+
+def _check_levels(
+    spatial_shapes: SpatialShapes, level_start_index: Tensor | None, levels: int
+) -> None:
+    if isinstance(spatial_shapes, Tensor):
+        _check_index("spatial_shapes", spatial_shapes, (levels, 2))
+    elif len(spatial_shapes) != levels or any(len(shape) != 2 for shape in spatial_shapes):
+        raise ValueError(
+            f"spatial_shapes must be {levels} pairs (height, width), got {spatial_shapes}"
+        )
+    if level_start_index is not None:
+        _check_index("level_start_index", level_start_index, (levels,))
+    elif isinstance(spatial_shapes, Tensor):
+        raise ValueError("level_start_index may be None only if spatial_shapes holds Python ints")
+
+
+def _check_index(name: str, tensor: Tensor, sizes: tuple[int, ...]) -> None:
+    if tensor.dtype != torch.int64:
+        raise TypeError(f"{name} must be int64, got {tensor.dtype}")
+    if tuple(tensor.shape) != sizes:
+        raise ValueError(f"{name} must have the shape {sizes}, got {tuple(tensor.shape)}")

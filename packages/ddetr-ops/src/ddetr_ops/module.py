@@ -1,0 +1,143 @@
+"""The attention layer of Deformable DETR (Zhu et al. 2021, section 4.1) around the operator.
+
+B images, S pixels of all levels together, Q queries, M heads, D channels a head,
+L feature levels, P sampling points a level, C channels of the model (M * D).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ddetr_ops.arguments import SpatialShapes
+from ddetr_ops.functional import ms_deform_attn
+
+__all__ = ["MSDeformAttn"]
+
+
+class MSDeformAttn(nn.Module):
+    """Multi-scale deformable attention with the published parameter names and initialisation."""
+
+    def __init__(
+        self, d_model: int = 256, n_levels: int = 4, n_heads: int = 8, n_points: int = 4
+    ) -> None:
+        """Build the four projections.
+
+        Args:
+            d_model: channels of queries and of the feature levels (C).
+            n_levels: feature levels (L).
+            n_heads: heads (M); must divide d_model.
+            n_points: sampling points a head and level (P).
+
+        Raises:
+            ValueError: a number is below 1 or d_model is no multiple of n_heads.
+        """
+        super().__init__()
+        if min(d_model, n_levels, n_heads, n_points) < 1:
+            raise ValueError(
+                "d_model, n_levels, n_heads and n_points must be at least 1, "
+                f"got {(d_model, n_levels, n_heads, n_points)}"
+            )
+        if d_model % n_heads:
+            raise ValueError(f"d_model {d_model} must be a multiple of n_heads {n_heads}")
+        self.d_model = d_model
+        self.n_levels = n_levels
+        self.n_heads = n_heads
+        self.n_points = n_points
+        self.sampling_offsets = nn.Linear(d_model, n_heads * n_levels * n_points * 2)
+        self.attention_weights = nn.Linear(d_model, n_heads * n_levels * n_points)
+        self.value_proj = nn.Linear(d_model, d_model)
+        self.output_proj = nn.Linear(d_model, d_model)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise as published: head m looks along 2 pi m / M, point p is p + 1 pixels away."""
+        nn.init.zeros_(self.sampling_offsets.weight)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(self._initial_offsets().flatten())
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for projection in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def forward(
+        self,
+        query: Tensor,  # (B, Q, C)
+        reference_points: Tensor,  # (B, Q, L, 2) x y, or (B, Q, L, 4) cx cy w h; 0 to 1
+        input_flatten: Tensor,  # (B, S, C)
+        spatial_shapes: SpatialShapes,  # (L, 2), height then width
+        level_start_index: Tensor | None,  # (L,)
+        padding_mask: Tensor | None = None,  # (B, S) bool, True is padding
+    ) -> Tensor:
+        """Attend from each query to a few places near its reference point on every level.
+
+        Padded pixels count as zero. Locations and weights are float32 also under autocast:
+        16-bit locations would cost a tenth of the output.
+
+        Returns:
+            (B, Q, C).
+
+        Raises:
+            ValueError: reference_points has another last size than 2 or 4, or shapes disagree.
+        """
+        value = self._project_value(input_flatten, padding_mask)  # (B, S, M, D)
+        output = ms_deform_attn(
+            value,
+            spatial_shapes,
+            level_start_index,
+            self._sampling_locations(query, reference_points, spatial_shapes),
+            self._attention_weights(query),
+        )
+        return self.output_proj(output)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        """The four sizes, for print(model)."""
+        return (
+            f"d_model={self.d_model}, n_levels={self.n_levels}, "
+            f"n_heads={self.n_heads}, n_points={self.n_points}"
+        )
+
+    def _initial_offsets(self) -> Tensor:  # (M, L, P, 2) in pixels of each level
+        angles = torch.arange(self.n_heads, dtype=torch.float32) * (2.0 * math.pi / self.n_heads)
+        directions = torch.stack([angles.cos(), angles.sin()], dim=-1)  # (M, 2)
+        directions = directions / directions.abs().amax(dim=-1, keepdim=True)
+        distances = torch.arange(1, self.n_points + 1, dtype=torch.float32)  # (P,)
+        offsets = directions[:, None, None] * distances[:, None]  # (M, 1, P, 2)
+        return offsets.expand(-1, self.n_levels, -1, -1)
+
+    def _project_value(self, input_flatten: Tensor, padding_mask: Tensor | None) -> Tensor:
+        value = self.value_proj(input_flatten)  # (B, S, C)
+        if padding_mask is not None:
+            value = value.masked_fill(padding_mask[..., None], 0.0)
+        return value.unflatten(-1, (self.n_heads, -1))  # type: ignore[no-any-return]
+
+    def _attention_weights(self, query: Tensor) -> Tensor:  # (B, Q, M, L, P) float32
+        logits = self.attention_weights(query).unflatten(-1, (self.n_heads, -1))
+        logits = logits.to(_at_least_float32(logits))
+        return logits.softmax(-1).unflatten(-1, (self.n_levels, self.n_points))  # type: ignore[no-any-return]
+
+    def _sampling_locations(
+        self, query: Tensor, reference_points: Tensor, spatial_shapes: SpatialShapes
+    ) -> Tensor:  # (B, Q, M, L, P, 2) float32
+        offsets = self.sampling_offsets(query)
+        dtype = _at_least_float32(offsets)
+        offsets = offsets.to(dtype).unflatten(
+            -1, (self.n_heads, self.n_levels, self.n_points, 2)
+        )  # (B, Q, M, L, P, 2) in pixels
+        points = reference_points.to(dtype)[:, :, None, :, None]  # (B, Q, 1, L, 1, 2 or 4)
+        if points.shape[-1] == 2:
+            sizes_hw = torch.as_tensor(spatial_shapes, device=query.device)
+            return points + offsets / sizes_hw.flip(-1)[:, None]  # type: ignore[no-any-return]
+        if points.shape[-1] == 4:
+            half_sizes = points[..., 2:] * 0.5
+            return points[..., :2] + offsets / self.n_points * half_sizes  # type: ignore[no-any-return]
+        raise ValueError(
+            f"reference_points must end in 2 (x, y) or 4 (cx, cy, w, h), got {points.shape[-1]}"
+        )
+
+
+def _at_least_float32(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
