@@ -46,8 +46,9 @@ def draw_mask(
         if corners is not None:
             pixels = (corners @ transform[:, :2].T + transform[:, 2]) * _SUPERSAMPLE
             pen.polygon([(x, y) for x, y in pixels.tolist()], fill=ink)
-    cover = np.asarray(canvas.reduce(_SUPERSAMPLE), dtype=np.float32)
-    return cover / np.float32(255)
+    levels = np.asarray(canvas.reduce(_SUPERSAMPLE), dtype=np.float32)
+    cover: NDArray[np.float32] = levels / np.float32(255)
+    return cover
 
 
 def _polygon_area(corners: NDArray[np.float64]) -> float:

@@ -92,5 +92,6 @@ def _stripes(
     frequency = 2 * np.pi / max(wavelength, 4.0)
     x = np.float32(np.cos(angle) * frequency) * np.arange(width, dtype=np.float32)
     y = np.float32(np.sin(angle) * frequency) * np.arange(height, dtype=np.float32)
-    waves: NDArray[np.float32] = np.sin(x[None, :] + y[:, None] + np.float32(phase))
-    return waves * np.float32(0.5) + np.float32(0.5)
+    waves = np.sin(x[None, :] + y[:, None] + np.float32(phase))
+    share: NDArray[np.float32] = waves * np.float32(0.5) + np.float32(0.5)
+    return share
