@@ -10,17 +10,24 @@ python=${PYTHON:-python3}
     exit 1
 }
 
-# Debian and Ubuntu ship Python without ensurepip; the package python3-venv brings it.
-if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# Debian and Ubuntu pack ensurepip and the C headers apart from Python itself.
+missing=""
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+"$python" -c 'import ensurepip' 2>/dev/null || missing="python${version}-venv"
+headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+[ -f "$headers/Python.h" ] || missing="$missing python${version}-dev"
+if [ -n "$missing" ]; then
     as_root=""
     [ "$(id -u)" -eq 0 ] || as_root="sudo -n"
-    echo "bootstrap: installing python${version}-venv, which this Python lacks"
-    { $as_root apt-get update -qq && $as_root apt-get install -y -qq "python${version}-venv"; } || {
-        echo "bootstrap: run 'sudo apt-get install python${version}-venv' and try again" >&2
+    echo "bootstrap: installing $missing, which this Python lacks"
+    # shellcheck disable=SC2086 # one word a package
+    { $as_root apt-get update -qq && $as_root apt-get install -y -qq $missing >/dev/null; } || {
+        echo "bootstrap: run 'sudo apt-get install $missing' and try again" >&2
         exit 1
     }
 fi
 
 [ -x .bootstrap/bin/python ] || "$python" -m venv .bootstrap
-[ -x .bootstrap/bin/hatch ] && [ -x .bootstrap/bin/uv ] || .bootstrap/bin/python -m pip install --quiet "hatch>=1.16" "uv>=0.5"
+if [ ! -x .bootstrap/bin/hatch ] || [ ! -x .bootstrap/bin/uv ]; then
+    .bootstrap/bin/python -m pip install --quiet "hatch>=1.16" "uv>=0.5"
+fi
