@@ -7,6 +7,7 @@ L feature levels, P sampling points a level, C channels of the model (M * D).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,13 @@ __all__ = ["MSDeformAttn"]
 
 
 class MSDeformAttn(nn.Module):
-    """Multi-scale deformable attention with the published parameter names and initialisation."""
+    """Multi-scale deformable attention with the published parameter names and initialisation.
+
+    `core` does the sampling; an instance may be given another function of the same arguments,
+    such as one that exports to a plugin node.
+    """
+
+    core: Callable[..., Tensor] = staticmethod(ms_deform_attn)
 
     def __init__(
         self, d_model: int = 256, n_levels: int = 4, n_heads: int = 8, n_points: int = 4
@@ -84,7 +91,7 @@ class MSDeformAttn(nn.Module):
             ValueError: reference_points has another last size than 2 or 4, or shapes disagree.
         """
         value = self._project_value(input_flatten, padding_mask)  # (B, S, M, D)
-        output = ms_deform_attn(
+        output = self.core(
             value,
             spatial_shapes,
             level_start_index,
