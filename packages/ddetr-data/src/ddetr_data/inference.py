@@ -1,0 +1,146 @@
+"""Run any detector over image files and keep KITTI labels and annotated images of each."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ddetr_data.draw import class_colors, draw_detections
+from ddetr_data.image_file import read_image
+from ddetr_data.image_folder import find_images
+from ddetr_data.kitti import KittiObject, write_kitti
+from ddetr_data.types import Category, Detections, Detector
+
+__all__ = ["InferenceSummary", "find_images", "kitti_rows", "label_names", "run_inference"]
+
+logger = logging.getLogger(__name__)
+
+_JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class InferenceSummary:
+    """What a run over images found, and where it is."""
+
+    images: int
+    detections: int
+    per_class: dict[str, int]
+    labels_dir: Path
+    images_dir: Path
+    unreadable: tuple[Path, ...] = field(default=())  # images left out because they do not decode
+
+
+def run_inference(
+    detector: Detector,
+    images: Sequence[tuple[Path, Path]],
+    results_dir: str | os.PathLike[str],
+    *,
+    conf_threshold: float = 0.5,
+    color_map: Mapping[str, str] | None = None,
+    outline_width: int = 3,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> InferenceSummary:
+    """Detect in each image and write `labels/<relative>.txt` and `images_annotated/<relative>`.
+
+    Label files have 16 KITTI columns and boxes clipped to the image. The image's ending is replaced
+    by .txt, or kept before it (a.jpg.txt, a.png.txt) where two images differ in their ending alone.
+    One batch is in memory at a time. Images that do not decode are left out, logged and listed.
+
+    Args:
+        images: (path, relative path) as find_images gives them.
+        on_progress: called with images done and images in all, after each batch.
+
+    Raises:
+        ValueError: threshold outside 0..1, or a colour that is none; before any image is read.
+    """
+    if not 0 <= conf_threshold <= 1:
+        raise ValueError(f"conf_threshold must be between 0 and 1, got {conf_threshold}")
+    if outline_width < 1:
+        raise ValueError(f"outline_width must be at least 1, got {outline_width}")
+    class_colors(detector.categories, color_map)
+    labels_dir, images_dir = Path(results_dir, "labels"), Path(results_dir, "images_annotated")
+    label_files = label_names([relative for _, relative in images])
+    per_class: Counter[str] = Counter()
+    unreadable: list[Path] = []
+    for start in range(0, len(images), detector.batch_size):
+        batch = images[start : start + detector.batch_size]
+        for relative, image, found in _detect(detector, batch, unreadable):
+            kept = found.above(conf_threshold)
+            rows = kitti_rows(kept, detector.categories, image.size)
+            per_class.update(row.name for row in rows)
+            write_kitti(labels_dir / label_files[relative], rows)
+            drawn = draw_detections(
+                image, kept, detector.categories, color_map=color_map, outline_width=outline_width
+            )
+            _save(drawn, images_dir / relative)
+        if on_progress is not None:
+            on_progress(start + len(batch), len(images))
+    return InferenceSummary(
+        images=len(images) - len(unreadable),
+        detections=sum(per_class.values()),
+        per_class=dict(sorted(per_class.items())),
+        labels_dir=labels_dir,
+        images_dir=images_dir,
+        unreadable=tuple(unreadable),
+    )
+
+
+def label_names(relatives: Sequence[Path]) -> dict[Path, Path]:
+    """The label file of each image, relative to labels/; no two are the same."""
+    stems = Counter(relative.with_suffix("") for relative in relatives)
+    whole = {relative: relative.with_name(f"{relative.name}.txt") for relative in relatives}
+    short = {
+        relative: relative.with_suffix(".txt") if stems[relative.with_suffix("")] == 1 else name
+        for relative, name in whole.items()
+    }
+    return short if len(set(short.values())) == len(short) else whole
+
+
+def kitti_rows(
+    detections: Detections, categories: Sequence[Category], image_size_wh: tuple[int, int]
+) -> list[KittiObject]:
+    """Detections as KITTI objects with a score, boxes clipped to the image, best first.
+
+    A label outside the categories is written as class_<id>: it is shown, not lost.
+    """
+    names = {category.id: category.name for category in categories}
+    width, height = image_size_wh
+    boxes = np.clip(detections.boxes_xyxy, 0, np.array([width, height, width, height]))
+    return [
+        KittiObject(
+            name=names.get(label, f"class_{label}"),
+            box_xyxy=(box[0], box[1], box[2], box[3]),
+            score=score,
+        )
+        for box, label, score in zip(
+            boxes.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True
+        )
+    ]
+
+
+def _detect(
+    detector: Detector, batch: Sequence[tuple[Path, Path]], unreadable: list[Path]
+) -> Iterator[tuple[Path, Image.Image, Detections]]:
+    """Relative path, image and detections of each that decodes; others join `unreadable`."""
+    loaded: list[tuple[Path, Image.Image]] = []
+    for path, relative in batch:
+        try:
+            loaded.append((relative, read_image(path)))
+        except (ValueError, OSError) as error:
+            logger.warning("skipped image=%s reason=%s", path, error)
+            unreadable.append(path)
+    found = detector.predict([image for _, image in loaded]) if loaded else []
+    for (relative, image), detections in zip(loaded, found, strict=True):
+        yield relative, image, detections
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, quality=_JPEG_QUALITY)  # formats without a quality ignore it

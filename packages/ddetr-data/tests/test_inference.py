@@ -1,0 +1,157 @@
+"""Inference over files with any detector: labels, annotated images and a summary."""
+
+import re
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddetr_data.inference import find_images, kitti_rows, label_names, run_inference
+from ddetr_data.kitti import read_kitti
+from ddetr_data.types import Category, Detections
+
+COLUMNS = re.compile(r"\S+( -?\d+(\.\d+)?){15}")
+
+
+class StubDetector:
+    """Finds one certain and one doubtful box in every image, the first reaching over the border."""
+
+    categories = (Category(1, "person group"), Category(2, "bag"))
+    batch_size = 2
+
+    def __init__(self):
+        self.batches = []
+
+    def predict(self, images):
+        self.batches.append(len(images))
+        return [
+            Detections(
+                np.array([[-5, 20, 900, 60], [30, 30, 50, 50]], np.float32),
+                np.array([0.9, 0.25], np.float32),
+                np.array([1, 2]),
+            )
+            for _ in images
+        ]
+
+
+def write_images(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (80, 64), "white").save(folder / name)
+
+
+def run(folder, results, **options):
+    detector = StubDetector()
+    return detector, run_inference(detector, find_images(folder), results, **options)
+
+
+def test_labels_have_sixteen_columns_and_lie_inside(tmp_path):
+    """Every line has 16 columns, no blank in its name, and a box inside the image."""
+    write_images(tmp_path / "in", "a.png", "sub/b.jpg")
+    _, summary = run(tmp_path / "in", tmp_path / "out", conf_threshold=0.2)
+    for name in ("a.txt", "sub/b.txt"):
+        lines = (tmp_path / "out/labels" / name).read_text().splitlines()
+        assert len(lines) == 2
+        assert all(COLUMNS.fullmatch(line) for line in lines)
+        group, bag = read_kitti(tmp_path / "out/labels" / name)
+        assert (group.name, group.box_xyxy) == ("person_group", (0, 20, 80, 60))
+        assert (bag.name, bag.score) == ("bag", 0.25)
+    assert (summary.images, summary.detections) == (2, 4)
+    assert summary.per_class == {"bag": 2, "person group": 2}
+
+
+def test_no_score_below_the_threshold_is_written_or_drawn(tmp_path):
+    """A detection at the threshold stays, one below it is neither written nor drawn."""
+    write_images(tmp_path / "in", "a.png")
+    colors = {"person group": "red", "bag": "blue"}
+    _, kept = run(tmp_path / "in", tmp_path / "x", conf_threshold=0.25, color_map=colors)
+    _, cut = run(tmp_path / "in", tmp_path / "y", conf_threshold=0.26, color_map=colors)
+    assert (kept.detections, cut.detections) == (2, 1)
+    pixels = [
+        Image.open(tmp_path / name / "images_annotated/a.png").getpixel((35, 49)) for name in "xy"
+    ]
+    assert pixels == [(0, 0, 255), (255, 255, 255)]
+
+
+def test_nothing_found_leaves_an_empty_label_file(tmp_path):
+    """Every image has its label file and picture, also without detections."""
+    write_images(tmp_path / "in", "a.png")
+    run(tmp_path / "in", tmp_path / "out", conf_threshold=1.0)
+    assert (tmp_path / "out/labels/a.txt").read_text() == ""
+    assert (tmp_path / "out/images_annotated/a.png").is_file()
+
+
+def test_names_that_differ_in_folder_or_ending_all_have_results(tmp_path):
+    """Four images that share a stem give four label files and four pictures."""
+    names = ["a.jpg", "a.png", "one/a.jpg", "two/a.jpg"]
+    write_images(tmp_path / "in", *names)
+    run(tmp_path / "in", tmp_path / "out")
+    out = tmp_path / "out"
+    labels = sorted(p.relative_to(out / "labels").as_posix() for p in out.glob("labels/**/*.txt"))
+    assert labels == ["a.jpg.txt", "a.png.txt", "one/a.txt", "two/a.txt"]
+    assert all((out / "images_annotated" / name).is_file() for name in names)
+
+
+def test_label_names_never_clash(tmp_path):
+    """Even an image named like another's label file keeps its own."""
+    names = label_names([Path("a.jpg"), Path("a.png"), Path("a.jpg.png")])
+    assert len(set(names.values())) == 3
+
+
+def test_images_stream_in_batches_with_progress(tmp_path):
+    """The detector sees its batch size, the last batch may be smaller, and progress is told."""
+    write_images(tmp_path / "in", *(f"{i}.png" for i in range(5)))
+    seen = []
+    detector, _ = run(tmp_path / "in", tmp_path / "out", on_progress=lambda *at: seen.append(at))
+    assert detector.batches == [2, 2, 1]
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_images_of_earlier_batches_are_let_go(tmp_path):
+    """However many images there are, no more than two batches are alive at once."""
+    write_images(tmp_path / "in", *(f"{i:02d}.png" for i in range(12)))
+    detector, references, alive = StubDetector(), [], []
+
+    def predict(images):
+        references.extend(weakref.ref(image) for image in images)
+        alive.append(sum(reference() is not None for reference in references))
+        return StubDetector.predict(detector, images)
+
+    detector.predict = predict
+    run_inference(detector, find_images(tmp_path / "in"), tmp_path / "out")
+    assert len(references) == 12
+    assert max(alive) <= 2 * detector.batch_size
+
+
+def test_unreadable_image_is_left_out_and_listed(tmp_path, caplog):
+    """A file that does not decode neither stops the run nor vanishes without a word."""
+    write_images(tmp_path / "in", "a.png", "c.png")
+    (tmp_path / "in/b.png").write_bytes(b"no picture")
+    _, summary = run(tmp_path / "in", tmp_path / "out")
+    assert summary.images == 2
+    assert summary.unreadable == (tmp_path / "in/b.png",)
+    assert "b.png" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"conf_threshold": 1.5}, "conf_threshold"),
+        ({"color_map": {"bag": "nope"}}, "'bag'.*'nope'"),
+        ({"outline_width": 0}, "outline_width"),
+    ],
+)
+def test_bad_options_fail_before_any_image_is_read(tmp_path, options, text):
+    """The option is named and nothing is written."""
+    write_images(tmp_path / "in", "a.png")
+    with pytest.raises(ValueError, match=text):
+        run(tmp_path / "in", tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_label_without_a_category_is_kept_under_its_id():
+    """An id beyond the classes does not silently vanish."""
+    found = Detections(np.array([[0, 0, 4, 4]], np.float32), np.ones(1, np.float32), np.array([9]))
+    assert [row.name for row in kitti_rows(found, (), (8, 8))] == ["class_9"]
