@@ -1,0 +1,112 @@
+"""Boxes as JSON files write them: which are usable, and which reach over the border.
+
+N boxes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+SMALLEST_SIDE = 0.01  # pixels; anything thinner is no object
+BORDER_TOLERANCE = 1.0  # pixels; rounding in labelling tools, left as it is
+LARGEST_SHARE = 10.0  # of the image's size
+FEWEST_TO_JUDGE = 3  # boxes; fewer say nothing about the format of a whole file
+
+Masks = dict[str, NDArray[np.bool_]]  # fault -> (N,)
+
+
+def parse_boxes(values: Sequence[object]) -> tuple[NDArray[np.float64], Masks]:
+    """Read `bbox` values to (N, 4); faulty rows are NaN, and named in the masks."""
+    try:
+        boxes = np.array(values)
+    except ValueError:  # ragged rows
+        boxes = np.empty(0, object)
+    if boxes.shape == (len(values), 4) and boxes.dtype.kind in "iuf":
+        return boxes.astype(np.float64), {}
+    parsed = [_parse_box(value) for value in values]
+    rows = np.array([box for box, _ in parsed], np.float64).reshape(-1, 4)
+    found = np.array([fault or "" for _, fault in parsed], np.str_)
+    faults = ("missing_box", "malformed_box", "text_box")
+    return rows, {fault: found == fault for fault in faults if (found == fault).any()}
+
+
+def _parse_box(value: object) -> tuple[list[float], str | None]:
+    nothing = [math.nan] * 4
+    if value is None:
+        return nothing, "missing_box"
+    if not isinstance(value, list) or len(value) != 4:
+        return nothing, "malformed_box"
+    if any(
+        isinstance(number, bool) or not isinstance(number, (int, float, str)) for number in value
+    ):
+        return nothing, "malformed_box"
+    try:
+        box = [float(number) for number in value]
+    except (ValueError, OverflowError):
+        return nothing, "malformed_box"
+    return box, "text_box" if any(isinstance(number, str) for number in value) else None
+
+
+def judge_boxes(
+    boxes_xywh: NDArray[np.float64],  # (N, 4)
+    sizes_wh: NDArray[np.int32],  # (N, 2), of each box's image
+) -> tuple[NDArray[np.float64], Masks]:
+    """Clip the boxes to their images and name those that must go, each by one fault.
+
+    Boxes that reach over the border by at most BORDER_TOLERANCE stay as they are.
+    """
+    start, extent = boxes_xywh[:, :2], boxes_xywh[:, 2:]
+    stop = start + extent
+    clipped_start = np.clip(start, 0, sizes_wh)
+    clipped_extent = np.clip(stop, 0, sizes_wh) - clipped_start
+    with np.errstate(invalid="ignore"):
+        over = _any((start < -BORDER_TOLERANCE) | (stop > sizes_wh + BORDER_TOLERANCE))
+        candidates = {
+            "not_finite_box": _any(~np.isfinite(boxes_xywh)),
+            "inverted_box": _any(extent < 0),
+            "zero_box": _any(extent < SMALLEST_SIDE),
+            "huge_box": _any(extent > LARGEST_SHARE * sizes_wh),
+            "outside_box": _any(clipped_extent < SMALLEST_SIDE),
+        }
+    masks = _first_of(candidates)
+    masks["clipped_box"] = over & ~np.logical_or.reduce(list(masks.values()))
+    clipped = np.concatenate([clipped_start, clipped_extent], axis=1)
+    return np.where(masks["clipped_box"][:, None], clipped, boxes_xywh), masks
+
+
+def _any(values: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = values.any(axis=1)
+    return found
+
+
+def _first_of(candidates: Masks) -> Masks:
+    """Leave each row only the first fault that fits it."""
+    masks: Masks = {}
+    taken: NDArray[np.bool_] = np.zeros(len(next(iter(candidates.values()))), np.bool_)
+    for fault, mask in candidates.items():
+        masks[fault] = mask & ~taken
+        taken = taken | mask
+    return masks
+
+
+def find_wrong_format(
+    boxes_xywh: NDArray[np.float64],  # (N, 4)
+    sizes_wh: NDArray[np.int32],  # (N, 2), of each box's image
+) -> str | None:
+    """Say which format the boxes of a whole file really are in, None when x, y, width, height."""
+    finite = np.isfinite(boxes_xywh).all(1)
+    boxes, sizes = boxes_xywh[finite], sizes_wh[finite]
+    if len(boxes) < FEWEST_TO_JUDGE:
+        return None
+    if boxes.min() >= 0 and boxes.max() <= 1:
+        return "shares of the image (0 to 1)"
+    last, limit = boxes[:, 2:], sizes + BORDER_TOLERANCE
+    fits_as_corners = ((last > boxes[:, :2]) & (last <= limit)).all(1)
+    outside = (boxes[:, :2] + last > limit).any(1)
+    if fits_as_corners.all() and outside.mean() >= 0.5:
+        return "corners (left, top, right, bottom)"
+    return None

@@ -1,0 +1,80 @@
+"""The category table of a COCO file, and whether the tables of several files agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ddetr_data.faults import DataError, FaultLog
+from ddetr_data.json_ids import as_id
+from ddetr_data.types import Category
+
+LARGEST_CATEGORY_ID = 2**20  # a category's id is a class index, and costs memory
+
+
+def read_categories(rows: object, path: Path, faults: FaultLog) -> tuple[Category, ...]:
+    """Read a file's `categories`, in order of their ids.
+
+    Raises:
+        DataError: there is no table, an id is no whole number from 0 up, or an id has two names.
+    """
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{path} must list its classes under `categories`, it has none")
+    table: dict[int, str] = {}
+    for number, row in enumerate(rows):
+        where = f"{path}, category row {number}"
+        if not isinstance(row, dict):
+            faults.add("row_not_object", where)
+            continue
+        category = _read_category(row, where, faults)
+        if category.id not in table:
+            table[category.id] = category.name
+        elif table[category.id] == category.name:
+            faults.add("repeated_category", where)
+        else:
+            raise DataError(
+                f"{where}: category id {category.id} is both "
+                f"{table[category.id]!r} and {category.name!r}"
+            )
+    repeated_names = len(table) - len(set(table.values()))
+    if repeated_names:
+        faults.add("shared_category_name", str(path), repeated_names)
+    return tuple(Category(id, table[id]) for id in sorted(table))
+
+
+def check_categories_agree(
+    first: Sequence[Category], first_name: str, second: Sequence[Category], second_name: str
+) -> None:
+    """Refuse two data sets whose category tables differ.
+
+    Raises:
+        DataError: the text lists every difference.
+    """
+    ours = {category.id: category.name for category in first}
+    theirs = {category.id: category.name for category in second}
+    differences = [
+        f"id {id}: {ours.get(id, 'absent')!r} and {theirs.get(id, 'absent')!r}"
+        for id in sorted(ours.keys() | theirs.keys())
+        if ours.get(id) != theirs.get(id)
+    ]
+    if differences:
+        raise DataError(
+            f"the category tables of {first_name} and {second_name} must agree, they differ in "
+            + "; ".join(differences)
+        )
+
+
+def _read_category(row: dict[str, object], where: str, faults: FaultLog) -> Category:
+    identity = as_id(row.get("id"))
+    if not isinstance(identity, int) or not 0 <= identity <= LARGEST_CATEGORY_ID:
+        raise DataError(
+            f"{where}: id must be a whole number from 0 to {LARGEST_CATEGORY_ID}, "
+            f"got {row.get('id')!r}"
+        )
+    if isinstance(row.get("id"), str):
+        faults.add("text_id", where)
+    name = row.get("name")
+    if name is None or not str(name).strip():
+        faults.add("unnamed_category", where)
+        name = f"class_{identity}"
+    return Category(identity, str(name))

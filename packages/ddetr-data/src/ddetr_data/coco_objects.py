@@ -1,0 +1,169 @@
+"""The annotations of one COCO file, cleaned by the rules and sorted by image.
+
+I images of the file, N rows that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.boxes import find_wrong_format, judge_boxes, parse_boxes
+from ddetr_data.coco_images import FileImages
+from ddetr_data.faults import RULES, DataError, FaultLog
+from ddetr_data.json_ids import as_id
+from ddetr_data.types import Category
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class FileObjects:
+    """The usable objects of a file, those of its first image first."""
+
+    counts: NDArray[np.int64]  # (I,), objects of each image
+    boxes_xywh: NDArray[np.float64]  # (N, 4), pixels
+    labels: NDArray[np.int64]  # (N,), category ids
+    is_crowd: NDArray[np.bool_]  # (N,)
+    area: NDArray[np.float64]  # (N,), square pixels
+
+
+@dataclass(frozen=True)
+class ObjectReader:
+    """Reads the annotation rows of one file; every step counts what it mends or drops."""
+
+    path: Path
+    faults: FaultLog
+    images: FileImages
+    categories: tuple[Category, ...]
+
+    def read(self, values: object) -> FileObjects:
+        """Read a file's `annotations`.
+
+        Raises:
+            DataError: a category is unknown, or the boxes are in another format.
+        """
+        if not isinstance(values, list):
+            self.faults.add("missing_annotations", str(self.path))
+            values = []
+        rows = self._distinct([row for row in values if self._is_row(row)])
+        image, label = self._images_of(rows), self._labels_of(rows)
+        known = (image >= 0) & (label >= 0)
+        rows = [row for row, kept in zip(rows, known, strict=True) if kept]
+        image, label = image[known], label[known]
+        boxes, usable = self._boxes_of(rows, self.images.size_array_wh()[image])
+        order = np.flatnonzero(usable)[np.argsort(image[usable], kind="stable")]
+        return FileObjects(
+            counts=np.bincount(image[order], minlength=len(self.images.names)),
+            boxes_xywh=boxes[order],
+            labels=label[order],
+            is_crowd=self._crowds_of(rows)[order],
+            area=self._areas_of(rows, boxes, usable)[order],
+        )
+
+    def _is_row(self, row: object) -> bool:
+        if not isinstance(row, dict):
+            self.faults.add("row_not_object", f"{self.path}, annotations")
+        return isinstance(row, dict)
+
+    def _distinct(self, rows: list[Row]) -> list[Row]:
+        """Drop rows that repeat another with the same id; ids themselves are not kept."""
+        ids = [as_id(row.get("id")) for row in rows]
+        if None not in ids and len(set(ids)) == len(ids):
+            return rows
+        first: dict[Hashable, Row] = {}
+        kept = []
+        for identity, row in zip(ids, rows, strict=True):
+            where = f"{self.path}, annotation {identity}"
+            if identity is None:
+                self.faults.add("annotation_without_id", str(self.path))
+            elif first.setdefault(identity, row) is not row:
+                if first[identity] == row:
+                    self.faults.add("repeated_annotation", where)
+                    continue
+                self.faults.add("shared_annotation_id", where)
+            kept.append(row)
+        return kept
+
+    def _images_of(self, rows: list[Row]) -> NDArray[np.int64]:
+        """Find each row's image, (N,) positions, -1 where it is not in the file."""
+        keys = [row.get("image_id") for row in rows]
+        found = np.array([self.images.index.get(as_id(key), -1) for key in keys], np.int64)
+        self._count("unknown_image", found < 0, rows)
+        self._count_texts(keys, rows)
+        return found
+
+    def _labels_of(self, rows: list[Row]) -> NDArray[np.int64]:
+        """Find each row's category id, (N,), -1 where there is none."""
+        keys = [row.get("category_id") for row in rows]
+        known = {category.id: category.id for category in self.categories}
+        labels = [-1 if key is None else known.get(as_id(key), -2) for key in keys]  # type: ignore[arg-type]
+        if -2 in labels:
+            first = rows[labels.index(-2)]
+            raise DataError(
+                f"{self.path}: category_id {first['category_id']!r} of annotation "
+                f"{first.get('id')!r} is not in `categories` ({labels.count(-2)} such annotations)"
+            )
+        found = np.array(labels, np.int64)
+        self._count("annotation_without_category", found < 0, rows)
+        self._count_texts(keys, rows)
+        return found
+
+    def _boxes_of(
+        self, rows: list[Row], sizes_wh: NDArray[np.int32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Read and clip the boxes, (N, 4), and say which are usable, (N,)."""
+        values = [row.get("bbox") for row in rows]
+        boxes, unread = parse_boxes(values)
+        wrong_format = find_wrong_format(boxes, sizes_wh)
+        if wrong_format is not None:
+            raise DataError(
+                f"{self.path}: bbox must be left, top, width, height in pixels, the boxes of this "
+                f"file are {wrong_format}; the first is {values[0]}"
+            )
+        boxes, judged = judge_boxes(boxes, sizes_wh)
+        usable = np.ones(len(rows), np.bool_)
+        for fault, mask in (*unread.items(), *judged.items()):
+            self._count(fault, mask & usable, rows)
+            if RULES[fault].action == "drop":
+                usable &= ~mask
+        return boxes, usable
+
+    def _areas_of(
+        self, rows: list[Row], boxes: NDArray[np.float64], usable: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        areas = np.array([_as_number(row.get("area")) for row in rows], np.float64)
+        unusable = ~(np.isfinite(areas) & (areas > 0))
+        self._count("filled_area", unusable & usable, rows)
+        return np.where(unusable, boxes[:, 2] * boxes[:, 3], areas)
+
+    def _crowds_of(self, rows: list[Row]) -> NDArray[np.bool_]:
+        values = [row.get("iscrowd") for row in rows]
+        flags = [value if isinstance(value, bool) else as_id(value) for value in values]
+        unusable = np.array([flag not in (0, 1) for flag in flags], np.bool_)
+        self._count("filled_is_crowd", unusable, rows)
+        return np.array([flag == 1 for flag in flags], np.bool_)
+
+    def _count_texts(self, keys: list[Any], rows: Sequence[Row]) -> None:
+        self._count("text_id", np.array([isinstance(key, str) for key in keys], np.bool_), rows)
+
+    def _count(self, fault: str, mask: NDArray[np.bool_], rows: Sequence[Row]) -> None:
+        if mask.any():
+            first = rows[int(np.argmax(mask))]
+            where = f"{self.path}, annotation {first.get('id')}, image {first.get('image_id')}"
+            self.faults.add(fault, where, int(mask.sum()))
+
+
+def _as_number(value: object) -> float:
+    """Read a number; NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return float("nan")
+    try:
+        return float(value)
+    except OverflowError:
+        return float("nan")

@@ -1,0 +1,105 @@
+"""The faults that labels may have, the rule for each, and the log that counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+class DataError(ValueError):
+    """A data set that cannot be used as it is; the text names the file and the row."""
+
+
+@dataclass(frozen=True)
+class FaultRule:
+    """What loading does about one kind of fault."""
+
+    action: Literal["repair", "drop"]
+    meaning: str
+
+
+# Everything that is neither here nor right is refused with a DataError.
+RULES: Mapping[str, FaultRule] = {
+    "odd_encoding": FaultRule("repair", "the JSON starts with a BOM or is UTF-16 or UTF-32"),
+    "compressed_json": FaultRule("repair", "the JSON is gzipped"),
+    "missing_annotations": FaultRule("repair", "the JSON has no list of annotations"),
+    "row_not_object": FaultRule("drop", "a row is not a JSON object"),
+    "repeated_category": FaultRule("drop", "a category stands in the table twice"),
+    "shared_category_name": FaultRule("repair", "two categories have one name"),
+    "unnamed_category": FaultRule("repair", "a category has no name, it is called class_<id>"),
+    "text_id": FaultRule("repair", "an id is written as a text"),
+    "unusable_image_id": FaultRule("repair", "an image id is no number from 0 to 2**53, all are numbered anew"),
+    "clashing_image_ids": FaultRule("repair", "files share image ids, all are numbered anew"),
+    "image_without_id": FaultRule("drop", "an image has no id"),
+    "image_without_file_name": FaultRule("drop", "an image has no file_name"),
+    "repeated_image": FaultRule("drop", "an image stands in the file twice"),
+    "filled_image_size": FaultRule("repair", "width or height is read from the image itself"),
+    "unreadable_image": FaultRule("drop", "an image cannot be read and corrupt_images is skip"),
+    "annotation_without_id": FaultRule("repair", "an annotation has no id"),
+    "shared_annotation_id": FaultRule("repair", "two different annotations have one id"),
+    "repeated_annotation": FaultRule("drop", "an annotation stands in the file twice"),
+    "unknown_image": FaultRule("drop", "an annotation's image is not in the file"),
+    "annotation_without_category": FaultRule("drop", "an annotation has no category_id"),
+    "missing_box": FaultRule("drop", "bbox is absent or null"),
+    "malformed_box": FaultRule("drop", "bbox is not four numbers"),
+    "text_box": FaultRule("repair", "bbox holds numbers written as texts"),
+    "not_finite_box": FaultRule("drop", "bbox holds NaN or infinity"),
+    "inverted_box": FaultRule("drop", "a box has a negative width or height"),
+    "zero_box": FaultRule("drop", "a box has no width or no height"),
+    "huge_box": FaultRule("drop", "a box is more than ten times its image's size"),
+    "outside_box": FaultRule("drop", "a box lies outside its image"),
+    "clipped_box": FaultRule("repair", "a box reaches over its image's border and is clipped"),
+    "filled_area": FaultRule("repair", "area is missing or no number, width x height stands in"),
+    "filled_is_crowd": FaultRule("repair", "iscrowd is missing or neither 0 nor 1, 0 stands in"),
+}
+
+
+class FaultLog(Mapping[str, int]):
+    """Counts of faults by name (a key of RULES), each with the place where it was first met."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._first: dict[str, str] = {}
+
+    def add(self, fault: str, where: str, count: int = 1) -> None:
+        """Count a fault; where names the file and the row."""
+        if fault not in RULES:
+            raise KeyError(f"{fault} is no known fault")
+        self._counts[fault] = self._counts.get(fault, 0) + count
+        self._first.setdefault(fault, where)
+
+    def first(self, fault: str) -> str:
+        """Where the fault was met first."""
+        return self._first[fault]
+
+    def sentences(self) -> list[str]:
+        """One line a kind of fault, in the order of RULES."""
+        return [
+            f"{RULES[fault].meaning}: {self[fault]} "
+            f"{'repaired' if RULES[fault].action == 'repair' else 'dropped'} "
+            f"(first: {self._first[fault]})"
+            for fault in RULES
+            if fault in self._counts
+        ]
+
+    def to_dict(self) -> dict[str, list[int | str]]:
+        """Give {fault: [count, first place]}, for a cache file."""
+        return {fault: [self[fault], self._first[fault]] for fault in self}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, list[int | str]]) -> FaultLog:
+        """Read what to_dict gave."""
+        log = cls()
+        for fault, (count, first) in values.items():
+            log.add(fault, str(first), int(count))
+        return log
+
+    def __getitem__(self, fault: str) -> int:
+        return self._counts[fault]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._counts)
+
+    def __len__(self) -> int:
+        return len(self._counts)

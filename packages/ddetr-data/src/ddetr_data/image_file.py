@@ -1,0 +1,98 @@
+"""Reading an image file as 8-bit RGB, the way up that its EXIF data says."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
+
+from ddetr_data.faults import DataError
+
+_QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError)
+
+
+def read_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read any image that Pillow reads as RGB, turned as its EXIF data says.
+
+    16-bit grey is brought to 8 bit by its range, transparent parts become white, and of an
+    animation the first frame is taken.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        DataError: it is no image, or cut off.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            return to_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"the image {os.fspath(path)} is missing") from None
+    except _DECODING_ERRORS as error:
+        raise DataError(_complaint(path, error)) from error
+
+
+def read_image_size_wh(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Read width and height from the header alone, after the turn that its EXIF data asks for.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        DataError: it is no image.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            width, height = image.size
+            turned = orientation_of(image) in _QUARTER_TURNS
+    except FileNotFoundError:
+        raise FileNotFoundError(f"the image {os.fspath(path)} is missing") from None
+    except _DECODING_ERRORS as error:
+        raise DataError(_complaint(path, error)) from error
+    return (height, width) if turned else (width, height)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Give the EXIF orientation, 1 (upright) to 8; 1 where there is none."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Bring any Pillow mode to 8-bit RGB; what is already RGB comes back as it is."""
+    if image.mode == "RGB":
+        return image
+    if image.mode in _WIDE_MODES:
+        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        opaque = Image.new("RGBA", image.size, "white")
+        opaque.alpha_composite(image.convert("RGBA"))
+        return opaque.convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bit(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    """Scale by the range that the values show: 0..1 floats, 8 bit in wide pixels, or 16 bit."""
+    values = np.nan_to_num(grey.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    largest = values.max(initial=0.0)
+    if np.issubdtype(grey.dtype, np.floating) and largest <= 1.0:
+        full_range = 1.0
+    else:
+        full_range = 255.0 if largest <= 255.0 else max(65535.0, float(largest))
+    return np.round(values.clip(0.0) * (255.0 / full_range)).astype(np.uint8)
+
+
+def _complaint(path: str | os.PathLike[str], error: Exception) -> str:
+    name = os.fspath(path)
+    if Path(path).is_dir():
+        return f"the image {name} must be a file, it is a folder"
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        return f"the image {name} is empty"
+    if isinstance(error, PermissionError):
+        return f"the image {name} may not be read: permission denied"
+    return f"the image {name} cannot be read, it is damaged or no image ({error})"

@@ -1,0 +1,116 @@
+"""Images and their objects as columns: small in memory, and the same on disk as in RAM.
+
+I images, N objects of all images together.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.types import Annotations, ImageRecord
+
+
+@dataclass(frozen=True, eq=False)
+class ImageColumns:
+    """The arrays behind an ImageTable; every one may be memory-mapped."""
+
+    ids: NDArray[np.int64]  # (I,)
+    sizes_wh: NDArray[np.int32]  # (I, 2), width then height in pixels
+    sources: NDArray[np.int32]  # (I,), index into the image folders
+    names: NDArray[np.uint8]  # UTF-8 bytes of all file names, one after the other
+    name_ends: NDArray[np.int64]  # (I + 1,), image i's name is names[name_ends[i]:name_ends[i + 1]]
+    object_ends: NDArray[np.int64]  # (I + 1,), likewise for the objects
+    boxes_xywh: NDArray[np.float64]  # (N, 4), pixels
+    labels: NDArray[np.int64]  # (N,), category ids
+    is_crowd: NDArray[np.bool_]  # (N,)
+    area: NDArray[np.float64]  # (N,), square pixels
+
+    def as_dict(self) -> dict[str, NDArray[Any]]:
+        """Name every array."""
+        return {column.name: getattr(self, column.name) for column in fields(self)}
+
+    @classmethod
+    def join(cls, parts: Sequence[ImageColumns]) -> ImageColumns:
+        """Put the images of several parts one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        joined = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in parts[0].as_dict()
+            if not name.endswith("_ends")
+        }
+        for name in ("name_ends", "object_ends"):
+            lengths = [np.diff(getattr(part, name)) for part in parts]
+            joined[name] = ends_of(np.concatenate(lengths))
+        return cls(**joined)
+
+
+def ends_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Turn (I,) lengths into (I + 1,) bounds that start at 0."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+class ImageTable(Sequence[ImageRecord]):
+    """A sequence of records that are made, from the columns, when they are asked for."""
+
+    def __init__(self, columns: ImageColumns, image_dirs: Sequence[str]) -> None:
+        self.columns = columns
+        self.image_dirs = tuple(image_dirs)
+
+    def __len__(self) -> int:
+        return len(self.columns.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ImageRecord]: ...
+    def __getitem__(self, index: int | slice) -> ImageRecord | Sequence[ImageRecord]:
+        if isinstance(index, slice):
+            return [self._record(i) for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image index must be below {len(self)}, got {index}")
+        return self._record(index % len(self))
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return (self._record(i) for i in range(len(self)))
+
+    def _record(self, index: int) -> ImageRecord:
+        columns = self.columns
+        first, last = (int(end) for end in columns.object_ends[index : index + 2])
+        start, stop = (int(end) for end in columns.name_ends[index : index + 2])
+        file_name = columns.names[start:stop].tobytes().decode("utf-8", "surrogatepass")
+        source = int(columns.sources[index])
+        return ImageRecord(
+            id=int(columns.ids[index]),
+            path=locate_image(self.image_dirs[source], file_name),
+            file_name=file_name,
+            width=int(columns.sizes_wh[index, 0]),
+            height=int(columns.sizes_wh[index, 1]),
+            annotations=Annotations(
+                columns.boxes_xywh[first:last],
+                columns.labels[first:last],
+                columns.is_crowd[first:last],
+                columns.area[first:last],
+            ),
+            source=source,
+        )
+
+
+def locate_image(image_dir: str, file_name: str) -> Path:
+    """Join folder and name; a name in another Unicode form or with backslashes is looked for."""
+    literal = Path(image_dir, file_name)
+    if (file_name.isascii() and "\\" not in file_name) or literal.exists():
+        return literal
+    for form in ("NFC", "NFD"):
+        for name in (file_name, file_name.replace("\\", "/")):
+            path = Path(image_dir, unicodedata.normalize(form, name))
+            if path.exists():
+                return path
+    return literal

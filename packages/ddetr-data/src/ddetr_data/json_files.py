@@ -1,0 +1,103 @@
+"""Which JSON files a source means, and reading one whatever its encoding or packing."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ddetr_data.faults import DataError, FaultLog
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_LFS_MAGIC = b"version https://git-lfs"
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_JSON_ENDINGS = (".json", ".json.gz")
+
+
+def find_json_files(patterns: Sequence[str]) -> tuple[Path, ...]:
+    """List the JSON files that files, folders and globs name; sorted within each, none twice.
+
+    Raises:
+        FileNotFoundError: a file is missing, a folder holds no JSON or a glob fits nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        found.update(dict.fromkeys(_expand(pattern)))
+    return tuple(found)
+
+
+def _expand(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.name.endswith(_JSON_ENDINGS))
+        rule = "a folder with .json files"
+    elif glob.has_magic(pattern):
+        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+        files = [match for match in matches if match.is_file()]
+        rule = "a pattern that fits at least one file"
+    else:
+        raise FileNotFoundError(f"json_file must be a file, a folder or a glob, {path} is missing")
+    if not files:
+        raise FileNotFoundError(f"json_file must be {rule}, {path} gives none")
+    return files
+
+
+def read_json_object(path: Path, faults: FaultLog) -> dict[str, Any]:
+    """Read the JSON object in a file, plain or gzipped, in any Unicode encoding.
+
+    Raises:
+        DataError: the file holds something else; the text says what it looks like.
+    """
+    data = _unpacked(path, path.read_bytes(), faults)
+    _refuse_strangers(path, data)
+    encoding = json.detect_encoding(data)
+    if encoding != "utf-8" or data.startswith(_BYTE_ORDER_MARKS):
+        faults.add("odd_encoding", str(path))
+    try:
+        content = json.loads(data.decode(encoding))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} must be a text in UTF-8, byte {error.start} is not") from error
+    except json.JSONDecodeError as error:
+        raise DataError(_explain(path, error)) from error
+    except RecursionError as error:
+        raise DataError(f"{path} must be COCO JSON, it is nested too deeply for that") from error
+    if isinstance(content, list):
+        raise DataError(
+            f"{path} must hold an object with images, annotations and categories, it holds a list "
+            "(a list of detections is a result, not ground truth)"
+        )
+    if not isinstance(content, dict):
+        raise DataError(f"{path} must hold a JSON object, it holds {type(content).__name__}")
+    return content
+
+
+def _unpacked(path: Path, data: bytes, faults: FaultLog) -> bytes:
+    if not data.startswith(_GZIP_MAGIC):
+        return data
+    faults.add("compressed_json", str(path))
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} must be whole, its gzip stream is broken: {error}") from error
+
+
+def _refuse_strangers(path: Path, data: bytes) -> None:
+    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(_LFS_MAGIC):
+        raise DataError(f"{path} is a Git LFS pointer, fetch the file itself with `git lfs pull`")
+    if start.startswith(b"<"):
+        raise DataError(f"{path} is a web page or XML, not JSON; download the file again")
+    if not data.strip():
+        raise DataError(f"{path} must be COCO JSON, it is empty")
+
+
+def _explain(path: Path, error: json.JSONDecodeError) -> str:
+    if error.pos >= len(error.doc.rstrip()) - 1 or error.msg.startswith("Unterminated"):
+        return f"{path} is cut off after {len(error.doc)} characters; copy or download it again"
+    return f"{path} is not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
