@@ -1,1 +1,105 @@
-def main() -> None: ...
+"""The command `ddetr`: its subtasks, their options, and nothing that takes time to load."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from ddetr_cli.__about__ import __version__
+
+_PRODUCT_WORDS = ("model", "deploy")
+_NETWORK_WORD = "deformable_detr"
+
+app = typer.Typer(
+    name="ddetr",
+    help="Train, evaluate, run and export Deformable DETR from one spec file.",
+    epilog="Scripts for `tao model deformable_detr` run with `ddetr` in place of `tao`.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: rich's Markdown and syntax parts take 0.4 s to load
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+SpecFile = Annotated[
+    Path,
+    typer.Option(
+        "-e",
+        "--experiment_spec",
+        "--experiment_spec_file",
+        metavar="SPEC.YAML",
+        help="The spec file: YAML blocks of keys.",
+    ),
+]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045 - typer reads this at run time, also on Python 3.10
+    typer.Argument(metavar="[KEY=VALUE]...", help="Keys to set over the file: train.num_epochs=3"),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status: 0, 1 fault, 2 bad input, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    app(args=without_product_words(given), prog_name="ddetr")
+
+
+def without_product_words(arguments: list[str]) -> list[str]:
+    """Drop `model deformable_detr` or `deploy deformable_detr` in front of a subtask."""
+    if arguments[:1] and arguments[0] in _PRODUCT_WORDS:
+        arguments = arguments[1:]
+    return arguments[1:] if arguments[:1] == [_NETWORK_WORD] else arguments
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ddetr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def train(spec: SpecFile, overrides: Overrides = None) -> None:
+    """Train on COCO data; continues by itself from dd_model_latest.pth in the results folder."""
+    from ddetr_cli.commands.train import TRAIN
+    from ddetr_cli.run import run_subtask
+
+    raise typer.Exit(run_subtask(TRAIN, spec, overrides or ()))
+
+
+@app.command()
+def evaluate(spec: SpecFile, overrides: Overrides = None) -> None:
+    """Score a checkpoint or an ONNX file: the twelve COCO figures, and AP of each class."""
+    from ddetr_cli.commands.evaluate import EVALUATE
+    from ddetr_cli.run import run_subtask
+
+    raise typer.Exit(run_subtask(EVALUATE, spec, overrides or ()))
+
+
+@app.command()
+def inference(spec: SpecFile, overrides: Overrides = None) -> None:
+    """Detect in images: KITTI label files and annotated pictures."""
+    from ddetr_cli.commands.inference import INFERENCE
+    from ddetr_cli.run import run_subtask
+
+    raise typer.Exit(run_subtask(INFERENCE, spec, overrides or ()))
+
+
+@app.command()
+def export(spec: SpecFile, overrides: Overrides = None) -> None:
+    """Write a checkpoint as ONNX and compare both before the file gets its name."""
+    from ddetr_cli.commands.export import EXPORT
+    from ddetr_cli.run import run_subtask
+
+    raise typer.Exit(run_subtask(EXPORT, spec, overrides or ()))

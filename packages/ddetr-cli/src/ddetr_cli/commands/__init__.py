@@ -1,0 +1,1 @@
+"""The subtasks: one module each, with its checks and its work."""

@@ -1,0 +1,50 @@
+"""`ddetr train`: from labelled images to checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ddetr_cli.preflight import existing_sources, no_encryption, optional_files
+from ddetr_cli.run import Run, Subtask
+from ddetr_cli.spec import Experiment
+from ddetr_model.config import ModelConfig
+
+
+def check(experiment: Experiment) -> None:
+    """Find missing data and missing weights."""
+    no_encryption(experiment.encryption_key)
+    model, dataset, train = experiment.model, experiment.dataset, experiment.train
+    existing_sources(dataset.train_data_sources, "dataset.train_data_sources")
+    if dataset.val_data_sources:
+        existing_sources(dataset.val_data_sources, "dataset.val_data_sources")
+    optional_files(
+        [
+            ("model.pretrained_backbone_path", model.pretrained_backbone_path),
+            ("model.pretrained_model_path", model.pretrained_model_path),
+            ("train.pretrained_model_path", train.pretrained_model_path),
+            ("train.resume_training_checkpoint_path", train.resume_training_checkpoint_path),
+        ]
+    )
+
+
+def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
+    """Train, and show where the checkpoints are and what the model scores."""
+    from ddetr_train.trainer import train
+
+    model = model_for_training(experiment)
+    dataset = experiment.dataset.model_copy(update={"num_classes": model.num_classes})
+    result = train(model, dataset, experiment.train, run.results_dir, observers=run.observers)
+    return result.metrics
+
+
+def model_for_training(experiment: Experiment) -> ModelConfig:
+    """Give the model block the data's number of classes, read from them where it is auto."""
+    if experiment.dataset.num_classes != "auto":
+        return experiment.model
+    from ddetr_data.coco import resolve_num_classes
+
+    chosen = experiment.model.model_dump(exclude_unset=True)
+    return ModelConfig(**{**chosen, "num_classes": resolve_num_classes(experiment.dataset)})
+
+
+TRAIN = Subtask("train", Experiment, lambda spec: spec.results_of("train"), check, execute)

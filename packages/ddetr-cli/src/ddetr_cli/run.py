@@ -1,0 +1,133 @@
+"""One subtask from its spec to its exit status, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic
+
+from pydantic import BaseModel
+
+from ddetr_cli.__about__ import __version__
+from ddetr_cli.console import RunConsole
+from ddetr_cli.ending import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILURE,
+    EXIT_SUCCESS,
+    Ending,
+    ending_of,
+    sentence,
+)
+from ddetr_cli.interrupts import Interrupts
+from ddetr_cli.journal import Journal
+from ddetr_cli.spec import LoadedSpec, Spec, load_spec, spec_yaml
+from ddetr_cli.spec_tree import SpecError
+from ddetr_cli.status import StatusFile
+from ddetr_train.events import Observer, RunEvent
+
+SPEC_FILE = "experiment.yaml"
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a subtask has while it works."""
+
+    results_dir: Path
+    console: RunConsole
+    observers: tuple[Observer, ...]
+
+    def report(self, event: RunEvent) -> None:
+        """Hand an event to the console and to status.json."""
+        for observer in self.observers:
+            observer(event)
+
+    def notice(self, text: str) -> None:
+        """Say what the person should know although nothing failed."""
+        self.report(RunEvent("notice", text))
+
+
+@dataclass(frozen=True)
+class Subtask(Generic[Spec]):
+    """A subtask of the command line.
+
+    `check` finds what is missing without loading anything heavy; `execute` does the work and
+    gives the figures that belong in the last line of status.json.
+    """
+
+    name: str
+    spec_model: type[Spec]
+    results_of: Callable[[Spec], Path]
+    check: Callable[[Spec], None]
+    execute: Callable[[Spec, Run], Mapping[str, float]]
+
+
+def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str] = ()) -> int:
+    """Run a subtask and give its exit status; it raises nothing, a fault is its last sentence."""
+    console = RunConsole(quiet=not _is_main_process())
+    with Interrupts() as interrupts:
+        try:
+            loaded = load_spec(subtask.spec_model, spec_file, overrides)
+            folder = subtask.results_of(loaded.spec)
+            status = _open_results(folder, subtask.name, loaded.spec)
+        except (SpecError, OSError) as error:
+            console.fail(sentence(error))
+            return EXIT_BAD_INPUT
+        observers = (console.observe,) if status is None else (console.observe, status.observe)
+        console.say(f"ddetr {subtask.name}: {spec_file.resolve()} -> {folder}")
+        ending = _execute(subtask, loaded, Run(folder, console, observers), interrupts)
+    if ending.exit_status != EXIT_SUCCESS:
+        console.fail(ending.message)
+    if status is not None:
+        status.write(ending.state, ending.message, kpi=ending.figures)
+    return ending.exit_status
+
+
+def _execute(
+    subtask: Subtask[Spec], loaded: LoadedSpec[Spec], run: Run, interrupts: Interrupts
+) -> Ending:
+    secret = _secret_of(loaded.spec)
+    with Journal(run.results_dir, run.notice, secret) as journal:
+        try:
+            for text in loaded.notices:
+                run.notice(text)
+            subtask.check(loaded.spec)
+            figures = subtask.execute(loaded.spec, run)
+            return Ending("SUCCESS", EXIT_SUCCESS, f"{subtask.name} is done", figures)
+        except BaseException as error:
+            ending = ending_of(error, subtask.name, interrupted=interrupts.received is not None)
+            message = ending.message.replace(secret, "***") if secret else ending.message
+            if ending.exit_status == EXIT_FAILURE:
+                journal.keep_traceback(error)
+                message = f"{message}; the traceback is in {journal.path}"
+            return replace(ending, message=message)
+        finally:
+            run.console.close()
+
+
+def _open_results(folder: Path, task: str, spec: BaseModel) -> StatusFile | None:
+    """Make the results folder, keep the resolved spec in it and start its status file.
+
+    Only the first process of a run writes; the others get None.
+    """
+    if not _is_main_process():
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    heading = (
+        f"# What ddetr {task} {__version__} ran with: the file, the overrides, the defaults.\n"
+    )
+    (folder / SPEC_FILE).write_text(heading + spec_yaml(spec), encoding="utf-8")
+    status = StatusFile(folder)
+    status.write("STARTED", f"{task} starts")
+    return status
+
+
+def _secret_of(spec: BaseModel) -> str | None:
+    secret = getattr(spec, "encryption_key", None)
+    return secret.get_secret_value() if secret else None
+
+
+def _is_main_process() -> bool:
+    return all(os.environ.get(name, "0") == "0" for name in _RANK_VARIABLES)

@@ -1,0 +1,159 @@
+"""The experiment: every block of a spec joined, read, checked and written again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from ddetr_cli.interpolation import interpolate
+from ddetr_cli.overrides import apply_overrides
+from ddetr_cli.schema import is_block, is_text_only
+from ddetr_cli.spec_errors import sentences, unknown_key
+from ddetr_cli.spec_tree import KeyPath, SpecError, SpecTree
+from ddetr_cli.yaml_tree import read_spec_file
+from ddetr_data.config import DatasetConfig
+from ddetr_export.config import ExportConfig, TrtEngineConfig
+from ddetr_model.config import ModelConfig
+from ddetr_train.config import EvaluateConfig, InferenceConfig, TrainConfig
+
+KEY_VARIABLE = "DDETR_ENCRYPTION_KEY"
+_MASK = str(SecretStr("any"))
+_TO_BE_GIVEN = "???"  # omegaconf's mark for a value that an override is to supply
+# Keys of the models that no spec may hold, because another key decides them.
+_DERIVED_KEYS: frozenset[KeyPath] = frozenset({("model", "num_classes")})
+
+Spec = TypeVar("Spec", bound=BaseModel)
+
+
+class Experiment(BaseModel):
+    """Everything that a spec file says, with the defaults of what it leaves out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")
+    dataset: DatasetConfig = Field(default_factory=DatasetConfig, description="The data.")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="Training.")
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description="Scoring.")
+    inference: InferenceConfig = Field(
+        default_factory=InferenceConfig, description="Labelling and drawing."
+    )
+    export: ExportConfig = Field(default_factory=ExportConfig, description="The ONNX file.")
+    gen_trt_engine: TrtEngineConfig = Field(
+        default_factory=TrtEngineConfig, description="The TensorRT engine."
+    )
+    results_dir: str = Field("/results", min_length=1, description="Folder of all results.")
+    encryption_key: SecretStr | None = Field(
+        None, description=f"Passphrase of written and read files; also from {KEY_VARIABLE}."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _give_the_model_its_classes(cls, blocks: Any) -> Any:
+        if not isinstance(blocks, Mapping):
+            return blocks
+        model, dataset = blocks.get("model", {}), blocks.get("dataset", {})
+        if not (isinstance(model, Mapping) and isinstance(dataset, Mapping)):
+            return blocks
+        num_classes = dataset.get("num_classes", "auto")
+        if num_classes == "auto":
+            return blocks
+        return {**blocks, "model": {**model, "num_classes": num_classes}}
+
+    def results_of(self, task: str) -> Path:
+        """Folder of a subtask: <task>.results_dir, else <results_dir>/<task>."""
+        own = getattr(self, task).results_dir
+        return Path(own) if own else Path(self.results_dir) / task
+
+
+@dataclass(frozen=True)
+class LoadedSpec(Generic[Spec]):
+    """A checked spec, and what its reader should know about it."""
+
+    spec: Spec
+    notices: tuple[str, ...]
+
+
+def load_spec(model: type[Spec], path: Path, overrides: Sequence[str] = ()) -> LoadedSpec[Spec]:
+    """Read a spec file, lay the overrides over it and check the whole.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SpecError: a key, a value or an override is wrong; every fault has its own sentence.
+    """
+    tree = read_spec_file(path)
+    apply_overrides(tree, overrides)
+    _tidy(tree, model)
+    _fill_in_the_key(tree, model)
+    interpolate(tree, model().model_dump(mode="json"))
+    return LoadedSpec(_validated(model, tree), tuple(_notices(tree)))
+
+
+def spec_yaml(spec: BaseModel) -> str:
+    """Write a spec as YAML that loads again to an equal one, except that secrets are masked."""
+    derived: dict[str, Any] = {str(block): {key} for block, key in _DERIVED_KEYS}
+    blocks = derived if isinstance(spec, Experiment) else None
+    values = spec.model_dump(mode="json", exclude=blocks)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _validated(model: type[Spec], tree: SpecTree) -> Spec:
+    derived = [path for path in _DERIVED_KEYS if path in tree.origins]
+    faults = [unknown_key(path, tree, model, _DERIVED_KEYS) for path in derived]
+    try:
+        spec = model.model_validate(tree.values)
+    except ValidationError as error:
+        faults += sentences(error, tree, model, _DERIVED_KEYS)
+    if faults:
+        raise SpecError("\n".join(faults))
+    return spec
+
+
+def _tidy(tree: SpecTree, model: type[BaseModel]) -> None:
+    """Drop empty blocks and values still to be given; keep text as it was written."""
+
+    def tidied(node: Any, path: KeyPath) -> Any:
+        if isinstance(node, dict):
+            kept = {
+                key: child
+                for key, child in node.items()
+                if child != _TO_BE_GIVEN and not (child is None and is_block(model, (*path, key)))
+            }
+            return {key: tidied(child, (*path, key)) for key, child in kept.items()}
+        if isinstance(node, list):
+            return [tidied(child, (*path, index)) for index, child in enumerate(node)]
+        if node is None or isinstance(node, str) or not is_text_only(model, path):
+            return node
+        origin = tree.origins.get(path)
+        return origin.text if origin and origin.text is not None else str(node)
+
+    tree.values = tidied(tree.values, ())
+
+
+def _fill_in_the_key(tree: SpecTree, model: type[BaseModel]) -> None:
+    """Take the passphrase from the environment where the spec gives none, or a mask."""
+    if "encryption_key" not in model.model_fields:
+        return
+    written = tree.values.get("encryption_key")
+    if written in (None, _MASK) and os.environ.get(KEY_VARIABLE):
+        tree.values["encryption_key"] = os.environ[KEY_VARIABLE]
+    elif written == _MASK:
+        place = tree.place_of(("encryption_key",))
+        raise SpecError(
+            f"encryption_key is masked ({place}); give it as an override or in {KEY_VARIABLE}"
+        )
+
+
+def _notices(tree: SpecTree) -> list[str]:
+    if ("model", "pretrained_model_path") not in tree.origins:
+        return []
+    return [
+        "model.pretrained_model_path is read as model.pretrained_backbone_path "
+        f"({tree.place_of(('model', 'pretrained_model_path'))}); whole-model weights go to "
+        "train.pretrained_model_path"
+    ]

@@ -1,0 +1,108 @@
+"""A spec before it is checked: plain values, and for each where it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+KeyPath: TypeAlias = tuple[str | int, ...]  # ("dataset", "train_data_sources", 0, "image_dir")
+
+
+class SpecError(ValueError):
+    """A spec or an override that cannot be used; the text holds one sentence for each fault."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written, and for a scalar the very characters."""
+
+    place: str  # "spec.yaml:12", or the override as it was typed
+    text: str | None = None
+
+
+@dataclass
+class SpecTree:
+    """Nested dicts, lists and scalars, with the origin of each key path."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[KeyPath, Origin] = field(default_factory=dict)
+
+    def place_of(self, path: KeyPath) -> str:
+        """Name the place of the path, else of the nearest block around it, else of a key inside.
+
+        Empty for a value that only the defaults give.
+        """
+        around = (path[:length] for length in range(len(path), 0, -1))
+        inside = (known for known in self.origins if known[: len(path)] == path)
+        found = next((near for near in (*around, *inside) if near and near in self.origins), None)
+        return self.origins[found].place if found else ""
+
+    def locate(self, path: KeyPath) -> KeyPath:
+        """Read the digits in a path as indices wherever the tree holds a list."""
+        node: Any = self.values
+        located: KeyPath = ()
+        for key in path:
+            if isinstance(node, list) and isinstance(key, str) and key.isdigit():
+                key = int(key)
+            located = (*located, key)
+            inside = isinstance(node, dict) and key in node
+            inside = inside or (isinstance(node, list) and key in range(len(node)))
+            node = node[key] if inside else None
+        return located
+
+    def assign(self, path: KeyPath, value: Any, origins: Mapping[KeyPath, Origin]) -> None:
+        """Set a value: dicts merge key by key, missing blocks appear, all else is replaced.
+
+        Raises:
+            SpecError: a part of the path is no block, or an index is past the list's end.
+        """
+        parent = self._block_for(path)
+        key: Any = path[-1]
+        if isinstance(parent, list):
+            _check_index(parent, path, allow_next=True)
+            if key == len(parent):
+                parent.append(None)
+        old = parent[key] if isinstance(parent, list) else parent.get(key)
+        if not (isinstance(old, dict) and isinstance(value, dict)):
+            stale = [known for known in self.origins if known[: len(path)] == path]
+            for known in stale:
+                del self.origins[known]
+        parent[key] = _merged(old, value)
+        self.origins.update(origins)
+
+    def _block_for(self, path: KeyPath) -> dict[str, Any] | list[Any]:
+        node: Any = self.values
+        for depth, (key, following) in enumerate(pairwise(path), start=1):
+            if isinstance(node, list):
+                _check_index(node, path[:depth], allow_next=False)
+            child = node.get(key) if isinstance(node, dict) else node[key]
+            if child is None:
+                child = [] if isinstance(following, int) else {}
+                node[key] = child
+            wanted = list if isinstance(following, int) else dict
+            if not isinstance(child, wanted):
+                kind = "list" if wanted is list else "block of keys"
+                raise SpecError(f"{dotted(path)}: {dotted(path[:depth])} is no {kind}")
+            node = child
+        return node  # type: ignore[no-any-return]
+
+
+def dotted(path: KeyPath) -> str:
+    """Write a key path as overrides do: dataset.train_data_sources.0.image_dir."""
+    return ".".join(str(key) for key in path)
+
+
+def _check_index(items: list[Any], path: KeyPath, *, allow_next: bool) -> None:
+    index = path[-1]
+    if not isinstance(index, int):
+        raise SpecError(f"{dotted(path)}: {dotted(path[:-1])} is a list; give an index, not a key")
+    if index >= len(items) + allow_next:
+        raise SpecError(f"{dotted(path)}: {dotted(path[:-1])} has only {len(items)} entries")
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
