@@ -69,6 +69,11 @@ class ModelConfig(BaseModel):
     two_stage: bool = Field(
         False, description="Queries start from the encoder's proposals; needs with_box_refine."
     )
+    padding_invariant: bool = Field(
+        True,
+        description="The backbone and the group norms leave padding out, so an image's answer does "
+        "not depend on its batch; false computes as the published code, for its weights' sake.",
+    )
     num_select: int = Field(
         DEFAULT_NUM_SELECT,
         gt=0,

@@ -1,0 +1,69 @@
+"""Boxes: centre form and corner form, overlap, and the logits that the decoder refines.
+
+N and M boxes; leading dimensions broadcast.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["cxcywh_to_xyxy", "generalized_iou", "inverse_sigmoid", "refine_boxes"]
+
+MIN_AREA = 1e-9  # keeps quotients and their gradients finite for boxes without area
+
+
+def cxcywh_to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
+    """Turn centre and size (..., 4) into left, top, right, bottom (..., 4), in the same unit."""
+    center, size = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:]
+    return torch.cat([center - size / 2, center + size / 2], dim=-1)
+
+
+def generalized_iou(
+    boxes1_xyxy: Tensor,  # (..., 4)
+    boxes2_xyxy: Tensor,  # (..., 4), broadcast against boxes1_xyxy
+) -> Tensor:
+    """Give IoU minus the empty share of the hull (Rezatofighi et al. 2019), -1 to 1, shape (...).
+
+    Two boxes without area give 0 instead of NaN, so that a degenerate prediction stays trainable.
+    """
+    overlap = _intersection(boxes1_xyxy, boxes2_xyxy)
+    union = _area(boxes1_xyxy) + _area(boxes2_xyxy) - overlap
+    top_left = torch.minimum(boxes1_xyxy[..., :2], boxes2_xyxy[..., :2])
+    bottom_right = torch.maximum(boxes1_xyxy[..., 2:], boxes2_xyxy[..., 2:])
+    hull = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
+    return overlap / union.clamp(min=MIN_AREA) - (hull - union) / hull.clamp(min=MIN_AREA)
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """Give the float32 logits of x (any shape, 0 to 1), at most log(1 / eps) from zero.
+
+    eps is subnormal in float16, hence the cast.
+    """
+    x = x.float().clamp(min=0, max=1)
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+
+
+def refine_boxes(
+    deltas: Tensor,  # (..., 4), logits
+    reference_points: Tensor,  # (..., 2) x, y or (..., 4) cx, cy, w, h; 0 to 1
+) -> Tensor:
+    """Move reference points by predicted logits (Zhu et al. 2021, appendix A.4).
+
+    Returns:
+        (..., 4) cxcywh, 0 to 1, float32. A point gives the centre alone; the size is all delta's.
+    """
+    deltas = deltas.float()
+    logits = inverse_sigmoid(reference_points)
+    known = logits.shape[-1]
+    return torch.cat([deltas[..., :known] + logits, deltas[..., known:]], dim=-1).sigmoid()
+
+
+def _area(boxes_xyxy: Tensor) -> Tensor:
+    return (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).prod(dim=-1)
+
+
+def _intersection(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor) -> Tensor:
+    top_left = torch.maximum(boxes1_xyxy[..., :2], boxes2_xyxy[..., :2])
+    bottom_right = torch.minimum(boxes1_xyxy[..., 2:], boxes2_xyxy[..., 2:])
+    return (bottom_right - top_left).clamp(min=0).prod(dim=-1)

@@ -1,0 +1,117 @@
+"""The decoder: queries attend to each other, then to a few places of the encoder's memory.
+
+B images, Q queries, S pixels of all levels together, C channels, L feature levels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddetr_model.boxes import refine_boxes
+from ddetr_model.config import ModelConfig
+from ddetr_model.pyramid import Pyramid
+from ddetr_model.recompute import run_layer
+from ddetr_ops import MSDeformAttn
+
+__all__ = ["DeformableDecoder", "DeformableDecoderLayer", "Queries"]
+
+
+class Queries(NamedTuple):
+    """What the decoder starts from."""
+
+    content: Tensor  # (B, Q, C)
+    positions: Tensor  # (B, Q, C)
+    reference_points: Tensor  # (B, Q, 2) x, y or (B, Q, 4) cx, cy, w, h; parts of the image
+
+
+class DeformableDecoderLayer(nn.Module):
+    """Self-attention, deformable cross-attention and a feed-forward, each added and normalised."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build one layer of the width, heads and points that config asks for."""
+        super().__init__()
+        width, dropout = config.hidden_dim, config.dropout_ratio
+        self.cross_attn = MSDeformAttn(
+            width, config.num_feature_levels, config.nheads, config.dec_n_points
+        )
+        self.norm1 = nn.LayerNorm(width)
+        self.self_attn = nn.MultiheadAttention(width, config.nheads, dropout, batch_first=True)
+        self.norm2 = nn.LayerNorm(width)
+        self.linear1 = nn.Linear(width, config.dim_feedforward)
+        self.linear2 = nn.Linear(config.dim_feedforward, width)
+        self.norm3 = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        content: Tensor,  # (B, Q, C)
+        positions: Tensor,  # (B, Q, C)
+        reference_points: Tensor,  # (B, Q, L, 2 or 4), parts of each padded level
+        memory: Tensor,  # (B, S, C)
+        pyramid: Pyramid,
+    ) -> Tensor:
+        """Let the queries agree on who takes what, then look at the image, (B, Q, C)."""
+        placed = content + positions
+        shared, _ = self.self_attn(placed, placed, content, need_weights=False)
+        content = self.norm2(content + self.dropout(shared))
+        seen = self.cross_attn(
+            content + positions,
+            reference_points,
+            memory,
+            pyramid.shapes_hw,
+            None,
+            pyramid.padding,
+        )
+        content = self.norm1(content + self.dropout(seen))
+        hidden = self.dropout(F.relu(self.linear1(content)))
+        return self.norm3(content + self.dropout(self.linear2(hidden)))  # type: ignore[no-any-return]
+
+
+class DeformableDecoder(nn.Module):
+    """The stack of decoder layers, with boxes that each layer may refine for the next."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build config.dec_layers layers of the same shape."""
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DeformableDecoderLayer(config) for _ in range(config.dec_layers)
+        )
+        self.with_box_refine = config.with_box_refine
+        self.recompute = False  # activation checkpointing
+
+    def forward(
+        self,
+        queries: Queries,
+        memory: Tensor,  # (B, S, C)
+        pyramid: Pyramid,
+        box_heads: nn.ModuleList,  # one for each layer
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Run the layers.
+
+        Returns:
+            For each layer the queries' content (B, Q, C) and their boxes (B, Q, 4) cxcywh 0 to 1.
+        """
+        content, positions, reference_points = queries
+        contents, boxes = [], []
+        for layer, box_head in zip(self.layers, box_heads, strict=False):
+            on_levels = _on_levels(reference_points, pyramid.valid_ratios)
+            content = run_layer(
+                layer, self.recompute, content, positions, on_levels, memory, pyramid
+            )
+            contents.append(content)
+            boxes.append(refine_boxes(box_head(content), reference_points))
+            if self.with_box_refine:
+                reference_points = boxes[-1].detach()
+        return contents, boxes
+
+
+def _on_levels(
+    reference_points: Tensor,  # (B, Q, 2 or 4), parts of the image
+    valid_ratios: Tensor,  # (B or 1, L, 2)
+) -> Tensor:  # (B, Q, L, 2 or 4), parts of each padded level
+    ratios = torch.cat([valid_ratios] * (reference_points.shape[-1] // 2), dim=-1)
+    return reference_points[:, :, None] * ratios[:, None]

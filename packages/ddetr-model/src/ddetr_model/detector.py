@@ -1,0 +1,163 @@
+"""Deformable DETR (Zhu et al. 2021): backbone, pyramid, transformer, heads.
+
+B images, C channels of the transformer, Q queries, K classes, L feature levels.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ddetr_model.backbone import Backbone
+from ddetr_model.backbone_weights import load_backbone
+from ddetr_model.config import EXTRA_LEVEL, ModelConfig
+from ddetr_model.heads import build_heads
+from ddetr_model.padding import downsample_mask, masked_group_norm, nearest_mask
+from ddetr_model.position import SinePositionEncoding
+from ddetr_model.pyramid import Pyramid, flatten_levels
+from ddetr_model.transformer import DeformableTransformer, Proposals
+
+if TYPE_CHECKING:
+    from ddetr_model.checkpoint import CheckpointMetadata
+
+__all__ = ["DeformableDETR"]
+
+logger = logging.getLogger(__name__)
+
+
+class DeformableDETR(nn.Module):
+    """The whole detector, with the parameter names of the published implementation."""
+
+    def __init__(self, config: ModelConfig, *, load_backbone_file: bool = True) -> None:
+        """Build the detector with random weights, the backbone's read from its file if it has one.
+
+        Args:
+            config: the architecture.
+            load_backbone_file: False where all weights come later, from a checkpoint.
+
+        Raises:
+            ValueError: the backbone is unknown, lacks a stage of return_interm_indices, or does
+                not fit its file.
+            FileNotFoundError: there is no such file.
+        """
+        super().__init__()
+        self.config = config
+        width = config.hidden_dim
+        self.metadata: CheckpointMetadata | None = None  # of the checkpoint this came from
+        backbone = Backbone(config)
+        if load_backbone_file:
+            _start_backbone(backbone, config)
+        self.backbone = nn.Sequential(backbone, SinePositionEncoding(width))
+        self.input_proj = _build_projections(backbone.num_channels, config)
+        self.transformer = DeformableTransformer(config)
+        if not config.two_stage:
+            self.query_embed = nn.Embedding(config.num_queries, width * 2)
+        self.class_embed, self.bbox_embed = build_heads(config)
+        self._list_heads_as_published()
+        self._freeze_heads_without_loss()
+
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> dict[str, Any]:
+        """Detect objects.
+
+        Args:
+            images: (B, 3, H, W) float, normalised, padding zero.
+            mask: (B, H, W) bool, True where an image is padded; None if nothing is.
+
+        Returns:
+            pred_logits (B, Q, K); pred_boxes (B, Q, 4) cxcywh, 0 to 1 of the unpadded image;
+            aux_outputs, the same two for every earlier decoder layer, empty without aux_loss;
+            in two stages enc_outputs, the same two for every pixel of the pyramid.
+        """
+        pyramid = self._build_pyramid(images, mask)
+        query_embed = None if self.config.two_stage else self.query_embed.weight
+        contents, boxes, proposals = self.transformer(
+            pyramid, query_embed, self.class_embed, self.bbox_embed
+        )
+        layers = [
+            {"pred_logits": class_head(content), "pred_boxes": box}
+            for class_head, content, box in zip(self.class_embed, contents, boxes, strict=False)
+        ]
+        outputs = {**layers[-1], "aux_outputs": layers[:-1] if self.config.aux_loss else []}
+        if proposals is not None:
+            outputs["enc_outputs"] = _proposal_outputs(proposals)
+        return outputs
+
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Trade time for memory in training: recompute each transformer layer's activations."""
+        self.transformer.encoder.recompute = enabled
+        self.transformer.decoder.recompute = enabled
+
+    def _build_pyramid(self, images: Tensor, mask: Tensor | None) -> Pyramid:
+        backbone, encode_positions = self.backbone
+        features = backbone(images, mask)
+        maps, masks, positions = [], [], []
+        for level, projection in enumerate(self.input_proj):
+            source = features[min(level, len(features) - 1)]  # (B, channels of the stage, H, W)
+            level_map, level_mask = self._project(projection, source, mask)
+            position = encode_positions(level_map.shape[-2:], level_mask, images.device)
+            maps.append(level_map)
+            masks.append(level_mask)
+            positions.append(position + self.transformer.level_embed[level, :, None, None])
+        return flatten_levels(maps, positions, None if mask is None else masks)
+
+    def _project(
+        self, projection: Any, source: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Any]:  # (B, C, H, W) and its mask (B, H, W) or None
+        if mask is None:
+            return projection(source), None
+        if not self.config.padding_invariant:
+            projected = projection(source)
+            return projected, nearest_mask(mask, projected.shape[-2:])
+        convolution, norm = projection
+        padding = downsample_mask(mask, source.shape[-2:])
+        projected = convolution(source.masked_fill(padding[:, None], 0.0))
+        padding = downsample_mask(mask, projected.shape[-2:])
+        return masked_group_norm(norm, projected, padding), padding
+
+    def _list_heads_as_published(self) -> None:
+        # Published files name the heads that act inside the transformer a second time there.
+        if self.config.with_box_refine:
+            self.transformer.decoder.bbox_embed = self.bbox_embed
+        if self.config.two_stage:
+            self.transformer.decoder.class_embed = self.class_embed
+
+    def _freeze_heads_without_loss(self) -> None:
+        # Data-parallel training refuses parameters that no loss reaches.
+        if self.config.aux_loss or not self.config.with_box_refine:
+            return
+        for heads in (self.class_embed, self.bbox_embed):
+            heads[: self.config.dec_layers - 1].requires_grad_(False)
+
+
+def _start_backbone(backbone: Backbone, config: ModelConfig) -> None:
+    if config.backbone_weights is None:
+        logger.warning(
+            "backbone=%s starts from random weights: %s",
+            config.backbone,
+            "every layer trains, batch norms are live"
+            if config.train_backbone
+            else "and is frozen",
+        )
+        return
+    if config.pretrained_backbone_path is None:
+        logger.warning("model.pretrained_model_path is taken as model.pretrained_backbone_path")
+    load_backbone(backbone.body, Path(config.backbone_weights))
+
+
+def _build_projections(num_channels: list[int], config: ModelConfig) -> nn.ModuleList:
+    width = config.hidden_dim
+    convolutions = [nn.Conv2d(channels, width, kernel_size=1) for channels in num_channels]
+    if EXTRA_LEVEL in config.return_interm_indices:
+        convolutions.append(nn.Conv2d(num_channels[-1], width, 3, stride=2, padding=1))
+    for convolution in convolutions:
+        nn.init.xavier_uniform_(convolution.weight)
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    return nn.ModuleList(nn.Sequential(conv, nn.GroupNorm(32, width)) for conv in convolutions)
+
+
+def _proposal_outputs(proposals: Proposals) -> dict[str, Tensor]:
+    return {"pred_logits": proposals.logits, "pred_boxes": torch.sigmoid(proposals.box_logits)}

@@ -1,0 +1,179 @@
+"""The losses of Deformable DETR: focal for classes, L1 and GIoU for boxes, on every layer at once.
+
+N decoder layers, B images, Q queries, C classes, M matched pairs of all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddetr_model.boxes import cxcywh_to_xyxy, generalized_iou
+from ddetr_model.config import ModelConfig
+from ddetr_model.matcher import (
+    FOCAL_GAMMA,
+    HungarianMatcher,
+    Matches,
+    PaddedTargets,
+    Predictions,
+    pad_targets,
+)
+
+__all__ = ["SetCriterion", "sigmoid_focal_loss"]
+
+
+class SetCriterion(nn.Module):
+    """Matches predictions with objects and says how wrong they are."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Take loss weights, focal alpha and the wanted losses from config."""
+        super().__init__()
+        self.matcher = HungarianMatcher(config)
+        self.focal_alpha = config.focal_alpha
+        self.loss_types = config.loss_types
+        self.weights = {
+            "loss_ce": config.cls_loss_coef,
+            "loss_bbox": config.bbox_loss_coef,
+            "loss_giou": config.giou_loss_coef,
+        }
+
+    def forward(
+        self,
+        outputs: dict[str, Any],
+        targets: Sequence[dict[str, Tensor]],
+        num_boxes: Tensor | float | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute all losses, unweighted.
+
+        Args:
+            outputs: of DeformableDETR.
+            targets: an image's boxes (N, 4) cxcywh 0 to 1 and labels (N,); N may be 0.
+            num_boxes: what sums are divided by; by default the mean number over the ranks.
+
+        Returns:
+            loss_ce, loss_bbox, loss_giou of the last layer; the same with _0, _1, ... for earlier
+            layers and with _enc for proposals; class_error in per cent and cardinality_error.
+        """
+        with torch.autocast(outputs["pred_logits"].device.type, enabled=False):
+            return self._losses(outputs, pad_targets(targets), num_boxes)
+
+    def total_loss(self, losses: dict[str, Tensor]) -> Tensor:
+        """Sum the losses by weight, a scalar; entries that are no losses are left out."""
+        weighted = [
+            self.weights["_".join(name.split("_")[:2])] * value
+            for name, value in losses.items()
+            if name.startswith("loss_")
+        ]
+        return torch.stack(weighted).sum()
+
+    def _losses(
+        self, outputs: dict[str, Any], targets: PaddedTargets, num_boxes: Tensor | float | None
+    ) -> dict[str, Tensor]:
+        layers = [*outputs.get("aux_outputs", []), outputs]
+        groups = [_stack(layers)]
+        suffixes = [[f"_{index}" for index in range(len(layers) - 1)] + [""]]
+        meant = [targets]
+        if "enc_outputs" in outputs:
+            groups.append(_stack([outputs["enc_outputs"]]))
+            suffixes.append(["_enc"])
+            meant.append(targets._replace(labels=torch.zeros_like(targets.labels)))
+        if num_boxes is None:
+            num_boxes = _mean_num_boxes(sum(targets.counts), targets.boxes.device)
+        matches = self.matcher.match(groups, meant)
+        losses: dict[str, Tensor] = {}
+        for group, names, objects, matched in zip(groups, suffixes, meant, matches, strict=True):
+            losses |= self._group_losses(group, names, objects, matched, num_boxes)
+        return losses | _errors(groups[0], targets, matches[0])
+
+    def _group_losses(
+        self,
+        predictions: Predictions,
+        suffixes: Sequence[str],
+        targets: PaddedTargets,
+        matches: Matches,
+        num_boxes: Tensor | float,
+    ) -> dict[str, Tensor]:
+        per_layer: dict[str, Tensor] = {}  # (N,) each
+        if "labels" in self.loss_types:
+            per_layer["loss_ce"] = self._label_loss(predictions, targets, matches)
+        if "boxes" in self.loss_types:
+            per_layer |= _box_losses(predictions, targets, matches)
+        return {
+            f"{name}{suffix}": value
+            for name, values in per_layer.items()
+            for suffix, value in zip(suffixes, (values / num_boxes).unbind(), strict=True)
+        }
+
+    def _label_loss(
+        self, predictions: Predictions, targets: PaddedTargets, matches: Matches
+    ) -> Tensor:  # (N,)
+        wanted = torch.zeros_like(predictions.logits)
+        labels = targets.labels[matches.images, matches.targets]
+        wanted[matches.layers, matches.images, matches.queries, labels] = 1.0
+        return sigmoid_focal_loss(predictions.logits, wanted, self.focal_alpha).sum((1, 2, 3))
+
+
+def sigmoid_focal_loss(logits: Tensor, wanted: Tensor, alpha: float) -> Tensor:
+    """Weigh binary cross-entropy down where the answer is already right (Lin et al. 2017).
+
+    Args:
+        logits: any shape.
+        wanted: the same shape, 0 or 1.
+        alpha: weight of the ones; the zeros weigh 1 - alpha.
+
+    Returns:
+        The loss of each entry, in the shape of logits.
+    """
+    probabilities = logits.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    wrong = probabilities + wanted - 2 * probabilities * wanted
+    balance = alpha * wanted + (1 - alpha) * (1 - wanted)
+    return balance * cross_entropy * wrong**FOCAL_GAMMA
+
+
+def _box_losses(
+    predictions: Predictions, targets: PaddedTargets, matches: Matches
+) -> dict[str, Tensor]:  # (N,) each
+    boxes = predictions.boxes[matches.layers, matches.images, matches.queries]  # (M, 4)
+    wanted = targets.boxes[matches.images, matches.targets]
+    giou = generalized_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted))
+    pair_losses = {"loss_bbox": (boxes - wanted).abs().sum(-1), "loss_giou": 1 - giou}
+    zeros = boxes.new_zeros(len(predictions.boxes))
+    return {
+        name: zeros.index_add(0, matches.layers, values) for name, values in pair_losses.items()
+    }
+
+
+@torch.no_grad()
+def _errors(
+    predictions: Predictions, targets: PaddedTargets, matches: Matches
+) -> dict[str, Tensor]:
+    logits = predictions.logits[-1]  # (B, Q, C)
+    last = matches.layers == len(predictions.logits) - 1
+    chosen = logits[matches.images, matches.queries].argmax(-1)
+    wrong = (chosen != targets.labels[matches.images, matches.targets]) & last
+    found = (logits.amax(-1) > 0).sum(1)  # more likely than not to be an object
+    counts = torch.tensor(targets.counts, device=found.device)
+    return {
+        "class_error": 100.0 * wrong.sum() / last.sum().clamp(min=1),
+        "cardinality_error": (found - counts).abs().float().mean(),
+    }
+
+
+def _stack(layers: Sequence[dict[str, Tensor]]) -> Predictions:
+    logits = torch.stack([layer["pred_logits"] for layer in layers]).float()
+    boxes = torch.stack([layer["pred_boxes"] for layer in layers]).float()
+    return Predictions(logits, boxes)
+
+
+def _mean_num_boxes(count: int, device: torch.device) -> Tensor:
+    total = torch.tensor(float(count), device=device)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+        total = total / torch.distributed.get_world_size()
+    return total.clamp(min=1)

@@ -1,0 +1,63 @@
+"""Reading files of weights: .pth without running code, .safetensors, wrapped or prefixed."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["CheckpointError", "read_file", "tensors_of"]
+
+WRAPPERS = ("state_dict", "model", "model_state_dict")
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, or not one of this detector."""
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a .pth or .safetensors file onto the CPU; only tensors and plain values are accepted.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is cut short, of another kind, or would run code.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    if path.suffix == ".safetensors":
+        return dict(_read_safetensors(path))
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds Python objects beside its tensors, which would run code when read: if "
+            'you trust it, load it where it was made and torch.save {"model": state_dict} alone'
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is no file of weights, or is cut short") from error
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{path} holds a {type(contents).__name__}, not named tensors")
+    return contents
+
+
+def tensors_of(contents: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Find the named tensors of a file, also one level down under state_dict or model."""
+    for key in WRAPPERS:
+        if isinstance(contents.get(key), Mapping):
+            contents = contents[key]
+            break
+    return {name: value for name, value in contents.items() if isinstance(value, Tensor)}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is no safetensors file, or is cut short") from error
