@@ -89,7 +89,7 @@ def _first_of(candidates: Masks) -> Masks:
     taken: NDArray[np.bool_] = np.zeros(len(next(iter(candidates.values()))), np.bool_)
     for fault, mask in candidates.items():
         masks[fault] = mask & ~taken
-        taken = taken | mask
+        taken |= mask
     return masks
 
 

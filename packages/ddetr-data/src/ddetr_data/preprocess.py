@@ -129,11 +129,11 @@ def normalize(
     std: Sequence[float],
 ) -> NDArray[np.float32]:
     """Give (pixels / 255 - mean) / std as (3, H, W)."""
-    scale = np.float32(1 / 255) / np.asarray(std, np.float32)
-    shift = np.asarray(mean, np.float32) / np.asarray(std, np.float32)
+    means, stds = (np.broadcast_to(np.asarray(value, np.float32), 3) for value in (mean, std))
     planes = np.empty((3, *pixels.shape[:2]), np.float32)
-    np.multiply(pixels.transpose(2, 0, 1), scale.reshape(-1, 1, 1), out=planes)
-    planes -= shift.reshape(-1, 1, 1)
+    for channel, plane in enumerate(planes):  # plane by plane, each small enough for the cache
+        np.subtract(pixels[:, :, channel], 255 * means[channel], out=plane)
+        plane *= 1 / (255 * stds[channel])
     return planes
 
 

@@ -1,0 +1,78 @@
+"""A map-style dataset whose samples depend on seed, epoch and index alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ddetr_data.coco import DetectionSet
+from ddetr_data.image_file import read_image
+from ddetr_data.torch.transforms import Sample
+from ddetr_data.types import Annotations
+
+Target: TypeAlias = dict[str, Tensor]
+Transform: TypeAlias = Callable[[Image.Image, Annotations, np.random.Generator], Sample]
+
+
+class DetectionDataset(Dataset[tuple[Tensor, Target]]):
+    """Images and targets of a detection set; crowds are left out of the targets.
+
+    A target holds boxes (N, 4) as cx, cy, w, h in shares of the sample, labels (N,) int64,
+    area (N,), iscrowd (N,), image_id (), orig_size (2,) and size (2,), both height, width.
+    """
+
+    def __init__(self, detection_set: DetectionSet, transform: Transform, seed: int = 0) -> None:
+        self.detection_set = detection_set
+        self.transform = transform
+        self.seed = seed
+        # Shared, so that workers that live over several epochs see the change.
+        self._epoch: Tensor = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose samples are drawn."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other views from now on, also in workers that run already."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.detection_set.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
+        """Read and transform one image.
+
+        Raises:
+            FileNotFoundError, DataError: the image is missing or damaged; the text names it.
+        """
+        record = self.detection_set.images[index]
+        image = read_image(record.path)
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        sample = self.transform(image, _without_crowds(record.annotations), rng)
+        target = {
+            "boxes": sample.boxes_cxcywh,
+            "labels": sample.labels,
+            "area": sample.area,
+            "iscrowd": sample.is_crowd.long(),
+            "image_id": torch.tensor(record.id),
+            "orig_size": torch.tensor([image.height, image.width]),
+            "size": torch.tensor(sample.pixels.shape[1:]),
+        }
+        return sample.pixels, target
+
+
+def _without_crowds(objects: Annotations) -> Annotations:
+    if not objects.is_crowd.any():
+        return objects
+    keep = ~objects.is_crowd
+    return Annotations(
+        objects.boxes_xywh[keep], objects.labels[keep], objects.is_crowd[keep], objects.area[keep]
+    )

@@ -1,0 +1,140 @@
+"""The order in which images are drawn: reproducible, equally long on every rank, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from ddetr_data.coco import DetectionSet
+from ddetr_data.image_table import ImageTable
+
+SamplerName: TypeAlias = Literal["default_sampler", "uniform_sampler", "non_uniform_sampler"]
+Order: TypeAlias = NDArray[np.int64]  # (draws of all ranks,), rank r takes r, r + R, r + 2R ...
+
+
+class DetectionSampler(Sampler[int]):
+    """Draws indices as a function of seed and epoch; every rank draws equally many.
+
+    - default_sampler: every image once.
+    - uniform_sampler: every source equally often, as many draws as there are images.
+    - non_uniform_sampler: every rank its own stretch of the images in order of their sources.
+
+    Where the images do not divide by the ranks, some of them are drawn twice.
+    """
+
+    def __init__(
+        self,
+        sources: NDArray[np.int32],  # (I,), the source of each image
+        name: SamplerName = "default_sampler",
+        *,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        if not 0 <= rank < num_replicas:
+            raise ValueError(f"rank must be from 0 to {num_replicas - 1}, got {rank}")
+        if not len(sources):
+            raise ValueError("there must be at least one image to draw from, got none")
+        self.sources = np.asarray(sources)
+        self.name: SamplerName = name
+        self.seed = seed
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.epoch = 0
+        self.offset = 0  # draws of this rank that are done already
+
+    @classmethod
+    def over(
+        cls,
+        detection_set: DetectionSet,
+        name: SamplerName = "default_sampler",
+        *,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> DetectionSampler:
+        """Draw from the images of a set."""
+        images = detection_set.images
+        if isinstance(images, ImageTable):
+            sources = images.columns.sources
+        else:
+            sources = np.array([record.source for record in images], np.int32)
+        return cls(sources, name, seed=seed, num_replicas=num_replicas, rank=rank)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another epoch at its first draw; the current one goes on where it is."""
+        if epoch != self.epoch:
+            self.epoch, self.offset = epoch, 0
+
+    def state_dict(self, batches_done: int = 0, batch_size: int = 1) -> dict[str, int]:
+        """Say where an epoch stands after so many batches of this rank."""
+        return {"epoch": self.epoch, "offset": min(batches_done * batch_size, self.draws_per_rank)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where state_dict was taken; only the next pass begins in the middle."""
+        self.epoch, self.offset = state["epoch"], state["offset"]
+
+    @property
+    def draws_per_rank(self) -> int:
+        """Draws of a whole epoch, the same on every rank."""
+        return -(-len(self.sources) // self.num_replicas)
+
+    def __len__(self) -> int:
+        return self.draws_per_rank - self.offset
+
+    def __iter__(self) -> Iterator[int]:
+        start, self.offset = self.offset, 0
+        rng = np.random.default_rng([self.seed, self.epoch])
+        total = self.draws_per_rank * self.num_replicas
+        order = _ORDERS[self.name](self.sources, total, self.num_replicas, rng)
+        return iter(order[self.rank :: self.num_replicas][start:].tolist())
+
+
+def _each_once(
+    sources: NDArray[np.int32], total: int, num_replicas: int, rng: np.random.Generator
+) -> Order:
+    del num_replicas
+    return np.resize(rng.permutation(len(sources)), total)
+
+
+def _sources_alike(
+    sources: NDArray[np.int32], total: int, num_replicas: int, rng: np.random.Generator
+) -> Order:
+    """Draw from each source in turn; one that is used up starts again in another order."""
+    del num_replicas
+    members = [np.flatnonzero(sources == source) for source in np.unique(sources)]
+    rng.shuffle(members)
+    shares = [len(part) for part in np.array_split(np.arange(total), len(members))]
+    draws = [
+        _draw_all_in_turn(part, share, rng) for part, share in zip(members, shares, strict=True)
+    ]
+    return rng.permutation(np.concatenate(draws))
+
+
+def _draw_all_in_turn(members: Order, count: int, rng: np.random.Generator) -> Order:
+    rounds = -(-count // len(members))
+    return np.concatenate([rng.permutation(members) for _ in range(max(1, rounds))])[:count]
+
+
+def _ranks_apart(
+    sources: NDArray[np.int32], total: int, num_replicas: int, rng: np.random.Generator
+) -> Order:
+    """Cut the images, in order of their sources, into one stretch a rank."""
+    by_source = np.argsort(sources, kind="stable")
+    per_rank = total // num_replicas
+    stretches = [
+        np.resize(rng.permutation(stretch if len(stretch) else by_source), per_rank)
+        for stretch in np.array_split(by_source, num_replicas)
+    ]
+    return np.stack(stretches, axis=1).reshape(-1)
+
+
+_ORDERS: dict[SamplerName, Callable[[NDArray[np.int32], int, int, np.random.Generator], Order]] = {
+    "default_sampler": _each_once,
+    "uniform_sampler": _sources_alike,
+    "non_uniform_sampler": _ranks_apart,
+}

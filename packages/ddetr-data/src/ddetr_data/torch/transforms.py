@@ -1,0 +1,133 @@
+"""From an image and its objects to a sample: random views to train on, one view to evaluate.
+
+N objects, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat
+
+from ddetr_data.boxes import SMALLEST_SIDE
+from ddetr_data.config import AugmentationConfig
+from ddetr_data.preprocess import PreprocessConfig, preprocess
+from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
+from ddetr_data.types import Annotations
+
+
+class Sample(NamedTuple):
+    """An image and its objects, as a network is trained on them."""
+
+    pixels: Tensor  # (3, H, W) float32, normalised
+    boxes_cxcywh: Tensor  # (N, 4) float32, shares of W and H
+    labels: Tensor  # (N,) int64
+    area: Tensor  # (N,) float32, square pixels of the sample
+    is_crowd: Tensor  # (N,) bool
+
+
+class TrainTransform:
+    """The page's training pipeline, as one random view (see ddetr_data.torch.view).
+
+    Args:
+        augmentation: the spec's block.
+        canvas_hw: every sample fits into it; absent: fixed_canvas_hw(augmentation).
+    """
+
+    def __init__(
+        self, augmentation: AugmentationConfig, canvas_hw: tuple[int, int] | None = None
+    ) -> None:
+        self.augmentation = augmentation
+        self.canvas_hw = canvas_hw or fixed_canvas_hw(augmentation)
+        mean, std = torch.tensor(augmentation.input_mean), torch.tensor(augmentation.input_std)
+        self._offset = (255 * mean).expand(3).reshape(3, 1, 1)
+        self._factor = (1 / (255 * std)).expand(3).reshape(3, 1, 1)
+
+    def __call__(
+        self, image: Image.Image, objects: Annotations, rng: np.random.Generator
+    ) -> Sample:
+        """Draw a view from rng and show it."""
+        view = draw_view((image.height, image.width), self.augmentation, self.canvas_hw, rng)
+        return self.show(view, image, objects)
+
+    def show(self, view: View, image: Image.Image, objects: Annotations) -> Sample:
+        """Cut, resize, mirror and normalise; objects outside the view are left out."""
+        region = (view.top, view.left, view.height, view.width)
+        planes = torch.from_numpy(np.array(image)).permute(
+            2, 0, 1
+        )  # (3, H, W) uint8, H x W x 3 in memory
+        planes = F.resized_crop(planes, *region, size=list(view.size_hw), antialias=True)
+        boxes, keep, shares = _visible(objects, view, (image.height, image.width))
+        if view.mirrored:
+            planes, boxes = F.horizontal_flip(planes), F.horizontal_flip(boxes)
+        enlargement = view.size_hw[0] * view.size_hw[1] / (view.height * view.width)
+        return Sample(
+            self._normalize(planes),
+            _to_shares(boxes, view.size_hw)[keep],
+            torch.from_numpy(objects.labels.astype(np.int64))[keep],
+            (torch.from_numpy(objects.area.astype(np.float64)) * shares * enlargement).float()[
+                keep
+            ],
+            torch.from_numpy(objects.is_crowd.astype(np.bool_))[keep],
+        )
+
+    def _normalize(self, planes: Tensor) -> Tensor:
+        pixels = torch.empty(planes.shape)
+        return torch.sub(planes, self._offset, out=pixels).mul_(self._factor)
+
+
+class EvalTransform:
+    """The one preprocessing, with the objects beside it; nothing is drawn."""
+
+    def __init__(self, config: PreprocessConfig) -> None:
+        self.config = config
+
+    def __call__(
+        self, image: Image.Image, objects: Annotations, rng: np.random.Generator | None = None
+    ) -> Sample:
+        """Show the whole image; rng is not used."""
+        del rng
+        size_hw = (image.height, image.width)
+        pixels = torch.from_numpy(preprocess(image, self.config))
+        boxes = F.clamp_bounding_boxes(_bounding_boxes(objects, size_hw))
+        enlargement = pixels.shape[1] * pixels.shape[2] / (size_hw[0] * size_hw[1])
+        return Sample(
+            pixels,
+            _to_shares(boxes, size_hw),
+            torch.tensor(objects.labels),
+            torch.tensor(objects.area * enlargement).float(),
+            torch.tensor(objects.is_crowd),
+        )
+
+
+def _bounding_boxes(objects: Annotations, size_hw: tuple[int, int]) -> BoundingBoxes:
+    corners = objects.boxes_xywh.astype(np.float64).copy()
+    corners[:, 2:] += corners[:, :2]
+    return BoundingBoxes(
+        torch.from_numpy(corners), format=BoundingBoxFormat.XYXY, canvas_size=size_hw
+    )
+
+
+def _visible(
+    objects: Annotations, view: View, image_hw: tuple[int, int]
+) -> tuple[BoundingBoxes, Tensor, Tensor]:
+    """Bring boxes to the view; also which of them are seen (N,), and their share seen (N,)."""
+    whole = F.clamp_bounding_boxes(_bounding_boxes(objects, image_hw))
+    seen = F.crop(whole, view.top, view.left, view.height, view.width)
+    extent = seen[:, 2:] - seen[:, :2]
+    full = whole[:, 2:] - whole[:, :2]
+    shares = extent.prod(1) / full.prod(1).clamp(min=SMALLEST_SIDE**2)
+    return F.resize(seen, list(view.size_hw)), (extent >= SMALLEST_SIDE).all(1), shares
+
+
+def _to_shares(boxes: BoundingBoxes, size_hw: tuple[int, int]) -> Tensor:
+    """(N, 4) corners in pixels to centre and size in shares of the image, float32."""
+    centred = F.convert_bounding_box_format(boxes, new_format=BoundingBoxFormat.CXCYWH)
+    height, width = size_hw
+    shares: Tensor = centred.as_subclass(Tensor) / torch.tensor([width, height, width, height])
+    return shares.float()
