@@ -58,35 +58,18 @@ class SpecTree:
         Raises:
             SpecError: a part of the path is no block, or an index is past the list's end.
         """
-        parent = self._block_for(path)
-        key: Any = path[-1]
-        if isinstance(parent, list):
-            _check_index(parent, path, allow_next=True)
-            if key == len(parent):
-                parent.append(None)
-        old = parent[key] if isinstance(parent, list) else parent.get(key)
-        if not (isinstance(old, dict) and isinstance(value, dict)):
-            stale = [known for known in self.origins if known[: len(path)] == path]
-            for known in stale:
-                del self.origins[known]
-        parent[key] = _merged(old, value)
-        self.origins.update(origins)
-
-    def _block_for(self, path: KeyPath) -> dict[str, Any] | list[Any]:
         node: Any = self.values
         for depth, (key, following) in enumerate(pairwise(path), start=1):
-            if isinstance(node, list):
-                _check_index(node, path[:depth], allow_next=False)
-            child = node.get(key) if isinstance(node, dict) else node[key]
-            if child is None:
-                child = [] if isinstance(following, int) else {}
-                node[key] = child
-            wanted = list if isinstance(following, int) else dict
-            if not isinstance(child, wanted):
-                kind = "list" if wanted is list else "block of keys"
-                raise SpecError(f"{dotted(path)}: {dotted(path[:depth])} is no {kind}")
-            node = child
-        return node  # type: ignore[no-any-return]
+            _open_slot(node, path[:depth])
+            if node[key] is None:
+                node[key] = [] if isinstance(following, int) else {}
+            node = node[key]
+        _open_slot(node, path)
+        if not (isinstance(node[path[-1]], dict) and isinstance(value, dict)):
+            for stale in [known for known in self.origins if known[: len(path)] == path]:
+                del self.origins[stale]
+        node[path[-1]] = _merged(node[path[-1]], value)
+        self.origins.update(origins)
 
 
 def dotted(path: KeyPath) -> str:
@@ -94,12 +77,22 @@ def dotted(path: KeyPath) -> str:
     return ".".join(str(key) for key in path)
 
 
-def _check_index(items: list[Any], path: KeyPath, *, allow_next: bool) -> None:
-    index = path[-1]
-    if not isinstance(index, int):
-        raise SpecError(f"{dotted(path)}: {dotted(path[:-1])} is a list; give an index, not a key")
-    if index >= len(items) + allow_next:
-        raise SpecError(f"{dotted(path)}: {dotted(path[:-1])} has only {len(items)} entries")
+def _open_slot(parent: Any, path: KeyPath) -> None:
+    """Make sure that parent can hold the last key of the path; a new slot holds None."""
+    *around, key = path
+    name = dotted(tuple(around))
+    if isinstance(parent, list):
+        if not isinstance(key, int):
+            raise SpecError(f"{dotted(path)}: {name} is a list; give an index, not a key")
+        if key > len(parent):
+            raise SpecError(f"{dotted(path)}: {name} has only {len(parent)} entries")
+        if key == len(parent):
+            parent.append(None)
+    elif isinstance(parent, dict) and isinstance(key, str):
+        parent.setdefault(key, None)
+    else:
+        kind = "list" if isinstance(key, int) else "block of keys"
+        raise SpecError(f"{dotted(path)}: {name} is no {kind}")
 
 
 def _merged(old: Any, new: Any) -> Any:

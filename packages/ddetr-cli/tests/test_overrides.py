@@ -1,0 +1,121 @@
+"""Overrides: how they are written, and how they are laid over a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ddetr_cli.overrides import apply_overrides, split_override
+from ddetr_cli.spec import Experiment
+from ddetr_cli.spec_tree import SpecError, SpecTree
+from ddetr_cli.yaml_tree import parse_spec
+
+Load = Callable[..., Experiment]
+
+
+def overridden(text: str, *overrides: str) -> dict[str, Any]:
+    tree = parse_spec(text, "s.yaml")
+    apply_overrides(tree, overrides)
+    return tree.values
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("3", 3),
+        ("2e-4", 2e-4),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ("[480, 512]", [480, 512]),
+        ("[480,512]", [480, 512]),
+        ("[a b, 'c, d']", ["a b", "c, d"]),
+        ("{person: red, car: '#00f'}", {"person": "red", "car": "#00f"}),
+        ("/data/my images/a=b", "/data/my images/a=b"),
+        ("'quoted: text'", "quoted: text"),
+        ('"null"', "null"),
+        ("*.json", "*.json"),
+        ("a # b", "a # b"),
+        ("=", "="),
+        ("&x", "&x"),
+        ("it's", "it's"),
+        ("!!python/name:os.system", "!!python/name:os.system"),
+    ],
+)
+def test_values_are_read_as_people_type_them(written: str, value: object) -> None:
+    """Lists, dicts and quotes are YAML's; any other text needs no quoting but the shell's."""
+    assert overridden("", f"a.b={written}") == {"a": {"b": value}}
+
+
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [
+        ("a.b=1", ("a", "b")),
+        ("+a.b=1", ("a", "b")),
+        ("++a.b=1", ("a", "b")),
+        ("a.list[2].b=1", ("a", "list", 2, "b")),
+        ("map.traffic light=1", ("map", "traffic light")),
+        ('map."v1.5"=1', ("map", "v1.5")),
+        ("map.'a=b'=1", ("map", "a=b")),
+    ],
+)
+def test_keys_can_hold_what_class_names_hold(override: str, path: tuple[object, ...]) -> None:
+    """Spaces are plain; dots and equal signs go into quotes; brackets hold an index."""
+    assert split_override(override) == (path, "1")
+
+
+@pytest.mark.parametrize("override", ["a.b", "=1", "~a.b", ".a=1", "a..b=1", "a.=1", "+=1", "[=1"])
+def test_what_is_no_override_is_refused(override: str) -> None:
+    """The sentence quotes what was typed."""
+    with pytest.raises(SpecError) as caught:
+        apply_overrides(SpecTree(), [override])
+    assert repr(override) in str(caught.value)
+
+
+def test_an_override_wins_and_the_rest_stays() -> None:
+    """Blocks merge key by key, lists are replaced, later overrides win."""
+    found = overridden("a: {b: 1, c: [1, 2, 3]}", "a.c=[9]", "a={d: 4}", "a.d=5")
+    assert found == {"a": {"b": 1, "c": [9], "d": 5}}
+
+
+def test_entries_of_a_list_are_reached_by_index() -> None:
+    """`.0.` and `[0]` mean the same where the file has a list; the next index adds an entry."""
+    text = "s: [{x: 1}, {x: 2}]"
+    assert (
+        overridden(text, "s.1.x=5") == overridden(text, "s[1].x=5") == {"s": [{"x": 1}, {"x": 5}]}
+    )
+    assert overridden(text, "s[2].x=3")["s"][2] == {"x": 3}
+    assert overridden("", "s[0].x=3") == {"s": [{"x": 3}]}
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("s[7].x=1", "has only 1 entries"),
+        ("s.x=1", "is a list; give an index"),
+        ("n.x=1", "n is no block of keys"),
+        ("b[0]=1", "b is no list"),
+    ],
+)
+def test_a_key_through_something_else_is_refused(override: str, fault: str) -> None:
+    """An override cannot turn a scalar into a block or skip entries."""
+    with pytest.raises(SpecError, match=r"\(override|: ") as caught:
+        overridden("s: [{x: 1}]\nn: 5\nb: {c: 1}", override)
+    assert fault in str(caught.value)
+
+
+def test_absent_blocks_appear(load: Load) -> None:
+    """A colour and a data source can be given without a word of them in the file."""
+    experiment = load("", ["inference.color_map.traffic light=red", "dataset.num_classes=4"])
+    assert experiment.inference.color_map == {"traffic light": "red"}
+    assert experiment.dataset.num_classes == experiment.model.num_classes == 4
+
+
+def test_numbers_for_text_keys_stay_as_typed(load: Load) -> None:
+    """A folder called 007 or a numeric passphrase does not lose its zeros."""
+    experiment = load("results_dir: 007", ["encryption_key=0042"])
+    assert experiment.results_dir == "007"
+    assert experiment.encryption_key is not None
+    assert experiment.encryption_key.get_secret_value() == "0042"

@@ -1,0 +1,104 @@
+"""The experiment: defaults, aliases, folders, and what experiment.yaml keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ddetr_cli.spec import Experiment, load_spec, spec_yaml
+from ddetr_cli.spec_tree import SpecError
+
+Load = Callable[..., Experiment]
+
+
+def test_override_beats_file_beats_default(load: Load) -> None:
+    """The three sources of a value, in this order."""
+    text = "train: {num_epochs: 3, seed: 5}"
+    train = load(text, ["train.num_epochs=4"]).train
+    assert (train.num_epochs, train.seed, train.checkpoint_interval) == (4, 5, 1)
+
+
+@pytest.mark.parametrize("task", ["train", "evaluate", "inference", "export"])
+def test_the_results_folder_of_a_subtask(load: Load, task: str) -> None:
+    """<task>.results_dir, else <results_dir>/<task>, else /results/<task>."""
+    assert load().results_of(task) == Path("/results", task)
+    assert load("results_dir: /r").results_of(task) == Path("/r", task)
+    assert load(f"results_dir: /r\n{task}: {{results_dir: /own}}").results_of(task) == Path("/own")
+
+
+def test_the_model_takes_its_classes_from_the_data(load: Load) -> None:
+    """dataset.num_classes decides; 91 stands until auto is looked up."""
+    assert load("dataset: {num_classes: 7}").model.num_classes == 7
+    assert load("dataset: {num_classes: auto}").model.num_classes == 91
+
+
+def test_the_old_name_of_the_backbone_file_is_accepted_and_said(tmp_path: Path) -> None:
+    """model.pretrained_model_path loads, with a notice that tells both other names."""
+    path = tmp_path / "spec.yaml"
+    path.write_text("model:\n  pretrained_model_path: /b.pth\n")
+    loaded = load_spec(Experiment, path)
+    assert loaded.spec.model.backbone_weights == "/b.pth"
+    (notice,) = loaded.notices
+    assert "model.pretrained_backbone_path" in notice
+    assert "spec.yaml:2" in notice
+    path.write_text("model: {pretrained_backbone_path: /b.pth}")
+    assert load_spec(Experiment, path).notices == ()
+
+
+@pytest.mark.parametrize("block", ["model", "train", "dataset", "inference", "gen_trt_engine"])
+def test_an_empty_block_is_its_defaults(load: Load, block: str) -> None:
+    """`train:` with nothing below it is no error."""
+    assert getattr(load(f"{block}:\n"), block) == getattr(load(), block)
+
+
+def test_a_value_still_to_be_given_counts_as_absent(load: Load) -> None:
+    """The mark ??? in a spec waits for an override."""
+    text = "evaluate:\n  checkpoint: ???"
+    assert load(text).evaluate.checkpoint is None
+    assert load(text, ["evaluate.checkpoint=/m.pth"]).evaluate.checkpoint == Path("/m.pth")
+
+
+SPECS = [
+    "",
+    "dataset: {num_classes: 4}\nmodel: {num_queries: 10}",
+    "dataset: {num_classes: auto, infer_data_sources: {image_dir: [a, b]}}",
+    "model: {pretrained_model_path: /b.pth, return_interm_indices: [1, 2], num_feature_levels: 2}",
+    "inference: {color_map: {'1': red, 'null': '#00f', 'a b': blue}}\nresults_dir: '0123'",
+    "train: {optim: {lr: 1e-5, monitor_name: train_loss}, freeze: [backbone]}",
+    "gen_trt_engine: {tensorrt: {data_type: int8, calibration: {cal_image_dir: /c}}}",
+]
+
+
+@pytest.mark.parametrize("text", SPECS)
+def test_experiment_yaml_loads_to_the_same_experiment(load: Load, text: str) -> None:
+    """What a run writes down is what it ran with, key for key."""
+    experiment = load(text)
+    assert load(spec_yaml(experiment)) == experiment
+
+
+def test_the_passphrase_is_written_nowhere(load: Load) -> None:
+    """The dump and the representation mask it."""
+    experiment = load("encryption_key: open sesame")
+    assert "sesame" not in spec_yaml(experiment)
+    assert "sesame" not in repr(experiment)
+
+
+def test_a_masked_passphrase_is_no_passphrase(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reloading a dump takes the key from the environment or an override, and says so if none."""
+    dump = spec_yaml(load("encryption_key: open sesame"))
+    with pytest.raises(SpecError, match=r"encryption_key is masked.*DDETR_ENCRYPTION_KEY"):
+        load(dump)
+    again = load(dump, ["encryption_key=open sesame"])
+    monkeypatch.setenv("DDETR_ENCRYPTION_KEY", "open sesame")
+    assert load(dump) == again
+    assert load("").encryption_key == again.encryption_key
+
+
+def test_the_spec_outranks_the_environment(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable fills a gap; it does not replace what was written."""
+    monkeypatch.setenv("DDETR_ENCRYPTION_KEY", "other")
+    key = load("encryption_key: mine").encryption_key
+    assert key is not None
+    assert key.get_secret_value() == "mine"
