@@ -1,0 +1,71 @@
+"""The 12 COCO figures of every validation, the same on one process and on many."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch.distributed
+from pytorch_lightning import Callback, Trainer
+from typing_extensions import override
+
+from ddetr_data.coco import DetectionSet
+from ddetr_data.scoring import CocoScorer, Scores
+from ddetr_data.types import Detections
+from ddetr_train.callbacks.checkpoints import BEST_METRIC
+from ddetr_train.detector import detections_of
+
+T = TypeVar("T")
+
+
+class ValidationScoring(Callback):
+    """Collects detections during a validation and puts `val_<figure>` into the module's metrics."""
+
+    def __init__(
+        self, detection_set: DetectionSet, category_ids: tuple[int, ...] | None = None
+    ) -> None:
+        self.scores: Any = None  # Scores of the last validation
+        self._detection_set = detection_set
+        self._category_ids = category_ids
+        self._found: dict[int, Detections] = {}
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's detections by image id; the same image on two processes counts once."""
+        sizes_hw = torch.stack([target["orig_size"] for target in batch.targets])
+        found = detections_of(outputs, sizes_hw, pl_module.model.config.num_select)
+        ids = (int(target["image_id"]) for target in batch.targets)
+        self._found.update(zip(ids, found, strict=True))
+
+    @override
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Score on the first process and tell the others."""
+        parts = gather_objects(self._found)
+        self._found = {}
+        scores = self._score(parts) if trainer.is_global_zero else None
+        self.scores = trainer.strategy.broadcast(scores)
+        for name, value in self.scores.overall.items():
+            pl_module.metrics[f"val_{name}"] = float(value)
+        pl_module.log(BEST_METRIC, pl_module.metrics[BEST_METRIC], logger=False)
+
+    def _score(self, parts: list[dict[int, Detections]]) -> Scores:
+        scorer = CocoScorer(self._detection_set, category_ids=self._category_ids)
+        for image_id, found in {k: v for part in parts for k, v in part.items()}.items():
+            scorer.add(image_id, found)
+        return scorer.score()
+
+
+def gather_objects(value: T) -> list[T]:
+    """Collect one value from every process, on every process."""
+    if not torch.distributed.is_initialized():
+        return [value]
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, value)
+    return parts

@@ -1,0 +1,44 @@
+"""Which callbacks a run has, in the order in which they must act."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+
+from ddetr_train.callbacks.checkpoints import BEST_METRIC, Checkpoints
+from ddetr_train.callbacks.preemption import Preemption
+from ddetr_train.callbacks.reporting import Reporting
+from ddetr_train.callbacks.scoring import ValidationScoring
+from ddetr_train.config import TrainConfig
+from ddetr_train.datamodule import DetectionDataModule
+from ddetr_train.events import Observer
+
+
+def choose_callbacks(
+    config: TrainConfig,
+    results_dir: Path,
+    data: DetectionDataModule,
+    observers: Sequence[Observer],
+) -> list[Callback]:
+    """Average the weights first, report next, save last; a dry run saves nothing."""
+    callbacks: list[Callback] = []
+    if config.ema_decay is not None:
+        callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
+    if data.val_set is not None:
+        callbacks.append(ValidationScoring(data.val_set, data.eval_class_ids))
+        if config.early_stopping_patience is not None:
+            callbacks.append(
+                EarlyStopping(
+                    BEST_METRIC,
+                    mode="max",
+                    patience=config.early_stopping_patience,
+                    check_on_train_epoch_end=False,
+                )
+            )
+    callbacks.append(Reporting(observers, verbose=config.verbose))
+    if not config.is_dry_run:
+        checkpoints = Checkpoints(results_dir, config, data, observers)
+        callbacks += [Preemption(checkpoints), checkpoints]
+    return callbacks

@@ -1,0 +1,73 @@
+"""Score a checkpoint on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from ddetr_data.coco import load_sources
+from ddetr_data.config import DatasetConfig
+from ddetr_data.evaluation import evaluate_detector, write_results
+from ddetr_data.scoring import Scores
+from ddetr_data.types import Category
+from ddetr_train.config import EvaluateConfig
+from ddetr_train.detector import build_detector, report_progress
+from ddetr_train.events import Observer, RunEvent, emit
+from ddetr_train.quiet import logs_as_notices
+
+
+def evaluate(
+    checkpoint: Path,
+    dataset: DatasetConfig,
+    config: EvaluateConfig,
+    results_dir: Path,
+    *,
+    observers: Sequence[Observer] = (),
+    encryption_key: str | None = None,
+) -> Scores:
+    """Write results.json and detections.json for dataset.test_data_sources, and return the scores.
+
+    Raises:
+        FileNotFoundError: the checkpoint or the data are not there.
+        ValueError: no test data, an unreadable checkpoint, or labels that it has no class for.
+    """
+    if not dataset.test_data_sources:
+        raise ValueError("evaluate needs dataset.test_data_sources")
+    detector = build_detector(checkpoint, dataset, config, observers, encryption_key)
+    num_classes = detector.model_config.num_classes
+    with logs_as_notices(observers):
+        labelled = load_sources(dataset.test_data_sources, num_classes=num_classes)
+    _compare_names(detector.categories, labelled.categories, observers)
+    count = len(labelled.images)
+    emit(observers, RunEvent("started", f"evaluating {count} images", total_steps=count))
+    scores, coco_results = evaluate_detector(
+        detector,
+        labelled,
+        conf_threshold=config.conf_threshold,
+        on_progress=partial(report_progress, observers),
+        category_ids=dataset.eval_class_ids,
+        batch_size=detector.batch_size,
+    )
+    extra = {
+        "checkpoint": str(checkpoint),
+        "images": count,
+        "conf_threshold": config.conf_threshold,
+    }
+    write_results(results_dir, scores, coco_results, extra)
+    emit(observers, RunEvent("finished", f"scores in {results_dir}", metrics=scores.overall))
+    return scores
+
+
+def _compare_names(
+    known: Sequence[Category], labelled: Sequence[Category], observers: Sequence[Observer]
+) -> None:
+    names = {category.id: category.name for category in known}
+    other = [
+        f"{category.id} is {category.name!r} in the data and {names.get(category.id)!r} in the "
+        "checkpoint"
+        for category in labelled
+        if names and names.get(category.id) != category.name
+    ]
+    if other:
+        emit(observers, RunEvent("notice", f"class names differ: {'; '.join(other)}"))

@@ -1,0 +1,101 @@
+"""Where a run continues, and whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddetr_model.config import ModelConfig
+from ddetr_train.callbacks.checkpoints import LATEST_NAME
+from ddetr_train.checkpoint_io import AtomicCheckpointIO
+from ddetr_train.config import TrainConfig
+
+# Where the first weights came from does not matter once there is a checkpoint.
+_FREE_MODEL_KEYS = {"pretrained_backbone_path", "pretrained_model_path"}
+# Options that a checkpoint's optimiser and schedules carry, so a new value would have no effect.
+_CARRIED_KEYS = {"optim", "warmup_steps", "seed", "ema_decay", "accumulate_grad_batches"}
+
+
+class ResumeError(ValueError):
+    """The checkpoint belongs to another run; the text names the difference."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """A checkpoint to continue from, and what to tell the user."""
+
+    path: Path
+    epochs_done: int
+    metrics: dict[str, float]
+    notices: tuple[str, ...]
+
+
+def find_resume_path(config: TrainConfig, results_dir: Path) -> Path | None:
+    """Choose the given checkpoint, else the latest one of the folder, else none.
+
+    Raises:
+        FileNotFoundError: the given file is not there.
+    """
+    given = config.resume_training_checkpoint_path
+    if given is not None:
+        if not given.is_file():
+            raise FileNotFoundError(f"train.resume_training_checkpoint_path {given} is not a file")
+        return given
+    latest = results_dir / LATEST_NAME
+    return latest if latest.is_file() else None
+
+
+def read_resume(
+    path: Path,
+    model: ModelConfig,
+    config: TrainConfig,
+    data_identity: Mapping[str, Any],
+    files: AtomicCheckpointIO,
+) -> Resume:
+    """Check that the checkpoint continues this very run.
+
+    Raises:
+        ResumeError: the model or the data differ, or it holds no training state.
+    """
+    checkpoint = files.load_checkpoint(path)
+    if "loops" not in checkpoint or "ddetr" not in checkpoint:
+        raise ResumeError(
+            f"{path} holds weights but no training state: pass it as train.pretrained_model_path"
+        )
+    present = model.model_dump(mode="json")
+    _refuse_differences(path, "model", checkpoint["ddetr"]["model"], present, _FREE_MODEL_KEYS)
+    stored_data = checkpoint["DetectionDataModule"]["identity"]
+    _refuse_differences(path, "dataset", stored_data, data_identity, set())
+    stored = checkpoint["hyper_parameters"]["train"]
+    progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+    return Resume(
+        path=path,
+        epochs_done=progress["processed"],
+        metrics=dict(checkpoint["ddetr"]["metrics"]),
+        notices=tuple(_carried_options(stored, config.model_dump(mode="json"))),
+    )
+
+
+def _refuse_differences(
+    path: Path, block: str, stored: Mapping[str, Any], present: Mapping[str, Any], free: set[str]
+) -> None:
+    differences = [
+        f"{block}.{key} is {stored.get(key)} there and {present.get(key)} here"
+        for key in sorted(stored.keys() | present.keys())
+        if key not in free and stored.get(key) != present.get(key)
+    ]
+    if differences:
+        raise ResumeError(
+            f"{path} belongs to another run ({'; '.join(differences)}): choose another "
+            "results_dir, or pass the file as train.pretrained_model_path"
+        )
+
+
+def _carried_options(stored: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    return [
+        f"train.{key} was changed, but a resumed run keeps the checkpoint's {stored.get(key)}"
+        for key in sorted(_CARRIED_KEYS)
+        if stored.get(key) != present.get(key)
+    ]

@@ -1,0 +1,29 @@
+"""How a run is spread over processes: one device, DDP or FSDP2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+
+from ddetr_train.config import TrainConfig
+from ddetr_train.devices import Devices
+
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
+    """Choose Lightning's strategy.
+
+    Raises:
+        ValueError: the option does not go with fsdp.
+    """
+    if config.distributed_strategy == "fsdp":
+        if config.ema_decay is not None:
+            raise ValueError("train.ema_decay does not go with distributed_strategy fsdp: use ddp")
+        return ModelParallelStrategy(
+            data_parallel_size=devices.count * config.num_nodes, tensor_parallel_size=1
+        )
+    if devices.count * config.num_nodes > 1:
+        return DDPStrategy(gradient_as_bucket_view=True)
+    return "auto"

@@ -1,0 +1,222 @@
+"""Train a detector: everything around Lightning's Trainer."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from ddetr_data.config import DatasetConfig
+from ddetr_model.config import ModelConfig
+from ddetr_model.detector import DeformableDETR
+from ddetr_train.callbacks.checkpoints import (
+    BEST_NAME,
+    LATEST_NAME,
+)
+from ddetr_train.callbacks.selection import choose_callbacks
+from ddetr_train.checkpoint_io import AtomicCheckpointIO
+from ddetr_train.config import TrainConfig
+from ddetr_train.datamodule import DetectionDataModule
+from ddetr_train.devices import Devices, choose_devices
+from ddetr_train.events import Observer, RunEvent, emit
+from ddetr_train.freeze import freeze_modules
+from ddetr_train.module import DetectionModule
+from ddetr_train.nan_guard import NanGuard
+from ddetr_train.quiet import logs_as_notices, quiet_lightning
+from ddetr_train.randomness import seed_run
+from ddetr_train.resume import Resume, find_resume_path, read_resume
+from ddetr_train.strategy import PRECISIONS, build_strategy
+from ddetr_train.warm_start import start_from
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a run's files are and how it ended; a path is None where there is no such file."""
+
+    best_checkpoint: Path | None
+    latest_checkpoint: Path | None
+    metrics: dict[str, float]
+    epochs: int
+    seconds: float
+
+
+def train(
+    model: ModelConfig,
+    dataset: DatasetConfig,
+    config: TrainConfig,
+    results_dir: Path,
+    *,
+    observers: Sequence[Observer] = (),
+    encryption_key: str | None = None,
+) -> TrainResult:
+    """Train, or continue the run whose state lies in results_dir.
+
+    Raises:
+        FileNotFoundError: data or a given checkpoint are not there.
+        ValueError: options, data and checkpoint do not fit together; found before the first step.
+        NonFiniteError: a loss or a gradient is not finite; names where it arose.
+        TrainingPreempted: SIGTERM came; the state is saved.
+        OSError: a checkpoint could not be written; the previous one is kept.
+    """
+    began = time.monotonic()
+    results_dir = Path(results_dir)
+    if encryption_key is not None:
+        raise ValueError("encryption_key is not available in this version: leave it unset")
+    files = AtomicCheckpointIO()
+    with quiet_lightning(), logs_as_notices(observers):
+        devices = choose_run_devices(config, observers)
+        data = DetectionDataModule(dataset, seed=config.seed, num_classes=model.num_classes)
+        resume = _find_resume(model, config, data, results_dir, files)
+        if resume is not None:
+            _tell(observers, *resume.notices)
+            if resume.epochs_done >= config.num_epochs:
+                return _already_done(resume, results_dir, observers)
+        seed_run(config.seed)
+        module = _build_module(model, config, data, results_dir, observers, resume is None)
+        trainer = build_trainer(config, devices, results_dir, data, files, observers)
+        _fit(trainer, module, data, resume)
+    result = TrainResult(
+        best_checkpoint=_existing(results_dir / BEST_NAME),
+        latest_checkpoint=_existing(results_dir / LATEST_NAME),
+        metrics=dict(module.metrics),
+        epochs=trainer.current_epoch,
+        seconds=time.monotonic() - began,
+    )
+    if trainer.is_global_zero:
+        text = f"trained {result.epochs} epochs in {result.seconds:.0f} s"
+        emit(observers, RunEvent("finished", text, metrics=result.metrics))
+    return result
+
+
+def build_trainer(
+    config: TrainConfig,
+    devices: Devices,
+    results_dir: Path,
+    data: DetectionDataModule,
+    files: AtomicCheckpointIO,
+    observers: Sequence[Observer],
+) -> pl.Trainer:
+    """Set up Lightning for the options; a dry run logs and keeps nothing."""
+    logger = None
+    if not config.is_dry_run:
+        logger = TensorBoardLogger(results_dir, name="tensorboard", version="")
+    return pl.Trainer(
+        accelerator=devices.accelerator,
+        devices=devices.devices,
+        num_nodes=config.num_nodes,
+        strategy=build_strategy(config, devices),
+        precision=PRECISIONS[config.precision],
+        max_epochs=1 if config.is_dry_run else config.num_epochs,
+        limit_train_batches=1 if config.is_dry_run else None,
+        limit_val_batches=1 if config.is_dry_run else None,
+        check_val_every_n_epoch=1 if config.is_dry_run else config.validation_interval,
+        accumulate_grad_batches=config.accumulate_grad_batches,
+        deterministic=config.deterministic,
+        callbacks=choose_callbacks(config, results_dir, data, observers),
+        plugins=[files],
+        logger=logger if logger is not None else False,
+        default_root_dir=results_dir,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=not config.is_dry_run,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def choose_run_devices(config: TrainConfig, observers: Sequence[Observer]) -> Devices:
+    """Apply the rule of num_gpus, gpu_ids and accelerator, and tell when the CPU steps in."""
+    devices = choose_devices(
+        config.num_gpus,
+        config.gpu_ids,
+        gpus_present=torch.cuda.device_count(),
+        accelerator=config.accelerator,
+    )
+    _tell(observers, *([devices.notice] if devices.notice else []))
+    return devices
+
+
+def _find_resume(
+    model: ModelConfig,
+    config: TrainConfig,
+    data: DetectionDataModule,
+    results_dir: Path,
+    files: AtomicCheckpointIO,
+) -> Resume | None:
+    path = find_resume_path(config, results_dir)
+    if path is None or config.is_dry_run:
+        return None
+    return read_resume(path, model, config, data.identity(), files)
+
+
+def _already_done(resume: Resume, results_dir: Path, observers: Sequence[Observer]) -> TrainResult:
+    text = (
+        f"{resume.path} has all {resume.epochs_done} epochs, nothing is left to train: raise "
+        "train.num_epochs to go on"
+    )
+    _tell(observers, text)
+    emit(observers, RunEvent("finished", text, metrics=resume.metrics))
+    return TrainResult(
+        best_checkpoint=_existing(results_dir / BEST_NAME),
+        latest_checkpoint=resume.path,
+        metrics=resume.metrics,
+        epochs=resume.epochs_done,
+        seconds=0.0,
+    )
+
+
+def _build_module(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    data: DetectionDataModule,
+    results_dir: Path,
+    observers: Sequence[Observer],
+    is_fresh: bool,
+) -> DetectionModule:
+    network = DeformableDETR(model_config)
+    network.set_activation_checkpointing(config.activation_checkpoint)
+    if config.pretrained_model_path is not None and is_fresh:
+        _tell(observers, start_from(network, config.pretrained_model_path))
+    if config.freeze:
+        count = freeze_modules(network, config.freeze)
+        _tell(observers, f"{count:,} values of {', '.join(config.freeze)} do not train")
+    if config.compile:
+        network.compile()
+    return DetectionModule(
+        network,
+        config,
+        categories=data.train_set.categories,
+        preprocess=data.preprocess.model_dump(mode="json"),
+        guard=NanGuard(results_dir),
+    )
+
+
+def _fit(
+    trainer: pl.Trainer, module: DetectionModule, data: DetectionDataModule, resume: Resume | None
+) -> None:
+    """Run Lightning; Ctrl+C stays a KeyboardInterrupt, where Lightning would exit the process."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(
+            module, datamodule=data, ckpt_path=resume.path if resume else None, weights_only=True
+        )
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
+
+
+def _tell(observers: Sequence[Observer], *notices: str) -> None:
+    for text in notices:
+        emit(observers, RunEvent("notice", text))
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None
