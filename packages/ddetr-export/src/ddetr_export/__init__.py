@@ -9,10 +9,25 @@ from ddetr_export.__about__ import __version__
 
 if TYPE_CHECKING:
     from ddetr_export.config import ExportConfig, TrtEngineConfig
+    from ddetr_export.onnx_export import export_onnx
+    from ddetr_export.report import ExportError, ExportReport
+    from ddetr_export.runtime import Detector
 
-__all__ = ["ExportConfig", "TrtEngineConfig", "__version__"]
+__all__ = [
+    "Detector",
+    "ExportConfig",
+    "ExportError",
+    "ExportReport",
+    "TrtEngineConfig",
+    "__version__",
+    "export_onnx",
+]
 
 _SUBMODULE_OF = {
+    "Detector": "runtime",
+    "ExportError": "report",
+    "ExportReport": "report",
+    "export_onnx": "onnx_export",
     "ExportConfig": "config",
     "TrtEngineConfig": "config",
 }

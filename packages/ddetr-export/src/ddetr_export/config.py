@@ -1,4 +1,4 @@
-"""The spec blocks `export` and `gen_trt_engine`: every key, its default, its range and its meaning."""
+"""The spec blocks `export` and `gen_trt_engine`: keys, defaults, ranges and meanings."""
 
 from __future__ import annotations
 

@@ -1,0 +1,130 @@
+"""The network as it is exported: one input size, no padding, sampling in exportable operators.
+
+B images, H, W the input size, S pixels of all levels together, L levels, C channels of the
+transformer, Q queries, K classes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from ddetr_export.attention import ExportedDeformableAttention, ExportedSelfAttention, Sampler
+from ddetr_model import DeformableDETR
+from ddetr_model.pyramid import Pyramid
+
+
+class ExportGraph(nn.Module):
+    """A DeformableDETR for images of one size that fill the whole input.
+
+    Whatever follows from the size alone (positions, reference points, sizes of the levels) is
+    computed here, once, and is a constant of the file.
+    """
+
+    positions: Tensor  # (1, S, C)
+    pixel_centers: Tensor  # (1, S, 2), x then y, 0 to 1
+    valid_ratios: Tensor  # (1, L, 2), all 1
+
+    def __init__(self, model: DeformableDETR, image_size_hw: tuple[int, int]) -> None:
+        """Copy the model and fix its input size; the model itself stays as it is.
+
+        Raises:
+            ValueError: the size is too small for the model's feature levels.
+        """
+        super().__init__()
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        _simplify(self.model)
+        with torch.no_grad():
+            pyramid = _measure(model, image_size_hw)
+        self.shapes_hw = pyramid.shapes_hw
+        self.register_buffer("positions", pyramid.positions)
+        self.register_buffer("pixel_centers", pyramid.pixel_centers())
+        self.register_buffer("valid_ratios", pyramid.valid_ratios)
+
+    def forward(
+        self,
+        inputs: Tensor,  # (B, 3, H, W), normalised
+    ) -> tuple[Tensor, Tensor]:
+        """Detect; pred_logits (B, Q, K) and pred_boxes (B, Q, 4) cxcywh, 0 to 1."""
+        model = self.model
+        features = model.backbone[0](inputs)
+        levels = [
+            projection(features[min(level, len(features) - 1)]).flatten(2)
+            for level, projection in enumerate(model.input_proj)
+        ]  # L of (B, C, H * W)
+        pyramid = _FixedPyramid(
+            pixels=torch.cat(levels, dim=2).transpose(1, 2),
+            positions=self.positions,
+            padding=None,
+            shapes_hw=self.shapes_hw,
+            valid_ratios=self.valid_ratios,
+            centers=self.pixel_centers,
+        )
+        query_embed = None if model.config.two_stage else model.query_embed.weight
+        contents, boxes, _ = model.transformer(
+            pyramid, query_embed, model.class_embed, model.bbox_embed
+        )
+        return model.class_embed[len(contents) - 1](contents[-1]), boxes[-1]
+
+    def set_samplers(self, encoder: Sampler, decoder: Sampler) -> None:
+        """Choose how the deformable attentions of encoder and decoder sample."""
+        for attention in self._attentions("encoder"):
+            attention.sample = encoder
+        for attention in self._attentions("decoder"):
+            attention.sample = decoder
+
+    def _attentions(self, part: str) -> Iterator[ExportedDeformableAttention]:
+        for module in self.model.transformer.get_submodule(part).modules():
+            if isinstance(module, ExportedDeformableAttention):
+                yield module
+
+
+@dataclass(frozen=True)
+class _FixedPyramid(Pyramid):
+    """A pyramid whose geometry is known before any image."""
+
+    centers: Tensor  # (1, S, 2)
+
+    def pixel_centers(self) -> Tensor:
+        return self.centers
+
+    def reference_points(self) -> Tensor:
+        return self.centers[:, :, None]  # (1, S, 1, 2): without padding the same on every level
+
+
+def _measure(model: DeformableDETR, image_size_hw: tuple[int, int]) -> Pyramid:
+    """Build the pyramid of an empty image, for all that does not depend on the pixels."""
+    try:
+        return model._build_pyramid(torch.zeros(1, 3, *image_size_hw), None)
+    except RuntimeError as error:
+        height, width = image_size_hw
+        raise ValueError(
+            f"input_height {height} x input_width {width} is too small for this model's "
+            f"{model.config.num_feature_levels} feature levels"
+        ) from error
+
+
+def _simplify(model: DeformableDETR) -> None:
+    """Replace in place what an exporter cannot say, or says at length, by its plain equal."""
+    _thaw_batch_norms(model.backbone)
+    for layer in model.transformer.encoder.layers:
+        layer.self_attn = ExportedDeformableAttention(layer.self_attn)
+    for layer in model.transformer.decoder.layers:
+        layer.cross_attn = ExportedDeformableAttention(layer.cross_attn)
+        layer.self_attn = ExportedSelfAttention(layer.self_attn)
+
+
+def _thaw_batch_norms(module: nn.Module) -> None:
+    """Exporters fold a plain batch norm into its convolution, a frozen one they spell out."""
+    for name, child in module.named_children():
+        if not isinstance(child, FrozenBatchNorm2d):
+            _thaw_batch_norms(child)
+            continue
+        norm = nn.BatchNorm2d(len(child.weight), eps=child.eps).eval()
+        norm.load_state_dict(child.state_dict(), strict=False)
+        setattr(module, name, norm.requires_grad_(False))

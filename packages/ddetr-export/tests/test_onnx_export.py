@@ -1,0 +1,191 @@
+"""From a checkpoint alone to an ONNX file that computes the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("ddetr_model")
+
+import onnx  # noqa: E402
+import onnxruntime  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from ddetr_data.preprocess import PreprocessConfig, preprocess  # noqa: E402
+from ddetr_export import Detector, ExportConfig, ExportError, export_onnx, onnx_export  # noqa: E402
+from ddetr_model import load_checkpoint  # noqa: E402
+from ddetr_model.postprocess import postprocess  # noqa: E402
+
+HEIGHT, WIDTH = 64, 96
+OUTPUTS = ["pred_logits", "pred_boxes"]
+# Sums in another order, over the few layers of a small model.
+TOLERANCE = 1e-4
+
+
+def export(checkpoint, folder, **settings):
+    sizes = {"input_height": HEIGHT, "input_width": WIDTH}
+    config = ExportConfig(**{**sizes, **settings})
+    return export_onnx(checkpoint, folder / "model.onnx", config)
+
+
+def opset_of(path) -> int:
+    return {each.domain: each.version for each in onnx.load(path).opset_import}[""]
+
+
+def run_both(checkpoint, path, batch: int):
+    """Logits and boxes of a random batch, from ONNX Runtime and from PyTorch."""
+    session = onnxruntime.InferenceSession(path)
+    model = load_checkpoint(checkpoint)
+    _, _, height, width = session.get_inputs()[0].shape
+    images = torch.randn(batch, 3, height, width)
+    with torch.no_grad():
+        expected = model(images)
+    found = session.run(OUTPUTS, {"inputs": images.numpy()})
+    return zip(
+        found, (expected["pred_logits"].numpy(), expected["pred_boxes"].numpy()), strict=True
+    )
+
+
+@pytest.fixture(scope="module")
+def plain_file(make_checkpoint, tmp_path_factory):
+    """One export with the defaults, for the tests that only look at it."""
+    return export(make_checkpoint(), tmp_path_factory.mktemp("plain")).path
+
+
+@pytest.mark.parametrize(
+    ("opset", "sampling"), [(11, "auto"), (12, "auto"), (16, "auto"), (17, "grid"), (17, "gather")]
+)
+def test_the_file_has_the_opset_asked_for(make_checkpoint, tmp_path, opset, sampling) -> None:
+    """Any opset is written as asked, and ONNX Runtime agrees with PyTorch at batch 1 and 3."""
+    report = export(make_checkpoint(), tmp_path, opset_version=opset, sampling=sampling)
+    assert opset_of(report.path) == report.opset == opset
+    operators = {node.op_type for node in onnx.load(report.path).graph.node}
+    assert ("GridSample" in operators) == (opset >= 16 and sampling != "gather")
+    for batch in (1, 3):
+        for found, expected in run_both(make_checkpoint(), report.path, batch):
+            np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampling", ["grid", "gather"])
+def test_new_opsets_come_from_the_new_exporter(make_checkpoint, tmp_path, sampling) -> None:
+    """Opset 18 and up agree with PyTorch at batch 1 and 3 too."""
+    report = export(make_checkpoint(), tmp_path, opset_version=20, sampling=sampling)
+    assert opset_of(report.path) == 20
+    for batch in (1, 3):
+        for found, expected in run_both(make_checkpoint(), report.path, batch):
+            np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_feature_levels": 1, "return_interm_indices": (1,)},
+        {"num_feature_levels": 5, "return_interm_indices": (0, 1, 2, 3, 4)},
+        {"with_box_refine": False},
+        {"num_feature_levels": 2, "return_interm_indices": (1, 2), "aux_loss": False},
+    ],
+    ids=["one level", "five levels", "no refinement", "no auxiliary losses"],
+)
+def test_every_architecture_exports(make_checkpoint, tmp_path, settings) -> None:
+    """Levels, refinement and losses may be any."""
+    checkpoint = make_checkpoint(**settings)
+    report = export(checkpoint, tmp_path)
+    for found, expected in run_both(checkpoint, report.path, batch=2):
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+def test_names_shapes_and_the_dynamic_batch(plain_file) -> None:
+    """The file has the names, ranks and free batch that TAO's users know."""
+    session = onnxruntime.InferenceSession(plain_file)
+    shapes = {each.name: each.shape for each in (*session.get_inputs(), *session.get_outputs())}
+    assert shapes == {
+        "inputs": ["batch", 3, HEIGHT, WIDTH],
+        "pred_logits": ["batch", 15, 3],
+        "pred_boxes": ["batch", 15, 4],
+    }
+
+
+def test_a_fixed_batch_is_insisted_on(make_checkpoint, tmp_path) -> None:
+    """A file of batch 2 takes two images and refuses three."""
+    path = export(make_checkpoint(), tmp_path, batch_size=2).path
+    for found, expected in run_both(make_checkpoint(), path, batch=2):
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    with pytest.raises(Exception, match="Got: 3 Expected: 2"):
+        run_both(make_checkpoint(), path, batch=3)
+
+
+def test_odd_input_sizes_export(make_checkpoint, tmp_path) -> None:
+    """Sizes that no stride divides are fine."""
+    report = export(make_checkpoint(), tmp_path, input_height=75, input_width=101)
+    for found, expected in run_both(make_checkpoint(), report.path, batch=2):
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+def test_detector_finds_what_the_checkpoint_finds(make_checkpoint, plain_file) -> None:
+    """The torch-free runtime's boxes, scores and labels equal the PyTorch path's."""
+    pictures = [
+        Image.fromarray(np.random.default_rng(seed).integers(0, 255, size, np.uint8))
+        for seed, size in enumerate([(50, 70, 3), (130, 90, 3), (64, 96, 3)])
+    ]
+    detector = Detector(plain_file, batch_size=2)
+    model = load_checkpoint(make_checkpoint())
+    config = PreprocessConfig(
+        mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), mode="fixed", height=HEIGHT, width=WIDTH
+    )
+    assert [each.name for each in detector.categories] == ["red cell", "platelet"]
+    for picture, found in zip(pictures, detector.predict(pictures), strict=True):
+        with torch.no_grad():
+            outputs = model(torch.from_numpy(preprocess(picture, config))[None])
+        size_hw = torch.tensor([[picture.height, picture.width]])
+        (expected,) = postprocess(outputs, size_hw, model.config.num_select)
+        np.testing.assert_allclose(found.scores, expected["scores"], atol=TOLERANCE)
+        np.testing.assert_array_equal(found.labels, expected["labels"])
+        np.testing.assert_allclose(found.boxes_xyxy, expected["boxes_xyxy"], atol=0.05)
+
+
+def test_an_existing_file_stays_unless_overwritten(make_checkpoint, tmp_path) -> None:
+    """Without overwrite the old file is kept and the error says how to replace it."""
+    (tmp_path / "model.onnx").write_bytes(b"old")
+    with pytest.raises(FileExistsError, match="overwrite=true"):
+        export(make_checkpoint(), tmp_path)
+    assert (tmp_path / "model.onnx").read_bytes() == b"old"
+
+
+def test_a_wrong_file_never_gets_its_name(make_checkpoint, tmp_path, monkeypatch) -> None:
+    """A difference above the tolerance is an error, and the folder stays as it was."""
+    monkeypatch.setattr(onnx_export, "ExportGraph", with_other_bias(onnx_export.ExportGraph))
+    with pytest.raises(ExportError, match=r"0\.01 in logits"):
+        export(make_checkpoint(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def with_other_bias(real):
+    def build(model, size_hw):
+        graph = real(model, size_hw)
+        graph.model.class_embed[-1].bias += 0.01
+        return graph
+
+    return build
+
+
+def test_a_missing_checkpoint_is_named(tmp_path) -> None:
+    """The error names the file that is not there."""
+    with pytest.raises(FileNotFoundError, match=r"absent\.pth"):
+        export(tmp_path / "absent.pth", tmp_path)
+
+
+def test_overwriting_is_silent_and_complete(make_checkpoint, tmp_path, capfd, recwarn) -> None:
+    """The old file is replaced; PyTorch's warnings and prints do not reach the console."""
+    (tmp_path / "model.onnx").write_bytes(b"old")
+    assert export(make_checkpoint(), tmp_path, overwrite=True).megabytes > 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+    assert not recwarn.list
+
+
+def test_no_path_of_this_machine_is_in_the_file(plain_file) -> None:
+    """The exporter's notes on where in the source a node came from are dropped."""
+    assert b"site-packages" not in plain_file.read_bytes()

@@ -1,0 +1,81 @@
+"""The two standard-operator forms of deformable attention's sampling."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from ddetr_export.sampling import sample_by_gather, sample_by_grid  # noqa: E402
+
+# Coordinates up to 8 pixels, rounded in float32, weigh neighbours of about 4 by 1e-6.
+TOLERANCE = 2e-5
+SHAPES_HW = [(6, 8), (3, 4), (1, 2), (1, 1)]
+HEADS, CHANNELS, POINTS = 2, 5, 3
+
+
+def sampling_inputs(batch: int, queries: int) -> tuple:
+    """Random values and places, with edges, pixel centres and far outside among the places."""
+    pixels = sum(height * width for height, width in SHAPES_HW)
+    value = torch.randn(batch, pixels, HEADS, CHANNELS)
+    locations = torch.rand(batch, queries, HEADS, len(SHAPES_HW), POINTS, 2) * 1.4 - 0.2
+    edges = torch.tensor([0.0, 1.0, 0.5 / 8, 1 + 0.5 / 8, -3.0, 7.0, 1 - 1e-7, 1 + 1e-7])
+    locations.view(-1)[: len(edges) * 2] = edges.repeat_interleave(2)
+    weights = torch.rand(batch, queries, HEADS, len(SHAPES_HW), POINTS)
+    return value, locations, weights
+
+
+def test_gather_and_grid_agree() -> None:
+    """Both forms give the same sums, at edges and outside too."""
+    value, locations, weights = sampling_inputs(batch=2, queries=50)
+    gathered = sample_by_gather(value, SHAPES_HW, locations, weights)
+    assert gathered.shape == (2, 50, HEADS * CHANNELS)
+    expected = sample_by_grid(value.double(), SHAPES_HW, locations.double(), weights.double())
+    torch.testing.assert_close(gathered.double(), expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("sample", [sample_by_gather, sample_by_grid])
+def test_between_four_pixels_is_their_mean(sample) -> None:
+    """The middle of a 2x2 map weighs its four pixels alike."""
+    value = torch.tensor([1.0, 2.0, 3.0, 6.0]).reshape(1, 4, 1, 1)
+    centre = torch.full((1, 1, 1, 1, 1, 2), 0.5)
+    assert sample(value, [(2, 2)], centre, torch.ones(1, 1, 1, 1, 1)).item() == pytest.approx(3)
+
+
+@pytest.mark.parametrize("sample", [sample_by_gather, sample_by_grid])
+def test_places_outside_add_nothing(sample) -> None:
+    """Places more than a pixel outside the image give zero."""
+    value, locations, weights = sampling_inputs(batch=1, queries=4)
+    for outside in (locations - 9, locations + 9):
+        assert not sample(value, SHAPES_HW, outside, weights).any()
+
+
+@pytest.mark.parametrize(
+    ("sample", "opset"),
+    [(sample_by_gather, 11), (sample_by_gather, 12), (sample_by_gather, 17), (sample_by_grid, 16)],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_sampling_exports_with_a_dynamic_batch(sample, opset, tmp_path) -> None:
+    """ONNX Runtime gives PyTorch's sums at another batch than the traced one."""
+
+    class Sampling(torch.nn.Module):
+        def forward(self, value, locations, weights):
+            return sample(value, SHAPES_HW, locations, weights)
+
+    names = ["value", "locations", "weights"]
+    torch.onnx.export(
+        Sampling(),
+        sampling_inputs(batch=2, queries=7),
+        tmp_path / "sampling.onnx",
+        opset_version=opset,
+        dynamo=False,
+        input_names=names,
+        dynamic_axes={name: {0: "batch"} for name in names},
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "sampling.onnx")
+    inputs = sampling_inputs(batch=3, queries=7)
+    feeds = {name: array.numpy() for name, array in zip(names, inputs, strict=True)}
+    expected = sample(inputs[0], SHAPES_HW, *inputs[1:])
+    found = torch.from_numpy(session.run(None, feeds)[0])
+    torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=0)
