@@ -6,11 +6,16 @@ L feature levels, P sampling points a level.
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from ddetr_ops.arguments import SpatialShapes
+from ddetr_ops import _native
+from ddetr_ops.arguments import SpatialShapes, check_arguments
+from ddetr_ops.operator import ms_deform_attn_operator
 from ddetr_ops.reference import ms_deform_attn_reference
 
 __all__ = ["Backend", "ms_deform_attn"]
@@ -30,7 +35,8 @@ def ms_deform_attn(
     """Sample value at the given places and sum by weight.
 
     "auto" takes the native kernels where they are built for value's device and else the plain
-    PyTorch reference; "native" and "reference" insist.
+    PyTorch reference, with one warning; "native" and "reference" insist. 16-bit locations and
+    weights are widened to float32 first. level_start_index may be None if sizes are Python ints.
 
     Returns:
         (B, Q, M * D), in value's dtype. Places outside the image count as zero.
@@ -42,8 +48,39 @@ def ms_deform_attn(
     """
     if backend not in ("auto", "native", "reference"):
         raise ValueError(f"backend must be auto, native or reference, got {backend!r}")
-    if backend == "native":
-        raise RuntimeError("the native kernels are not built; pass backend='reference'")
-    return ms_deform_attn_reference(
+    arguments = (
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
+    )  # fmt: skip
+    if backend == "reference" or not _can_run_natively(value, backend):
+        return ms_deform_attn_reference(*arguments)
+    check_arguments(*arguments)
+    shapes, starts = _level_tensors(spatial_shapes, level_start_index, value.device)
+    wide = torch.promote_types(value.dtype, torch.float32)
+    output: Tensor = ms_deform_attn_operator(
+        value, shapes, starts, sampling_locations.to(wide), attention_weights.to(wide)
     )
+    return output
+
+
+def _can_run_natively(value: Tensor, backend: Backend) -> bool:
+    problem = _native.problem_on(value.device.type)
+    if problem and backend == "native":
+        raise RuntimeError(f"backend='native' cannot run: {problem}; pass backend='reference'")
+    if problem and not torch.compiler.is_compiling():
+        _warn_once(problem)
+    return not problem
+
+
+@functools.cache
+def _warn_once(problem: str) -> None:
+    warnings.warn(f"ddetr-ops runs its slow PyTorch reference: {problem}", stacklevel=4)
+
+
+def _level_tensors(
+    spatial_shapes: SpatialShapes, level_start_index: Tensor | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    if isinstance(spatial_shapes, Tensor) and level_start_index is not None:
+        return spatial_shapes, level_start_index
+    shapes = torch.as_tensor(spatial_shapes, dtype=torch.int64, device=device)
+    areas = shapes.prod(1)
+    return shapes, areas.cumsum(0) - areas

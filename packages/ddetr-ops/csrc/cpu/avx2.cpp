@@ -1,0 +1,27 @@
+// The kernels for AVX2, FMA and F16C.
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "task.h"
+
+namespace ddetr::cpu {
+namespace avx2 {
+namespace {
+
+#include "simd.h"
+#include "rows.h"
+#include "corners.h"
+#include "forward.h"
+#include "backward.h"
+
+}  // namespace
+}  // namespace avx2
+
+const KernelSet kAvx2 = {"avx2", avx2::kLanes, avx2::forward, avx2::backward};
+
+}  // namespace ddetr::cpu

@@ -1,0 +1,27 @@
+// The kernels for what every processor of the architecture has.
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "task.h"
+
+namespace ddetr::cpu {
+namespace baseline {
+namespace {
+
+#include "simd.h"
+#include "rows.h"
+#include "corners.h"
+#include "forward.h"
+#include "backward.h"
+
+}  // namespace
+}  // namespace baseline
+
+const KernelSet kBaseline = {"baseline", baseline::kLanes, baseline::forward, baseline::backward};
+
+}  // namespace ddetr::cpu

@@ -1,0 +1,224 @@
+// Chooses the instruction set, cuts a call into tasks and hands them to threads.
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+#include "memory.h"
+#include "scalar.h"
+#include "task.h"
+
+namespace ddetr {
+namespace cpu {
+namespace {
+
+constexpr int64_t kPointsWorthThreads = 16384;
+// Packing costs about as much as six samples of every pixel.
+constexpr int64_t kQueriesWorthPacking = 6;
+
+const KernelSet* supported(const char* name) {
+#if defined(DDETR_X86)
+  if (!std::strcmp(name, kAvx512.name)) {
+    const bool here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return here ? &kAvx512 : nullptr;
+  }
+  if (!std::strcmp(name, kAvx2.name)) {
+    const bool here = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return here ? &kAvx2 : nullptr;
+  }
+#endif
+  return std::strcmp(name, kBaseline.name) ? nullptr : &kBaseline;
+}
+
+const KernelSet* best() {
+  for (const char* name : {"avx512", "avx2"}) {
+    if (const KernelSet* found = supported(name)) return found;
+  }
+  return &kBaseline;
+}
+
+const KernelSet* kernels = best();
+
+// The sizes of one thread's workspace, and the level of every point.
+class Plan {
+ public:
+  explicit Plan(const Inputs& inputs) : sizes_(inputs.sizes) {
+    padded_ = padded_channels(sizes_.channels, kernels->lanes);
+    const bool needs_packing = inputs.dtype != DType::kFloat32 || padded_ != sizes_.channels;
+    packed = needs_packing || kQueriesWorthPacking * sizes_.queries >= sizes_.pixels;
+    if (packed && (sizes_.pixels + 1) * padded_ > std::numeric_limits<int32_t>::max()) {
+      throw std::length_error("one head of value has more than 2^31 numbers: split the levels");
+    }
+    for (int64_t level = 0; level < sizes_.levels; ++level) {
+      const Level& here = inputs.levels[level];
+      widths_.insert(widths_.end(), sizes_.points, float(here.width));
+      heights_.insert(heights_.end(), sizes_.points, float(here.height));
+      columns_.insert(columns_.end(), sizes_.points, int32_t(here.width));
+      lines_.insert(lines_.end(), sizes_.points, int32_t(here.height));
+      starts_.insert(starts_.end(), sizes_.points, int32_t(here.start));
+    }
+  }
+
+  PointTable table() const {
+    return {widths_.data(), heights_.data(), columns_.data(), lines_.data(), starts_.data()};
+  }
+
+  // Carves a thread's workspace out of `memory`, or only measures it if that is null.
+  size_t carve(float* memory, bool backward, Workspace* workspace) const {
+    size_t used = 0;
+    const auto take = [&](int64_t floats) {
+      float* taken = memory ? memory + used : nullptr;
+      used += (size_t(floats) + 15) / 16 * 16;
+      return taken;
+    };
+    const int64_t points = sizes_.levels * sizes_.points;
+    const int64_t corners = (4 * points + 15) / 16 * 16;
+    const int64_t head = packed ? (sizes_.pixels + 1) * padded_ : 0;
+    *workspace = {};
+    workspace->value = take(head);
+    workspace->grad_value = take(backward ? head : 0);
+    workspace->corner_weights = take(2 * corners);
+    workspace->corner_offsets = reinterpret_cast<int64_t*>(take(4 * corners));
+    workspace->fraction_x = take(points);
+    workspace->fraction_y = take(points);
+    workspace->weights = take(points);
+    workspace->dots = take(corners + 3 * points);
+    workspace->row = take(padded_);
+    workspace->zeros = take(padded_);
+    workspace->trash = take(padded_);
+    if (memory) {
+      std::fill_n(workspace->row, padded_, 0.0f);
+      std::fill_n(workspace->zeros, padded_, 0.0f);
+      std::fill_n(workspace->trash, padded_, 0.0f);
+    }
+    return used;
+  }
+
+  bool packed;
+
+ private:
+  Sizes sizes_;
+  int64_t padded_;
+  std::vector<float> widths_, heights_;
+  std::vector<int32_t> columns_, lines_, starts_;
+};
+
+int this_thread() {
+#if defined(_OPENMP)
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+
+int worth_threads(const Sizes& sizes, int threads) {
+  const int64_t points =
+      sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points;
+  return points < kPointsWorthThreads ? 1 : std::max(threads, 1);
+}
+
+// How many parts each head is cut into so that every thread has work.
+int64_t parts_of_head(const Sizes& sizes, int threads, int64_t most) {
+  const int64_t heads = sizes.batch * sizes.heads;
+  return std::min<int64_t>(most, (threads + heads - 1) / heads);
+}
+
+// Runs run(task) for all heads and parts; cut(task, part) narrows a head's task to the part.
+template <typename Cut, typename Run>
+void run_tasks(const Inputs& inputs, const Plan& plan, bool backward, int threads, int64_t parts,
+               Cut cut, Run run) {
+  const Sizes& sizes = inputs.sizes;
+  const PointTable table = plan.table();
+  const int64_t tasks = sizes.batch * sizes.heads * parts;
+  Workspace measured;
+  const size_t floats = plan.carve(nullptr, backward, &measured);
+  float* memory = static_cast<float*>(scratch(floats * size_t(threads) * sizeof(float)));
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    Task task = {};
+    task.inputs = &inputs;
+    task.table = &table;
+    task.packed = plan.packed;
+    plan.carve(memory + floats * size_t(this_thread()), backward, &task.workspace);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t index = 0; index < tasks; ++index) {
+      task.batch = index / parts / sizes.heads;
+      task.head = index / parts % sizes.heads;
+      task.queries = {0, sizes.queries};
+      task.points = {0, sizes.levels * sizes.points};
+      task.pixels = {0, sizes.pixels};
+      cut(task, index % parts);
+      run(task);
+    }
+  }
+}
+
+size_t value_bytes(const Inputs& inputs) {
+  const Sizes& sizes = inputs.sizes;
+  const size_t item = inputs.dtype == DType::kFloat32 ? 4 : 2;
+  return size_t(sizes.batch * sizes.pixels * sizes.heads * sizes.channels) * item;
+}
+
+void prepare_gradients(const Inputs& inputs, const Gradients& gradients, bool packed) {
+  const Sizes& sizes = inputs.sizes;
+  const size_t points =
+      size_t(sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points);
+  use_huge_pages(gradients.value, value_bytes(inputs));
+  use_huge_pages(gradients.locations, points * 2 * sizeof(float));
+  use_huge_pages(gradients.weights, points * sizeof(float));
+  if (!packed) std::memset(gradients.value, 0, value_bytes(inputs));
+}
+
+}  // namespace
+}  // namespace cpu
+
+void forward_cpu(const Inputs& inputs, void* output, int threads) {
+  const Sizes& sizes = inputs.sizes;
+  threads = cpu::worth_threads(sizes, threads);
+  if (inputs.dtype == DType::kFloat64) return cpu::forward_double(inputs, output, threads);
+  const size_t item = inputs.dtype == DType::kFloat32 ? 4 : 2;
+  const size_t rows = size_t(sizes.batch * sizes.queries * sizes.heads);
+  cpu::use_huge_pages(output, rows * size_t(sizes.channels) * item);
+  const int64_t parts = cpu::parts_of_head(sizes, threads, sizes.queries);
+  cpu::run_tasks(
+      inputs, cpu::Plan(inputs), false, threads, parts,
+      [&](cpu::Task& task, int64_t part) {
+        task.queries = {sizes.queries * part / parts, sizes.queries * (part + 1) / parts};
+      },
+      [&](const cpu::Task& task) { cpu::kernels->forward(task, output); });
+}
+
+void backward_cpu(const Inputs& inputs, const Gradients& gradients, int threads) {
+  const Sizes& sizes = inputs.sizes;
+  threads = cpu::worth_threads(sizes, threads);
+  if (inputs.dtype == DType::kFloat64) return cpu::backward_double(inputs, gradients, threads);
+  const cpu::Plan plan(inputs);
+  cpu::prepare_gradients(inputs, gradients, plan.packed);
+  const int64_t parts = cpu::parts_of_head(sizes, threads, sizes.levels);
+  cpu::run_tasks(
+      inputs, plan, true, threads, parts,
+      [&](cpu::Task& task, int64_t part) {
+        const int64_t first = sizes.levels * part / parts;
+        const int64_t last = sizes.levels * (part + 1) / parts;
+        task.points = {first * sizes.points, last * sizes.points};
+        task.pixels = {inputs.levels[first].start,
+                       last < sizes.levels ? inputs.levels[last].start : sizes.pixels};
+      },
+      [&](const cpu::Task& task) { cpu::kernels->backward(task, gradients); });
+}
+
+const char* instruction_set() { return cpu::kernels->name; }
+
+bool use_instruction_set(const char* name) {
+  const cpu::KernelSet* found = cpu::supported(name);
+  if (found) cpu::kernels = found;
+  return found != nullptr;
+}
+
+}  // namespace ddetr

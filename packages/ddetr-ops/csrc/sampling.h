@@ -1,0 +1,73 @@
+// Where a point falls and what its four pixels get: the rule shared by the CUDA kernels and the
+// double path. The host compiles the same functions, so that tests without a GPU prove them.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define DDETR_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define DDETR_HOST_DEVICE inline
+#endif
+
+namespace ddetr {
+
+// Corners in the order top left, top right, bottom left, bottom right.
+constexpr int kCorners = 4;
+
+template <typename T>
+struct Placement {
+  int64_t row[kCorners];  // pixel index inside the level, -1 outside the image
+  T fraction_x, fraction_y;
+};
+
+// The original rule: pixel centres at 0.5, and a point counts if -1 < x < width and the same for y.
+// A comparison with NaN is false, so NaN and infinite places count as outside.
+template <typename T>
+DDETR_HOST_DEVICE Placement<T> place(T location_x, T location_y, int64_t height, int64_t width) {
+  const T x = location_x * T(width) - T(0.5);
+  const T y = location_y * T(height) - T(0.5);
+  Placement<T> placement = {{-1, -1, -1, -1}, T(0), T(0)};
+  if (!(x > T(-1) && y > T(-1) && x < T(width) && y < T(height))) return placement;
+  int64_t column = int64_t(x), line = int64_t(y);
+  column -= T(column) > x;
+  line -= T(line) > y;
+  placement.fraction_x = x - T(column);
+  placement.fraction_y = y - T(line);
+  const bool left = column >= 0, right = column + 1 < width;
+  const bool top = line >= 0, bottom = line + 1 < height;
+  const int64_t row = line * width + column;
+  if (top && left) placement.row[0] = row;
+  if (top && right) placement.row[1] = row + 1;
+  if (bottom && left) placement.row[2] = row + width;
+  if (bottom && right) placement.row[3] = row + width + 1;
+  return placement;
+}
+
+// The bilinear share of one corner.
+template <typename T>
+DDETR_HOST_DEVICE T share(const Placement<T>& placement, int corner) {
+  const T x = corner & 1 ? placement.fraction_x : T(1) - placement.fraction_x;
+  const T y = corner & 2 ? placement.fraction_y : T(1) - placement.fraction_y;
+  return x * y;
+}
+
+template <typename T>
+struct PointGradients {
+  T weight, location_x, location_y;
+};
+
+// From dots[c] = <grad_output, corner c> (0 for a corner outside) to the gradients of one point.
+template <typename T>
+DDETR_HOST_DEVICE PointGradients<T> point_gradients(const Placement<T>& placement,
+                                                    const T dots[kCorners], T weight,
+                                                    int64_t height, int64_t width) {
+  const T fx = placement.fraction_x, fy = placement.fraction_y;
+  const T along_x = (T(1) - fy) * (dots[1] - dots[0]) + fy * (dots[3] - dots[2]);
+  const T along_y = (T(1) - fx) * (dots[2] - dots[0]) + fx * (dots[3] - dots[1]);
+  T sum = T(0);
+  for (int corner = 0; corner < kCorners; ++corner) sum += share(placement, corner) * dots[corner];
+  return {sum, weight * T(width) * along_x, weight * T(height) * along_y};
+}
+
+}  // namespace ddetr

@@ -1,0 +1,31 @@
+"""Kernels on raw memory: arrays are (address, dtype, sizes), contiguous, on the CPU."""
+
+from collections.abc import Sequence
+
+_Array = tuple[int, str, tuple[int, ...]]
+
+def forward(
+    value: _Array,
+    spatial_shapes: Sequence[tuple[int, int]],
+    level_start_index: Sequence[int],
+    sampling_locations: _Array,
+    attention_weights: _Array,
+    output: _Array,
+    threads: int,
+    /,
+) -> None: ...
+def backward(
+    grad_output: _Array,
+    value: _Array,
+    spatial_shapes: Sequence[tuple[int, int]],
+    level_start_index: Sequence[int],
+    sampling_locations: _Array,
+    attention_weights: _Array,
+    grad_value: _Array,
+    grad_sampling_locations: _Array,
+    grad_attention_weights: _Array,
+    threads: int,
+    /,
+) -> None: ...
+def instruction_set() -> str: ...
+def use_instruction_set(name: str, /) -> bool: ...

@@ -1,0 +1,97 @@
+"""The compiled part: whether it is there, for which devices, and how tensors are handed to it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+try:  # torch is imported first: its wheel brings the OpenMP runtime that the kernels share
+    from ddetr_ops import _core
+except ImportError as error:
+    _core = None  # type: ignore[assignment]
+    _IMPORT_PROBLEM = str(error)
+else:
+    _IMPORT_PROBLEM = ""
+
+__all__ = ["backward_cpu", "forward_cpu", "instruction_set", "problem_on"]
+
+_DTYPE_NAMES = {
+    torch.float32: "float32",
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.float64: "float64",
+}
+
+
+def problem_on(device_type: str) -> str:
+    """Why the native kernels cannot run on "cpu" or "cuda"; empty if they can."""
+    if _core is None:
+        return f"this build of ddetr-ops has no native part ({_IMPORT_PROBLEM})"
+    if device_type == "cpu":
+        return ""
+    return f"there are no kernels for {device_type}"
+
+
+def instruction_set() -> str:
+    """The processor's instruction set in use: avx512, avx2 or baseline; empty if not built."""
+    return "" if _core is None else _core.instruction_set()
+
+
+def forward_cpu(
+    value: Tensor,  # (B, S, M, D)
+    spatial_shapes: Tensor,  # (L, 2)
+    level_start_index: Tensor,  # (L,)
+    sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
+    attention_weights: Tensor,  # (B, Q, M, L, P)
+) -> Tensor:  # (B, Q, M*D)
+    """Run the forward kernels on as many threads as torch uses."""
+    value = value.contiguous()
+    sampling_locations = sampling_locations.contiguous()
+    attention_weights = attention_weights.contiguous()
+    batch, _, heads, channels = value.shape
+    make = value.new_empty if sampling_locations.numel() else value.new_zeros
+    output = make(batch, sampling_locations.shape[1], heads * channels)
+    _core.forward(
+        _array(value),
+        spatial_shapes.tolist(),
+        level_start_index.tolist(),
+        _array(sampling_locations),
+        _array(attention_weights),
+        _array(output),
+        torch.get_num_threads(),
+    )
+    return output
+
+
+def backward_cpu(
+    grad_output: Tensor,  # (B, Q, M*D)
+    value: Tensor,  # (B, S, M, D)
+    spatial_shapes: Tensor,  # (L, 2)
+    level_start_index: Tensor,  # (L,)
+    sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
+    attention_weights: Tensor,  # (B, Q, M, L, P)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the backward kernels; gradients of value, locations and weights."""
+    # Names keep the contiguous copies alive while the kernel reads their memory.
+    grad_output = grad_output.contiguous()
+    inputs = [value.contiguous(), sampling_locations.contiguous(), attention_weights.contiguous()]
+    # The kernels write every element, but have nothing to do if one of the arrays is empty.
+    make = torch.empty_like if all(tensor.numel() for tensor in inputs) else torch.zeros_like
+    value_grad, location_grad, weight_grad = (make(tensor) for tensor in inputs)
+    _core.backward(
+        _array(grad_output),
+        _array(inputs[0]),
+        spatial_shapes.tolist(),
+        level_start_index.tolist(),
+        _array(inputs[1]),
+        _array(inputs[2]),
+        _array(value_grad),
+        _array(location_grad),
+        _array(weight_grad),
+        torch.get_num_threads(),
+    )
+    return value_grad, location_grad, weight_grad
+
+
+def _array(tensor: Tensor) -> tuple[int, str, tuple[int, ...]]:
+    return tensor.data_ptr(), _DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tensor.shape
