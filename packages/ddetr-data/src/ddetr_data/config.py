@@ -162,10 +162,15 @@ class DatasetConfig(_Config):
 
 
 class ConvertConfig(_Config):
-    """The flat keys of `convert`: KITTI folders in, COCO shards out."""
+    """The flat keys of `convert`: KITTI folders in, COCO shards out, unless `format` says else."""
 
+    format: Literal[
+        "kitti_to_coco", "yolo_to_coco", "voc_to_coco", "coco_to_kitti", "coco_to_yolo"
+    ] = Field("kitti_to_coco", description="What is read and what is written.")
     input_source: Location | None = Field(
-        None, description="Text file that names one sequence folder a line."
+        None,
+        description="Text file that names one sequence folder a line, or one such folder; for "
+        "coco_to_*: the COCO JSON (file, folder or glob).",
     )
     results_dir: Location = Field("/results/convert", description="Folder for the shards.")
     image_dir_name: str | None = Field(
@@ -177,17 +182,46 @@ class ConvertConfig(_Config):
     num_shards: int = Field(32, gt=0, description="JSON files a partition, at most.")
     num_partitions: int = Field(1, gt=0, description="Partitions (folds) of the data.")
     mapping_path: Location | None = Field(
-        None, description="JSON file {source class: target class}; absent: the page's 15 names."
+        None,
+        description="JSON file {source class: target class}; absent: the page's 15 names for "
+        "kitti_to_coco, else every class under its own name.",
     )
     data_root: Location | None = Field(
-        None, description="Folder that relative sequence paths start at; absent: the text file's."
+        None,
+        description="Folder that relative sequence paths and the output's file names start at; "
+        "absent: the text file's folder, and the deepest folder that all sequences share.",
     )
     val_split: float | None = Field(
-        None, ge=0, lt=100, description="Percent of the images that go to validation."
+        None,
+        ge=0,
+        lt=100,
+        description="Percent of the images for validation, partition 0; the others are partition 1.",
     )
     partition_mode: Literal["random", "sequence"] | None = Field(
-        None, description="Split image by image, or keep each sequence in one partition."
+        None,
+        description="Split image by image (the default), or keep each sequence in one partition.",
     )
     image_extension: str | None = Field(
         None, description="Only images with this ending; absent: every kind that Pillow reads."
     )
+    classmap: Location | None = Field(
+        None, description="Text file, one class name a line, in the order of YOLO's class numbers."
+    )
+    missing_labels: Literal["skip", "empty", "error"] = Field(
+        "skip",
+        description="An image without label file: leave it out and count it, keep it without "
+        "objects, or stop.",
+    )
+    strict: bool = Field(
+        False, description="Stop, writing nothing, when any object or file would be dropped."
+    )
+    workers: int = Field(0, ge=0, description="Processes that read labels; 0: one for each core.")
+
+    @model_validator(mode="after")
+    def _partitions_agree(self) -> ConvertConfig:
+        if self.val_split is not None and self.num_partitions > 2:
+            raise ValueError(
+                f"val_split ({self.val_split}) makes two partitions, num_partitions "
+                f"({self.num_partitions}) must then be 1 or 2"
+            )
+        return self

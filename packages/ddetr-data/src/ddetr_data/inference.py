@@ -16,9 +16,10 @@ from ddetr_data.draw import class_colors, draw_detections
 from ddetr_data.image_file import read_image
 from ddetr_data.image_folder import find_images
 from ddetr_data.kitti import KittiObject, write_kitti
+from ddetr_data.label_names import label_names
 from ddetr_data.types import Category, Detections, Detector
 
-__all__ = ["InferenceSummary", "find_images", "kitti_rows", "label_names", "run_inference"]
+__all__ = ["InferenceSummary", "find_images", "kitti_rows", "run_inference"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,17 +91,6 @@ def run_inference(
         images_dir=images_dir,
         unreadable=tuple(unreadable),
     )
-
-
-def label_names(relatives: Sequence[Path]) -> dict[Path, Path]:
-    """The label file of each image, relative to labels/; no two are the same."""
-    stems = Counter(relative.with_suffix("") for relative in relatives)
-    whole = {relative: relative.with_name(f"{relative.name}.txt") for relative in relatives}
-    short = {
-        relative: relative.with_suffix(".txt") if stems[relative.with_suffix("")] == 1 else name
-        for relative, name in whole.items()
-    }
-    return short if len(set(short.values())) == len(short) else whole
 
 
 def kitti_rows(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def parse_kitti_line(line: str, where: str) -> KittiObject:
     """
     words = line.split()
     numbers = _numeric_tail(words)
-    if len(numbers) < _NUMBERS or len(numbers) == len(words):
+    if len(numbers) < _NUMBERS:
         raise KittiError(f"{where}: {_fault(words)}")
     name = " ".join(words[: len(words) - len(numbers)])
     left, top, right, bottom = numbers[_BOX]
@@ -132,6 +133,9 @@ def write_kitti(path: str | os.PathLike[str], objects: Iterable[KittiObject]) ->
 
 def _numeric_tail(words: list[str]) -> list[float]:
     """The numbers that end the line, at most 14 and a score."""
+    if len(words) <= _NUMBERS + 2:
+        with suppress(ValueError):  # a name of several words, or a malformed line
+            return [float(word) for word in words[1:]]
     numbers: list[float] = []
     for word in reversed(words[-(_NUMBERS + 1) :]):
         try:
@@ -162,5 +166,5 @@ def _is_number(word: str) -> bool:
 def _decimal(value: float) -> str:
     """Two decimals at least, six at most."""
     text = f"{value:.6f}".rstrip("0")
-    whole, _, decimals = text.partition(".")
-    return f"{whole}.{decimals:0<2}"
+    whole, point, decimals = text.partition(".")
+    return f"{whole}.{decimals:0<2}" if point else text  # no point in nan and inf

@@ -1,0 +1,121 @@
+"""Which target class each class of the source labels becomes, and the ids of the target classes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ddetr_data.faults import DataError
+from ddetr_data.types import Category
+
+__all__ = [
+    "DEFAULT_MAPPING",
+    "ClassMapping",
+    "number_categories",
+    "read_classmap",
+    "read_mapping",
+    "write_classmap",
+]
+
+DEFAULT_MAPPING: Mapping[str, str] = {
+    "Person": "person",
+    "Person Group": "person",
+    "Rider": "person",
+    "backpack": "bag",
+    "face": "face",
+    "large_bag": "bag",
+    "person": "person",
+    "person group": "person",
+    "person_group": "person",
+    "personal_bag": "bag",
+    "rider": "person",
+    "rolling_bag": "bag",
+    "rollingbag": "bag",
+    "largebag": "bag",
+    "personalbag": "bag",
+}
+
+
+class ClassMapping:
+    """Look-up of target classes: the exact name first, then ignoring case.
+
+    Source names that differ in case alone and have different targets are only matched exactly.
+    """
+
+    def __init__(self, targets: Mapping[str, str]) -> None:
+        if not targets:
+            raise DataError("a class mapping must name at least one class, it is empty")
+        self._exact = dict(targets)
+        folded: defaultdict[str, set[str]] = defaultdict(set)
+        for source, target in targets.items():
+            folded[source.casefold()].add(target)
+        self._folded = {key: min(names) for key, names in folded.items() if len(names) == 1}
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The distinct targets in reverse alphabetical order: the order of their ids from 1."""
+        return tuple(sorted(set(self._exact.values()), reverse=True))
+
+    def target(self, name: str) -> str | None:
+        """The class that `name` becomes, None when it is not mapped."""
+        return self._exact.get(name) or self._folded.get(name.casefold())
+
+
+def read_mapping(path: str | os.PathLike[str]) -> ClassMapping:
+    """Read a JSON file {source class: target class}.
+
+    Raises:
+        DataError: it is no JSON object of texts; the text names file and entry.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"mapping_path {os.fspath(path)} is missing") from None
+    except ValueError as error:
+        raise DataError(f"mapping_path {os.fspath(path)} is not JSON: {error}") from error
+    if not isinstance(content, dict) or not content:
+        raise DataError(f"mapping_path {os.fspath(path)} must hold {{source class: target class}}")
+    for source, target in content.items():
+        if not isinstance(target, str) or not target.strip():
+            raise DataError(
+                f"mapping_path {os.fspath(path)}: class {source!r} must become a class name, "
+                f"got {target!r}"
+            )
+    return ClassMapping({source: target.strip() for source, target in content.items()})
+
+
+def number_categories(names: Iterable[str]) -> tuple[Category, ...]:
+    """Give the names, in their order, the ids 1 to N."""
+    return tuple(Category(number, name) for number, name in enumerate(names, start=1))
+
+
+def read_classmap(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Read class names, one a line; blank lines at the end do not count.
+
+    Raises:
+        DataError: no name at all, a blank line between names, or a name that stands there twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"classmap {os.fspath(path)} is missing") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"classmap {os.fspath(path)} must be a UTF-8 text") from error
+    names = [line.strip() for line in text.rstrip().splitlines()]
+    if not names:
+        raise DataError(f"classmap {os.fspath(path)} must name one class a line, it is empty")
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise DataError(f"classmap {os.fspath(path)}:{number} must hold a name, it is blank")
+        if name in names[: number - 1]:
+            raise DataError(f"classmap {os.fspath(path)}:{number}: {name!r} stands there twice")
+    return tuple(names)
+
+
+def write_classmap(path: str | os.PathLike[str], categories: Iterable[Category]) -> None:
+    """Write the names, one a line, in the order of their ids."""
+    text = "".join(f"{category.name}\n" for category in categories)
+    Path(path).write_text(text, encoding="utf-8", newline="\n")

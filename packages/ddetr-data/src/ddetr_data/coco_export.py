@@ -1,0 +1,134 @@
+"""COCO JSON as KITTI or YOLO label files, one an image."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ddetr_data.class_mapping import write_classmap
+from ddetr_data.coco import DetectionSet, load_sources
+from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.convert_summary import ConvertSummary
+from ddetr_data.faults import RULES, DataError
+from ddetr_data.formats.yolo import format_yolo_line
+from ddetr_data.kitti import KittiObject, format_kitti_line
+from ddetr_data.label_names import label_names
+from ddetr_data.shards import CLASSMAP_NAME
+from ddetr_data.types import Category, ImageRecord
+
+__all__ = ["export_labels"]
+
+_LABELS_NAME = "labels"
+_PROGRESS_IMAGES = 1000
+
+
+def export_labels(
+    config: ConvertConfig, *, on_progress: Callable[[int, int], None] | None = None
+) -> ConvertSummary:
+    """Write labels/<file name>.txt for each image of a COCO set, and classmap.txt.
+
+    Crowd boxes are left out and counted: neither format has a place for them. YOLO's class numbers
+    count from 0 in the order of the category ids, which is the order of classmap.txt.
+
+    Raises:
+        FileNotFoundError: input_source (the JSON) or data_root (the images' folder) is missing.
+        DataError: the JSON cannot be used, a file name leads out of the results, or, when strict,
+            anything would be dropped.
+    """
+    source = DataSource(
+        image_dir=config.data_root or os.curdir, json_file=(config.input_source or "",)
+    )
+    labelled = load_sources([source], num_classes=None)
+    dropped = _dropped(labelled)
+    if config.strict and dropped:
+        listed = ", ".join(f"{sum(counts.values())} x {name}" for name, counts in dropped.items())
+        raise DataError(f"strict: nothing may be dropped, but these would be: {listed}")
+    paths = label_names([_checked(record.file_name) for record in labelled.images])
+    writer = _LabelWriter(labelled.categories, is_yolo=config.format == "coco_to_yolo")
+    results_dir = Path(config.results_dir)
+    kept: Counter[int] = Counter()
+    for number, record in enumerate(labelled.images, start=1):
+        label_file = results_dir / _LABELS_NAME / paths[_checked(record.file_name)]
+        _write_whole(label_file, writer.text_of(record))
+        kept.update(record.labels[~record.is_crowd].tolist())
+        if on_progress and (number % _PROGRESS_IMAGES == 0 or number == len(labelled.images)):
+            on_progress(number, len(labelled.images))
+    write_classmap(results_dir / CLASSMAP_NAME, labelled.categories)
+    return ConvertSummary(
+        images=len(labelled.images),
+        annotations=sum(kept.values()),
+        categories=labelled.categories,
+        kept={category.name: kept[category.id] for category in labelled.categories},
+        dropped=dropped,
+        repaired=_counts(labelled, "repair"),
+        classmap=results_dir / CLASSMAP_NAME,
+        label_dir=results_dir / _LABELS_NAME,
+    )
+
+
+@dataclass(frozen=True)
+class _LabelWriter:
+    """Turns records into the text of their label files."""
+
+    categories: tuple[Category, ...]
+    is_yolo: bool
+
+    def text_of(self, record: ImageRecord) -> str:
+        numbers = {category.id: number for number, category in enumerate(self.categories)}
+        objects = zip(record.labels.tolist(), record.boxes_xywh.tolist(), strict=True)
+        kept = [item for item, crowd in zip(objects, record.is_crowd, strict=True) if not crowd]
+        size_wh = (record.width, record.height)
+        if self.is_yolo:
+            lines = [format_yolo_line(numbers[label], box, size_wh) for label, box in kept]
+        else:
+            lines = [self._kitti_line(numbers[label], box) for label, box in kept]
+        return "".join(f"{line}\n" for line in lines)
+
+    def _kitti_line(self, number: int, box_xywh: list[float]) -> str:
+        left, top, width, height = box_xywh
+        corners = (left, top, left + width, top + height)
+        return format_kitti_line(KittiObject(self.categories[number].name, corners))
+
+
+def _dropped(labelled: DetectionSet) -> dict[str, dict[str, int]]:
+    """What loading dropped, and the crowds, by reason and class."""
+    names = {category.id: category.name for category in labelled.categories}
+    crowds = Counter(
+        names[label]
+        for record in labelled.images
+        for label in record.labels[record.is_crowd].tolist()
+    )
+    dropped = _counts(labelled, "drop")
+    if crowds:
+        dropped["crowd"] = dict(sorted(crowds.items()))
+    return dropped
+
+
+def _counts(labelled: DetectionSet, action: str) -> dict[str, dict[str, int]]:
+    return {
+        fault: {"": count}
+        for fault, count in labelled.faults.items()
+        if RULES[fault].action == action
+    }
+
+
+def _checked(file_name: str) -> PurePosixPath:
+    """The image's path with forward slashes, refused when it would lead out of the results."""
+    path = PurePosixPath(file_name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise DataError(
+            f"file_name {file_name!r} must be a path below the images' folder, "
+            "its label file would lie outside results_dir"
+        )
+    return path
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that is never seen half done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(unfinished, path)

@@ -1,0 +1,1 @@
+"""Label formats: readers that give rows, and lines to write."""

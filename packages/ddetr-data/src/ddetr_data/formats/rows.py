@@ -1,0 +1,30 @@
+"""What every label format is read to: one row an object, with its place in the file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["LabelRow", "RowReader", "faulty_row"]
+
+
+class LabelRow(NamedTuple):
+    """An object as its label file has it, or why there is none."""
+
+    where: str  # "file:line"
+    name: str  # source class, "" where it cannot be told
+    box_xyxy: tuple[float, float, float, float]  # pixels
+    fault: str = ""  # a key of LABEL_FILE_RULES
+
+
+# (label file, (width, height) of its image) -> rows; FileNotFoundError when there is no such file.
+RowReader = Callable[[Path, tuple[int, int]], Iterator[LabelRow]]
+
+_NO_BOX = (math.nan, math.nan, math.nan, math.nan)
+
+
+def faulty_row(where: str, fault: str, name: str = "") -> LabelRow:
+    """A row that holds no object."""
+    return LabelRow(where, name, _NO_BOX, fault)

@@ -1,0 +1,168 @@
+"""Read the labels of a run of images: map classes, judge boxes, count what is left out.
+
+I images, N objects of all images of a chunk together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.boxes import judge_boxes
+from ddetr_data.class_mapping import ClassMapping
+from ddetr_data.faults import RULES, DataError
+from ddetr_data.formats.rows import LabelRow, RowReader
+from ddetr_data.image_file import read_image_size_wh
+from ddetr_data.sequences import LabelledFile
+
+__all__ = ["ChunkReader", "Fault", "LabelChunk", "Tally"]
+
+_DECIMALS = 6  # of box sides: drops the noise of subtracting decimal fractions
+
+
+class Fault(NamedTuple):
+    """A file, line or box that breaks a rule."""
+
+    where: str
+    reason: str  # a key of LABEL_FILE_RULES or faults.RULES
+    class_name: str  # "" where it cannot be told
+
+
+@dataclass
+class Tally:
+    """What was kept, dropped and repaired, by reason and source class."""
+
+    kept: Counter[str] = field(default_factory=Counter)  # target class
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)  # (reason, source class)
+    repaired: Counter[tuple[str, str]] = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)  # unmapped classes are only counted
+
+    def drop(self, where: str, reason: str, class_name: str = "") -> None:
+        """Count something left out, and remember its place."""
+        self.dropped[reason, class_name] += 1
+        self.faults.append(Fault(where, reason, class_name))
+
+    def repair(self, where: str, reason: str, class_name: str = "") -> None:
+        """Count something mended, and remember its place."""
+        self.repaired[reason, class_name] += 1
+        self.faults.append(Fault(where, reason, class_name))
+
+    def add(self, other: Tally) -> None:
+        """Add another part's counts and faults."""
+        self.kept.update(other.kept)
+        self.dropped.update(other.dropped)
+        self.repaired.update(other.repaired)
+        self.faults.extend(other.faults)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelChunk:
+    """The labels of some images, as columns that travel fast between processes."""
+
+    file_names: list[str]  # (I,)
+    sequences: list[int]  # (I,)
+    sizes_wh: list[tuple[int, int]]  # (I,)
+    counts: list[int]  # (I,), objects of each image
+    class_names: list[str]  # (N,), target classes
+    boxes_xywh: NDArray[np.float64]  # (N, 4), pixels
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class ChunkReader:
+    """Reads label files of one format; picklable, so that other processes can do it."""
+
+    read_rows: RowReader
+    mapping: ClassMapping | None  # None keeps every class under its own name
+    missing_labels: Literal["skip", "empty", "error"]
+
+    def __call__(self, files: Sequence[LabelledFile]) -> LabelChunk:
+        """Read the files in order.
+
+        Raises:
+            FileNotFoundError: a label file is missing and missing_labels is "error".
+        """
+        tally = Tally()
+        kept: list[tuple[LabelledFile, tuple[int, int]]] = []
+        rows: list[LabelRow] = []
+        owners: list[int] = []  # index into kept, for each row
+        for file in files:
+            read = self._read_image(file, tally)
+            if read is not None:
+                size_wh, objects = read
+                owners.extend([len(kept)] * len(objects))
+                kept.append((file, size_wh))
+                rows.extend(objects)
+        sizes_wh = [size_wh for _, size_wh in kept]
+        usable, boxes = self._judge(
+            rows, np.array(sizes_wh, np.int32).reshape(-1, 2)[owners], tally
+        )
+        names = [self._target(row.name) for row, use in zip(rows, usable, strict=True) if use]
+        tally.kept.update(names)
+        return LabelChunk(
+            file_names=[file.file_name for file, _ in kept],
+            sequences=[file.sequence for file, _ in kept],
+            sizes_wh=sizes_wh,
+            counts=np.bincount(np.array(owners, np.int64)[usable], minlength=len(kept)).tolist(),
+            class_names=names,
+            boxes_xywh=boxes[usable],
+            tally=tally,
+        )
+
+    def _read_image(
+        self, file: LabelledFile, tally: Tally
+    ) -> tuple[tuple[int, int], list[LabelRow]] | None:
+        """Size and mapped rows of an image; None when it is left out."""
+        try:
+            size_wh = read_image_size_wh(file.image)
+        except (DataError, FileNotFoundError):
+            tally.drop(str(file.image), "unreadable_image")
+            return None
+        try:
+            return size_wh, [
+                row for row in self.read_rows(file.label, size_wh) if self._is_wanted(row, tally)
+            ]
+        except FileNotFoundError:
+            if self.missing_labels == "error":
+                raise FileNotFoundError(f"the label file {file.label} is missing") from None
+        if self.missing_labels == "empty":
+            tally.repair(str(file.label), "missing_label_file")
+            return size_wh, []
+        tally.drop(str(file.label), "missing_label_file")
+        return None
+
+    def _is_wanted(self, row: LabelRow, tally: Tally) -> bool:
+        if row.fault:
+            tally.drop(row.where, row.fault, row.name)
+            return False
+        if self.mapping is not None and self.mapping.target(row.name) is None:
+            is_dont_care = row.name.casefold() == "dontcare"
+            reason = "dont_care" if is_dont_care else "unmapped_class"
+            tally.dropped[reason, row.name] += 1
+            return False
+        return True
+
+    def _target(self, name: str) -> str:
+        return name if self.mapping is None else self.mapping.target(name) or name
+
+    def _judge(
+        self, rows: list[LabelRow], sizes_wh: NDArray[np.int32], tally: Tally
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Which rows have a usable box, (N,), and the clipped boxes, (N, 4) left, top, w, h."""
+        corners = np.array([row.box_xyxy for row in rows], np.float64).reshape(-1, 4)
+        with np.errstate(invalid="ignore"):  # infinity minus infinity; judged below
+            sides = np.round(corners[:, 2:] - corners[:, :2], _DECIMALS)
+        boxes, masks = judge_boxes(np.concatenate([corners[:, :2], sides], axis=1), sizes_wh)
+        usable = np.ones(len(rows), np.bool_)
+        for reason, mask in masks.items():
+            count = tally.drop if RULES[reason].action == "drop" else tally.repair
+            for index in np.flatnonzero(mask):
+                count(rows[index].where, reason, rows[index].name)
+            if RULES[reason].action == "drop":
+                usable &= ~mask
+        return usable, boxes

@@ -1,0 +1,26 @@
+"""Where the label file of an image goes: the image's path with another ending."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import TypeVar
+
+__all__ = ["label_names"]
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
+
+
+def label_names(relatives: Sequence[AnyPath]) -> dict[AnyPath, AnyPath]:
+    """The .txt file of each image; no two are the same.
+
+    The ending is replaced, or kept before .txt (a.jpg.txt) where images differ in it alone.
+    """
+    stems = Counter(relative.with_suffix("") for relative in relatives)
+    whole = {relative: relative.with_name(f"{relative.name}.txt") for relative in relatives}
+    short = {
+        relative: relative.with_suffix(".txt") if stems[relative.with_suffix("")] == 1 else name
+        for relative, name in whole.items()
+    }
+    return short if len(set(short.values())) == len(short) else whole

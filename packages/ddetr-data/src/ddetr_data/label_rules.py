@@ -1,0 +1,23 @@
+"""The faults that label files and folders may have, and the rule of `convert` for each.
+
+What boxes may have is in ddetr_data.faults: converting and loading follow the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ddetr_data.faults import FaultRule
+
+__all__ = ["LABEL_FILE_RULES"]
+
+LABEL_FILE_RULES: Mapping[str, FaultRule] = {
+    "unreadable_image": FaultRule("drop", "an image whose header cannot be read"),
+    "missing_label_file": FaultRule("drop", "an image without label file (see missing_labels)"),
+    "label_without_image": FaultRule("drop", "a label file without image"),
+    "malformed_label_file": FaultRule("drop", "a label file that is no text, or no XML for VOC"),
+    "malformed_line": FaultRule("drop", "a line with other columns than its format has"),
+    "unknown_class_number": FaultRule("drop", "a YOLO class number beyond the classmap"),
+    "unmapped_class": FaultRule("drop", "a class that the mapping does not name"),
+    "dont_care": FaultRule("drop", "KITTI's DontCare, a region that was not labelled"),
+}

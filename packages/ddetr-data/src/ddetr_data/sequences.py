@@ -1,0 +1,138 @@
+"""The sequence folders that `convert` reads, and the images with their label files inside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddetr_data.faults import DataError
+from ddetr_data.image_folder import walk_images
+
+__all__ = [
+    "LabelledFile",
+    "SequenceFolder",
+    "find_sequences",
+    "find_unused_labels",
+    "list_files",
+    "shared_root",
+]
+
+
+@dataclass(frozen=True)
+class SequenceFolder:
+    """One recording: a folder with images and labels."""
+
+    path: Path
+    image_dir: Path
+    label_dir: Path
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """An image and the label file that belongs to it, which may be missing."""
+
+    image: Path
+    label: Path
+    file_name: str  # of the image in the output, with forward slashes
+    sequence: int  # which sequence folder it came from
+
+
+def find_sequences(
+    input_source: str,
+    *,
+    data_root: str | None,
+    image_dir_name: str | None,
+    label_dir_name: str | None,
+) -> list[SequenceFolder]:
+    """The folders that a text file names, one a line, or the one folder that input_source is.
+
+    Blank lines, CRLF, trailing slashes and repeated lines change nothing. Relative lines start at
+    data_root, else at the text file's own folder.
+
+    Raises:
+        FileNotFoundError: the text file, a folder, or its image folder is missing.
+        DataError: the text file names nothing.
+    """
+    source = Path(input_source)
+    if source.is_dir():
+        folders = [Path(os.path.abspath(source))]
+    else:
+        folders = _read_list(source, Path(data_root) if data_root else source.parent)
+    sequences = []
+    for folder in folders:
+        image_dir, label_dir = (
+            Path(os.path.normpath(folder / (name or ".")))
+            for name in (image_dir_name, label_dir_name)
+        )
+        for what, path in (("sequence", folder), ("image", image_dir), ("label", label_dir)):
+            if not path.is_dir():
+                raise FileNotFoundError(f"{input_source}: the {what} folder {path} is missing")
+        sequences.append(SequenceFolder(folder, image_dir, label_dir))
+    return sequences
+
+
+def shared_root(sequences: list[SequenceFolder], data_root: str | None) -> Path:
+    """The folder that file names start at: data_root, else the deepest that holds all sequences.
+
+    Raises:
+        DataError: a sequence lies outside data_root.
+    """
+    if data_root is None:
+        folders = [folder for one in sequences for folder in (one.path, one.image_dir)]
+        return Path(os.path.commonpath(folders))
+    root = Path(os.path.abspath(data_root))
+    for sequence in sequences:
+        if not sequence.image_dir.is_relative_to(root):
+            raise DataError(f"the images {sequence.image_dir} must lie inside data_root {root}")
+    return root
+
+
+def list_files(
+    sequences: list[SequenceFolder],
+    root: Path,
+    *,
+    image_extension: str | None,
+    label_extension: str,
+) -> Iterator[LabelledFile]:
+    """Every image of every sequence, in the list's and then the names' order.
+
+    A label file has its image's path inside the label folder, and label_extension for an ending.
+    """
+    wanted = None if image_extension is None else f".{image_extension.lower().lstrip('.')}"
+    for number, sequence in enumerate(sequences):
+        for image in walk_images(sequence.image_dir):
+            if wanted is not None and image.suffix.lower() != wanted:
+                continue
+            inside = image.relative_to(sequence.image_dir)
+            label = sequence.label_dir / inside.with_suffix(label_extension)
+            file_name = os.path.relpath(image, root).replace(os.sep, "/")
+            yield LabelledFile(image, label, file_name, number)
+
+
+def find_unused_labels(
+    sequences: list[SequenceFolder], files: Sequence[LabelledFile], label_extension: str
+) -> list[Path]:
+    """Label files that belong to no image; other files with that ending beside images too."""
+    used = {file.label for file in files}
+    return [
+        label
+        for sequence in sequences
+        for label in sorted(sequence.label_dir.rglob(f"*{label_extension}"))
+        if label not in used
+    ]
+
+
+def _read_list(source: Path, root: Path) -> list[Path]:
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"input_source {source} is missing") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"input_source {source} must be a UTF-8 text, one folder a line") from error
+    lines = (line.strip() for line in text.splitlines())
+    folders = dict.fromkeys(Path(os.path.abspath(root / line)) for line in lines if line)
+    if not folders:
+        raise DataError(f"input_source {source} must name one sequence folder a line, it is empty")
+    return list(folders)
