@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ddetr_data.faults import DataError
 
@@ -95,4 +95,6 @@ def _complaint(path: str | os.PathLike[str], error: Exception) -> str:
         return f"the image {name} is empty"
     if isinstance(error, PermissionError):
         return f"the image {name} may not be read: permission denied"
-    return f"the image {name} cannot be read, it is damaged or no image ({error})"
+    if isinstance(error, UnidentifiedImageError):
+        return f"the image {name} cannot be read, it is no image of a known kind"
+    return f"the image {name} cannot be read, it is damaged ({error})"

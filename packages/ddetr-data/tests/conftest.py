@@ -1,0 +1,64 @@
+"""Small COCO sets on disk, and the real pictures where they are at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddetr_data.config import DataSource
+
+Content = dict[str, Any]
+
+
+def coco_content(num_images: int = 2) -> Content:
+    """Images of 40 x 30 pixels, each with one box per category 1 and 2."""
+    images, annotations = [], []
+    for number in range(1, num_images + 1):
+        images.append({"id": number, "file_name": f"{number}.png", "width": 40, "height": 30})
+        for category in (1, 2):
+            row = {"id": len(annotations) + 1, "image_id": number, "category_id": category}
+            row |= {"bbox": [5.0 * category, 4.0, 10.0, 8.0], "area": 80.0, "iscrowd": 0}
+            annotations.append(row)
+    categories = [{"id": 1, "name": "car"}, {"id": 2, "name": "person"}]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+@pytest.fixture
+def content() -> Content:
+    """A faultless COCO object, for tests to spoil."""
+    return coco_content()
+
+
+@pytest.fixture
+def write_source(tmp_path: Path) -> Callable[..., DataSource]:
+    """Write a COCO object and pictures of noise for it; gives the source."""
+
+    def write(content: Content, name: str = "a") -> DataSource:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        rng = np.random.default_rng(0)
+        for row in content["images"]:
+            if isinstance(row, dict) and isinstance(row.get("file_name"), str):
+                pixels = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / row["file_name"])
+        (folder / "labels.json").write_text(json.dumps(content), encoding="utf-8")
+        return DataSource(image_dir=str(folder), json_file=str(folder / "labels.json"))
+
+    return write
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real data sets; a test that asks for it is skipped without it."""
+    default = Path(__file__).resolve().parents[4] / "shared" / "data"
+    folder = Path(os.environ.get("DDETR_DATA", default))
+    if not folder.is_dir():
+        pytest.skip("the real data sets are not here; name their folder in DDETR_DATA")
+    return folder

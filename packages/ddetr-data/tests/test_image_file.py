@@ -1,0 +1,102 @@
+"""Images of every mode are read as upright 8-bit RGB, damaged ones are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddetr_data.faults import DataError
+from ddetr_data.image_file import read_image, read_image_size_wh
+
+GREY = np.tile(np.linspace(0, 255, 8, dtype=np.uint8), (4, 1))  # (4, 8)
+
+
+def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options: object) -> Path:
+    image = Image.fromarray(pixels)
+    (image if mode is None else image.convert(mode)).save(path, **options)
+    return path
+
+
+def test_sixteen_bit_grey_keeps_its_shades(tmp_path: Path) -> None:
+    """16 bit is scaled to 8 bit and not cut off at 255."""
+    path = save(tmp_path / "a.png", GREY.astype(np.uint16) * 257)
+    assert (np.asarray(read_image(path)) == GREY[..., None]).all()
+
+
+def test_float_images_from_zero_to_one_are_scaled(tmp_path: Path) -> None:
+    """A float TIFF of 0 to 1 is not black."""
+    path = save(tmp_path / "a.tif", GREY.astype(np.float32) / 255)
+    assert (np.asarray(read_image(path)) == GREY[..., None]).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"), [("1", "png"), ("L", "jpg"), ("LA", "png"), ("P", "gif"), ("CMYK", "jpg")]
+)
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, ending: str) -> None:
+    """Bilevel, grey, palette and CMYK images are read, bright at the right."""
+    pixels = np.asarray(read_image(save(tmp_path / f"a.{ending}", GREY, mode)))
+    assert pixels.shape == (4, 8, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels[:, -1].mean() > pixels[:, 0].mean() + 100
+
+
+def test_transparent_parts_become_white(tmp_path: Path) -> None:
+    """What is invisible does not show the colour hidden behind it."""
+    pixels = np.zeros((2, 2, 4), np.uint8)
+    pixels[0, 0] = (10, 20, 30, 255)
+    read = np.asarray(read_image(save(tmp_path / "a.png", pixels)))
+    assert read[0, 0].tolist() == [10, 20, 30]
+    assert read[1, 1].tolist() == [255, 255, 255]
+
+
+def test_the_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:
+    """An animated GIF is a picture like another."""
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert np.asarray(read_image(tmp_path / "a.gif"))[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_are_applied(tmp_path: Path, orientation: int) -> None:
+    """Whatever way the camera was held, the bright corner ends up at the top left."""
+    upright = np.zeros((4, 8), np.uint8)
+    upright[0, 0] = 255
+    undo = {1: (), 2: ("h",), 3: ("h", "v"), 4: ("v",)}
+    stored = upright.T if orientation > 4 else upright
+    flips = undo.get(orientation, {5: (), 6: ("v",), 7: ("h", "v"), 8: ("h",)}.get(orientation))
+    for flip in flips or ():
+        stored = stored[:, ::-1] if flip == "h" else stored[::-1]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif)
+    assert (np.asarray(read_image(path))[..., 0] == upright).all()
+    assert read_image_size_wh(path) == (8, 4)
+
+
+@pytest.mark.parametrize("read", [read_image, read_image_size_wh])
+def test_a_missing_or_damaged_image_is_named(tmp_path: Path, read: object) -> None:
+    """One sentence holds the file and what is wrong with it."""
+    path = tmp_path / "a.png"
+    with pytest.raises(FileNotFoundError, match=r"a\.png is missing"):
+        read(path)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.png is empty"):
+        read(path)
+    path.write_bytes(b"<html>")
+    with pytest.raises(DataError, match=r"a\.png cannot be read"):
+        read(path)
+    with pytest.raises(DataError, match="it is a folder"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "gif", "tif", "bmp"])
+def test_an_image_that_is_cut_off_is_refused(tmp_path: Path, ending: str) -> None:
+    """Half an image is not padded with grey."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save(tmp_path / f"a.{ending}", noise)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"a\.\w+ cannot be read"):
+        read_image(path)

@@ -1,0 +1,126 @@
+"""Samples and batches: what they hold, and that only seed, epoch and index decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from ddetr_data.coco import DataError, load_sources
+from ddetr_data.config import AugmentationConfig, DataSource
+from ddetr_data.preprocess import PreprocessConfig
+from ddetr_data.torch.collate import Batch, collate
+from ddetr_data.torch.dataset import DetectionDataset
+from ddetr_data.torch.transforms import EvalTransform, TrainTransform
+
+Content = dict[str, Any]
+Write = Callable[..., DataSource]
+SMALL = AugmentationConfig(
+    scales=[32, 48],
+    train_random_resize=[32, 40],
+    train_random_crop_min=16,
+    train_random_crop_max=32,
+    random_resize_max_size=64,
+)
+
+
+@pytest.fixture
+def source(content: Content, write_source: Write) -> DataSource:
+    """Two images; in the first, the first object is a crowd."""
+    content["annotations"][0]["iscrowd"] = 1
+    return write_source(content)
+
+
+@pytest.fixture
+def dataset(source: DataSource) -> DetectionDataset:
+    """The two images with small training views."""
+    return DetectionDataset(load_sources([source], num_classes=None), TrainTransform(SMALL), seed=3)
+
+
+def same(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
+    return first[0].shape == second[0].shape and torch.equal(first[0], second[0])
+
+
+def test_a_target_holds_what_a_criterion_needs(source: DataSource) -> None:
+    """Boxes are shares of the sample; sizes are height, width; the crowd is gone."""
+    config = PreprocessConfig(shortest_edge=60, max_size=200)
+    loaded = load_sources([source], num_classes=None)
+    pixels, target = DetectionDataset(loaded, EvalTransform(config))[0]
+    assert pixels.shape == (3, 60, 80)
+    assert target["boxes"].tolist() == [
+        [15 / 40, pytest.approx(8 / 30), 10 / 40, pytest.approx(8 / 30)]
+    ]
+    assert target["labels"].tolist() == [2]
+    assert target["area"].tolist() == [320]
+    assert target["iscrowd"].tolist() == [0]
+    assert int(target["image_id"]) == 1
+    assert target["orig_size"].tolist() == [30, 40]
+    assert target["size"].tolist() == [60, 80]
+
+
+def test_a_sample_depends_on_seed_epoch_and_index(dataset: DetectionDataset) -> None:
+    """Asked again it is the same; another epoch shows another view."""
+    first = dataset[0]
+    assert same(first, dataset[0])
+    views = []
+    for epoch in range(6):
+        dataset.set_epoch(epoch)
+        views.append(dataset[0])
+    assert same(views[0], first)
+    assert not all(same(view, first) for view in views)
+
+
+def test_workers_that_stay_see_the_new_epoch(dataset: DetectionDataset) -> None:
+    """With persistent workers the samples are those of the main process."""
+    loader = DataLoader(dataset, batch_size=None, num_workers=1, persistent_workers=True)
+    for epoch in (0, 1):
+        dataset.set_epoch(epoch)
+        assert all(same(item, dataset[i]) for i, item in enumerate(loader))
+
+
+def test_every_batch_of_a_run_has_one_shape(dataset: DetectionDataset) -> None:
+    """fixed_padding: epochs and images change, the shape does not."""
+    canvas_hw = dataset.transform.canvas_hw
+    shapes = set()
+    for epoch in range(5):
+        dataset.set_epoch(epoch)
+        loader = DataLoader(
+            dataset, batch_size=1, collate_fn=partial(collate, fixed_size_hw=canvas_hw)
+        )
+        shapes |= {tuple(batch.images.shape) for batch in loader}
+    assert shapes == {(1, 3, *canvas_hw)}
+
+
+def test_large_scale_jitter_gives_square_batches(source: DataSource) -> None:
+    """fixed_random_crop: what is shown is padded to S x S."""
+    transform = TrainTransform(AugmentationConfig(fixed_random_crop=64))
+    dataset = DetectionDataset(load_sources([source], num_classes=None), transform)
+    batch = collate([dataset[0], dataset[1]], transform.canvas_hw)
+    assert batch.images.shape == (2, 3, 64, 64)
+
+
+def test_a_batch_pads_and_masks() -> None:
+    """Each sample stands at the top left; the mask is true on the rest."""
+    items = [(torch.ones(3, 2, 4), {"a": torch.zeros(1)}), (torch.ones(3, 3, 1), {})]
+    batch = collate(items)
+    assert isinstance(batch, Batch)
+    assert batch.images.shape == (2, 3, 3, 4)
+    assert torch.equal(batch.images[:, 0] == 1, ~batch.mask)
+    assert batch.targets == [items[0][1], {}]
+    with pytest.raises(ValueError, match="do not fit"):
+        collate(items, fixed_size_hw=(2, 4))
+
+
+def test_a_missing_or_damaged_image_is_named(source: DataSource, dataset: DetectionDataset) -> None:
+    """The error that leaves a worker holds the file."""
+    (Path(source.image_dir) / "1.png").write_bytes(b"x")
+    (Path(source.image_dir) / "2.png").unlink()
+    with pytest.raises(DataError, match=r"1\.png cannot be read"):
+        dataset[0]
+    with pytest.raises(FileNotFoundError, match=r"2\.png is missing"):
+        dataset[1]
