@@ -1,0 +1,232 @@
+"""YOLO, Pascal VOC and KITTI against COCO, both ways."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from ddetr_data.config import ConvertConfig
+from ddetr_data.convert import convert
+from ddetr_data.faults import DataError
+from ddetr_data.formats.voc import read_voc_rows
+from ddetr_data.formats.yolo import YoloReader, format_yolo_line
+from ddetr_data.kitti import read_kitti
+
+SIZE_WH = (64, 48)
+VOC = """<annotation><size><width>1</width><height>1</height></size>{}</annotation>"""
+OBJECT = """<object><name>{}</name><difficult>0</difficult>
+<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"""
+
+
+def yolo_rows(tmp_path, text):
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    return list(YoloReader(("cat", "dog"))(path, SIZE_WH))
+
+
+def test_yolo_box_is_in_pixels(tmp_path):
+    """Class, centre and size become a name and corners; a score is ignored."""
+    first, second = yolo_rows(tmp_path, "0 0.5 0.5 0.25 0.5\n\n1 0.25 0.25 0.5 0.5 0.9\n")
+    assert (first.name, first.box_xyxy, first.fault) == ("cat", (24, 12, 40, 36), "")
+    assert (second.name, second.box_xyxy) == ("dog", (0, 0, 32, 24))
+
+
+def test_yolo_polygon_becomes_its_box(tmp_path):
+    """Segmentation labels give the box around their corners."""
+    (row,) = yolo_rows(tmp_path, "1 0.25 0.5 0.75 0.25 0.5 1.0\n")
+    assert row.box_xyxy == (16, 12, 48, 48)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("2 0.5 0.5 0.1 0.1", "unknown_class_number"),
+        ("-1 0.5 0.5 0.1 0.1", "unknown_class_number"),
+        ("0.5 0.5 0.5 0.1 0.1", "malformed_line"),
+        ("0 0.5 0.5 0.1", "malformed_line"),
+        ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "malformed_line"),
+        ("cat 0.5 0.5 0.1 0.1", "malformed_line"),
+        ("nan 0.5 0.5 0.1 0.1", "malformed_line"),
+    ],
+)
+def test_bad_yolo_line_is_a_fault_with_its_place(tmp_path, line, fault):
+    """A line that cannot be an object is named file:line, and the next line is still read."""
+    bad, good = yolo_rows(tmp_path, f"{line}\n0 0.5 0.5 0.1 0.1\n")
+    assert (bad.fault, bad.where) == (fault, f"{tmp_path}/a.txt:1")
+    assert good.fault == ""
+
+
+def test_yolo_line_reads_back(tmp_path):
+    """Written shares give the box again to a ten-thousandth of a pixel."""
+    (row,) = yolo_rows(tmp_path, format_yolo_line(1, [3.3, 4.7, 20.1, 30.9], SIZE_WH))
+    assert row.box_xyxy == pytest.approx((3.3, 4.7, 23.4, 35.6), abs=1e-4)
+
+
+def test_voc_pixels_count_from_one(tmp_path):
+    """1-based corners with both ends inside become 0-based ones with the end outside."""
+    path = tmp_path / "a.xml"
+    path.write_text(
+        VOC.format(OBJECT.format(" cat ", 1, 1, 64, 48) + OBJECT.format("dog", 5.5, 6, 7, 8))
+    )
+    first, second = read_voc_rows(path, SIZE_WH)
+    assert (first.name, first.box_xyxy) == ("cat", (0, 0, 64, 48))
+    assert (second.name, second.box_xyxy) == ("dog", (4.5, 5, 7, 8))
+
+
+def test_broken_voc_is_a_fault(tmp_path):
+    """A corner that is missing or no number, and a file that is no XML, are faults with a place."""
+    path = tmp_path / "a.xml"
+    path.write_text(
+        VOC.format(OBJECT.format("cat", "one", 1, 2, 2) + "<object><name>x</name></object>")
+    )
+    assert [(row.where, row.fault) for row in read_voc_rows(path, SIZE_WH)] == [
+        (f"{path}: object 1", "malformed_line"),
+        (f"{path}: object 2", "malformed_line"),
+    ]
+    path.write_text("<annotation>")
+    assert [row.fault for row in read_voc_rows(path, SIZE_WH)] == ["malformed_label_file"]
+
+
+def make_images(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", SIZE_WH).save(folder / name)
+
+
+def read_tables(summary):
+    return [json.loads(path.read_text()) for fold in summary.folds for path in fold.json_files]
+
+
+def test_voc_folder_becomes_coco(tmp_path):
+    """Classes keep their names, ids go in reverse alphabetical order, sizes come from images."""
+    make_images(tmp_path / "voc/JPEGImages", "1.jpg")
+    (tmp_path / "voc/Annotations").mkdir()
+    objects = OBJECT.format("cat", 11, 11, 20, 30) + OBJECT.format("dog", 1, 1, 4, 4)
+    (tmp_path / "voc/Annotations/1.xml").write_text(VOC.format(objects))
+    summary = convert(
+        ConvertConfig(
+            format="voc_to_coco",
+            input_source=tmp_path / "voc",
+            image_dir_name="JPEGImages",
+            label_dir_name="Annotations",
+            results_dir=tmp_path / "out",
+        )
+    )
+    (table,) = read_tables(summary)
+    assert table["categories"] == [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]
+    assert [(row["category_id"], row["bbox"]) for row in table["annotations"]] == [
+        (2, [10, 10, 10, 20]),
+        (1, [0, 0, 4, 4]),
+    ]
+    assert (table["images"][0]["width"], table["images"][0]["height"]) == SIZE_WH
+
+
+def write_coco(tmp_path, annotations, names=("1.jpg", "sub/1.jpg", "sub/1.png")):
+    make_images(tmp_path / "images", *names)
+    images = [
+        {"id": number, "file_name": name, "width": SIZE_WH[0], "height": SIZE_WH[1]}
+        for number, name in enumerate(names, start=1)
+    ]
+    categories = [{"id": 3, "name": "cat"}, {"id": 7, "name": "big dog"}]
+    table = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "coco.json").write_text(json.dumps(table))
+
+
+def annotation(number, image, category, bbox, crowd=0):
+    row = {"id": number, "image_id": image, "category_id": category, "bbox": bbox}
+    return {**row, "area": bbox[2] * bbox[3], "iscrowd": crowd}
+
+
+def export(tmp_path, target, **options):
+    config = ConvertConfig(
+        format=f"coco_to_{target}",
+        input_source=tmp_path / "coco.json",
+        data_root=tmp_path / "images",
+        results_dir=tmp_path / target,
+        **options,
+    )
+    return convert(config)
+
+
+ROWS = (
+    annotation(1, 1, 3, [1.25, 2.5, 10.3, 20.1]),
+    annotation(2, 1, 7, [5, 6, 7, 8]),
+    annotation(3, 3, 3, [0, 0, 64, 48]),
+)
+
+
+def test_coco_becomes_kitti(tmp_path):
+    """Each image has its label file, images that differ in ending alone too; crowds are counted."""
+    write_coco(tmp_path, [*ROWS, annotation(4, 2, 3, [0, 0, 9, 9], crowd=1)])
+    summary = export(tmp_path, "kitti")
+    first = read_kitti(tmp_path / "kitti/labels/1.txt")
+    assert [(item.name, item.box_xyxy) for item in first] == [
+        ("cat", (1.25, 2.5, 11.55, 22.6)),
+        ("big_dog", (5, 6, 12, 14)),
+    ]
+    assert read_kitti(tmp_path / "kitti/labels/sub/1.jpg.txt") == []
+    assert len(read_kitti(tmp_path / "kitti/labels/sub/1.png.txt")) == 1
+    assert summary.kept == {"cat": 2, "big dog": 1}
+    assert summary.dropped == {"crowd": {"cat": 1}}
+    with pytest.raises(DataError, match="1 x crowd"):
+        export(tmp_path, "kitti", strict=True)
+
+
+def test_kitti_round_trip_keeps_every_box(tmp_path):
+    """COCO to KITTI and back gives the same boxes exactly."""
+    write_coco(tmp_path, ROWS, names=("1.jpg", "2.jpg", "3.jpg"))
+    export(tmp_path, "kitti")
+    (tmp_path / "map.json").write_text(json.dumps({"cat": "cat", "big_dog": "big dog"}))
+    back = convert(
+        ConvertConfig(
+            input_source=tmp_path,
+            image_dir_name="images",
+            label_dir_name="kitti/labels",
+            mapping_path=tmp_path / "map.json",
+            results_dir=tmp_path / "back",
+            num_shards=1,
+        )
+    )
+    (table,) = read_tables(back)
+    assert [row["bbox"] for row in table["annotations"]] == [row["bbox"] for row in ROWS]
+
+
+def test_yolo_round_trip_keeps_classes_and_boxes(tmp_path):
+    """COCO to YOLO and back keeps names, their order, and boxes to a hundredth of a pixel."""
+    write_coco(tmp_path, ROWS, names=("1.jpg", "2.jpg", "3.jpg"))
+    exported = export(tmp_path, "yolo")
+    assert exported.classmap.read_text() == "cat\nbig dog\n"
+    back = convert(
+        ConvertConfig(
+            format="yolo_to_coco",
+            input_source=tmp_path,
+            image_dir_name="images",
+            label_dir_name="yolo/labels",
+            classmap=exported.classmap,
+            results_dir=tmp_path / "back",
+            num_shards=1,
+        )
+    )
+    (table,) = read_tables(back)
+    assert [row["name"] for row in table["categories"]] == ["cat", "big dog"]
+    for found, expected in zip(table["annotations"], ROWS, strict=True):
+        assert found["bbox"] == pytest.approx(expected["bbox"], abs=0.01)
+
+
+def test_yolo_without_class_names_is_refused(tmp_path):
+    """Numbers alone name nothing, so classmap is asked for."""
+    make_images(tmp_path, "1.jpg")
+    with pytest.raises(DataError, match="classmap"):
+        convert(ConvertConfig(format="yolo_to_coco", input_source=tmp_path, results_dir=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["/abs/1.jpg", "../1.jpg", "a/../../1.jpg"])
+def test_label_files_stay_inside_the_results(tmp_path, name):
+    """A file name that leads out of the results folder is refused before anything is written."""
+    write_coco(tmp_path, ROWS)
+    table = json.loads((tmp_path / "coco.json").read_text())
+    table["images"][0]["file_name"] = name
+    (tmp_path / "coco.json").write_text(json.dumps(table))
+    with pytest.raises(DataError, match=r"1\.jpg"):
+        export(tmp_path, "kitti")
+    assert not (tmp_path / "kitti").exists()
