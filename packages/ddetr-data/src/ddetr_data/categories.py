@@ -19,7 +19,10 @@ def read_categories(rows: object, path: Path, faults: FaultLog) -> tuple[Categor
         DataError: there is no table, an id is no whole number from 0 up, or an id has two names.
     """
     if not isinstance(rows, list) or not rows:
-        raise DataError(f"{path} must list its classes under `categories`, it has none")
+        faults.refuse(
+            "no_categories", f"{path} must list its classes under `categories`, it has none"
+        )
+        return ()
     table: dict[int, str] = {}
     for number, row in enumerate(rows):
         where = f"{path}, category row {number}"
@@ -27,14 +30,17 @@ def read_categories(rows: object, path: Path, faults: FaultLog) -> tuple[Categor
             faults.add("row_not_object", where)
             continue
         category = _read_category(row, where, faults)
+        if category is None:
+            continue
         if category.id not in table:
             table[category.id] = category.name
         elif table[category.id] == category.name:
             faults.add("repeated_category", where)
         else:
-            raise DataError(
+            faults.refuse(
+                "two_category_names",
                 f"{where}: category id {category.id} is both "
-                f"{table[category.id]!r} and {category.name!r}"
+                f"{table[category.id]!r} and {category.name!r}",
             )
     repeated_names = len(table) - len(set(table.values()))
     if repeated_names:
@@ -64,13 +70,15 @@ def check_categories_agree(
         )
 
 
-def _read_category(row: dict[str, object], where: str, faults: FaultLog) -> Category:
+def _read_category(row: dict[str, object], where: str, faults: FaultLog) -> Category | None:
     identity = as_id(row.get("id"))
     if not isinstance(identity, int) or not 0 <= identity <= LARGEST_CATEGORY_ID:
-        raise DataError(
+        faults.refuse(
+            "unusable_category_id",
             f"{where}: id must be a whole number from 0 to {LARGEST_CATEGORY_ID}, "
-            f"got {row.get('id')!r}"
+            f"got {row.get('id')!r}",
         )
+        return None
     if isinstance(row.get("id"), str):
         faults.add("text_id", where)
     name = row.get("name")

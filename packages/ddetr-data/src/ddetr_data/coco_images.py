@@ -57,7 +57,10 @@ class ImageReader:
             DataError: there are none, two share an id, or a size is nowhere to be had.
         """
         if not isinstance(rows, list) or not rows:
-            raise DataError(f"{path} must list its images under `images`, it has none")
+            self.faults.refuse(
+                "no_images", f"{path} must list its images under `images`, it has none"
+            )
+            rows = []
         images = FileImages()
         for number, row in enumerate(rows):
             where = f"{path}, image row {number}"
@@ -78,8 +81,10 @@ class ImageReader:
         elif identity in images.index:
             known = images.names[images.index[identity]]
             if known != file_name:
-                raise DataError(f"{where} stands for both {known!r} and {file_name!r}")
-            self.faults.add("repeated_image", where)
+                sentence = f"{where} stands for both {known!r} and {file_name!r}"
+                self.faults.refuse("two_file_names", sentence)
+            else:
+                self.faults.add("repeated_image", where)
         else:
             if isinstance(row["id"], str):
                 self.faults.add("text_id", where)
@@ -95,9 +100,10 @@ class ImageReader:
         try:
             size_wh = read_image_size_wh(locate_image(self.image_dir, file_name))
         except (DataError, FileNotFoundError) as error:
-            if not self.skip_unreadable:
-                raise DataError(f"{where} has no width and height, and {error}") from error
-            self.faults.add("unreadable_image", where)
+            if self.skip_unreadable:
+                self.faults.add("unreadable_image", where)
+            else:
+                self.faults.refuse("no_image_size", f"{where} has no width and height, and {error}")
             return None
         self.faults.add("filled_image_size", where)
         return size_wh

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ddetr_data.boxes import find_wrong_format, judge_boxes, parse_boxes
 from ddetr_data.coco_images import FileImages
-from ddetr_data.faults import RULES, DataError, FaultLog
+from ddetr_data.faults import RULES, FaultLog
 from ddetr_data.json_ids import as_id
 from ddetr_data.types import Category
 
@@ -105,12 +105,13 @@ class ObjectReader:
         labels = [-1 if key is None else known.get(as_id(key), -2) for key in keys]  # type: ignore[arg-type]
         if -2 in labels:
             first = rows[labels.index(-2)]
-            raise DataError(
+            self.faults.refuse(
+                "unknown_category",
                 f"{self.path}: category_id {first['category_id']!r} of annotation "
-                f"{first.get('id')!r} is not in `categories` ({labels.count(-2)} such annotations)"
+                f"{first.get('id')!r} is not in `categories` ({labels.count(-2)} such annotations)",
             )
         found = np.array(labels, np.int64)
-        self._count("annotation_without_category", found < 0, rows)
+        self._count("annotation_without_category", found == -1, rows)
         self._count_texts(keys, rows)
         return found
 
@@ -122,10 +123,13 @@ class ObjectReader:
         boxes, unread = parse_boxes(values)
         wrong_format = find_wrong_format(boxes, sizes_wh)
         if wrong_format is not None:
-            raise DataError(
+            self.faults.refuse(
+                "other_box_format",
                 f"{self.path}: bbox must be left, top, width, height in pixels, the boxes of this "
-                f"file are {wrong_format}; the first is {values[0]}"
+                f"file are {wrong_format}; the first is {values[0]}",
             )
+            finite: NDArray[np.bool_] = np.isfinite(boxes).all(axis=1)
+            return boxes, finite
         boxes, judged = judge_boxes(boxes, sizes_wh)
         usable = np.ones(len(rows), np.bool_)
         for fault, mask in (*unread.items(), *judged.items()):

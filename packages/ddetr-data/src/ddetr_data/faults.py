@@ -15,11 +15,10 @@ class DataError(ValueError):
 class FaultRule:
     """What loading does about one kind of fault."""
 
-    action: Literal["repair", "drop"]
+    action: Literal["repair", "drop", "refuse"]
     meaning: str
 
 
-# Everything that is neither here nor right is refused with a DataError.
 RULES: Mapping[str, FaultRule] = {
     "odd_encoding": FaultRule("repair", "the JSON starts with a BOM or is UTF-16 or UTF-32"),
     "compressed_json": FaultRule("repair", "the JSON is gzipped"),
@@ -29,13 +28,19 @@ RULES: Mapping[str, FaultRule] = {
     "shared_category_name": FaultRule("repair", "two categories have one name"),
     "unnamed_category": FaultRule("repair", "a category has no name, it is called class_<id>"),
     "text_id": FaultRule("repair", "an id is written as a text"),
-    "unusable_image_id": FaultRule("repair", "an image id is no number from 0 to 2**53, all are numbered anew"),
+    "unusable_image_id": FaultRule(
+        "repair", "an image id is no number from 0 to 2**53, all are numbered anew"
+    ),
     "clashing_image_ids": FaultRule("repair", "files share image ids, all are numbered anew"),
     "image_without_id": FaultRule("drop", "an image has no id"),
     "image_without_file_name": FaultRule("drop", "an image has no file_name"),
     "repeated_image": FaultRule("drop", "an image stands in the file twice"),
     "filled_image_size": FaultRule("repair", "width or height is read from the image itself"),
+    "missing_image": FaultRule("drop", "an image file is missing and corrupt_images is skip"),
     "unreadable_image": FaultRule("drop", "an image cannot be read and corrupt_images is skip"),
+    "turned_image": FaultRule("repair", "the size is that before the EXIF turn, boxes are turned"),
+    "resized_image": FaultRule("repair", "the image is a resized copy, boxes are scaled"),
+    "other_image_size": FaultRule("repair", "the image has another shape, boxes are clipped to it"),
     "annotation_without_id": FaultRule("repair", "an annotation has no id"),
     "shared_annotation_id": FaultRule("repair", "two different annotations have one id"),
     "repeated_annotation": FaultRule("drop", "an annotation stands in the file twice"),
@@ -52,6 +57,17 @@ RULES: Mapping[str, FaultRule] = {
     "clipped_box": FaultRule("repair", "a box reaches over its image's border and is clipped"),
     "filled_area": FaultRule("repair", "area is missing or no number, width x height stands in"),
     "filled_is_crowd": FaultRule("repair", "iscrowd is missing or neither 0 nor 1, 0 stands in"),
+    "unusable_json": FaultRule("refuse", "the file is missing, cut off, empty or no COCO JSON"),
+    "no_categories": FaultRule("refuse", "the JSON has no table of categories"),
+    "unusable_category_id": FaultRule("refuse", "a category id is no number from 0 to 2**20"),
+    "two_category_names": FaultRule("refuse", "one category id has two names"),
+    "differing_categories": FaultRule("refuse", "the category tables of two files differ"),
+    "category_beyond_model": FaultRule("refuse", "a category id is num_classes or above"),
+    "no_images": FaultRule("refuse", "the JSON has no list of images"),
+    "two_file_names": FaultRule("refuse", "one image id has two file names"),
+    "no_image_size": FaultRule("refuse", "an image has no size in the JSON and cannot be read"),
+    "unknown_category": FaultRule("refuse", "an annotation's category is not in the table"),
+    "other_box_format": FaultRule("refuse", "the boxes are corners, or shares of the image"),
 }
 
 
@@ -69,6 +85,16 @@ class FaultLog(Mapping[str, int]):
         self._counts[fault] = self._counts.get(fault, 0) + count
         self._first.setdefault(fault, where)
 
+    def refuse(self, fault: str, sentence: str) -> None:
+        """Stop at a fault that no rule mends; a log that only looks on may override this.
+
+        Raises:
+            DataError: always, saying the sentence.
+        """
+        if fault not in RULES:
+            raise KeyError(f"{fault} is no known fault")
+        raise DataError(sentence)
+
     def first(self, fault: str) -> str:
         """Where the fault was met first."""
         return self._first[fault]
@@ -82,6 +108,10 @@ class FaultLog(Mapping[str, int]):
             for fault in RULES
             if fault in self._counts
         ]
+
+    def copy(self) -> FaultLog:
+        """Give a log that can be added to on its own."""
+        return FaultLog.from_dict(self.to_dict())
 
     def to_dict(self) -> dict[str, list[int | str]]:
         """Give {fault: [count, first place]}, for a cache file."""
