@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING
 from ddetr_data.__about__ import __version__
 
 if TYPE_CHECKING:
-    from ddetr_data.coco import DataError, DetectionSet, load_sources
+    from ddetr_data.coco import DataError, DetectionSet, load_sources, resolve_num_classes
     from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, InferSource
+    from ddetr_data.draw import draw_detections
     from ddetr_data.evaluation import evaluate_detector, write_results
+    from ddetr_data.image_folder import find_images
+    from ddetr_data.inference import run_inference
+    from ddetr_data.kitti import read_kitti, write_kitti
     from ddetr_data.preprocess import PreprocessConfig, pad_batch, preprocess, read_image
+    from ddetr_data.results import detections_from_coco, detections_to_coco
     from ddetr_data.scoring import CocoScorer, Scores
+    from ddetr_data.synthetic import make_dataset
     from ddetr_data.types import Annotations, Category, Detections, Detector, ImageRecord
+    from ddetr_data.verify import verify_images
 
 _HOME = {
     "Annotations": "types",
@@ -30,11 +37,21 @@ _HOME = {
     "InferSource": "config",
     "PreprocessConfig": "preprocess",
     "Scores": "scoring",
+    "detections_from_coco": "results",
+    "detections_to_coco": "results",
+    "draw_detections": "draw",
     "evaluate_detector": "evaluation",
+    "find_images": "image_folder",
     "load_sources": "coco",
+    "make_dataset": "synthetic",
     "pad_batch": "preprocess",
     "preprocess": "preprocess",
     "read_image": "preprocess",
+    "read_kitti": "kitti",
+    "resolve_num_classes": "coco",
+    "run_inference": "inference",
+    "verify_images": "verify",
+    "write_kitti": "kitti",
     "write_results": "evaluation",
 }
 
@@ -54,11 +71,21 @@ __all__ = [
     "PreprocessConfig",
     "Scores",
     "__version__",
+    "detections_from_coco",
+    "detections_to_coco",
+    "draw_detections",
     "evaluate_detector",
+    "find_images",
     "load_sources",
+    "make_dataset",
     "pad_batch",
     "preprocess",
     "read_image",
+    "read_kitti",
+    "resolve_num_classes",
+    "run_inference",
+    "verify_images",
+    "write_kitti",
     "write_results",
 ]
 

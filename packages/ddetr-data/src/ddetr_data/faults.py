@@ -28,9 +28,7 @@ RULES: Mapping[str, FaultRule] = {
     "shared_category_name": FaultRule("repair", "two categories have one name"),
     "unnamed_category": FaultRule("repair", "a category has no name, it is called class_<id>"),
     "text_id": FaultRule("repair", "an id is written as a text"),
-    "unusable_image_id": FaultRule(
-        "repair", "an image id is no number from 0 to 2**53, all are numbered anew"
-    ),
+    "unusable_image_id": FaultRule("repair", "an image id is no number up to 2**53, all are new"),
     "clashing_image_ids": FaultRule("repair", "files share image ids, all are numbered anew"),
     "image_without_id": FaultRule("drop", "an image has no id"),
     "image_without_file_name": FaultRule("drop", "an image has no file_name"),

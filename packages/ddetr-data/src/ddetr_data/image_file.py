@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ddetr_data.faults import DataError
 
-_QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_END_MARKS = (b"\xff\xd9", b"IEND")
+_TAIL_BYTES = 64
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError)
 
@@ -38,8 +41,22 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         raise DataError(_complaint(path, error)) from error
 
 
-def read_image_size_wh(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Read width and height from the header alone, after the turn that its EXIF data asks for.
+@dataclass(frozen=True)
+class ImageHeader:
+    """What an image file says about itself before its pixels."""
+
+    stored_wh: tuple[int, int]  # pixels, as they lie in the file
+    orientation: int  # EXIF, 1 (upright) to 8
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels after the turn that the EXIF data asks for."""
+        turned = self.orientation in QUARTER_TURNS
+        return self.stored_wh[::-1] if turned else self.stored_wh
+
+
+def read_header(path: str | os.PathLike[str]) -> ImageHeader:
+    """Read an image's header alone.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -48,19 +65,30 @@ def read_image_size_wh(path: str | os.PathLike[str]) -> tuple[int, int]:
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore")
-            width, height = image.size
-            turned = orientation_of(image) in _QUARTER_TURNS
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return ImageHeader(image.size, orientation if orientation in range(1, 9) else 1)
     except FileNotFoundError:
         raise FileNotFoundError(f"the image {os.fspath(path)} is missing") from None
     except _DECODING_ERRORS as error:
         raise DataError(_complaint(path, error)) from error
-    return (height, width) if turned else (width, height)
 
 
-def orientation_of(image: Image.Image) -> int:
-    """Give the EXIF orientation, 1 (upright) to 8; 1 where there is none."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return orientation if orientation in range(1, 9) else 1
+def read_image_size_wh(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Read width and height from the header, after the turn; errors as in read_header."""
+    return read_header(path).size_wh
+
+
+def check_whole(path: str | os.PathLike[str]) -> None:
+    """See that an image was not cut off: by the end mark of JPEG and PNG, else by decoding it.
+
+    Raises:
+        FileNotFoundError, DataError: as read_image.
+    """
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
+        tail = file.read()
+    if not any(mark in tail for mark in _END_MARKS):
+        read_image(path)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -51,6 +51,26 @@ class ImageColumns:
             joined[name] = ends_of(np.concatenate(lengths))
         return cls(**joined)
 
+    def keep(self, images: NDArray[np.bool_], objects: NDArray[np.bool_]) -> ImageColumns:
+        """Leave out images (I,) and objects (N,); the objects of an image go with it."""
+        counts = np.diff(self.object_ends)
+        owners = np.repeat(np.arange(len(self.ids)), counts)
+        objects = objects & images[owners]
+        lengths = np.diff(self.name_ends)
+        left = np.bincount(owners[objects], minlength=len(self.ids))
+        return ImageColumns(
+            ids=self.ids[images],
+            sizes_wh=self.sizes_wh[images],
+            sources=self.sources[images],
+            names=self.names[np.repeat(images, lengths)],
+            name_ends=ends_of(lengths[images]),
+            object_ends=ends_of(left[images]),
+            boxes_xywh=self.boxes_xywh[objects],
+            labels=self.labels[objects],
+            is_crowd=self.is_crowd[objects],
+            area=self.area[objects],
+        )
+
 
 def ends_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Turn (I,) lengths into (I + 1,) bounds that start at 0."""

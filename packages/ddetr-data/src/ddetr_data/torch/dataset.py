@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -12,9 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddetr_data.coco import DetectionSet
+from ddetr_data.faults import DataError
 from ddetr_data.image_file import read_image
 from ddetr_data.torch.transforms import Sample
-from ddetr_data.types import Annotations
+from ddetr_data.types import Annotations, ImageRecord
+
+logger = logging.getLogger(__name__)
 
 Target: TypeAlias = dict[str, Tensor]
 Transform: TypeAlias = Callable[[Image.Image, Annotations, np.random.Generator], Sample]
@@ -27,10 +31,18 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     area (N,), iscrowd (N,), image_id (), orig_size (2,) and size (2,), both height, width.
     """
 
-    def __init__(self, detection_set: DetectionSet, transform: Transform, seed: int = 0) -> None:
+    def __init__(
+        self,
+        detection_set: DetectionSet,
+        transform: Transform,
+        seed: int = 0,
+        *,
+        corrupt_images: Literal["error", "skip"] = "error",
+    ) -> None:
         self.detection_set = detection_set
         self.transform = transform
         self.seed = seed
+        self.corrupt_images = corrupt_images
         # Shared, so that workers that live over several epochs see the change.
         self._epoch: Tensor = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
@@ -48,13 +60,12 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         return len(self.detection_set.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        """Read and transform one image.
+        """Read and transform one image; with corrupt_images skip, the next that can be read.
 
         Raises:
             FileNotFoundError, DataError: the image is missing or damaged; the text names it.
         """
-        record = self.detection_set.images[index]
-        image = read_image(record.path)
+        record, image = self._read(index)
         rng = np.random.default_rng([self.seed, self.epoch, index])
         sample = self.transform(image, _without_crowds(record.annotations), rng)
         target = {
@@ -67,6 +78,19 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             "size": torch.tensor(sample.pixels.shape[1:]),
         }
         return sample.pixels, target
+
+    def _read(self, index: int) -> tuple[ImageRecord, Image.Image]:
+        """Read an image that verify_images may have let through though its middle is damaged."""
+        total = len(self)
+        for place in range(index, index + total):
+            record = self.detection_set.images[place % total]
+            try:
+                return record, read_image(record.path)
+            except (DataError, FileNotFoundError) as error:
+                if self.corrupt_images == "error":
+                    raise
+                logger.warning("skipped: %s", error)
+        raise DataError(f"none of the {total} images can be read")
 
 
 def _without_crowds(objects: Annotations) -> Annotations:

@@ -1,0 +1,157 @@
+"""Labels against their image files, before a run starts: readable, whole, and of the same size.
+
+I images, N objects of one image or of all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.boxes import judge_boxes
+from ddetr_data.coco import DetectionSet
+from ddetr_data.faults import RULES, DataError, FaultLog
+from ddetr_data.image_file import QUARTER_TURNS, ImageHeader, check_whole, read_header
+from ddetr_data.image_table import ImageColumns, ImageTable
+from ddetr_data.types import ImageRecord
+
+READERS = 8  # threads; reading headers mostly waits for the disk
+LISTED = 3  # names of unusable images in an error
+
+logger = logging.getLogger(__name__)
+
+
+def verify_images(
+    detection_set: DetectionSet,
+    *,
+    corrupt_images: Literal["error", "skip"] = "error",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> DetectionSet:
+    """Read every image's header and end; bring sizes and boxes to the images as they are.
+
+    Args:
+        detection_set: as load_sources gives it.
+        corrupt_images: error refuses missing and damaged images, skip leaves them out.
+        on_progress: called with images done and images in all.
+
+    Returns:
+        A set of the usable images, its faults added to those that are known.
+
+    Raises:
+        DataError: images are missing or damaged, or none is left.
+        TypeError: the set's images are not an ImageTable.
+    """
+    table = detection_set.images
+    if not isinstance(table, ImageTable):
+        raise TypeError(f"images must be an ImageTable, got {type(table).__name__}")
+    with ThreadPoolExecutor(READERS) as pool:
+        found = []
+        for header in pool.map(_inspect, table):
+            found.append(header)
+            if on_progress is not None:
+                on_progress(len(found), len(table))
+    unusable = {i: fault for i, fault in enumerate(found) if isinstance(fault, Exception)}
+    if unusable and corrupt_images == "error":
+        raise DataError(_refusal(list(unusable.values()), len(table)))
+    if len(unusable) == len(table):
+        raise DataError(f"none of the {len(table)} images can be used: {unusable[0]}")
+    faults = detection_set.faults.copy()
+    for fault in unusable.values():
+        missing = isinstance(fault, FileNotFoundError)
+        faults.add("missing_image" if missing else "unreadable_image", str(fault))
+    headers = [None if isinstance(header, Exception) else header for header in found]
+    columns = _fit_to_images(table, headers, faults)
+    for name in faults.keys() - detection_set.faults.keys():
+        logger.warning("images: %s: %d", RULES[name].meaning, faults[name])
+    return replace(detection_set, images=ImageTable(columns, table.image_dirs), faults=faults)
+
+
+def _inspect(record: ImageRecord) -> ImageHeader | Exception:
+    try:
+        header = read_header(record.path)
+        check_whole(record.path)
+    except (DataError, OSError) as error:
+        return error
+    return header
+
+
+def _refusal(faults: Sequence[Exception], total: int) -> str:
+    listed = "; ".join(str(fault) for fault in faults[:LISTED])
+    more = f"; and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
+    return (
+        f"{len(faults)} of {total} images cannot be used: {listed}{more} "
+        "(mend them, or leave them out with dataset.corrupt_images=skip)"
+    )
+
+
+def _fit_to_images(
+    table: ImageTable, headers: Sequence[ImageHeader | None], faults: FaultLog
+) -> ImageColumns:
+    """Take sizes from the images and bring their boxes along."""
+    columns = table.columns
+    usable = np.array([header is not None for header in headers], np.bool_)
+    stated = columns.sizes_wh
+    actual = np.array([h.size_wh if h else s for h, s in zip(headers, stated, strict=True)])
+    strange = np.flatnonzero((actual != stated).any(axis=1))
+    boxes, area = columns.boxes_xywh, columns.area
+    objects = np.ones(len(boxes), np.bool_)
+    if len(strange):
+        boxes, area = boxes.copy(), area.copy()
+    for index in strange.tolist():
+        header, record = headers[index], table[index]
+        if header is None:  # keeps its stated size, so it is never strange
+            continue
+        rows = slice(*columns.object_ends[index : index + 2])
+        fault, moved = _moved(record, header)
+        faults.add(fault, f"the image {record.path}")
+        boxes[rows], objects[rows] = _clipped(moved, header.size_wh)
+        area[rows] *= np.where(objects[rows], _growth(moved, record.boxes_xywh), 1.0)
+    sizes_wh = actual.astype(np.int32)
+    changed = replace(columns, sizes_wh=sizes_wh, boxes_xywh=boxes, area=area)
+    return columns if usable.all() and not len(strange) else changed.keep(usable, objects)
+
+
+def _moved(record: ImageRecord, header: ImageHeader) -> tuple[str, NDArray[np.float64]]:
+    """Bring boxes (N, 4) from the frame that the JSON states to that of the image."""
+    stated, actual = (record.width, record.height), header.size_wh
+    if stated == header.stored_wh and header.orientation in QUARTER_TURNS:
+        return "turned_image", turn_boxes(record.boxes_xywh, stated, header.orientation)
+    if abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual):
+        scale = np.array([actual[0] / stated[0], actual[1] / stated[1]] * 2)
+        return "resized_image", record.boxes_xywh * scale
+    return "other_image_size", record.boxes_xywh
+
+
+def turn_boxes(
+    boxes_xywh: NDArray[np.float64],  # (N, 4), pixels of the stored image
+    stored_wh: tuple[int, int],
+    orientation: int,
+) -> NDArray[np.float64]:
+    """Turn boxes as the EXIF orientations 5 to 8 turn the stored image; gives (N, 4)."""
+    left, top, width, height = boxes_xywh.T
+    from_right = stored_wh[0] - left - width
+    from_bottom = stored_wh[1] - top - height
+    x = from_bottom if orientation in (6, 7) else top
+    y = from_right if orientation in (7, 8) else left
+    return np.stack([x, y, height, width], axis=1)
+
+
+def _clipped(
+    boxes_xywh: NDArray[np.float64], size_wh: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Clip boxes (N, 4) to an image; also which are left (N,)."""
+    sizes = np.tile(np.array(size_wh, np.int32), (len(boxes_xywh), 1))
+    clipped, masks = judge_boxes(boxes_xywh, sizes)
+    dropped = [mask for fault, mask in masks.items() if RULES[fault].action == "drop"]
+    return clipped, ~np.logical_or.reduce(dropped)
+
+
+def _growth(moved: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    growth: NDArray[np.float64] = moved[:, 2:].prod(axis=1) / boxes[:, 2:].prod(axis=1)
+    return growth

@@ -1,0 +1,109 @@
+"""Labels are brought to the images as they are, and unusable images stop a run before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from ddetr_data.coco import DataError, DetectionSet, load_sources
+from ddetr_data.config import DataSource
+from ddetr_data.verify import turn_boxes, verify_images
+
+Content = dict[str, Any]
+Write = Callable[..., DataSource]
+
+
+@pytest.fixture
+def source(content: Content, write_source: Write) -> DataSource:
+    """Two faultless images of 40 x 30 pixels."""
+    return write_source(content)
+
+
+def load(source: DataSource) -> DetectionSet:
+    return load_sources([source], num_classes=None)
+
+
+def picture(source: DataSource, name: str) -> Path:
+    return Path(source.image_dir) / name
+
+
+def test_a_faultless_set_comes_back_as_it_was(source: DataSource) -> None:
+    """Nothing is changed and nothing counted; progress is told."""
+    seen: list[tuple[int, int]] = []
+    verified = verify_images(load(source), on_progress=lambda *step: seen.append(step))
+    assert dict(verified.faults) == {}
+    assert verified.to_coco() == load(source).to_coco()
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_missing_and_damaged_images_are_all_named(source: DataSource) -> None:
+    """The error comes before a run, with every file and the way out."""
+    picture(source, "1.png").unlink()
+    whole = picture(source, "2.png").read_bytes()
+    picture(source, "2.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"2 of 2 .*1\.png is missing.*2\.png cannot.*skip"):
+        verify_images(load(source))
+    with pytest.raises(DataError, match="none of the 2 images"):
+        verify_images(load(source), corrupt_images="skip")
+
+
+def test_skipped_images_take_only_their_own_objects(source: DataSource) -> None:
+    """What is left keeps ids, names and boxes; the loss is counted."""
+    picture(source, "1.png").write_bytes(b"")
+    verified = verify_images(load(source), corrupt_images="skip")
+    assert dict(verified.faults) == {"unreadable_image": 1}
+    assert verified.to_coco()["images"] == load(source).to_coco()["images"][1:]
+    assert verified.images[0].boxes_xywh.tolist() == [[5, 4, 10, 8], [10, 4, 10, 8]]
+
+
+def test_boxes_of_a_resized_copy_are_scaled(source: DataSource) -> None:
+    """Images that were made smaller after labelling keep their labels in place."""
+    Image.new("RGB", (20, 15)).save(picture(source, "1.png"))
+    verified = verify_images(load(source))
+    record = verified.images[0]
+    assert dict(verified.faults) == {"resized_image": 1}
+    assert (record.width, record.height) == (20, 15)
+    assert record.boxes_xywh.tolist() == [[2.5, 2, 5, 4], [5, 2, 5, 4]]
+    assert record.area.tolist() == [20, 20]
+
+
+def test_boxes_are_clipped_to_an_image_of_another_shape(source: DataSource) -> None:
+    """A size that the JSON invents is replaced, boxes outside the image are dropped."""
+    Image.new("RGB", (12, 30)).save(picture(source, "1.png"))
+    verified = verify_images(load(source))
+    assert dict(verified.faults) == {"other_image_size": 1}
+    assert verified.images[0].boxes_xywh.tolist() == [[5, 4, 7, 8], [10, 4, 2, 8]]
+    assert verified.images[1].boxes_xywh.tolist() == [[5, 4, 10, 8], [10, 4, 10, 8]]
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_boxes_turn_with_their_image(orientation: int) -> None:
+    """A white rectangle in a stored image is where the turned box says."""
+    pixels = np.zeros((30, 40), np.uint8)
+    pixels[4:12, 5:15] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    turned = np.asarray(ImageOps.exif_transpose(image))
+    x, y, w, h = turn_boxes(np.array([[5.0, 4, 10, 8]]), (40, 30), orientation)[0].astype(int)
+    assert turned.shape == (40, 30)
+    assert (turned[y : y + h, x : x + w] == 255).all()
+    assert (turned == 255).sum() == w * h
+
+
+def test_sizes_from_before_the_exif_turn_are_turned(source: DataSource) -> None:
+    """A JSON that describes the stored pixels is understood."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 30)).save(picture(source, "1.png"), exif=exif)
+    verified = verify_images(load(source))
+    record = verified.images[0]
+    assert dict(verified.faults) == {"turned_image": 1}
+    assert (record.width, record.height) == (30, 40)
+    assert record.boxes_xywh[0].tolist() == [30 - 4 - 8, 5, 8, 10]
