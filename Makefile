@@ -3,7 +3,8 @@
 
 HATCH := PATH="$(CURDIR)/.bootstrap/bin:$$PATH" .bootstrap/bin/hatch
 MANIFESTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
-NATIVE := $(wildcard packages/ddetr-ops/hatch_build.py packages/ddetr-ops/CMakeLists.txt) $(shell find packages/ddetr-ops/csrc -type f 2>/dev/null)
+NATIVE := packages/ddetr-ops/hatch_build.py packages/ddetr-ops/CMakeLists.txt $(shell find packages/ddetr-ops/csrc -type f)
+LIBRARY = $(firstword $(wildcard packages/ddetr-ops/src/ddetr_ops/_core*.so))
 
 .PHONY: help demo test lint types wheels gpu-check clean setup
 
@@ -28,14 +29,19 @@ wheels: setup    ## build every wheel, install each alone in a clean environment
 gpu-check:       ## on a machine with a GPU: build the op in place, its tests, its benchmarks
 	@sh scripts/gpu_check.sh
 
-setup: .venv/.ready ## make or refresh .venv/ and stop there
+setup: .venv/.native ## make or refresh .venv/ and stop there
 
 .bootstrap/.ready: scripts/bootstrap.sh
 	@sh scripts/bootstrap.sh
 	@touch $@
 
-.venv/.ready: .bootstrap/.ready $(MANIFESTS) $(NATIVE)
-	@$(HATCH) run sync
+.venv/.ready: .bootstrap/.ready $(MANIFESTS)
+	@$(HATCH) run true
+	@touch $@
+
+# Making .venv/ builds the native operator; this builds it again after a change of its sources.
+.venv/.native: .venv/.ready $(NATIVE)
+	@[ -f "$(LIBRARY)" ] && [ -z "$$(find $(NATIVE) -newer $(LIBRARY))" ] || $(HATCH) run native
 	@touch $@
 
 clean:           ## remove the environments and everything that was built
