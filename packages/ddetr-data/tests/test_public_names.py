@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import ddetr_data
 import pytest
+
+import ddetr_data
 
 
 def test_every_public_name_is_there() -> None:
