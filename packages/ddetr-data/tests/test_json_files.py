@@ -17,8 +17,8 @@ TEXT = json.dumps({"images": [], "name": "Grüße"}, ensure_ascii=False)
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """A folder with two JSON files and one other."""
-    for name in ("b.json", "a.json", "notes.txt"):
+    """A folder with two JSON files of labels, a log of ours and one other file."""
+    for name in ("b.json", "a.json", "status.json", "notes.txt"):
         (tmp_path / name).write_text("{}")
     return tmp_path
 

@@ -128,8 +128,7 @@ class ObjectReader:
                 f"{self.path}: bbox must be left, top, width, height in pixels, the boxes of this "
                 f"file are {wrong_format}; the first is {values[0]}",
             )
-            finite: NDArray[np.bool_] = np.isfinite(boxes).all(axis=1)
-            return boxes, finite
+            return boxes, np.logical_and.reduce(np.isfinite(boxes), axis=1)
         boxes, judged = judge_boxes(boxes, sizes_wh)
         usable = np.ones(len(rows), np.bool_)
         for fault, mask in (*unread.items(), *judged.items()):
@@ -157,10 +156,9 @@ class ObjectReader:
         self._count("text_id", np.array([isinstance(key, str) for key in keys], np.bool_), rows)
 
     def _count(self, fault: str, mask: NDArray[np.bool_], rows: Sequence[Row]) -> None:
-        if mask.any():
-            first = rows[int(np.argmax(mask))]
-            where = f"{self.path}, annotation {first.get('id')}, image {first.get('image_id')}"
-            self.faults.add(fault, where, int(mask.sum()))
+        found = [rows[index] for index in np.flatnonzero(mask).tolist()]
+        places = (f"annotation {row.get('id')}, image {row.get('image_id')}" for row in found)
+        self.faults.add_rows(fault, str(self.path), places, len(found))
 
 
 def _as_number(value: object) -> float:

@@ -195,7 +195,7 @@ class ConvertConfig(_Config):
         None,
         ge=0,
         lt=100,
-        description="Percent of the images for validation, partition 0; the others are partition 1.",
+        description="Percent of the images for validation, partition 0; the rest are partition 1.",
     )
     partition_mode: Literal["random", "sequence"] | None = Field(
         None,

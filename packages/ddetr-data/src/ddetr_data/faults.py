@@ -83,6 +83,11 @@ class FaultLog(Mapping[str, int]):
         self._counts[fault] = self._counts.get(fault, 0) + count
         self._first.setdefault(fault, where)
 
+    def add_rows(self, fault: str, path: str, places: Iterator[str], count: int) -> None:
+        """Count a fault of `count` rows of a file; places names the rows, and may stay unread."""
+        if count:
+            self.add(fault, f"{path}, {next(places)}", count)
+
     def refuse(self, fault: str, sentence: str) -> None:
         """Stop at a fault that no rule mends; a log that only looks on may override this.
 

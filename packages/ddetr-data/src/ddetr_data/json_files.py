@@ -16,6 +16,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _LFS_MAGIC = b"version https://git-lfs"
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _JSON_ENDINGS = (".json", ".json.gz")
+_NOT_LABELS = ("status.json",)  # the log that `ddetr convert` leaves beside its shards
 
 
 def find_json_files(patterns: Sequence[str]) -> tuple[Path, ...]:
@@ -43,9 +44,10 @@ def _expand(pattern: str) -> list[Path]:
         rule = "a pattern that fits at least one file"
     else:
         raise FileNotFoundError(f"json_file must be a file, a folder or a glob, {path} is missing")
-    if not files:
+    labels = [file for file in files if file.name not in _NOT_LABELS]
+    if not labels:
         raise FileNotFoundError(f"json_file must be {rule}, {path} gives none")
-    return files
+    return labels
 
 
 def read_json_object(path: Path, faults: FaultLog) -> dict[str, Any]:

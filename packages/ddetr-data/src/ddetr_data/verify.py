@@ -120,12 +120,23 @@ def _fit_to_images(
 def _moved(record: ImageRecord, header: ImageHeader) -> tuple[str, NDArray[np.float64]]:
     """Bring boxes (N, 4) from the frame that the JSON states to that of the image."""
     stated, actual = (record.width, record.height), header.size_wh
-    if stated == header.stored_wh and header.orientation in QUARTER_TURNS:
-        return "turned_image", turn_boxes(record.boxes_xywh, stated, header.orientation)
-    if abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual):
+    fault = size_fault(stated, header)
+    if fault == "turned_image":
+        return fault, turn_boxes(record.boxes_xywh, stated, header.orientation)
+    if fault == "resized_image":
         scale = np.array([actual[0] / stated[0], actual[1] / stated[1]] * 2)
-        return "resized_image", record.boxes_xywh * scale
-    return "other_image_size", record.boxes_xywh
+        return fault, record.boxes_xywh * scale
+    return fault, record.boxes_xywh
+
+
+def size_fault(stated_wh: tuple[int, int], header: ImageHeader) -> str:
+    """Name the rule for an image whose size is not the stated one."""
+    stated, actual = stated_wh, header.size_wh
+    if stated == header.stored_wh and header.orientation in QUARTER_TURNS:
+        return "turned_image"
+    if abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual):
+        return "resized_image"
+    return "other_image_size"
 
 
 def turn_boxes(
