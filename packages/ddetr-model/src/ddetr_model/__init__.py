@@ -10,18 +10,18 @@ from ddetr_model.config import ModelConfig
 
 if TYPE_CHECKING:
     from ddetr_model.checkpoint import (
-        CheckpointError,
-        CheckpointMetadata,
-        LoadReport,
         load_checkpoint,
         load_pretrained,
-        metadata_dict,
         read_metadata,
         save_checkpoint,
     )
+    from ddetr_model.coverage import LoadReport
     from ddetr_model.detector import DeformableDETR
+    from ddetr_model.importers import export_huggingface, export_original, import_checkpoint
     from ddetr_model.losses import SetCriterion
     from ddetr_model.matcher import HungarianMatcher
+    from ddetr_model.metadata import CheckpointMetadata, metadata_dict
+    from ddetr_model.weights import CheckpointError
 
 __all__ = [
     "CheckpointError",
@@ -32,6 +32,9 @@ __all__ = [
     "ModelConfig",
     "SetCriterion",
     "__version__",
+    "export_huggingface",
+    "export_original",
+    "import_checkpoint",
     "load_checkpoint",
     "load_pretrained",
     "metadata_dict",
@@ -41,15 +44,18 @@ __all__ = [
 
 # Everything that needs torch is imported when it is first asked for.
 _SUBMODULES = {
-    "CheckpointError": "checkpoint",
-    "CheckpointMetadata": "checkpoint",
+    "CheckpointError": "weights",
+    "CheckpointMetadata": "metadata",
     "DeformableDETR": "detector",
     "HungarianMatcher": "matcher",
-    "LoadReport": "checkpoint",
+    "LoadReport": "coverage",
     "SetCriterion": "losses",
+    "export_huggingface": "importers",
+    "export_original": "importers",
+    "import_checkpoint": "importers",
     "load_checkpoint": "checkpoint",
     "load_pretrained": "checkpoint",
-    "metadata_dict": "checkpoint",
+    "metadata_dict": "metadata",
     "read_metadata": "checkpoint",
     "save_checkpoint": "checkpoint",
 }

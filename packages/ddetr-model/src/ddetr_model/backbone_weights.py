@@ -17,7 +17,7 @@ __all__ = ["Coverage", "load_backbone"]
 logger = logging.getLogger(__name__)
 
 LEAST_COVERAGE = 0.9
-COUNTER = "num_batches_tracked"  # of batch norms; no weight
+COUNTER = ".num_batches_tracked"  # of live batch norms; no weight
 
 
 class Coverage(NamedTuple):
@@ -36,7 +36,9 @@ def load_backbone(body: nn.Module, path: Path) -> Coverage:
         CheckpointError: it is no file of weights, or fits fewer than 90 % of the tensors.
     """
     weights = tensors_of(read_file(path))
-    expected = {name: value for name, value in body.state_dict().items() if COUNTER not in name}
+    expected = {
+        name: value for name, value in body.state_dict().items() if not name.endswith(COUNTER)
+    }
     prefix = _best_prefix(expected, weights)
     fitting = {
         name: weights[prefix + name]

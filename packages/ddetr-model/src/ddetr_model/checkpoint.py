@@ -6,14 +6,16 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from ddetr_model.config import ModelConfig
+from ddetr_model.backbone_weights import LEAST_COVERAGE
+from ddetr_model.coverage import LoadReport, compare
 from ddetr_model.detector import DeformableDETR
+from ddetr_model.importers import import_checkpoint
+from ddetr_model.metadata import METADATA_KEY, CheckpointMetadata, metadata_dict, metadata_of
 from ddetr_model.weights import CheckpointError, read_file, tensors_of
 
 __all__ = [
@@ -26,50 +28,6 @@ __all__ = [
     "read_metadata",
     "save_checkpoint",
 ]
-
-METADATA_KEY = "ddetr"
-FORMAT_VERSION = 1
-WEIGHT_PREFIXES = ("model.model.", "model.", "module.")
-
-
-class CheckpointMetadata(BaseModel):
-    """What a checkpoint says about itself, under its top-level key "ddetr"."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", protected_namespaces=(), populate_by_name=True
-    )
-
-    format_version: int = Field(FORMAT_VERSION, description="Raised when old readers would err.")
-    model_config_: ModelConfig = Field(alias="model", description="The architecture.")
-    categories: tuple[dict[str, Any], ...] = Field((), description='{"id", "name"} of each class.')
-    preprocess: dict[str, Any] | None = Field(None, description="How images become tensors.")
-    metrics: dict[str, float] = Field(default_factory=dict, description="Scores when saved.")
-
-
-class LoadReport(NamedTuple):
-    """Tensor names, sorted: what load_pretrained took and what it could not."""
-
-    loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    mismatched: tuple[str, ...]
-
-
-def metadata_dict(
-    config: ModelConfig,
-    *,
-    categories: Sequence[Mapping[str, Any]] = (),
-    preprocess: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
-    """Make the plain value of a checkpoint's "ddetr" key, readable with weights_only=True."""
-    metadata = CheckpointMetadata(
-        model_config_=config,
-        categories=tuple(dict(category) for category in categories),
-        preprocess=None if preprocess is None else dict(preprocess),
-        metrics=dict(metrics or {}),
-    )
-    return metadata.model_dump(mode="json", by_alias=True)
 
 
 def save_checkpoint(
@@ -90,25 +48,28 @@ def save_checkpoint(
 def load_checkpoint(path: str | os.PathLike[str]) -> DeformableDETR:
     """Read a detector, in eval mode on the CPU, with .config and .metadata.
 
-    Takes files of save_checkpoint and Lightning checkpoints with our metadata.
+    Takes files of save_checkpoint, Lightning checkpoints with our metadata, and all that
+    ddetr_model.importers reads: the original authors', TAO's, a Hugging Face folder.
 
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the file is something else, or tensors are missing or misshapen.
     """
-    contents = read_file(Path(path))
-    metadata = _metadata_of(contents, path)
+    path = Path(path)
+    contents = {} if path.is_dir() else read_file(path)
+    if METADATA_KEY not in contents:
+        return import_checkpoint(path)[0]
+    metadata = metadata_of(contents, path)
     model = DeformableDETR(metadata.model_config_, load_backbone_file=False)
-    weights = _bare_weights(contents, path)
-    expected = model.state_dict()
-    report = _compare(expected, weights)
+    weights = tensors_of(contents)
+    report = compare(model.state_dict(), weights)
     if report.missing or report.mismatched:
         raise CheckpointError(
             f"{path} does not fit its own architecture: {len(report.missing)} tensors are missing "
             f"and {len(report.mismatched)} have another shape, such as "
             f"{(report.missing + report.mismatched)[0]}"
         )
-    model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
+    _fill(model, weights, report)
     model.metadata = metadata
     return model.eval()
 
@@ -120,28 +81,49 @@ def read_metadata(path: str | os.PathLike[str]) -> CheckpointMetadata:
         FileNotFoundError: there is no such file.
         CheckpointError: the file has no metadata of ours.
     """
-    return _metadata_of(read_file(Path(path)), path)
+    return metadata_of(read_file(Path(path)), path)
 
 
 def load_pretrained(model: DeformableDETR, path: str | os.PathLike[str]) -> LoadReport:
     """Take over every tensor of the same name and shape; class heads of another size stay random.
 
+    Reads the same files as load_checkpoint. A backbone that comes along counts as pretrained:
+    its batch norms, and a ResNet's stem and first stage, are frozen as SPEC.md says.
+
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: no tensor fits, or one beside the class heads has another shape.
     """
-    weights = _bare_weights(read_file(Path(path)), path)
-    report = _compare(model.state_dict(), weights)
-    wrong = [name for name in report.mismatched if "class_embed." not in name]
-    if wrong:
+    path = Path(path)
+    contents = {} if path.is_dir() else read_file(path)
+    if METADATA_KEY in contents:
+        weights = tensors_of(contents)
+    else:
+        weights = import_checkpoint(path, allow_partial=True)[0].state_dict()
+    report = compare(model.state_dict(), weights)
+    if report.misfits:
         raise CheckpointError(
-            f"{path} is of another architecture: {len(wrong)} tensors have another shape, "
-            f"such as {wrong[0]}"
+            f"{path} is of another architecture: {len(report.misfits)} tensors have another "
+            f"shape, such as {report.misfits[0]}"
         )
     if not report.loaded:
         raise CheckpointError(f"{path} holds none of this model's {len(report.missing)} tensors")
-    model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
+    _fill(model, weights, report)
+    if _covers_backbone(report):
+        model.freeze_pretrained_backbone()
     return report
+
+
+def _fill(model: DeformableDETR, weights: Mapping[str, Tensor], report: LoadReport) -> None:
+    model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
+
+
+def _covers_backbone(report: LoadReport) -> bool:
+    loaded, missing = (
+        sum(name.startswith("backbone.") for name in names)
+        for names in (report.loaded, report.missing)
+    )
+    return loaded >= LEAST_COVERAGE * (loaded + missing)
 
 
 def _write_atomically(contents: dict[str, Any], path: Path) -> None:
@@ -156,41 +138,3 @@ def _write_atomically(contents: dict[str, Any], path: Path) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _metadata_of(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> CheckpointMetadata:
-    if METADATA_KEY not in contents:
-        raise CheckpointError(f"{path} does not say its architecture: the key 'ddetr' is missing")
-    try:
-        return CheckpointMetadata.model_validate(contents[METADATA_KEY])
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{path} has bad metadata: {place}: {first['msg']}") from error
-
-
-def _bare_weights(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    tensors = tensors_of(contents)
-    if not tensors:
-        raise CheckpointError(f"{path} holds no tensors")
-    for prefix in WEIGHT_PREFIXES:
-        stripped = {
-            name.removeprefix(prefix): value
-            for name, value in tensors.items()
-            if name.startswith(prefix)
-        }
-        if stripped:
-            return stripped
-    return tensors
-
-
-def _compare(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> LoadReport:
-    shared = expected.keys() & weights.keys()
-    fitting = {name for name in shared if expected[name].shape == weights[name].shape}
-    counters = {name for name in expected if name.endswith(".num_batches_tracked")}
-    return LoadReport(
-        loaded=tuple(sorted(fitting)),
-        missing=tuple(sorted(expected.keys() - weights.keys() - counters)),
-        unexpected=tuple(sorted(weights.keys() - expected.keys())),
-        mismatched=tuple(sorted(shared - fitting)),
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,10 @@ class DeformableDETR(nn.Module):
         if proposals is not None:
             outputs["enc_outputs"] = _proposal_outputs(proposals)
         return outputs
+
+    def freeze_pretrained_backbone(self) -> None:
+        """Keep a pretrained backbone's batch norms, and a ResNet's stem and first stage."""
+        cast(Backbone, self.backbone[0]).freeze_pretrained()
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
         """Trade time for memory in training: recompute each transformer layer's activations."""

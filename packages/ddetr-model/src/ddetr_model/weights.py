@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,36 @@ from torch import Tensor
 __all__ = ["CheckpointError", "read_file", "tensors_of"]
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
+PREFIXES = ("model.model.", "model.", "module.")  # of Lightning, TAO and data-parallel training
 
 
 class CheckpointError(ValueError):
     """A file is no checkpoint, or not one of this detector."""
+
+
+class Inert:
+    """Stands for a foreign settings object in a pickle: it keeps its state and does nothing."""
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        """Take any arguments and drop them."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+# Settings that trainers store beside the tensors. Nothing of these libraries is imported.
+INERT_CLASSES = (
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    "omegaconf.nodes.AnyNode",
+    "omegaconf.nodes.BooleanNode",
+    "omegaconf.nodes.FloatNode",
+    "omegaconf.nodes.IntegerNode",
+    "omegaconf.nodes.StringNode",
+    "typing.Any",
+)
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -30,8 +57,10 @@ def read_file(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no weights at {path}")
     if path.suffix == ".safetensors":
         return dict(_read_safetensors(path))
+    inert: list[Any] = [(Inert, name) for name in INERT_CLASSES]
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace, *inert]):
+            contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds Python objects beside its tensors, which would run code when read: if "
@@ -45,12 +74,21 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def tensors_of(contents: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Find the named tensors of a file, also one level down under state_dict or model."""
+    """Find the named tensors of a file under state_dict or model, trainers' prefixes removed."""
     for key in WRAPPERS:
         if isinstance(contents.get(key), Mapping):
             contents = contents[key]
             break
-    return {name: value for name, value in contents.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in contents.items() if isinstance(value, Tensor)}
+    for prefix in PREFIXES:
+        inside = {
+            name.removeprefix(prefix): value
+            for name, value in tensors.items()
+            if name.startswith(prefix)
+        }
+        if len(inside) * 2 > len(tensors):
+            return inside
+    return tensors
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,110 @@
+"""The architecture that a set of tensors under the published names was made for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from ddetr_model.config import EXTRA_LEVEL, ModelConfig
+from ddetr_model.weights import CheckpointError
+
+__all__ = ["infer_config"]
+
+BODY = "backbone.0.body."
+# Blocks of the third stage, which tell ResNets with bottlenecks apart.
+RESNETS = {6: "resnet_50", 23: "timm:resnet101", 36: "timm:resnet152"}
+RESNET_STAGE_OF_CHANNELS = {256: 0, 512: 1, 1024: 2, 2048: 3}
+
+
+def infer_config(
+    weights: Mapping[str, Tensor], hints: Mapping[str, Any], path: Path
+) -> ModelConfig:
+    """Read sizes from shapes; hints give what shapes do not tell (heads, dropout, dilation).
+
+    Raises:
+        CheckpointError: the tensors are not of a Deformable DETR, or of one this cannot build.
+    """
+    if "transformer.level_embed" not in weights:
+        raise CheckpointError(
+            f"{path} is no Deformable DETR in a known layout (original, Hugging Face, TAO, ours)"
+        )
+    try:
+        return ModelConfig(**{**_shapes(weights, hints, path), **hints})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CheckpointError(f"{path} cannot be built here: {first['msg']}") from error
+
+
+def _shapes(weights: Mapping[str, Tensor], hints: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    levels, width = weights["transformer.level_embed"].shape
+    two_stage = "transformer.enc_output.weight" in weights
+    fields = {
+        "num_classes": _class_head(weights, path).shape[0],
+        "hidden_dim": width,
+        "num_feature_levels": levels,
+        "enc_layers": _count(weights, r"transformer\.encoder\.layers\.(\d+)\."),
+        "dec_layers": _count(weights, r"transformer\.decoder\.layers\.(\d+)\."),
+        "two_stage": two_stage,
+        "with_box_refine": two_stage or any(".decoder.bbox_embed." in name for name in weights),
+        "backbone": hints.get("backbone") or _backbone(weights, path),
+    }
+    samples_per_point = levels * hints.get("nheads", 8)
+    for field, attention in (
+        ("enc_n_points", "encoder.layers.0.self_attn"),
+        ("dec_n_points", "decoder.layers.0.cross_attn"),
+    ):
+        rows = _need(weights, f"transformer.{attention}.attention_weights.bias", path).shape[0]
+        fields[field] = rows // samples_per_point
+    first = "transformer.encoder.layers.0.linear1.weight"
+    fields["dim_feedforward"] = _need(weights, first, path).shape[0]
+    if "query_embed.weight" in weights:
+        fields["num_queries"] = weights["query_embed.weight"].shape[0]
+    if "return_interm_indices" not in hints:
+        fields["return_interm_indices"] = tuple(_level_sources(weights, levels, path))
+    return fields
+
+
+def _level_sources(weights: Mapping[str, Tensor], levels: int, path: Path) -> list[int]:
+    sources = []
+    for level in range(levels):
+        _, channels, kernel, _ = _need(weights, f"input_proj.{level}.0.weight", path).shape
+        if kernel == 3:
+            sources.append(EXTRA_LEVEL)
+        elif channels in RESNET_STAGE_OF_CHANNELS:
+            sources.append(RESNET_STAGE_OF_CHANNELS[channels])
+        else:
+            raise CheckpointError(
+                f"{path}: feature level {level} comes from a stage of {channels} channels, which "
+                "no ResNet-50 has: pass return_interm_indices"
+            )
+    return sources
+
+
+def _backbone(weights: Mapping[str, Tensor], path: Path) -> str:
+    blocks = _count(weights, re.escape(BODY) + r"layer3\.(\d+)\.") or 6
+    if f"{BODY}layer1.0.conv3.weight" in weights and blocks in RESNETS:
+        return RESNETS[blocks]
+    raise CheckpointError(f"{path}: the backbone is no ResNet of a known depth: pass backbone")
+
+
+def _class_head(weights: Mapping[str, Tensor], path: Path) -> Tensor:
+    for name in ("class_embed.0.weight", "transformer.decoder.class_embed.0.weight"):
+        if name in weights:
+            return weights[name]
+    return _need(weights, "class_embed.0.weight", path)
+
+
+def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
+    found = (re.match(pattern, name) for name in weights)
+    return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def _need(weights: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
+    if name not in weights:
+        raise CheckpointError(f"{path} lacks the tensor {name}")
+    return weights[name]

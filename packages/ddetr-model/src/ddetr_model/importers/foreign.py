@@ -1,0 +1,27 @@
+"""What every reader of another project's layout gives."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+__all__ = ["PUBLISHED_PREPROCESS", "ForeignCheckpoint"]
+
+# The evaluation size and the ImageNet statistics that the published models are made for.
+PUBLISHED_PREPROCESS: dict[str, Any] = {
+    "mode": "shortest_edge",
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "shortest_edge": 800,
+    "max_size": 1333,
+}
+
+
+class ForeignCheckpoint(NamedTuple):
+    """A checkpoint with its tensors under the published names."""
+
+    weights: dict[str, Tensor]
+    hints: dict[str, Any]  # ModelConfig fields that tensors do not tell
+    categories: tuple[dict[str, Any], ...] = ()  # {"id", "name"}
+    preprocess: dict[str, Any] = PUBLISHED_PREPROCESS  # fields of ddetr_data's PreprocessConfig

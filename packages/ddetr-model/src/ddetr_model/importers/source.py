@@ -1,0 +1,118 @@
+"""From a file or folder of any known layout to a detector that computes the same."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ddetr_model.config import ModelConfig
+from ddetr_model.coverage import LoadReport, compare
+from ddetr_model.detector import DeformableDETR
+from ddetr_model.importers.architecture import infer_config
+from ddetr_model.importers.foreign import PUBLISHED_PREPROCESS, ForeignCheckpoint
+from ddetr_model.importers.huggingface import is_huggingface, read_huggingface
+from ddetr_model.importers.original import read_original
+from ddetr_model.metadata import METADATA_KEY, CheckpointMetadata, metadata_of
+from ddetr_model.weights import CheckpointError, read_file, tensors_of
+
+__all__ = ["import_checkpoint"]
+
+logger = logging.getLogger(__name__)
+
+
+def import_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    allow_partial: bool = False,
+    **overrides: Any,
+) -> tuple[DeformableDETR, LoadReport]:
+    """Build the detector that a checkpoint is of, and fill it by name.
+
+    Args:
+        path: a .pth or .safetensors file, or a folder with config.json beside the weights.
+        allow_partial: accept a file that lacks tensors; they stay random.
+        overrides: ModelConfig fields that win over what is read or inferred.
+
+    Returns:
+        The detector, in eval mode with .metadata, and the report of what fitted.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the layout is unknown, or tensors are missing or misshapen.
+    """
+    path = Path(path)
+    source, config = _read(path, overrides)
+    model = DeformableDETR(config, load_backbone_file=False)
+    weights = complete_heads(source.weights, model.state_dict())
+    report = compare(model.state_dict(), weights)
+    _check(report, path, allow_partial)
+    model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
+    model.metadata = CheckpointMetadata(
+        model_config_=config, categories=source.categories, preprocess=source.preprocess
+    )
+    logger.info("imported=%s tensors=%d", path, len(report.loaded))
+    return model.eval(), report
+
+
+def complete_heads(
+    weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Give every prediction head its tensors where a file stores shared ones once.
+
+    The published layout names the heads twice; Hugging Face leaves out whatever is shared.
+    """
+    complete = dict(weights)
+    for name in expected:
+        kind, _, rest = name.removeprefix("transformer.decoder.").partition(".")
+        if name in complete or kind not in ("class_embed", "bbox_embed"):
+            continue
+        first_of_kind = f"{kind}.0.{rest.partition('.')[2]}"
+        for stored in (f"{kind}.{rest}", f"transformer.decoder.{kind}.{rest}", first_of_kind):
+            if stored in weights:
+                complete[name] = weights[stored]
+                break
+    return complete
+
+
+def _read(path: Path, overrides: Mapping[str, Any]) -> tuple[ForeignCheckpoint, ModelConfig]:
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    contents = {} if path.is_dir() else read_file(path)
+    if METADATA_KEY in contents:
+        return _read_ours(contents, path, overrides)
+    if path.is_dir() or is_huggingface(contents):
+        source = read_huggingface(path if path.is_dir() else path.parent)
+    else:
+        source = read_original(contents)
+    # Other projects let padding leak into an image; their weights' own answers come only so.
+    hints = {"padding_invariant": False, **source.hints, **overrides}
+    return source, infer_config(source.weights, hints, path)
+
+
+def _read_ours(
+    contents: Mapping[str, Any], path: Path, overrides: Mapping[str, Any]
+) -> tuple[ForeignCheckpoint, ModelConfig]:
+    metadata = metadata_of(contents, path)
+    fields = metadata.model_config_.model_dump() | dict(overrides)
+    preprocess = metadata.preprocess or PUBLISHED_PREPROCESS
+    source = ForeignCheckpoint(tensors_of(contents), {}, metadata.categories, preprocess)
+    return source, ModelConfig(**fields)
+
+
+def _check(report: LoadReport, path: Path, allow_partial: bool) -> None:
+    if report.mismatched:
+        raise CheckpointError(
+            f"{path}: {len(report.mismatched)} tensors have another shape than the inferred "
+            f"architecture, such as {report.mismatched[0]}"
+        )
+    if report.missing and not allow_partial:
+        raise CheckpointError(
+            f"{path} lacks {len(report.missing)} of {len(report.missing) + len(report.loaded)} "
+            f"tensors, such as {report.missing[0]}; allow_partial=True leaves them random\n"
+            + report.table()
+        )

@@ -1,0 +1,69 @@
+"""One seed and one small architecture for all tests."""
+
+import pytest
+import torch
+
+from ddetr_model import ModelConfig
+
+TINY = {
+    "num_classes": 5,
+    "hidden_dim": 32,
+    "nheads": 4,
+    "enc_layers": 1,
+    "dec_layers": 2,
+    "dim_feedforward": 48,
+    "num_queries": 7,
+    "dropout_ratio": 0.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_config():
+    """Give a factory of small configs; keywords replace fields."""
+
+    def make(**fields):
+        return ModelConfig(**{**TINY, **fields})
+
+    return make
+
+
+@pytest.fixture
+def perturb():
+    """Give a function that moves every weight off its special start, so that nothing is zero."""
+
+    def move(model, scale=0.05):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter) * scale)
+        return model
+
+    return move
+
+
+@pytest.fixture
+def mixed_batch():
+    """Give images (2, 3, 80, 96) and masks of which the second is 57 x 70 and padded."""
+    images = torch.randn(2, 3, 80, 96)
+    mask = torch.zeros(2, 80, 96, dtype=torch.bool)
+    mask[1, 57:] = True
+    mask[1, :, 70:] = True
+    return images.masked_fill(mask[:, None], 0.0), mask
+
+
+@pytest.fixture
+def targets():
+    """Give three objects in the first image and one in the second."""
+    return [
+        {
+            "boxes": torch.tensor(
+                [[0.3, 0.3, 0.2, 0.3], [0.6, 0.5, 0.4, 0.2], [0.5, 0.7, 0.1, 0.1]]
+            ),
+            "labels": torch.tensor([1, 3, 1]),
+        },
+        {"boxes": torch.tensor([[0.5, 0.5, 0.6, 0.6]]), "labels": torch.tensor([4])},
+    ]
