@@ -101,16 +101,23 @@ class ImageTable(Sequence[ImageRecord]):
     def __iter__(self) -> Iterator[ImageRecord]:
         return (self._record(i) for i in range(len(self)))
 
+    def file_name(self, index: int) -> str:
+        """The name of one image, as its JSON writes it."""
+        start, stop = self.columns.name_ends[index : index + 2].tolist()
+        return self.columns.names[start:stop].tobytes().decode("utf-8", "surrogatepass")
+
+    def path(self, index: int) -> Path:
+        """Where one image lies."""
+        image_dir = self.image_dirs[int(self.columns.sources[index])]
+        return locate_image(image_dir, self.file_name(index))
+
     def _record(self, index: int) -> ImageRecord:
         columns = self.columns
-        first, last = (int(end) for end in columns.object_ends[index : index + 2])
-        start, stop = (int(end) for end in columns.name_ends[index : index + 2])
-        file_name = columns.names[start:stop].tobytes().decode("utf-8", "surrogatepass")
-        source = int(columns.sources[index])
+        first, last = columns.object_ends[index : index + 2].tolist()
         return ImageRecord(
             id=int(columns.ids[index]),
-            path=locate_image(self.image_dirs[source], file_name),
-            file_name=file_name,
+            path=self.path(index),
+            file_name=self.file_name(index),
             width=int(columns.sizes_wh[index, 0]),
             height=int(columns.sizes_wh[index, 1]),
             annotations=Annotations(
@@ -119,7 +126,7 @@ class ImageTable(Sequence[ImageRecord]):
                 columns.is_crowd[first:last],
                 columns.area[first:last],
             ),
-            source=source,
+            source=int(columns.sources[index]),
         )
 
 

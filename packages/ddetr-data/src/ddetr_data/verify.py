@@ -72,6 +72,11 @@ def verify_images(
     return replace(detection_set, images=ImageTable(columns, table.image_dirs), faults=faults)
 
 
+def missing_images(detection_set: DetectionSet) -> list[str]:
+    """Name the images that are not there; nothing else is looked at."""
+    return [str(record.path) for record in detection_set.images if not record.path.exists()]
+
+
 def _inspect(record: ImageRecord) -> ImageHeader | Exception:
     try:
         header = read_header(record.path)
