@@ -70,6 +70,15 @@ def _root(
 
 
 @app.command()
+def convert(spec: SpecFile, overrides: Overrides = None) -> None:
+    """Turn KITTI folders into sharded COCO JSON; the spec has flat keys."""
+    from ddetr_cli.commands.convert import CONVERT
+    from ddetr_cli.run import run_subtask
+
+    raise typer.Exit(run_subtask(CONVERT, spec, overrides or ()))
+
+
+@app.command()
 def train(spec: SpecFile, overrides: Overrides = None) -> None:
     """Train on COCO data; continues by itself from dd_model_latest.pth in the results folder."""
     from ddetr_cli.commands.train import TRAIN
@@ -103,3 +112,17 @@ def export(spec: SpecFile, overrides: Overrides = None) -> None:
     from ddetr_cli.run import run_subtask
 
     raise typer.Exit(run_subtask(EXPORT, spec, overrides or ()))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the images and of the training.")] = 0,
+    epochs: Annotated[Optional[int], typer.Option(min=1, help="Of training.")] = None,  # noqa: UP045
+    train_images: Annotated[Optional[int], typer.Option(min=1)] = None,  # noqa: UP045
+    test_images: Annotated[Optional[int], typer.Option(min=1)] = None,  # noqa: UP045
+) -> None:
+    """Show all of it: draw images, train, score, annotate, export, score the ONNX file."""
+    from ddetr_cli.commands.demo import DemoOptions, run_demo
+
+    raise typer.Exit(run_demo(DemoOptions(folder, seed, epochs, train_images, test_images)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
@@ -16,9 +17,11 @@ from rich.table import Table
 from ddetr_cli.status import duration
 from ddetr_train.events import RunEvent
 
+_FIGURE = re.compile(r"[-+.\de]*")
 _PLAIN_WIDTH = 160
 _SECONDS_BETWEEN_PLAIN_LINES = 30.0
-_SHOWN_METRICS = 6
+# What a line has room for, of the figures that training reports.
+_SHOWN = ("step_loss", "train_loss", "val_loss", "val_AP", "val_AP50", "gradient_norm")
 
 Rows: TypeAlias = Sequence[tuple[str, ...]]
 
@@ -42,7 +45,7 @@ class RunConsole:
             self._show_step(event)
         elif event.kind == "notice":
             self.notice(event.message)
-        elif event.kind in ("epoch", "validation"):
+        elif event.kind == "epoch":
             self.say(_line(event))
         elif event.message and event.kind != "finished":
             self.say(event.message)
@@ -62,10 +65,11 @@ class RunConsole:
         self.err.print(f"[bold red]ddetr:[/] {escape(text)}")
 
     def table(self, title: str, columns: Sequence[str], rows: Rows) -> None:
-        """Write a table; the first column is text, the others are figures or paths."""
+        """Write a table; figures stand to the right of their column, text to the left."""
         table = Table(title=escape(title), box=box.SIMPLE, title_justify="left")
-        for index, column in enumerate(columns):
-            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+            side: JustifyMethod = "right" if all(map(_FIGURE.fullmatch, cells)) else "left"
+            table.add_column(column, justify=side, overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
         self.out.print(table)
@@ -107,7 +111,7 @@ class RunConsole:
             self._progress.start()
         self._progress.update(
             self._bar,
-            description=_epoch(event) or event.message,
+            description=_activity(event),
             total=event.total_steps,
             completed=event.step,
             eta="" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left",
@@ -121,11 +125,10 @@ def figure(value: float) -> str:
 
 def _line(event: RunEvent) -> str:
     steps = f"{event.step}/{event.total_steps}" if event.kind == "step" else ""
-    figures = [f"{key} {value:.4g}" for key, value in event.metrics.items()][:_SHOWN_METRICS]
+    figures = [f"{name} {event.metrics[name]:.4g}" for name in _SHOWN if name in event.metrics]
     left = "" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left"
-    parts = [_epoch(event), event.message, steps, *figures, left]
-    return "  ".join(part for part in parts if part)
+    return "  ".join(part for part in (_activity(event), steps, *figures, left) if part)
 
 
-def _epoch(event: RunEvent) -> str:
-    return "" if event.epoch is None else f"epoch {event.epoch}"
+def _activity(event: RunEvent) -> str:
+    return event.message if event.epoch is None else f"epoch {event.epoch}"

@@ -1,4 +1,4 @@
-"""run.log: what the packages log during a run, and the traceback of what ended it."""
+"""The log of a run: what the packages log during a run, and the traceback of what ended it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """While entered, our packages' log goes to <folder>/run.log, their warnings to `notice` too.
+    """While entered, our packages' log goes to the file, their warnings to `notice` too.
 
     The file appears with its first line. A secret is starred out, wherever it stands.
     """
 
-    def __init__(self, folder: Path, notice: Callable[[str], None], secret: str | None) -> None:
-        self.path = folder / "run.log"
+    def __init__(self, path: Path, notice: Callable[[str], None], secret: str | None) -> None:
+        self.path = path
         to_file = logging.FileHandler(self.path, encoding="utf-8", delay=True)
         to_file.setFormatter(_Masking(_FORMAT, secret))
         to_person = _Notices(notice)

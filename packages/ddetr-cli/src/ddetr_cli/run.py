@@ -89,7 +89,8 @@ def _execute(
     subtask: Subtask[Spec], loaded: LoadedSpec[Spec], run: Run, interrupts: Interrupts
 ) -> Ending:
     secret = _secret_of(loaded.spec)
-    with Journal(run.results_dir, run.notice, secret) as journal:
+    log = run.results_dir / ("run.log" if _is_main_process() else f"run-{_rank()}.log")
+    with Journal(log, run.notice, secret) as journal:
         try:
             for text in loaded.notices:
                 run.notice(text)
@@ -112,9 +113,9 @@ def _open_results(folder: Path, task: str, spec: BaseModel) -> StatusFile | None
 
     Only the first process of a run writes; the others get None.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     if not _is_main_process():
         return None
-    folder.mkdir(parents=True, exist_ok=True)
     heading = (
         f"# What ddetr {task} {__version__} ran with: the file, the overrides, the defaults.\n"
     )
@@ -130,4 +131,10 @@ def _secret_of(spec: BaseModel) -> str | None:
 
 
 def _is_main_process() -> bool:
-    return all(os.environ.get(name, "0") == "0" for name in _RANK_VARIABLES)
+    return not _rank()
+
+
+def _rank() -> str:
+    """Name this process among those of one run: "" for the first, else like "local_rank1"."""
+    places = [(name, os.environ.get(name, "0")) for name in _RANK_VARIABLES]
+    return "-".join(f"{name.lower()}{value}" for name, value in places if value != "0")

@@ -20,6 +20,7 @@ class StatusFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "status.json"
+        self._said: set[str] = set()
 
     def write(
         self,
@@ -45,8 +46,10 @@ class StatusFile:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def observe(self, event: RunEvent) -> None:
-        """Write what a run reports, save for its single steps."""
-        if event.kind in _WRITTEN_KINDS:
+        """Write what a run reports, save for its single steps and for notices said before."""
+        is_known = event.kind == "notice" and event.message in self._said
+        if event.kind in _WRITTEN_KINDS and not is_known:
+            self._said.add(event.message)
             self.write(
                 "RUNNING",
                 event.message or event.kind,

@@ -1,18 +1,14 @@
-"""What `evaluate` and `inference` share: the checkpoint or ONNX file that they run."""
+"""The file that `evaluate` and `inference` run: a checkpoint, or an ONNX file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from ddetr_cli.preflight import existing_file, no_encryption
 from ddetr_cli.spec_tree import SpecError
 from ddetr_train.config import EvaluateConfig, InferenceConfig
-
-if TYPE_CHECKING:
-    from ddetr_export import Detector
 
 _ENDINGS = (".pth", ".pt", ".ckpt", ".onnx")
 
@@ -41,22 +37,3 @@ def checked_detector_file(
 def is_onnx(path: Path) -> bool:
     """Whether ONNX Runtime runs the file, without PyTorch."""
     return path.suffix.lower() == ".onnx"
-
-
-def open_onnx(path: Path, config: EvaluateConfig | InferenceConfig) -> Detector:
-    """Open an ONNX file for the block's batch size; its input size is its own.
-
-    Raises:
-        ValueError: the block asks for another input size or batch than the file has.
-    """
-    from ddetr_export import Detector
-
-    detector = Detector(path, batch_size=config.batch_size)
-    wanted = (config.input_height, config.input_width)
-    fixed = (detector.preprocess_config.height, detector.preprocess_config.width)
-    if None not in wanted and wanted != fixed:
-        raise SpecError(
-            f"{path} was exported for input_height {fixed[0]} and input_width {fixed[1]}, "
-            f"got {wanted[0]} and {wanted[1]}"
-        )
-    return detector

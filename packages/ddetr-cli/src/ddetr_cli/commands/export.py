@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from ddetr_cli.preflight import existing_file, given, no_encryption
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
+from ddetr_train.events import RunEvent
 
 
 def check(experiment: Experiment) -> None:
@@ -28,8 +28,12 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
 
     export = experiment.export
     onnx_file = given(export.onnx_file, "export.onnx_file")
-    onnx_file.parent.mkdir(parents=True, exist_ok=True)
-    report = export_onnx(Path(str(export.checkpoint)), onnx_file, export)
+    report = export_onnx(
+        given(export.checkpoint, "export.checkpoint"),
+        onnx_file,
+        export,
+        on_progress=lambda step: run.report(RunEvent("started", step)),
+    )
     figures = {
         "opset": report.opset,
         "nodes": report.nodes,

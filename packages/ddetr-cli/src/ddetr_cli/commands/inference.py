@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.commands.detector_file import checked_detector_file, is_onnx, open_onnx
+from ddetr_cli.commands.detector_file import checked_detector_file, is_onnx
 from ddetr_cli.preflight import existing_images, optional_files
-from ddetr_cli.progress import Progress
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
 from ddetr_cli.spec_tree import SpecError
@@ -28,33 +26,19 @@ def check(experiment: Experiment) -> None:
 
 def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Detect in every image and show how many objects of each class there are."""
-    path = checked_detector_file(experiment.inference, "inference", experiment.encryption_key)
+    config = experiment.inference
+    path = checked_detector_file(config, "inference", experiment.encryption_key)
     if is_onnx(path):
-        summary = _infer_onnx(path, experiment, run)
+        from ddetr_cli.commands.onnx_detector import label_with_onnx
+
+        summary = label_with_onnx(path, _infer_source(experiment), config, run)
     else:
         from ddetr_train.predict import infer
 
-        summary = infer(
-            path, experiment.dataset, experiment.inference, run.results_dir, observers=run.observers
-        )
+        dataset = experiment.dataset
+        summary = infer(path, dataset, config, run.results_dir, observers=run.observers)
     _show(summary, run)
     return {"images": summary.images, "detections": summary.detections}
-
-
-def _infer_onnx(path: Path, experiment: Experiment, run: Run) -> InferenceSummary:
-    from ddetr_data.inference import find_images, run_inference
-
-    config = experiment.inference
-    detector = open_onnx(path, config)
-    return run_inference(
-        detector,
-        find_images(list(_infer_source(experiment).image_dir)),
-        run.results_dir,
-        conf_threshold=config.conf_threshold,
-        color_map=config.color_map,
-        outline_width=config.outline_width,
-        on_progress=Progress(run.report, "images"),
-    )
 
 
 def _infer_source(experiment: Experiment) -> InferSource:
@@ -66,7 +50,10 @@ def _infer_source(experiment: Experiment) -> InferSource:
 
 def _show(summary: InferenceSummary, run: Run) -> None:
     rows = [(name, str(count)) for name, count in summary.per_class.items()]
+    rows.append(("all", str(summary.detections)))
     run.console.table(f"{summary.images} images", ["class", "objects"], rows)
+    for path in summary.unreadable:
+        run.notice(f"{path} does not decode and was left out")
     run.console.say(f"labels: {summary.labels_dir}")
     run.console.say(f"annotated images: {summary.images_dir}")
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from ddetr_cli.interrupts import Interrupted
 from ddetr_cli.preflight import existing_sources, no_encryption, optional_files
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
 from ddetr_model.config import ModelConfig
+
+if TYPE_CHECKING:
+    from ddetr_train.trainer import TrainResult
+
+_SCORE = "val_"
 
 
 def check(experiment: Experiment) -> None:
@@ -29,11 +36,16 @@ def check(experiment: Experiment) -> None:
 
 def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Train, and show where the checkpoints are and what the model scores."""
+    from ddetr_train.callbacks.preemption import TrainingPreempted
     from ddetr_train.trainer import train
 
     model = model_for_training(experiment)
     dataset = experiment.dataset.model_copy(update={"num_classes": model.num_classes})
-    result = train(model, dataset, experiment.train, run.results_dir, observers=run.observers)
+    try:
+        result = train(model, dataset, experiment.train, run.results_dir, observers=run.observers)
+    except TrainingPreempted as stop:
+        raise Interrupted(str(stop)) from stop
+    _show(result, run)
     return result.metrics
 
 
@@ -45,6 +57,19 @@ def model_for_training(experiment: Experiment) -> ModelConfig:
 
     chosen = experiment.model.model_dump(exclude_unset=True)
     return ModelConfig(**{**chosen, "num_classes": resolve_num_classes(experiment.dataset)})
+
+
+def _show(result: TrainResult, run: Run) -> None:
+    scores = {
+        name.removeprefix(_SCORE): value
+        for name, value in result.metrics.items()
+        if name.startswith(_SCORE) and name != "val_loss"
+    }
+    if scores:
+        run.console.scores(scores, {})
+    for name, path in (("best", result.best_checkpoint), ("latest", result.latest_checkpoint)):
+        if path is not None:
+            run.console.say(f"{name} checkpoint: {path}")
 
 
 TRAIN = Subtask("train", Experiment, lambda spec: spec.results_of("train"), check, execute)

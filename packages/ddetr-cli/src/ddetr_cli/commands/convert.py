@@ -1,0 +1,51 @@
+"""`ddetr convert`: folders of label files as COCO shards, from a spec of flat keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddetr_cli.preflight import existing_images, given, optional_files
+from ddetr_cli.progress import Progress
+from ddetr_cli.run import Run, Subtask
+from ddetr_data.config import ConvertConfig
+
+if TYPE_CHECKING:
+    from ddetr_data.convert_summary import ConvertSummary
+
+
+def check(config: ConvertConfig) -> None:
+    """Find a missing list of folders and missing class lists."""
+    existing_images([str(given(config.input_source, "input_source"))], "input_source")
+    optional_files([("mapping_path", config.mapping_path), ("classmap", config.classmap)])
+
+
+def execute(config: ConvertConfig, run: Run) -> Mapping[str, float]:
+    """Convert, and show what was kept and what was dropped, by class and reason."""
+    from ddetr_data.convert import convert
+
+    summary = convert(config, on_progress=Progress(run.report, "images"))
+    _show(summary, run)
+    dropped = sum(sum(counts.values()) for counts in summary.dropped.values())
+    return {"images": summary.images, "annotations": summary.annotations, "dropped": dropped}
+
+
+def _show(summary: ConvertSummary, run: Run) -> None:
+    rows = [(each.name, str(each.id), str(summary.kept[each.name])) for each in summary.categories]
+    run.console.table(f"{summary.images} images", ["class", "id", "objects"], rows)
+    changes = [("dropped", summary.dropped), ("repaired", summary.repaired)]
+    losses = [
+        (reason, name, what, str(count))
+        for what, reasons in changes
+        for reason, counts in reasons.items()
+        for name, count in counts.items()
+    ]
+    if losses:
+        run.console.table("not taken as written", ["reason", "class", "what", "count"], losses)
+    run.console.say(f"classes: {summary.classmap}")
+    for fold in summary.folds:
+        run.console.say(f"{fold.images} images in {len(fold.json_files)} shards")
+
+
+CONVERT = Subtask("convert", ConvertConfig, lambda spec: Path(spec.results_dir), check, execute)

@@ -1,0 +1,143 @@
+"""`ddetr demo`: from nothing to a scored ONNX file, by the commands that a user would type."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from ddetr_cli.commands.evaluate import EVALUATE
+from ddetr_cli.commands.export import EXPORT
+from ddetr_cli.commands.inference import INFERENCE
+from ddetr_cli.commands.train import TRAIN
+from ddetr_cli.console import RunConsole, figure
+from ddetr_cli.ending import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_SUCCESS, sentence
+from ddetr_cli.run import Subtask, run_subtask
+from ddetr_cli.spec import Experiment
+
+NUM_IMAGES = {"train": 400, "val": 60, "test": 100}
+IMAGE_SIZE_HW = (192, 192)
+AP_TOLERANCE = 0.005
+# A torch that cannot be imported proves that the runtime does without.
+_WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from ddetr_cli.app import main; main()"
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What a person may choose; None leaves the value of demo_spec.yaml or of this module."""
+
+    folder: Path
+    seed: int
+    epochs: int | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+
+
+def run_demo(options: DemoOptions) -> int:
+    """Run every step and give the exit status; a second run continues an interrupted one.
+
+    The last step fails when PyTorch's and ONNX Runtime's AP differ by more than AP_TOLERANCE.
+    """
+    console = RunConsole()
+    start = time.monotonic()
+    try:
+        spec_file = _prepare(options, console)
+        status = _run_steps(spec_file, options, console)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        console.fail(sentence(error))
+        return EXIT_BAD_INPUT
+    if status != EXIT_SUCCESS:
+        return status
+    return _compare(spec_file.parent, time.monotonic() - start, console)
+
+
+def _prepare(options: DemoOptions, console: RunConsole) -> Path:
+    """Draw the data and write the spec, with whole paths so that it works from anywhere."""
+    from ddetr_data.synthetic import make_dataset
+
+    counts = dict(NUM_IMAGES)
+    if options.train_images is not None:
+        counts["train"] = options.train_images
+    if options.test_images is not None:
+        counts["val"] = counts["test"] = options.test_images
+    folder = options.folder.resolve()
+    console.say(f"drawing {sum(counts.values())} synthetic images in {folder / 'data'}")
+    make_dataset(folder / "data", num_images=counts, image_size_hw=IMAGE_SIZE_HW, seed=options.seed)
+    template = files("ddetr_cli").joinpath("demo_spec.yaml").read_text("utf-8")
+    quoted = json.dumps(str(folder), ensure_ascii=False)[1:-1]
+    spec_file = folder / "spec.yaml"
+    spec_file.write_text(template.replace("DEMO_FOLDER", quoted), encoding="utf-8")
+    return spec_file
+
+
+def _run_steps(spec_file: Path, options: DemoOptions, console: RunConsole) -> int:
+    training = [f"train.seed={options.seed}"]
+    if options.epochs is not None:
+        training.append(f"train.num_epochs={options.epochs}")
+    steps: list[tuple[Subtask[Experiment], list[str]]] = [
+        (TRAIN, training),
+        (EVALUATE, []),
+        (INFERENCE, []),
+        (EXPORT, []),
+    ]
+    for subtask, overrides in steps:
+        _show_command(subtask.name, spec_file, overrides, console)
+        status = run_subtask(subtask, spec_file, overrides)
+        if status != EXIT_SUCCESS:
+            return status
+    results = spec_file.parent / "results"
+    onnx = [
+        f"evaluate.checkpoint={results / 'export' / 'model.onnx'}",
+        f"evaluate.results_dir={results / 'evaluate_onnx'}",
+    ]
+    _show_command("evaluate", spec_file, onnx, console)
+    command = [sys.executable, "-c", _WITHOUT_TORCH, "evaluate", "-e", str(spec_file), *onnx]
+    return subprocess.run(command, check=False).returncode
+
+
+def _show_command(
+    task: str, spec_file: Path, overrides: Sequence[str], console: RunConsole
+) -> None:
+    console.say(f"\n$ {' '.join(['ddetr', task, '-e', str(spec_file), *overrides])}")
+
+
+def _compare(folder: Path, seconds: float, console: RunConsole) -> int:
+    """Show where everything is, and fail when the two runtimes' scores are apart."""
+    results = folder / "results"
+    pytorch = _overall(results / "evaluate" / "results.json")
+    onnx = _overall(results / "evaluate_onnx" / "results.json")
+    rows = [
+        ("images and labels", folder / "data", None),
+        ("spec", folder / "spec.yaml", None),
+        ("checkpoint", results / "train" / "dd_model_best.pth", None),
+        ("scores, PyTorch", results / "evaluate" / "results.json", pytorch),
+        ("annotated images", results / "inference" / "images_annotated", None),
+        ("KITTI labels", results / "inference" / "labels", None),
+        ("ONNX file", results / "export" / "model.onnx", None),
+        ("scores, ONNX Runtime", results / "evaluate_onnx" / "results.json", onnx),
+    ]
+    console.table(
+        f"ddetr demo, {seconds:.0f} s",
+        ["what", "where", "AP", "AP50"],
+        [
+            (what, str(where), *(figure(scores[key]) if scores else "" for key in ("AP", "AP50")))
+            for what, where, scores in rows
+        ],
+    )
+    difference = abs(pytorch["AP"] - onnx["AP"])
+    if not difference <= AP_TOLERANCE:
+        console.fail(f"AP of PyTorch and of ONNX Runtime differ by {difference:.4f}")
+        return EXIT_FAILURE
+    return EXIT_SUCCESS
+
+
+def _overall(results_file: Path) -> dict[str, float]:
+    content = json.loads(results_file.read_text("utf-8"))
+    return {name: -1.0 if value is None else value for name, value in content["overall"].items()}

@@ -1,0 +1,85 @@
+"""What a person sees: plain lines off a terminal, a bar on one, tables at the end."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ddetr_cli.console import RunConsole, figure
+from ddetr_cli.progress import Progress
+from ddetr_train.events import RunEvent
+
+
+def test_an_epoch_is_one_line_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Loss, scores and the time left; no control characters."""
+    metrics = {"train_loss": 1.25, "val_AP": 0.5, "val_ARs": 0.1}
+    RunConsole().observe(RunEvent("epoch", epoch=3, metrics=metrics, eta_seconds=61))
+    line = capsys.readouterr().out
+    assert line == "epoch 3  train_loss 1.25  val_AP 0.5  0:01:01 left\n"
+
+
+def test_steps_off_a_terminal_are_rare(capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand quick steps do not fill a log file."""
+    console = RunConsole()
+    for step in range(1000):
+        console.observe(RunEvent("step", "images", step=step, total_steps=1000))
+    assert len(capsys.readouterr().out.splitlines()) <= 1
+
+
+def test_a_terminal_gets_a_bar_with_the_time_left() -> None:
+    """The bar shows where the run is, and goes away at the end."""
+    screen = io.StringIO()
+    console = RunConsole()
+    console.out = Console(file=screen, force_terminal=True, width=100)
+    event = RunEvent("step", epoch=2, step=5, total_steps=10, eta_seconds=90)
+    console.observe(event)
+    console.close()
+    console.close()
+    assert "5/10" in screen.getvalue()
+    assert "0:01:30 left" in screen.getvalue()
+
+
+def test_notices_go_to_standard_error_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets in a text are shown, not taken for colours."""
+    console = RunConsole()
+    for _ in range(3):
+        console.observe(RunEvent("notice", "lists like [red] stay"))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == ["notice: lists like [red] stay"]
+
+
+def test_scores_are_shown_overall_and_by_class(capsys: pytest.CaptureFixture[str]) -> None:
+    """Three decimals; a figure that does not exist is a dash."""
+    RunConsole().scores(
+        {"AP": 0.12345, "APl": float("nan")}, {"blue car": {"AP": 0.5, "AP50": -1.0}}
+    )
+    out = capsys.readouterr().out
+    assert "0.123" in out
+    assert ["blue", "car", "0.500", "-"] in [line.split() for line in out.splitlines()]
+
+
+def test_long_paths_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    """A path of a table can be copied from a log."""
+    path = "/results/" + "x" * 120
+    RunConsole().table("files", ["what", "where"], [("model", path)])
+    assert path in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.5, "0.500"), (float("nan"), "-"), (-1.0, "-"), (1.0, "1.000")]
+)
+def test_a_figure_without_ground_truth_is_a_dash(value: float, text: str) -> None:
+    """pycocotools writes -1 for it."""
+    assert figure(value) == text
+
+
+def test_progress_foretells_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time left assumes the same speed."""
+    now = iter([100.0, 110.0])
+    monkeypatch.setattr("ddetr_cli.progress.time.monotonic", lambda: next(now))
+    events: list[RunEvent] = []
+    Progress(events.append, "images")(1, 4)
+    assert events == [RunEvent("step", "images", step=1, total_steps=4, eta_seconds=30.0)]

@@ -1,0 +1,226 @@
+"""How a subtask ends: exit status, status.json, run.log and the sentence for the person."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddetr_cli.interrupts import Interrupted
+from ddetr_cli.run import Run, Subtask, run_subtask
+from ddetr_cli.spec import Experiment
+from ddetr_cli.spec_tree import SpecError
+from ddetr_train.events import RunEvent
+
+Work = Callable[[Run], Any]
+
+
+class Finished:
+    """What a run of the fake subtask left behind."""
+
+    def __init__(self, exit_status: int, folder: Path, said: str) -> None:
+        self.exit_status = exit_status
+        self.said = said
+        self.log = (folder / "run.log").read_text() if (folder / "run.log").exists() else ""
+        status = folder / "status.json"
+        lines = status.read_text().splitlines() if status.exists() else []
+        self.status = [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def finish(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """Run a subtask named train that does the given work."""
+
+    def run(work: Work, *overrides: str) -> Finished:
+        def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
+            return work(run) or {}
+
+        spec = tmp_path / "spec.yaml"
+        spec.write_text(f"results_dir: {tmp_path}/results\n")
+        task = Subtask(
+            "train", Experiment, lambda it: it.results_of("train"), lambda _: None, execute
+        )
+        exit_status = run_subtask(task, spec, overrides)
+        captured = capfd.readouterr()
+        return Finished(exit_status, tmp_path / "results" / "train", captured.out + captured.err)
+
+    return run
+
+
+def raising(error: BaseException) -> Work:
+    """Work that ends with an error from outside of our packages."""
+
+    def work(run: Run) -> None:
+        raise error
+
+    return work
+
+
+def test_success_is_the_last_line_and_exit_status_zero(finish: Callable[..., Finished]) -> None:
+    """The figures of the run stand in the last line."""
+    end = finish(lambda run: {"AP": 0.5})
+    assert end.exit_status == 0
+    assert [line["status"] for line in end.status] == ["STARTED", "SUCCESS"]
+    assert end.status[-1]["kpi"] == {"AP": 0.5}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("lost"),
+        MemoryError(),
+        RuntimeError("CUDA out of memory"),
+        AssertionError("odd"),
+        ValueError("from another library's depths"),
+        SystemExit(1),
+        OSError(28, "No space left on device", "/x"),
+    ],
+)
+def test_a_fault_ends_in_one_sentence_and_a_traceback_in_the_log(
+    finish: Callable[..., Finished], error: BaseException
+) -> None:
+    """Whatever is raised, the last line says FAILURE and the log holds the traceback."""
+    end = finish(raising(error))
+    assert end.exit_status == 1
+    assert end.status[-1]["status"] == "FAILURE"
+    assert "Traceback" not in end.said
+    assert f"train failed: {type(error).__name__}" in end.said
+    assert "run.log" in end.said
+    assert f"{type(error).__name__}" in end.log
+    assert "Traceback" in end.log
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (SpecError("a.b is not set"), "a.b is not set"),
+        (FileNotFoundError("/data is not there"), "/data is not there"),
+        (FileNotFoundError(2, "No such file or directory", "/x.pth"), "/x.pth: No such file"),
+    ],
+)
+def test_a_callers_mistake_is_exit_status_two(
+    finish: Callable[..., Finished], error: Exception, sentence: str
+) -> None:
+    """One sentence, no traceback anywhere."""
+    end = finish(raising(error))
+    assert end.exit_status == 2
+    assert end.status[-1]["status"] == "FAILURE"
+    assert sentence in end.status[-1]["message"]
+    assert sentence in end.said
+    assert end.log == ""
+
+
+def test_a_value_error_of_our_packages_is_a_callers_mistake(
+    finish: Callable[..., Finished],
+) -> None:
+    """The engine's own ValueError is an answer, not a fault."""
+    from ddetr_data.coco import load_sources
+
+    end = finish(lambda run: load_sources([], num_classes=None))
+    assert end.exit_status == 2
+    assert "at least one data source" in end.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_as_interrupted(finish: Callable[..., Finished], number: int) -> None:
+    """Ctrl+C and the polite kill are told apart from a fault: exit status 130."""
+    end = finish(lambda run: os.kill(os.getpid(), number))
+    assert end.exit_status == 130
+    assert end.status[-1]["status"] == "INTERRUPTED"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_library_cannot_hide_an_interrupt(finish: Callable[..., Finished]) -> None:
+    """A KeyboardInterrupt that comes back as another exit is still one."""
+
+    def work(run: Run) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise SystemExit(1) from None
+
+    assert finish(work).exit_status == 130
+
+
+def test_an_engine_can_stop_in_good_order(finish: Callable[..., Finished]) -> None:
+    """What it kept is told."""
+    end = finish(raising(Interrupted("dd_model_latest.pth holds the state")))
+    assert end.exit_status == 130
+    assert "dd_model_latest.pth" in end.status[-1]["message"]
+
+
+def test_a_wrong_spec_leaves_no_results_folder(
+    finish: Callable[..., Finished], tmp_path: Path
+) -> None:
+    """Nothing has started, so nothing is written."""
+    end = finish(lambda run: None, "train.num_epochs=0")
+    assert end.exit_status == 2
+    assert end.status == []
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_results_folder_that_cannot_be_made_is_one_sentence(
+    finish: Callable[..., Finished], tmp_path: Path
+) -> None:
+    """A file in its place is named."""
+    (tmp_path / "file").write_text("")
+    end = finish(lambda run: None, f"results_dir={tmp_path}/file")
+    assert end.exit_status == 2
+    assert f"{tmp_path}/file" in end.said
+
+
+def test_experiment_yaml_says_what_ran(finish: Callable[..., Finished], tmp_path: Path) -> None:
+    """The file holds the override and loads again to the same run."""
+    finish(lambda run: None, "train.num_epochs=3")
+    written = tmp_path / "results" / "train" / "experiment.yaml"
+    assert "num_epochs: 3" in written.read_text()
+
+
+def test_a_passphrase_is_masked_everywhere(finish: Callable[..., Finished], tmp_path: Path) -> None:
+    """Console, status, log and dump show stars, even when an error quotes the key."""
+    end = finish(raising(RuntimeError("key sesame is wrong")), "encryption_key=sesame")
+    assert "sesame" not in end.said + end.log + json.dumps(end.status)
+    for path in (tmp_path / "results").rglob("*"):
+        assert path.is_dir() or b"sesame" not in path.read_bytes()
+
+
+def test_other_ranks_are_silent(
+    finish: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Only the first process of a run writes files and lines; a fault is still an exit status."""
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    end = finish(lambda run: run.notice("hello"))
+    assert (end.exit_status, end.said, end.status) == (0, "", [])
+    assert finish(raising(RuntimeError("x"))).exit_status == 1
+    assert "Traceback" in (tmp_path / "results/train/run-local_rank1.log").read_text()
+
+
+def test_events_become_lines_of_status(finish: Callable[..., Finished]) -> None:
+    """Epochs and notices are written, single steps are not, a notice once."""
+
+    def work(run: Run) -> None:
+        run.report(RunEvent("step", step=1, total_steps=4))
+        run.report(
+            RunEvent("epoch", epoch=0, eta_seconds=3725.2, metrics={"a": float("nan"), "b": 1.0})
+        )
+        run.notice("no GPU")
+        run.notice("no GPU")
+
+    end = finish(work)
+    assert [line["message"] for line in end.status[1:-1]] == ["epoch", "no GPU"]
+    epoch = end.status[1]
+    assert set(epoch) == {"date", "time", "status", "message", "kpi", "epoch", "eta"}
+    assert (epoch["epoch"], epoch["eta"]) == (0, "1:02:05")
+    assert epoch["kpi"] == {"a": None, "b": 1.0}
+    assert end.said.count("no GPU") == 1
+
+
+def test_a_second_run_appends(finish: Callable[..., Finished]) -> None:
+    """Earlier lines of status.json stay."""
+    finish(lambda run: None)
+    assert len(finish(lambda run: None).status) == 4
