@@ -16,6 +16,7 @@ namespace {
 #include "simd.h"
 #include "rows.h"
 #include "corners.h"
+#include "head.h"
 #include "forward.h"
 #include "backward.h"
 

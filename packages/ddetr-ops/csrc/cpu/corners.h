@@ -1,70 +1,86 @@
-// From a query's locations to corner offsets and weights, for all points in one vectorised loop.
+// From a query's locations to the rows and weights of its corners, a vector of points at a time.
 // Included inside a namespace of the instruction set.
 
-// Element offsets from the first row of the task's head; outside corners point to `zero_row`.
-template <typename Offset>
-struct Rows {
-  Offset stride;
-  Offset zero_row;
-  int32_t first_pixel;
+// How to name a row of the task's head by an int32: `stride` times the pixel's index from
+// `first_pixel` on; `outside` for a corner outside.
+struct RowNames {
+  int32_t stride, outside, first_pixel;
 };
 
-template <typename Offset>
-struct Corners {
-  float* weights;   // 4 a point: bilinear share times attention weight, 0 outside
-  Offset* offsets;  // 4 a point
-};
-
-// The rule of sampling.h without branches. A point outside keeps nothing of its place or weight,
-// so NaN and infinity cannot leak.
-template <typename Offset>
-inline __attribute__((always_inline)) void place_points(
-    const PointTable& table, Range points, const float* __restrict__ locations,
-    const float* __restrict__ attention, Rows<Offset> rows, Corners<Offset> corners,
-    float* __restrict__ fraction_x, float* __restrict__ fraction_y, float* __restrict__ weights_inside) {
-  float* __restrict__ weights = corners.weights;
-  Offset* __restrict__ offsets = corners.offsets;
-  const float* __restrict__ widths = table.width + points.begin;
-  const float* __restrict__ heights = table.height + points.begin;
-  const int32_t* __restrict__ columns = table.columns + points.begin;
-  const int32_t* __restrict__ lines = table.lines + points.begin;
-  const int32_t* __restrict__ starts = table.start + points.begin;
-  const int64_t count = points.end - points.begin;
-#pragma GCC ivdep
-  for (int64_t j = 0; j < count; ++j) {
-    const float x = locations[2 * j] * widths[j] - 0.5f;
-    const float y = locations[2 * j + 1] * heights[j] - 0.5f;
-    const int32_t ok = (x > -1.0f) & (y > -1.0f) & (x < widths[j]) & (y < heights[j]);
-    const float safe_x = ok ? x : 0.0f, safe_y = ok ? y : 0.0f;
-    int32_t column = int32_t(safe_x), line = int32_t(safe_y);
-    column -= float(column) > safe_x;
-    line -= float(line) > safe_y;
-    const float fx = safe_x - float(column), fy = safe_y - float(line);
-    const float weight = ok ? attention[j] : 0.0f;
-    const int32_t left = ok & (column >= 0), right = ok & (column + 1 < columns[j]);
-    const int32_t top = line >= 0, bottom = line + 1 < lines[j];
-    const int32_t pixel = starts[j] - rows.first_pixel + line * columns[j] + column;
-    const Offset offset = Offset(pixel) * rows.stride;
-    const Offset below = offset + Offset(columns[j]) * rows.stride;
-    offsets[4 * j] = (top & left) ? offset : rows.zero_row;
-    offsets[4 * j + 1] = (top & right) ? offset + rows.stride : rows.zero_row;
-    offsets[4 * j + 2] = (bottom & left) ? below : rows.zero_row;
-    offsets[4 * j + 3] = (bottom & right) ? below + rows.stride : rows.zero_row;
-    weights[4 * j] = (top & left) ? (1.0f - fy) * (1.0f - fx) * weight : 0.0f;
-    weights[4 * j + 1] = (top & right) ? (1.0f - fy) * fx * weight : 0.0f;
-    weights[4 * j + 2] = (bottom & left) ? fy * (1.0f - fx) * weight : 0.0f;
-    weights[4 * j + 3] = (bottom & right) ? fy * fx * weight : 0.0f;
-    fraction_x[j] = fx;
-    fraction_y[j] = fy;
-    weights_inside[j] = weight;
-  }
+inline __attribute__((always_inline)) Vector select(IntVector mask, Vector vector) {
+  return (Vector)(mask & (IntVector)vector);
 }
 
-// One query's numbers; the next query's lie M * L * P further.
+struct Axis {
+  IntVector inside;  // mask: the point counts along this axis
+  IntVector cell;    // index of the lower neighbour, -1 before the first
+  Vector fraction;
+};
+
+// The rule of sampling.h without branches. What is outside forgets its place, so that NaN and
+// infinity cannot leak.
+inline __attribute__((always_inline)) Axis place_on_axis(Vector location, IntVector cells) {
+  const Vector size = __builtin_convertvector(cells, Vector);
+  const Vector place = location * size - 0.5f;
+  const IntVector inside = (place > -1.0f) & (place < size);
+  const Vector safe = select(inside, place);
+  IntVector cell = __builtin_convertvector(safe, IntVector);
+  cell += __builtin_convertvector(cell, Vector) > safe;  // a true lane is -1
+  return {inside, cell, safe - __builtin_convertvector(cell, Vector)};
+}
+
+struct PointArrays {
+  const float* locations;
+  const float* attention;
+  float* corner_weights;
+  int32_t* corner_rows;
+  float* fraction_x;
+  float* fraction_y;
+  float* weights;
+};
+
+// The points from `first` on, one a lane.
+inline __attribute__((always_inline)) void place_points(const PointTable& table, int64_t first,
+                                                        RowNames names, PointArrays to) {
+  const IntVector columns = load(table.columns + first), lines = load(table.lines + first);
+  const Pair location = unzip(load(to.locations), load(to.locations + kLanes));
+  const Axis x = place_on_axis(location.first, columns);
+  const Axis y = place_on_axis(location.second, lines);
+  const IntVector inside = x.inside & y.inside;
+  const Vector weight = select(inside, load(to.attention));
+  const IntVector left = inside & (x.cell >= 0), right = inside & (x.cell + 1 < columns);
+  const IntVector top = y.cell >= 0, bottom = y.cell + 1 < lines;
+  const IntVector pixel = load(table.start + first) - names.first_pixel + y.cell * columns + x.cell;
+  const IntVector above = pixel * names.stride, below = (pixel + columns) * names.stride;
+  const IntVector masks[4] = {top & left, top & right, bottom & left, bottom & right};
+  const IntVector rows[4] = {above, above + names.stride, below, below + names.stride};
+  const Vector upper = (1.0f - y.fraction) * weight, lower = y.fraction * weight;
+  const Vector shares[4] = {upper * (1.0f - x.fraction), upper * x.fraction,
+                            lower * (1.0f - x.fraction), lower * x.fraction};
+  Vector corner_weights[4], corner_rows[4];
+  for (int corner = 0; corner < 4; ++corner) {
+    const IntVector mask = masks[corner];
+    corner_weights[corner] = select(mask, shares[corner]);
+    corner_rows[corner] = (Vector)((mask & rows[corner]) | (~mask & names.outside));
+  }
+  store_corners(to.corner_weights, corner_weights);
+  store_corners(reinterpret_cast<float*>(to.corner_rows), corner_rows);
+  store(to.fraction_x, x.fraction);
+  store(to.fraction_y, y.fraction);
+  store(to.weights, weight);
+}
+
+// One query's numbers.
 struct Query {
   const float* locations;
   const float* attention;
 };
+
+inline int64_t count_points(const Task& task) { return task.points.end - task.points.begin; }
+
+inline int64_t whole_vectors_of_points(const Task& task) {
+  return (count_points(task) + kLanes - 1) / kLanes * kLanes;
+}
 
 inline Query query_at(const Task& task, int64_t query) {
   const Sizes& sizes = task.inputs->sizes;
@@ -82,68 +98,54 @@ inline void prefetch(const void* from, int64_t bytes) {
   }
 }
 
+// Queries of one head lie M * L * P numbers apart: the hardware's prefetcher does not follow.
 inline void prefetch_query(const Task& task, int64_t query) {
   if (query >= task.queries.end) return;
-  const int64_t bytes = (task.points.end - task.points.begin) * int64_t(sizeof(float));
+  const int64_t bytes = count_points(task) * int64_t(sizeof(float));
   const Query ahead = query_at(task, query);
   prefetch(ahead.locations, 2 * bytes);
   prefetch(ahead.attention, bytes);
 }
 
-// Corners of the task's points, filled up to whole vectors.
-inline int64_t padded_corners(const Task& task) {
-  return (4 * (task.points.end - task.points.begin) + kLanes - 1) / kLanes * kLanes;
+// Points that fill up a vector lie nowhere.
+inline void fill_up_points(const Task& task) {
+  const int64_t points = padded_points(count_points(task));
+  for (int64_t k = 0; k < 2 * points; ++k) task.workspace.locations[k] = __builtin_nanf("");
+  for (int64_t k = 0; k < points; ++k) task.workspace.attention[k] = 0.0f;
 }
 
-// Two sets, so that one query's rows can be fetched while another's are summed.
-template <typename Offset>
-inline Corners<Offset> corner_set(const Task& task, int64_t set) {
-  const int64_t first = (set & 1) * padded_corners(task);
-  return {task.workspace.corner_weights + first,
-          reinterpret_cast<Offset*>(task.workspace.corner_offsets) + first};
+// A query whose points fill whole vectors is read in place, another one is copied first.
+inline Query whole_vectors(const Task& task, Query query) {
+  const int64_t points = count_points(task);
+  if (points % kLanes == 0) return query;
+  const Workspace& space = task.workspace;
+  __builtin_memcpy(space.locations, query.locations, size_t(2 * points) * sizeof(float));
+  __builtin_memcpy(space.attention, query.attention, size_t(points) * sizeof(float));
+  return {space.locations, space.attention};
 }
 
-// What fills up a set adds nothing: weight 0, row of zeros.
-template <typename Offset>
-inline void fill_up(const Task& task, Rows<Offset> rows) {
-  const Corners<Offset> corners = corner_set<Offset>(task, 0);
-  for (int64_t k = 0; k < 2 * padded_corners(task); ++k) {
-    corners.weights[k] = 0.0f;
-    corners.offsets[k] = rows.zero_row;
-  }
-}
-
-template <typename Offset>
-inline __attribute__((always_inline)) void place_query(const Task& task, int64_t query,
-                                                       Rows<Offset> rows,
-                                                       Corners<Offset> corners) {
-  const Query here = query_at(task, query);
-  place_points(*task.table, task.points, here.locations, here.attention, rows, corners,
-               task.workspace.fraction_x, task.workspace.fraction_y, task.workspace.weights);
-}
-
-// Where the head's rows start and how to step through them.
-template <typename Offset>
-struct HeadRows {
-  const float* base;
-  Rows<Offset> rows;
+// Weights and rows of one query's corners.
+struct Corners {
+  float* weights;
+  int32_t* rows;
+  int64_t* offsets;  // of unpacked rows only
 };
 
-inline HeadRows<int32_t> packed_rows(const Task& task, int64_t padded) {
-  const int64_t count = task.pixels.end - task.pixels.begin;
-  const Rows<int32_t> rows = {int32_t(padded), int32_t(count * padded),
-                              int32_t(task.pixels.begin)};
-  return {task.workspace.value, rows};
+// Two sets, so that one query's rows can be fetched while another's are summed.
+inline Corners corner_set(const Task& task, int64_t set) {
+  const int64_t first = (set & 1) * 4 * padded_points(count_points(task));
+  const Workspace& space = task.workspace;
+  return {space.corner_weights + first, space.corner_rows + first, space.corner_offsets + first};
 }
 
-inline int64_t elements_between(const float* from, const float* to) {
-  return (reinterpret_cast<intptr_t>(to) - reinterpret_cast<intptr_t>(from)) /
-         int64_t(sizeof(float));
-}
-
-inline HeadRows<int64_t> direct_rows(const Task& task) {
-  const Sizes& sizes = task.inputs->sizes;
-  const int64_t first = task.batch * sizes.pixels * sizes.heads + task.head;
-  const float* base = static_cast<const float*>(task.inputs->value) + first * sizes.channels;
-  return {base, {sizes.heads * sizes.channels, elements_between(base, task.workspace.zeros), 0}};
+inline __attribute__((always_inline)) void place_query(const Task& task, int64_t query,
+                                                       RowNames names, Corners to) {
+  const Query from = whole_vectors(task, query_at(task, query));
+  const int64_t points = count_points(task), all = padded_points(points);
+  const Workspace& space = task.workspace;
+  for (int64_t j = 0; j < points; j += kLanes) {
+    place_points(*task.table, task.points.begin + j, names,
+                 {from.locations + 2 * j, from.attention + j, to.weights + 4 * j, to.rows + 4 * j,
+                  space.fractions + j, space.fractions + all + j, space.weights + j});
+  }
 }

@@ -56,17 +56,13 @@ class Plan {
       throw std::length_error("one head of value has more than 2^31 numbers: split the levels");
     }
     for (int64_t level = 0; level < sizes_.levels; ++level) {
-      const Level& here = inputs.levels[level];
-      widths_.insert(widths_.end(), sizes_.points, float(here.width));
-      heights_.insert(heights_.end(), sizes_.points, float(here.height));
-      columns_.insert(columns_.end(), sizes_.points, int32_t(here.width));
-      lines_.insert(lines_.end(), sizes_.points, int32_t(here.height));
-      starts_.insert(starts_.end(), sizes_.points, int32_t(here.start));
+      append(inputs.levels[level], size_t(sizes_.points));
     }
+    append({1, 1, 0}, kPointUnit);
   }
 
   PointTable table() const {
-    return {widths_.data(), heights_.data(), columns_.data(), lines_.data(), starts_.data()};
+    return {columns_.data(), lines_.data(), starts_.data()};
   }
 
   // Carves a thread's workspace out of `memory`, or only measures it if that is null.
@@ -77,18 +73,20 @@ class Plan {
       used += (size_t(floats) + 15) / 16 * 16;
       return taken;
     };
-    const int64_t points = sizes_.levels * sizes_.points;
-    const int64_t corners = (4 * points + 15) / 16 * 16;
+    const int64_t points = padded_points(sizes_.levels * sizes_.points);
     const int64_t head = packed ? (sizes_.pixels + 1) * padded_ : 0;
     *workspace = {};
     workspace->value = take(head);
     workspace->grad_value = take(backward ? head : 0);
-    workspace->corner_weights = take(2 * corners);
-    workspace->corner_offsets = reinterpret_cast<int64_t*>(take(4 * corners));
-    workspace->fraction_x = take(points);
-    workspace->fraction_y = take(points);
+    workspace->corner_weights = take(8 * points);
+    workspace->corner_rows = reinterpret_cast<int32_t*>(take(8 * points));
+    workspace->corner_offsets = reinterpret_cast<int64_t*>(take(packed ? 0 : 16 * points));
+    workspace->locations = take(2 * points);
+    workspace->attention = take(points);
+    workspace->fractions = take(2 * points);
     workspace->weights = take(points);
-    workspace->dots = take(corners + 3 * points);
+    workspace->dots = take(4 * points);
+    workspace->grad_points = take(3 * points);
     workspace->row = take(padded_);
     workspace->zeros = take(padded_);
     workspace->trash = take(padded_);
@@ -103,9 +101,14 @@ class Plan {
   bool packed;
 
  private:
+  void append(const Level& level, size_t points) {
+    columns_.insert(columns_.end(), points, int32_t(level.width));
+    lines_.insert(lines_.end(), points, int32_t(level.height));
+    starts_.insert(starts_.end(), points, int32_t(level.start));
+  }
+
   Sizes sizes_;
   int64_t padded_;
-  std::vector<float> widths_, heights_;
   std::vector<int32_t> columns_, lines_, starts_;
 };
 

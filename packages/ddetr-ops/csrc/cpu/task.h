@@ -11,10 +11,14 @@
 
 namespace ddetr::cpu {
 
-// The level of each of the L * P points, spread out so that a loop over points vectorises.
+// Points are filled up to whole vectors of the widest kind.
+constexpr int64_t kPointUnit = 16;
+inline int64_t padded_points(int64_t points) {
+  return (points + kPointUnit - 1) / kPointUnit * kPointUnit;
+}
+
+// The level of each of the L * P points (and of kPointUnit more that do not exist).
 struct PointTable {
-  const float* width;
-  const float* height;
   const int32_t* columns;
   const int32_t* lines;
   const int32_t* start;  // first pixel of the point's level
@@ -24,13 +28,16 @@ struct PointTable {
 struct Workspace {
   float* value;             // packed head, with a row of zeros after the last pixel
   float* grad_value;        // the same for its gradient; the last row takes what falls outside
-  float* corner_weights;    // 2 sets of 4 a point, filled up to whole vectors
-  int64_t* corner_offsets;  // the same; read as int32_t when packed
-  float* fraction_x;        // one a point
-  float* fraction_y;
-  float* weights;
-  float* dots;  // 4 a point filled up, then 3 a point
-  float* row;   // one padded row
+  float* corner_weights;    // 2 sets of 4 a point
+  int32_t* corner_rows;     // the same: first element of the packed row, or the pixel's index
+  int64_t* corner_offsets;  // the same, of unpacked rows
+  float* locations;         // 2 a point, for queries that do not fill whole vectors
+  float* attention;         // 1 a point, likewise
+  float* fractions;         // x of all points, then y
+  float* weights;           // attention of the points inside, else 0
+  float* dots;              // 4 a point
+  float* grad_points;       // 2 a point for locations, then 1 for weights
+  float* row;               // one padded row
   float* zeros;
   float* trash;
 };
