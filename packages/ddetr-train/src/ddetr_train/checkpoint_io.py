@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,9 +16,17 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from typing_extensions import override
 
+from ddetr_train.crypto import EncryptionError, decrypt, encrypting, is_encrypted
+
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target, syncs and renames, so that no reader ever sees half a file."""
+    """Writes beside the target, syncs and renames, so that no reader ever sees half a file.
+
+    With an encryption key nothing reaches the disk in clear; plain files are still read.
+    """
+
+    def __init__(self, encryption_key: str | None = None) -> None:
+        self._key = encryption_key
 
     @override
     def save_checkpoint(
@@ -28,20 +38,50 @@ class AtomicCheckpointIO(CheckpointIO):
             OSError: the folder cannot be written or the disk is full; the text names the file.
         """
         with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+            if self._key is None:
+                torch.save(checkpoint, temporary)
+            else:
+                with temporary.open("wb") as file, encrypting(file, self._key) as target:
+                    torch.save(checkpoint, target)
 
     @override
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint as plain data and tensors on the CPU; pickled code is refused."""
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        """Read a checkpoint as plain data and tensors on the CPU; pickled code is refused.
+
+        Raises:
+            ValueError: the file is no checkpoint, holds code, or the key does not open it.
+        """
+        try:
+            source = opened(Path(path), self._key)
+            loaded: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+        except EncryptionError:
+            raise
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+            raise ValueError(f"{path} is no checkpoint, is cut short, or holds code") from error
         return loaded
 
     @override
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete the file if it is there."""
         Path(path).unlink(missing_ok=True)
+
+
+def opened(path: Path, encryption_key: str | None) -> Path | io.BytesIO:
+    """Give what torch.load reads: the path itself, or an encrypted file's content in memory.
+
+    Raises:
+        EncryptionError: the file is encrypted, and the key is absent or does not open it.
+    """
+    if not is_encrypted(path):
+        return path
+    if encryption_key is None:
+        raise EncryptionError(
+            f"{path} is encrypted: set encryption_key or DDETR_ENCRYPTION_KEY to read it"
+        )
+    with path.open("rb") as file:
+        return decrypt(file, encryption_key, str(path))
 
 
 @contextmanager
@@ -51,8 +91,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it could not be written; `path` is then what it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise _not_written(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -60,8 +103,8 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
-    except (OSError, RuntimeError) as error:
-        raise OSError(f"{path} could not be written: {error}; the previous file is kept") from error
+    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+        raise _not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -76,6 +119,10 @@ def give_another_name(path: Path, other: Path) -> None:
         shutil.copyfile(path, temporary)
         _sync(temporary)
     temporary.replace(other)
+
+
+def _not_written(path: Path, error: Exception) -> OSError:
+    return OSError(f"{path} could not be written ({error}); the previous file is kept")
 
 
 def _sync(path: Path) -> None:

@@ -61,7 +61,7 @@ class DetectionDataModule(pl.LightningDataModule):
         self.eval_class_ids = dataset.eval_class_ids
         self._dataset = dataset
         self._seed = seed
-        self.workers = min(dataset.workers, len(os.sched_getaffinity(0)))
+        self.workers = min(dataset.workers, _usable_cpus())
 
     def identity(self) -> dict[str, Any]:
         """Say what a resumed run must find unchanged."""
@@ -72,6 +72,11 @@ class DetectionDataModule(pl.LightningDataModule):
             "batch_size": self._dataset.batch_size,
             "train_sampler": self._dataset.train_sampler,
         }
+
+    def batches_per_epoch(self, num_replicas: int) -> int:
+        """Count the batches of one process."""
+        draws = -(-len(self.train_set.images) // num_replicas)
+        return -(-draws // self._dataset.batch_size)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Draw from `position` on; later epochs follow by themselves."""
@@ -153,6 +158,11 @@ class EpochBatches(BatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         self._dataset.set_epoch(self.sampler.epoch)
         yield from super().__iter__()
+
+
+def _usable_cpus() -> int:
+    """Count the CPUs of this process; more workers than that only hinder each other."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _digest(detection_set: DetectionSet) -> str:

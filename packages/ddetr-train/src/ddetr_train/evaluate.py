@@ -14,7 +14,6 @@ from ddetr_data.types import Category
 from ddetr_train.config import EvaluateConfig
 from ddetr_train.detector import build_detector, report_progress
 from ddetr_train.events import Observer, RunEvent, emit
-from ddetr_train.quiet import logs_as_notices
 
 
 def evaluate(
@@ -36,8 +35,7 @@ def evaluate(
         raise ValueError("evaluate needs dataset.test_data_sources")
     detector = build_detector(checkpoint, dataset, config, observers, encryption_key)
     num_classes = detector.model_config.num_classes
-    with logs_as_notices(observers):
-        labelled = load_sources(dataset.test_data_sources, num_classes=num_classes)
+    labelled = load_sources(dataset.test_data_sources, num_classes=num_classes)
     _compare_names(detector.categories, labelled.categories, observers)
     count = len(labelled.images)
     emit(observers, RunEvent("started", f"evaluating {count} images", total_steps=count))

@@ -155,7 +155,8 @@ class DetectionModule(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Measure the norm of all gradients together, stop if it is not finite, and clip."""
-        limit = self.config.clip_grad_norm
+        is_set = "clip_grad_norm" in self.config.model_fields_set
+        limit = self.config.clip_grad_norm if is_set else self.model.config.clip_max_norm
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in parameters if p.grad is not None]
         total = torch.nn.utils.get_total_norm(gradients)

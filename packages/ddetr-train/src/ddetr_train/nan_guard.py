@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ddetr_data.torch.collate import Batch
-from ddetr_train.checkpoint_io import replacing
+from ddetr_model.detector import DeformableDETR
+from ddetr_model.losses import SetCriterion
+from ddetr_train.checkpoint_io import AtomicCheckpointIO
 from ddetr_train.randomness import seed_batch
 
 if TYPE_CHECKING:
@@ -45,8 +47,9 @@ class _Step:
 class NanGuard:
     """Remembers the batch at hand and looks at each update's gradient norm."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: AtomicCheckpointIO) -> None:
         self._folder = folder
+        self._files = files
         self._step: _Step | None = None
         self._bad: _Step | None = None
         self._skipped = 0
@@ -79,38 +82,46 @@ class NanGuard:
     def _stop(self, module: DetectionModule, step: _Step) -> None:
         name = f"nan_epoch_{step.epoch:03d}_batch_{step.batch_idx}_rank_{module.global_rank}.pt"
         evidence = self._folder / name
+        seed = (module.config.seed, step.epoch, step.batch_idx, module.global_rank)
         content = {
             "model": module.model.config.model_dump(mode="json"),
             "state_dict": {key: _whole(value) for key, value in module.model.state_dict().items()},
             "batch": step.batch._asdict(),
-            "seed": [module.config.seed, step.epoch, step.batch_idx, module.global_rank],
+            "seed": list(seed),
         }
-        with replacing(evidence) as temporary:
-            torch.save(content, temporary)
-        seed_batch(module.config.seed, step.epoch, step.batch_idx, module.global_rank)
-        first_bad = first_non_finite(module, step.batch)
+        self._files.save_checkpoint(content, evidence)
+        seed_batch(*seed)
+        with module.trainer.precision_plugin.forward_context():
+            first_bad = first_non_finite(module.model, module.criterion, step.batch)
         where = f"epoch {step.epoch}, batch {step.batch_idx}"
-        raise NonFiniteError(where, first_bad, evidence)
+        raise NonFiniteError(where, first_bad or "a sum over several batches", evidence)
 
 
-def first_non_finite(module: DetectionModule, batch: Batch) -> str:
-    """Run the batch again and name the first weight, module output, loss or gradient gone bad."""
-    for name, weight in module.model.named_parameters():
-        if not bool(torch.isfinite(_whole(weight)).all()):
+def first_non_finite(model: DeformableDETR, criterion: SetCriterion, batch: Batch) -> str | None:
+    """Run the batch and name the first weight, module output, loss or gradient gone bad."""
+    for name, weight in model.named_parameters():
+        if not _is_finite(_whole(weight)):
             return f"the weight {name}"
-    with torch.enable_grad(), _outputs_watched(module.model) as bad_modules:
-        losses = module.losses(batch)
+    with torch.enable_grad(), _outputs_watched(model) as bad_modules:
+        losses = criterion(model(batch.images, batch.mask), batch.targets)
     if bad_modules:
         return f"the output of {bad_modules[0]}"
     for name, value in losses.items():
-        if not bool(torch.isfinite(value).all()):
+        if not _is_finite(value):
             return f"the loss {name}"
-    module.zero_grad()
-    torch.autograd.backward(module.criterion.total_loss(losses))
-    for name, weight in reversed(list(module.model.named_parameters())):
-        if weight.grad is not None and not bool(torch.isfinite(_whole(weight.grad)).all()):
+    for name, gradient in reversed(_gradients(model, criterion.total_loss(losses)).items()):
+        if not _is_finite(gradient):
             return f"the gradient of {name}"
-    return "nothing: the batch alone is finite, so another batch of the same update"
+    return None
+
+
+def _gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    """Compute gradients beside the parameters', without waking what averages over processes."""
+    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if any(hasattr(weight, "full_tensor") for weight in weights.values()):
+        return {}  # FSDP frees the whole weights after the forward pass
+    found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    return {name: value for name, value in zip(weights, found, strict=True) if value is not None}
 
 
 @contextmanager
@@ -119,7 +130,7 @@ def _outputs_watched(model: nn.Module) -> Iterator[list[str]]:
 
     def watch(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if not all(bool(torch.isfinite(value).all()) for value in _floats(output)):
+            if not all(_is_finite(value) for value in _floats(output)):
                 bad.append(name)
 
         return hook
@@ -148,6 +159,10 @@ def _floats(output: Any) -> Iterator[Tensor]:
 
 def _scales_loss(module: DetectionModule) -> bool:
     return getattr(module.trainer.precision_plugin, "scaler", None) is not None
+
+
+def _is_finite(value: Tensor) -> bool:
+    return bool(torch.isfinite(value).all())
 
 
 def _whole(value: Tensor) -> Tensor:

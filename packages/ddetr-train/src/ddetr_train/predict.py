@@ -13,7 +13,6 @@ from ddetr_data.types import Category
 from ddetr_train.config import InferenceConfig
 from ddetr_train.detector import TorchDetector, build_detector, report_progress
 from ddetr_train.events import Observer, RunEvent, emit
-from ddetr_train.quiet import logs_as_notices
 
 __all__ = ["TorchDetector", "infer"]
 
@@ -42,16 +41,15 @@ def infer(
     detector = build_detector(checkpoint, dataset, config, observers, encryption_key)
     detector.categories = _named_by(source, detector.categories)
     emit(observers, RunEvent("started", f"labelling {len(images)} images", total_steps=len(images)))
-    with logs_as_notices(observers):
-        summary = run_inference(
-            detector,
-            images,
-            results_dir,
-            conf_threshold=config.conf_threshold,
-            color_map=config.color_map,
-            outline_width=config.outline_width,
-            on_progress=partial(report_progress, observers),
-        )
+    summary = run_inference(
+        detector,
+        images,
+        results_dir,
+        conf_threshold=config.conf_threshold,
+        color_map=config.color_map,
+        outline_width=config.outline_width,
+        on_progress=partial(report_progress, observers),
+    )
     text = f"{summary.detections} detections in {summary.images} images"
     figures = {"images": float(summary.images), "detections": float(summary.detections)}
     emit(observers, RunEvent("finished", text, metrics=figures))

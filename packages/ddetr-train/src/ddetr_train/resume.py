@@ -15,7 +15,7 @@ from ddetr_train.config import TrainConfig
 # Where the first weights came from does not matter once there is a checkpoint.
 _FREE_MODEL_KEYS = {"pretrained_backbone_path", "pretrained_model_path"}
 # Options that a checkpoint's optimiser and schedules carry, so a new value would have no effect.
-_CARRIED_KEYS = {"optim", "warmup_steps", "seed", "ema_decay", "accumulate_grad_batches"}
+_CARRIED_KEYS = ("optim", "warmup_steps")
 
 
 class ResumeError(ValueError):
@@ -69,12 +69,14 @@ def read_resume(
     stored_data = checkpoint["DetectionDataModule"]["identity"]
     _refuse_differences(path, "dataset", stored_data, data_identity, set())
     stored = checkpoint["hyper_parameters"]["train"]
+    options = config.model_dump(mode="json")
+    _refuse_differences(path, "train", _shaping(stored), _shaping(options), set())
     progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
     return Resume(
         path=path,
         epochs_done=progress["processed"],
         metrics=dict(checkpoint["ddetr"]["metrics"]),
-        notices=tuple(_carried_options(stored, config.model_dump(mode="json"))),
+        notices=tuple(_carried_options(stored, options)),
     )
 
 
@@ -93,9 +95,21 @@ def _refuse_differences(
         )
 
 
+def _shaping(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick what decides which tensors a checkpoint's training state has."""
+    return {
+        "freeze": options["freeze"],
+        "ema_decay": "on" if options["ema_decay"] is not None else "off",
+        "optim.optimizer": options["optim"]["optimizer"],
+        "optim.lr_scheduler": options["optim"]["lr_scheduler"],
+        "warmup_steps": "on" if options["warmup_steps"] else "off",
+        "seed": options["seed"],
+    }
+
+
 def _carried_options(stored: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
     return [
         f"train.{key} was changed, but a resumed run keeps the checkpoint's {stored.get(key)}"
-        for key in sorted(_CARRIED_KEYS)
+        for key in _CARRIED_KEYS
         if stored.get(key) != present.get(key)
     ]

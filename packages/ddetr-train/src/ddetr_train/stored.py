@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ddetr_model.checkpoint import CheckpointMetadata, load_checkpoint
+from ddetr_model.checkpoint import CheckpointMetadata, LoadReport, load_checkpoint, load_pretrained
+from ddetr_model.coverage import compare
 from ddetr_model.detector import DeformableDETR
+from ddetr_model.metadata import metadata_of
+from ddetr_model.weights import tensors_of
+from ddetr_train.checkpoint_io import AtomicCheckpointIO
+from ddetr_train.crypto import is_encrypted
+
+_NAMES_SHOWN = 3
 
 
 def load_model(
@@ -15,11 +22,44 @@ def load_model(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no checkpoint of ours, or the key does not open it.
+        ValueError: it is no checkpoint of a detector, or the key does not open it.
     """
-    if encryption_key is not None:
-        raise ValueError("encryption_key is not available in this version: leave it unset")
-    model = load_checkpoint(path)
-    if model.metadata is None:
-        raise ValueError(f"{path} carries no metadata of ddetr")
-    return model, model.metadata
+    path = Path(path)
+    if not path.is_file() or not is_encrypted(path):
+        model = load_checkpoint(path)
+        return model, model.metadata or CheckpointMetadata(model_config_=model.config)
+    contents = AtomicCheckpointIO(encryption_key).load_checkpoint(path)
+    metadata = metadata_of(contents, path)
+    model = DeformableDETR(metadata.model_config_, load_backbone_file=False)
+    model.load_state_dict(tensors_of(contents))
+    return model.eval(), metadata
+
+
+def start_from(model: DeformableDETR, path: Path, encryption_key: str | None = None) -> str:
+    """Load the tensors that fit and say in one sentence which did and which did not.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no checkpoint, not one of this architecture, or locked.
+    """
+    if not path.is_file() or not is_encrypted(path):
+        return _describe(load_pretrained(model, path), path)
+    weights = tensors_of(AtomicCheckpointIO(encryption_key).load_checkpoint(path))
+    report = compare(model.state_dict(), weights)
+    model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
+    return _describe(report, path)
+
+
+def _describe(report: LoadReport, path: Path) -> str:
+    """Count the tensors by what became of them, naming the first of each kind."""
+    parts = [f"loaded {len(report.loaded)} tensors of {path}"]
+    kinds = (
+        ("missing in the file", report.missing),
+        ("unknown to the model", report.unexpected),
+        ("of another shape and started anew", report.mismatched),
+    )
+    for words, names in kinds:
+        if names:
+            more = ", ..." if len(names) > _NAMES_SHOWN else ""
+            parts.append(f"{len(names)} {words} ({', '.join(names[:_NAMES_SHOWN])}{more})")
+    return "; ".join(parts)

@@ -9,7 +9,13 @@ from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Str
 from ddetr_train.config import TrainConfig
 from ddetr_train.devices import Devices
 
-PRECISIONS: dict[str, Any] = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
+_PRECISIONS: dict[str, Any] = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+def choose_precision(config: TrainConfig, devices: Devices) -> Any:
+    """Name the precision as Lightning does; CPUs have no loss scaling and take bf16 for fp16."""
+    on_cpu = devices.accelerator == "cpu" and config.precision == "fp16"
+    return _PRECISIONS["bf16" if on_cpu else config.precision]
 
 
 def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
@@ -22,7 +28,9 @@ def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
         if config.ema_decay is not None:
             raise ValueError("train.ema_decay does not go with distributed_strategy fsdp: use ddp")
         return ModelParallelStrategy(
-            data_parallel_size=devices.count * config.num_nodes, tensor_parallel_size=1
+            data_parallel_size=devices.count * config.num_nodes,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
         )
     if devices.count * config.num_nodes > 1:
         return DDPStrategy(gradient_as_bucket_view=True)

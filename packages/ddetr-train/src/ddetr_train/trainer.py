@@ -28,11 +28,13 @@ from ddetr_train.events import Observer, RunEvent, emit
 from ddetr_train.freeze import freeze_modules
 from ddetr_train.module import DetectionModule
 from ddetr_train.nan_guard import NanGuard
-from ddetr_train.quiet import logs_as_notices, quiet_lightning
+from ddetr_train.plan import check_disk, plan_run
+from ddetr_train.quiet import quiet_lightning
 from ddetr_train.randomness import seed_run
 from ddetr_train.resume import Resume, find_resume_path, read_resume
-from ddetr_train.strategy import PRECISIONS, build_strategy
-from ddetr_train.warm_start import start_from
+from ddetr_train.sharded import ShardedDetectionModule
+from ddetr_train.stored import start_from
+from ddetr_train.strategy import build_strategy, choose_precision
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,10 @@ def train(
     """
     began = time.monotonic()
     results_dir = Path(results_dir)
-    if encryption_key is not None:
-        raise ValueError("encryption_key is not available in this version: leave it unset")
-    files = AtomicCheckpointIO()
-    with quiet_lightning(), logs_as_notices(observers):
+    files = AtomicCheckpointIO(encryption_key)
+    with quiet_lightning():
         devices = choose_run_devices(config, observers)
+        check_options(config, dataset, devices, observers)
         data = DetectionDataModule(dataset, seed=config.seed, num_classes=model.num_classes)
         resume = _find_resume(model, config, data, results_dir, files)
         if resume is not None:
@@ -78,7 +79,9 @@ def train(
             if resume.epochs_done >= config.num_epochs:
                 return _already_done(resume, results_dir, observers)
         seed_run(config.seed)
-        module = _build_module(model, config, data, results_dir, observers, resume is None)
+        network = _build_network(model, config, observers, encryption_key, resume is None)
+        _check_plan(network, config, data, devices, results_dir, observers)
+        module = _build_module(network, config, data, NanGuard(results_dir, files))
         trainer = build_trainer(config, devices, results_dir, data, files, observers)
         _fit(trainer, module, data, resume)
     result = TrainResult(
@@ -111,7 +114,7 @@ def build_trainer(
         devices=devices.devices,
         num_nodes=config.num_nodes,
         strategy=build_strategy(config, devices),
-        precision=PRECISIONS[config.precision],
+        precision=choose_precision(config, devices),
         max_epochs=1 if config.is_dry_run else config.num_epochs,
         limit_train_batches=1 if config.is_dry_run else None,
         limit_val_batches=1 if config.is_dry_run else None,
@@ -128,6 +131,28 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def check_options(
+    config: TrainConfig, dataset: DatasetConfig, devices: Devices, observers: Sequence[Observer]
+) -> None:
+    """Refuse options that need validation images where there are none.
+
+    Raises:
+        ValueError: the text names both options.
+    """
+    if not dataset.val_data_sources:
+        if config.early_stopping_patience is not None:
+            raise ValueError(
+                "train.early_stopping_patience needs dataset.val_data_sources to watch"
+            )
+        if config.optim.lr_scheduler == "AutoReduce" and config.optim.lr_monitor == "val_loss":
+            raise ValueError(
+                "train.optim.lr_monitor val_loss needs dataset.val_data_sources: give them, or "
+                "set it to train_loss"
+            )
+    if config.precision == "fp16" and devices.accelerator == "cpu":
+        _tell(observers, "CPUs have no fp16 training: precision is bf16 here.")
 
 
 def choose_run_devices(config: TrainConfig, observers: Sequence[Observer]) -> Devices:
@@ -171,29 +196,55 @@ def _already_done(resume: Resume, results_dir: Path, observers: Sequence[Observe
     )
 
 
-def _build_module(
+def _build_network(
     model_config: ModelConfig,
     config: TrainConfig,
-    data: DetectionDataModule,
-    results_dir: Path,
     observers: Sequence[Observer],
+    encryption_key: str | None,
     is_fresh: bool,
-) -> DetectionModule:
-    network = DeformableDETR(model_config)
+) -> DeformableDETR:
+    network = DeformableDETR(model_config, load_backbone_file=is_fresh)
     network.set_activation_checkpointing(config.activation_checkpoint)
     if config.pretrained_model_path is not None and is_fresh:
-        _tell(observers, start_from(network, config.pretrained_model_path))
+        _tell(observers, start_from(network, config.pretrained_model_path, encryption_key))
     if config.freeze:
         count = freeze_modules(network, config.freeze)
         _tell(observers, f"{count:,} values of {', '.join(config.freeze)} do not train")
     if config.compile:
         network.compile()
-    return DetectionModule(
+    return network
+
+
+def _check_plan(
+    network: DeformableDETR,
+    config: TrainConfig,
+    data: DetectionDataModule,
+    devices: Devices,
+    results_dir: Path,
+    observers: Sequence[Observer],
+) -> None:
+    if config.is_dry_run:
+        return
+    plan = plan_run(
+        config,
+        batches_per_epoch=data.batches_per_epoch(devices.count * config.num_nodes),
+        num_values=sum(value.numel() for value in network.state_dict().values()),
+        num_trained=sum(p.numel() for p in network.parameters() if p.requires_grad),
+    )
+    check_disk(plan, results_dir)
+    _tell(observers, str(plan))
+
+
+def _build_module(
+    network: DeformableDETR, config: TrainConfig, data: DetectionDataModule, guard: NanGuard
+) -> DetectionModule:
+    kind = ShardedDetectionModule if config.distributed_strategy == "fsdp" else DetectionModule
+    return kind(
         network,
         config,
         categories=data.train_set.categories,
         preprocess=data.preprocess.model_dump(mode="json"),
-        guard=NanGuard(results_dir),
+        guard=guard,
     )
 
 

@@ -1,0 +1,101 @@
+"""Files are whole or absent, at every moment."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddetr_train import checkpoint_io
+from ddetr_train.checkpoint_io import AtomicCheckpointIO, give_another_name, replacing
+
+
+@pytest.fixture
+def files() -> AtomicCheckpointIO:
+    return AtomicCheckpointIO()
+
+
+def test_what_is_saved_is_loaded(files, tmp_path) -> None:
+    """A folder that is not there yet is made."""
+    path = tmp_path / "new" / "model.pth"
+    files.save_checkpoint({"epoch": 3, "weight": torch.ones(2)}, path)
+    assert files.load_checkpoint(path)["epoch"] == 3
+    files.remove_checkpoint(path)
+    assert not path.exists()
+
+
+def test_a_full_disk_leaves_the_previous_file(files, tmp_path, monkeypatch) -> None:
+    """The error names the file, and nothing half written stays behind."""
+    path = tmp_path / "model.pth"
+    files.save_checkpoint({"epoch": 1}, path)
+
+    def fail(content: object, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_io.torch, "save", fail)
+    with pytest.raises(OSError, match=r"model\.pth could not be written.*previous file is kept"):
+        files.save_checkpoint({"epoch": 2}, path)
+    assert files.load_checkpoint(path)["epoch"] == 1
+    assert os.listdir(tmp_path) == ["model.pth"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(files, tmp_path) -> None:
+    """A file in the place of the folder is named."""
+    (tmp_path / "results").write_text("not a folder")
+    with pytest.raises(OSError, match="could not be written"):
+        files.save_checkpoint({}, tmp_path / "results" / "model.pth")
+
+
+def test_a_kill_while_writing_leaves_the_previous_file(files, tmp_path, in_a_process) -> None:
+    """The new file appears only once it is whole."""
+    path = tmp_path / "model.pth"
+    files.save_checkpoint({"epoch": 1}, path)
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_a_process(write_half) == -signal.SIGKILL
+    assert files.load_checkpoint(path)["epoch"] == 1
+
+
+class _Malice:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, ("touch /tmp/was-run",)
+
+
+def test_a_file_with_code_is_refused(files, tmp_path) -> None:
+    """Unpickling runs nothing."""
+    path = tmp_path / "malicious.pth"
+    torch.save({"state_dict": _Malice()}, path)
+    with pytest.raises(ValueError, match="holds code"):
+        files.load_checkpoint(path)
+    path.write_bytes(pickle.dumps({"a": _Malice()}))
+    with pytest.raises(ValueError, match="holds code"):
+        files.load_checkpoint(path)
+
+
+@pytest.mark.parametrize("links_work", [True, False])
+def test_another_name_is_a_real_file(tmp_path, monkeypatch, links_work) -> None:
+    """Removing or replacing the first name leaves the second whole; no symbolic links."""
+    if not links_work:
+        monkeypatch.setattr(checkpoint_io.os, "link", _refuse)
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("content")
+    second.write_text("older")
+    give_another_name(first, second)
+    first.unlink()
+    assert not second.is_symlink()
+    assert second.read_text() == "content"
+    assert os.listdir(tmp_path) == ["second"]
+
+
+def _refuse(*_: object) -> None:
+    raise OSError(errno.EPERM, "no hard links here")

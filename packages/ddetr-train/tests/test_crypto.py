@@ -1,0 +1,121 @@
+"""Encrypted files: what goes in comes out, and nothing else does."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import pytest
+import torch
+
+from ddetr_train import crypto
+from ddetr_train.checkpoint_io import AtomicCheckpointIO
+from ddetr_train.crypto import (
+    CHUNK_BYTES,
+    DamagedFileError,
+    EncryptionError,
+    NotEncryptedError,
+    WrongKeyError,
+    decrypt,
+    encrypting,
+    is_encrypted,
+)
+
+KEY = "a passphrase with spaces and ümlauts"
+
+
+@pytest.fixture(autouse=True)
+def _cheap_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crypto, "_SCRYPT_LOG2_N", 4)
+
+
+def locked(content: bytes, key: str = KEY) -> bytes:
+    target = io.BytesIO()
+    with encrypting(target, key) as writer:
+        for start in range(0, len(content), 300_000):
+            writer.write(content[start : start + 300_000])
+    return target.getvalue()
+
+
+def unlocked(data: bytes, key: str = KEY) -> bytes:
+    return decrypt(io.BytesIO(data), key, "the file").getvalue()
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, 2 * CHUNK_BYTES + 5])
+def test_content_of_any_size_comes_back(size: int) -> None:
+    """Whole, partial and empty last chunks are read as they were written."""
+    content = os.urandom(size)
+    assert unlocked(locked(content)) == content
+
+
+def test_the_same_content_never_looks_the_same() -> None:
+    """Salt and nonce are new in every file."""
+    assert locked(b"weights") != locked(b"weights")
+
+
+def test_another_key_is_told_from_damage() -> None:
+    """A whole file that the key does not open says so."""
+    with pytest.raises(WrongKeyError, match="another one was used"):
+        unlocked(locked(b"weights"), "another")
+
+
+@pytest.mark.parametrize("place", [10, 20, 45, 60, 100, -1])
+def test_a_changed_byte_is_damage(place: int) -> None:
+    """In the header, in the content or in the tag: every byte counts."""
+    data = bytearray(locked(b"weights" * 20))
+    data[place] ^= 1
+    with pytest.raises(DamagedFileError, match="the file is damaged"):
+        unlocked(bytes(data))
+
+
+@pytest.mark.parametrize("length", [20, 63, 70, CHUNK_BYTES + 500, -1])
+def test_a_file_cut_short_is_damage(length: int) -> None:
+    """Also when it is cut between two chunks."""
+    with pytest.raises(DamagedFileError):
+        unlocked(locked(os.urandom(2 * CHUNK_BYTES))[:length])
+
+
+def test_a_cut_between_chunks_is_damage() -> None:
+    """The last chunk is marked, so a whole chunk cannot go missing."""
+    data = locked(os.urandom(2 * CHUNK_BYTES))
+    header = len(locked(b"")) - 16
+    with pytest.raises(DamagedFileError):
+        unlocked(data[: header + CHUNK_BYTES + 16])
+
+
+def test_exchanged_chunks_are_damage() -> None:
+    """Chunks are numbered."""
+    data = locked(os.urandom(3 * CHUNK_BYTES))
+    start, chunk = len(locked(b"")) - 16, CHUNK_BYTES + 16
+    first, second = data[start : start + chunk], data[start + chunk : start + 2 * chunk]
+    with pytest.raises(DamagedFileError):
+        unlocked(data[:start] + second + first + data[start + 2 * chunk :])
+
+
+def test_a_plain_file_is_not_encrypted(tmp_path) -> None:
+    """Decrypting something else names the reason."""
+    with pytest.raises(NotEncryptedError, match="is not encrypted"):
+        unlocked(b"plain text, long enough to be taken for a header of some kind, or so it hopes")
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"plain")
+    assert not is_encrypted(plain)
+
+
+def test_a_checkpoint_is_unreadable_without_the_key(tmp_path) -> None:
+    """No tensor and no name stands in the file in clear; reading it asks for the key."""
+    files = AtomicCheckpointIO(KEY)
+    path = tmp_path / "model.pth"
+    files.save_checkpoint({"secret_layer.weight": torch.full((64,), 3.0)}, path)
+    data = path.read_bytes()
+    assert is_encrypted(path)
+    for clear in (b"secret_layer", torch.full((4,), 3.0).numpy().tobytes(), KEY.encode()):
+        assert clear not in data
+    with pytest.raises(EncryptionError, match="set encryption_key"):
+        AtomicCheckpointIO().load_checkpoint(path)
+    loaded = files.load_checkpoint(path)
+    assert torch.equal(loaded["secret_layer.weight"], torch.full((64,), 3.0))
+
+
+def test_the_key_does_not_show_in_a_repr() -> None:
+    """Neither the reader nor its attributes' names give it away in a traceback's locals."""
+    assert KEY not in repr(AtomicCheckpointIO(KEY))

@@ -1,0 +1,51 @@
+"""Two processes on the CPU do what one would."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddetr_train.callbacks.checkpoints import LATEST_NAME
+from ddetr_train.config import TrainConfig
+from ddetr_train.trainer import train
+
+# Two processes add in another order than one.
+RELATIVE_ERROR = 1e-4
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / LATEST_NAME, weights_only=True)[
+        "state_dict"
+    ]
+    return state
+
+
+def distance(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
+    assert left.keys() == right.keys()
+    return max(float((left[name] - right[name]).abs().max()) for name in left)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_train_as_one(strategy, model_config, dataset, tmp_path, as_ranks) -> None:
+    """Two processes with one image each make the steps and scores of one process with two."""
+    model = model_config.model_copy(update={"dropout_ratio": 0.0})
+    options = {
+        "accelerator": "cpu",
+        "num_epochs": 1,
+        "optim": {"optimizer": "SGD", "lr": 0.1, "lr_backbone": 0.1},
+        "distributed_strategy": strategy,
+    }
+    config = TrainConfig.model_validate(options)
+    halves = dataset.model_copy(update={"batch_size": 1})
+    codes = as_ranks(lambda: train(model, halves, config, tmp_path / "two"))
+    assert codes == [0, 0]
+    alone = TrainConfig.model_validate(options | {"distributed_strategy": "ddp"})
+    one = train(model, dataset, alone, tmp_path / "one")
+    stored = torch.load(tmp_path / "two" / LATEST_NAME, weights_only=True)
+    assert distance(weights(tmp_path / "one"), weights(tmp_path / "two")) < RELATIVE_ERROR
+    stored["ddetr"]["metrics"].pop("val_loss")  # depends on which images share a batch
+    for name, value in stored["ddetr"]["metrics"].items():
+        assert math.isclose(value, one.metrics[name], rel_tol=RELATIVE_ERROR) or math.isnan(value)
