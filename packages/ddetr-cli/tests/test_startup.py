@@ -54,13 +54,11 @@ def test_a_wrong_spec_is_found_before_anything_heavy_is_loaded(task: str, tmp_pa
     answer = ddetr(task, "-e", "spec.yaml", cwd=tmp_path)
     assert cpu_seconds() - before < WRONG_SPEC_SECONDS
     assert answer.returncode == 2
-    wrong_key, wrong_value, loaded = sorted(answer.stderr.removeprefix("ddetr: ").splitlines())[
-        ::-1
-    ]
-    assert "loaded []" in (wrong_key, wrong_value, loaded)
+    *faults, loaded = answer.stderr.removeprefix("ddetr: ").splitlines()
+    assert loaded == "loaded []"
+    assert len(faults) == 2
     assert "unknown key nun_shards (spec.yaml:1)" in answer.stderr
     assert "results_dir must be" in answer.stderr
-    assert "Traceback" not in answer.stderr
 
 
 @pytest.mark.parametrize("task", SUBTASKS)
