@@ -102,7 +102,9 @@ class ChunkReader:
         usable, boxes = self._judge(
             rows, np.array(sizes_wh, np.int32).reshape(-1, 2)[owners], tally
         )
-        names = [self._target(row.name) for row, use in zip(rows, usable, strict=True) if use]
+        names = [
+            self._target(row.name) or row.name for row, use in zip(rows, usable, strict=True) if use
+        ]
         tally.kept.update(names)
         return LabelChunk(
             file_names=[file.file_name for file, _ in kept],
@@ -140,15 +142,16 @@ class ChunkReader:
         if row.fault:
             tally.drop(row.where, row.fault, row.name)
             return False
-        if self.mapping is not None and self.mapping.target(row.name) is None:
-            is_dont_care = row.name.casefold() == "dontcare"
-            reason = "dont_care" if is_dont_care else "unmapped_class"
+        if self._target(row.name) is None:
+            reason = "dont_care" if _is_dont_care(row.name) else "unmapped_class"
             tally.dropped[reason, row.name] += 1
             return False
         return True
 
-    def _target(self, name: str) -> str:
-        return name if self.mapping is None else self.mapping.target(name) or name
+    def _target(self, name: str) -> str | None:
+        if self.mapping is not None:
+            return self.mapping.target(name)
+        return None if _is_dont_care(name) else name
 
     def _judge(
         self, rows: list[LabelRow], sizes_wh: NDArray[np.int32], tally: Tally
@@ -166,3 +169,7 @@ class ChunkReader:
             if RULES[reason].action == "drop":
                 usable &= ~mask
         return usable, boxes
+
+
+def _is_dont_care(name: str) -> bool:
+    return name.casefold() == "dontcare"

@@ -1,0 +1,167 @@
+"""One pass over labels and images that names every fault, and stops at none."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddetr_data.categories import check_categories_agree
+from ddetr_data.check_images import ImageInspector, ImageTask, Inspection
+from ddetr_data.check_labels import (
+    CheckedLabels,
+    check_coco_file,
+    check_kitti_folder,
+    has_kitti_labels,
+)
+from ddetr_data.check_report import CheckLog, CheckReport, Finding
+from ddetr_data.class_mapping import ClassMapping
+from ddetr_data.coco import check_ids_below
+from ddetr_data.config import DataSource
+from ddetr_data.faults import DataError
+from ddetr_data.json_files import find_json_files
+from ddetr_data.parallel import map_chunks
+
+__all__ = ["CheckOptions", "CheckReport", "Finding", "check_dataset"]
+
+Splits = Mapping[str, Sequence[DataSource]]  # "train", "val", ... and their sources
+
+_CHUNK_IMAGES = 100
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What is known about the use of the data, and how closely images are looked at."""
+
+    num_classes: int | None = None  # category ids must be below it
+    num_queries: int | None = None  # images with more objects are named
+    mapping: ClassMapping | None = None  # of KITTI classes; None knows every class
+    decode: bool = True  # False reads images' headers and ends alone, and compares no contents
+    workers: int = 0  # processes that look at images; 0: one for each core
+
+
+def check_dataset(
+    splits: Splits,
+    options: CheckOptions | None = None,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Check every source of every split, by the rules that loading follows.
+
+    A source whose json_file is a folder of KITTI labels (.txt, no .json) is checked as such.
+
+    Args:
+        splits: sources by the name of their split; images are compared between splits.
+        on_progress: called with images looked at and images in all.
+    """
+    options = options or CheckOptions()
+    log = CheckLog()
+    labels = {
+        split: [found for source in sources for found in _check_source(source, log, options)]
+        for split, sources in splits.items()
+    }
+    everything = [found for split in labels.values() for found in split]
+    _check_categories(everything, log, options)
+    for found in labels.values():
+        _check_ids(found, log)
+    tasks = [
+        (split, found.file, task)
+        for split in labels
+        for found in labels[split]
+        for task in found.images
+    ]
+    _check_images(tasks, log, options, on_progress)
+    return CheckReport(
+        findings=log.findings(),
+        images=len(tasks),
+        annotations=sum(found.num_objects for found in everything),
+    )
+
+
+def _check_source(source: DataSource, log: CheckLog, options: CheckOptions) -> list[CheckedLabels]:
+    log.file = source.image_dir
+    if not Path(source.image_dir).is_dir():
+        log.refuse("missing_folder", f"image_dir {source.image_dir} is no folder")
+        return []
+    label_dir = Path(source.json_file[0])
+    if len(source.json_file) == 1 and has_kitti_labels(label_dir):
+        return [check_kitti_folder(label_dir, Path(source.image_dir), log, options.mapping)]
+    found = []
+    for pattern in source.json_file:
+        log.file = pattern
+        try:
+            paths = find_json_files((pattern,))
+        except FileNotFoundError as error:
+            log.refuse("unusable_json", str(error))
+            continue
+        for path in paths:
+            found.append(check_coco_file(path, source.image_dir, log, options.num_queries))
+    return found
+
+
+def _check_categories(files: Sequence[CheckedLabels], log: CheckLog, options: CheckOptions) -> None:
+    """Look at the first table, and at whether the others agree with it."""
+    tables = [file for file in files if file.categories]
+    if not tables:
+        return
+    first = tables[0]
+    for other in tables[1:]:
+        log.file = other.file
+        try:
+            check_categories_agree(first.categories, first.file, other.categories, other.file)
+        except DataError as error:
+            log.refuse("differing_categories", str(error))
+    log.file = first.file
+    try:
+        check_ids_below(first.categories, options.num_classes, first.file)
+    except DataError as error:
+        log.refuse("category_beyond_model", str(error))
+    ids = [category.id for category in first.categories]
+    if 0 in ids:
+        log.add("category_id_zero", "id 0")
+    gaps = sorted(set(range(1, max(ids))) - set(ids))
+    log.add_rows("category_id_gaps", first.file, (f"id {number}" for number in gaps), len(gaps))
+    objects = sum((file.objects for file in files), Counter[int]())
+    unused = [category.name for category in first.categories if not objects[category.id]]
+    log.add_rows("unused_category", first.file, iter(unused), len(unused))
+
+
+def _check_ids(files: Sequence[CheckedLabels], log: CheckLog) -> None:
+    """Image ids that several files of one split share."""
+    owners: dict[int, str] = {}
+    for file in files:
+        clashing = [number for number in file.image_ids if number in owners]
+        places = (f"image id {number} is in {owners[number]} too" for number in clashing)
+        log.add_rows("clashing_image_ids", file.file, places, len(clashing))
+        owners.update(dict.fromkeys(file.image_ids, file.file))
+
+
+def _check_images(
+    tasks: Sequence[tuple[str, str, ImageTask]],  # split, file that lists it, image
+    log: CheckLog,
+    options: CheckOptions,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    """Look at every image, and for the same picture in two places."""
+    images = [task for _, _, task in tasks]
+    parts = [
+        images[start : start + _CHUNK_IMAGES] for start in range(0, len(images), _CHUNK_IMAGES)
+    ]
+    inspections: list[Inspection] = []
+    for found in map_chunks(ImageInspector(options.decode), parts, options.workers):
+        inspections.extend(found)
+        if on_progress is not None:
+            on_progress(len(inspections), len(images))
+    first: dict[object, tuple[str, Path]] = {}
+    for (split, file, task), inspection in zip(tasks, inspections, strict=True):
+        log.file = file
+        for fault, detail in inspection.faults:
+            log.add(fault, detail)
+        content = inspection.digest or os.path.realpath(task.path)
+        other_split, other_path = first.setdefault(content, (split, task.path))
+        if other_split != split:
+            log.add("same_picture_in_splits", f"{task.path} is {other_path} of {other_split}")
+        elif other_path != task.path:
+            log.add("same_picture", f"{task.path} is {other_path}")

@@ -1,0 +1,93 @@
+"""Look at image files one by one: can they be used, and what is unusual about them."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from ddetr_data.faults import DataError
+from ddetr_data.image_file import check_whole, read_header, read_image
+from ddetr_data.verify import size_fault
+
+__all__ = ["ImageInspector", "ImageTask", "Inspection"]
+
+_SAME_FORMAT = {"MPO": "JPEG", "JPEG2000": "JPEG2000"}  # phones write several JPEGs into one file
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_GREY_MODES = ("1", "L", "LA", "La")
+
+
+class ImageTask(NamedTuple):
+    """An image to look at."""
+
+    path: Path
+    stated_wh: tuple[int, int] | None  # size in the labels, in pixels; None where they have none
+
+
+class Inspection(NamedTuple):
+    """What an image has: faults with a detail each, and a hash of its bytes when it was decoded."""
+
+    faults: tuple[tuple[str, str], ...]
+    digest: bytes | None
+
+
+@dataclass(frozen=True)
+class ImageInspector:
+    """Looks at images; picklable, so that other processes can do it."""
+
+    decode: bool  # False reads headers and ends of files alone
+
+    def __call__(self, tasks: Sequence[ImageTask]) -> list[Inspection]:
+        """Inspect the images, in order; what cannot be read is a fault, never an exception."""
+        return [self._inspect(task) for task in tasks]
+
+    def _inspect(self, task: ImageTask) -> Inspection:
+        name = str(task.path)
+        try:
+            header = read_header(task.path)
+            faults = list(_peculiarities(task.path))
+            if self.decode:
+                read_image(task.path)
+                digest = hashlib.blake2b(task.path.read_bytes(), digest_size=16).digest()
+            else:
+                check_whole(task.path)
+                digest = None
+        except FileNotFoundError:
+            return Inspection((("missing_image", name),), None)
+        except (DataError, OSError) as error:
+            return Inspection((("unreadable_image", str(error)),), None)
+        if task.stated_wh is not None and task.stated_wh != header.size_wh:
+            stated, actual = ("{} x {}".format(*size) for size in (task.stated_wh, header.size_wh))
+            detail = f"{name} is {actual} pixels, the labels say {stated}"
+            faults.append((size_fault(task.stated_wh, header), detail))
+        elif header.orientation != 1:
+            faults.append(("upright_by_exif", name))
+        return Inspection(tuple(faults), digest)
+
+
+def _peculiarities(path: Path) -> Iterator[tuple[str, str]]:
+    """What is unusual about a file that can be opened."""
+    with warnings.catch_warnings(), Image.open(path) as image:
+        warnings.simplefilter("ignore")
+        mode, is_transparent = image.mode, image.has_transparency_data
+        image_format = image.format or ""
+        is_animated = getattr(image, "is_animated", False) and image_format != "MPO"
+    promised = Image.registered_extensions().get(path.suffix.lower())
+    if promised != _SAME_FORMAT.get(image_format, image_format):
+        yield "misnamed_image", f"{path} is {image_format}"
+    facts = {
+        "grey_image": mode in _GREY_MODES,
+        "cmyk_image": mode == "CMYK",
+        "palette_image": mode in ("P", "PA"),
+        "deep_image": mode in _DEEP_MODES,
+        "transparent_image": is_transparent,
+        "animated_image": is_animated,
+    }
+    for fault, holds in facts.items():
+        if holds:
+            yield fault, str(path)

@@ -1,0 +1,142 @@
+"""Check the labels of one COCO file or KITTI folder with the readers that loading uses.
+
+I images, N objects of all images together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ddetr_data.check_images import ImageTask
+from ddetr_data.check_report import CheckLog
+from ddetr_data.class_mapping import ClassMapping
+from ddetr_data.coco_file import CocoFile, read_coco_file
+from ddetr_data.faults import DataError
+from ddetr_data.formats.kitti_rows import read_kitti_rows
+from ddetr_data.image_table import ImageTable
+from ddetr_data.label_chunks import ChunkReader, Tally
+from ddetr_data.sequences import SequenceFolder, find_unused_labels, list_files
+from ddetr_data.types import Category
+
+__all__ = ["CheckedLabels", "check_coco_file", "check_kitti_folder", "has_kitti_labels"]
+
+_LONGEST_NAME = 255  # bytes that file systems allow between two slashes
+
+
+@dataclass(frozen=True)
+class CheckedLabels:
+    """What a file's usable labels are, for the checks that look at several files."""
+
+    file: str
+    categories: tuple[Category, ...] = ()
+    images: list[ImageTask] = field(default_factory=list)
+    image_ids: list[int] = field(default_factory=list)
+    objects: Counter[int] = field(default_factory=Counter)  # by category id
+    num_objects: int = 0
+
+
+def check_coco_file(
+    path: Path, image_dir: str, log: CheckLog, num_queries: int | None
+) -> CheckedLabels:
+    """Read a COCO file as loading does, noting in the log what loading would mend or refuse."""
+    log.file = str(path)
+    try:
+        file = read_coco_file(path, image_dir, log)
+    except (DataError, OSError) as error:
+        log.refuse("unusable_json", str(error))
+        return CheckedLabels(str(path))
+    columns = file.columns
+    _note_objects(file, log, num_queries)
+    unusable = int((columns.ids < 0).sum())
+    if unusable:
+        log.add("unusable_image_id", "images", unusable)
+    records = ImageTable(columns, [image_dir])
+    tasks = []
+    for record in records:
+        _note_name(record.file_name, log)
+        tasks.append(ImageTask(record.path, (record.width, record.height)))
+    return CheckedLabels(
+        file=str(path),
+        categories=file.categories,
+        images=tasks,
+        image_ids=columns.ids[columns.ids >= 0].tolist(),
+        objects=Counter(columns.labels.tolist()),
+        num_objects=len(columns.labels),
+    )
+
+
+def has_kitti_labels(folder: Path) -> bool:
+    """Whether a folder holds label texts and no JSON."""
+    return folder.is_dir() and not any(folder.glob("*.json*")) and any(folder.rglob("*.txt"))
+
+
+def check_kitti_folder(
+    label_dir: Path, image_dir: Path, log: CheckLog, mapping: ClassMapping | None
+) -> CheckedLabels:
+    """Read the labels of a folder's images as `convert` does, noting what it would drop."""
+    log.file = str(label_dir)
+    sequence = SequenceFolder(image_dir, image_dir, label_dir)
+    files = list(list_files([sequence], image_dir, image_extension=None, label_extension=".txt"))
+    chunk = ChunkReader(read_kitti_rows, mapping, missing_labels="skip")(files)
+    for label in find_unused_labels([sequence], files, ".txt"):
+        chunk.tally.drop(str(label), "label_without_image")
+    _note_tally(chunk.tally, log)
+    empty = [name for name, count in zip(chunk.file_names, chunk.counts, strict=True) if not count]
+    log.add_rows("image_without_objects", str(label_dir), iter(empty), len(empty))
+    for file in files:
+        _note_name(file.file_name, log)
+    return CheckedLabels(
+        file=str(label_dir),
+        images=[ImageTask(file.image, None) for file in files],
+        num_objects=len(chunk.class_names),
+    )
+
+
+def _note_objects(file: CocoFile, log: CheckLog, num_queries: int | None) -> None:
+    """Crowds, images without objects, and images with more than a model can find."""
+    columns = file.columns
+    counts = np.diff(columns.object_ends)
+
+    def note(fault: str, images: Sequence[int]) -> None:
+        places = (f"image {columns.ids[index]}: {counts[index]} objects" for index in images)
+        log.add_rows(fault, str(file.path), places, len(images))
+
+    if len(columns.ids) and not len(columns.labels):
+        log.add("no_objects", f"{len(columns.ids)} images", 1)
+    else:
+        note("image_without_objects", np.flatnonzero(counts == 0).tolist())
+    if num_queries is not None:
+        note("more_objects_than_queries", np.flatnonzero(counts > num_queries).tolist())
+    if columns.is_crowd.any():
+        log.add("crowd", "annotations", int(columns.is_crowd.sum()))
+
+
+def _note_name(file_name: str, log: CheckLog) -> None:
+    path = PurePosixPath(file_name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        log.add("outside_file_name", file_name)
+    if any(len(part.encode("utf-8", "surrogatepass")) > _LONGEST_NAME for part in path.parts):
+        log.add("long_file_name", file_name)
+    if not file_name.isascii() or "\\" in file_name or any(map(str.isspace, file_name)):
+        log.add("odd_file_name", file_name)
+
+
+def _note_tally(tally: Tally, log: CheckLog) -> None:
+    """Bring a conversion's counts into the log; unreadable images are left to their own check."""
+    for fault in tally.faults:
+        if fault.reason == "unreadable_image":
+            continue
+        file, _, line = fault.where.rpartition(":")
+        name = f" ({fault.class_name})" if fault.class_name else ""
+        if line.isdigit():
+            log.note(fault.reason, iter((f"line {line}{name}",)), 1, file=file)
+        else:
+            log.add(fault.reason, f"{fault.where}{name}")
+    for (reason, name), count in sorted(tally.dropped.items()):
+        if reason in ("unmapped_class", "dont_care"):
+            log.add(reason, f"class {name}: {count}", count)

@@ -1,0 +1,196 @@
+"""Checking whole data sets: splits against each other, KITTI folders, the report and the rules."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import ddetr_data.check as check_module
+from ddetr_data.check import CheckOptions, check_dataset
+from ddetr_data.check_report import CheckLog, CheckReport
+from ddetr_data.check_rules import CHECK_RULES, rules_table
+from ddetr_data.class_mapping import ClassMapping
+from ddetr_data.config import DataSource
+from ddetr_data.faults import RULES, DataError, FaultLog
+from ddetr_data.label_rules import LABEL_FILE_RULES
+from ddetr_data.synthetic import make_dataset
+
+KITTI_LINE = "{} 0 0 0 4 5 20 30 0 0 0 0 0 0 0"
+
+
+def sources_of(made):
+    return {
+        split: [DataSource(image_dir=made.image_dirs[split], json_file=made.json_files[split])]
+        for split in made.json_files
+    }
+
+
+@pytest.fixture
+def made(tmp_path):
+    return make_dataset(tmp_path, num_images={"train": 4, "val": 3}, image_size_hw=(48, 64))
+
+
+def test_synthetic_set_has_nothing_worse_than_notes(made):
+    """A good set exits 0, with progress told up to the last image."""
+    seen = []
+    report = check_dataset(sources_of(made), on_progress=lambda *at: seen.append(at))
+    assert report.exit_status == 0
+    assert report.images == 7
+    assert seen[-1] == (7, 7)
+
+
+def test_same_picture_in_two_splits_is_found_by_content(made):
+    """A copy under another name is a warning between splits, and within one."""
+    first = made.image_dirs["train"] / "000000.jpg"
+    for target in (made.image_dirs["val"] / "000001.jpg", made.image_dirs["train"] / "000002.jpg"):
+        target.write_bytes(first.read_bytes())
+    report = check_dataset(sources_of(made))
+    assert report.counts["same_picture_in_splits"] == 1
+    assert report.counts["same_picture"] == 1
+    assert report.exit_status == 1
+
+
+def test_category_tables_of_all_files_must_agree(made):
+    """Another name for an id in val is an error that lists the difference."""
+    table = json.loads(made.json_files["val"].read_text())
+    table["categories"][0]["name"] = "disc"
+    made.json_files["val"].write_text(json.dumps(table))
+    report = check_dataset(sources_of(made))
+    assert report.counts["differing_categories"] == 1
+    assert "'circle' and 'disc'" in report.findings[0].places[0]
+
+
+def test_ids_that_clash_within_a_split_are_counted(made, tmp_path):
+    """Two files of one split with the same ids are renumbered on loading, which is said."""
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(made.json_files["train"].read_bytes())
+    both = DataSource(
+        image_dir=made.image_dirs["train"], json_file=(made.json_files["train"], copy)
+    )
+    assert check_dataset({"train": [both]}).counts["clashing_image_ids"] == 4
+
+
+def test_missing_files_and_folders_are_findings(made, tmp_path):
+    """What is not there is reported, and the other sources are still checked."""
+    sources = [
+        DataSource(image_dir=tmp_path / "gone", json_file=made.json_files["val"]),
+        DataSource(image_dir=made.image_dirs["val"], json_file=tmp_path / "gone.json"),
+        *sources_of(made)["val"],
+    ]
+    report = check_dataset({"val": sources})
+    assert {"missing_folder", "unusable_json"} <= report.counts.keys()
+    assert report.images == 3
+
+
+def test_processes_find_what_one_process_finds(made, monkeypatch):
+    """The report does not depend on the number of workers."""
+    (made.image_dirs["train"] / "000001.jpg").write_bytes(b"")
+    monkeypatch.setattr(check_module, "_CHUNK_IMAGES", 1)
+    monkeypatch.setattr("ddetr_data.parallel._CHUNKS_A_WORKER", 1)
+    alone = check_dataset(sources_of(made), CheckOptions(workers=1))
+    assert check_dataset(sources_of(made), CheckOptions(workers=2)) == alone
+    assert alone.counts["unreadable_image"] == 1
+
+
+def kitti_set(folder: Path, *lines: str) -> list[DataSource]:
+    """Two images, of which the second has no label file."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for stem in ("0", "1"):
+        Image.new("RGB", (64, 48), (int(stem), 0, 0)).save(folder / "images" / f"{stem}.png")
+    (folder / "labels/0.txt").write_text("\n".join(lines))
+    return [DataSource(image_dir=folder / "images", json_file=folder / "labels")]
+
+
+def test_kitti_folder_is_checked_line_by_line(tmp_path):
+    """Columns, commas, NaN, unknown and DontCare classes are each named with their line."""
+    good = KITTI_LINE.format("person")
+    lines = [
+        good,
+        f"{good} 0.5",
+        good[:-2],
+        "person 0 0 0 1 2 3 4",
+        good.replace(" ", ","),
+        good.replace("20", "NaN"),
+        KITTI_LINE.format("Car"),
+        KITTI_LINE.format("DontCare"),
+    ]
+    options = CheckOptions(mapping=ClassMapping({"person": "person"}))
+    report = check_dataset({"train": kitti_set(tmp_path, *lines)}, options)
+    assert report.counts == {
+        "malformed_line": 3,
+        "not_finite_box": 1,
+        "unmapped_class": 1,
+        "dont_care": 1,
+        "missing_label_file": 1,
+    }
+    assert report.annotations == 2
+    (found,) = [one for one in report.findings if one.fault == "malformed_line"]
+    assert found.file == str(tmp_path / "labels/0.txt")
+    assert found.places == ("line 3", "line 4", "line 5")
+
+
+def test_kitti_classes_are_all_known_without_a_mapping(tmp_path):
+    """Without a mapping only DontCare is left out, which is no warning."""
+    lines = [KITTI_LINE.format(name) for name in ("person", "Car", "DontCare")]
+    sources = kitti_set(tmp_path, *lines)
+    (tmp_path / "labels/1.txt").touch()
+    report = check_dataset({"train": sources})
+    assert report.counts == {"dont_care": 1, "image_without_objects": 1}
+    assert report.exit_status == 0
+
+
+def test_report_as_json_and_as_rows(made):
+    """to_dict survives JSON; rows are texts, the worst finding first."""
+    (made.image_dirs["train"] / "000001.jpg").unlink()
+    Image.new("L", (64, 48)).save(made.image_dirs["train"] / "000002.jpg")
+    report = check_dataset(sources_of(made))
+    plain = json.loads(json.dumps(report.to_dict()))
+    assert plain["exit_status"] == 2
+    assert plain["findings"][0]["fault"] == "missing_image"
+    assert plain["findings"][0]["action"] == "refuse"
+    rows = report.rows()
+    assert [row[0] for row in rows] == sorted(
+        (row[0] for row in rows), key=["error", "warning", "note"].index
+    )
+    assert all(isinstance(cell, str) for row in rows for cell in row)
+
+
+def test_long_lists_are_cut_in_rows_only():
+    """A table cell stays short, the JSON keeps the whole text."""
+    log = CheckLog("a.json")
+    log.refuse("unusable_json", "x" * 1000)
+    report = CheckReport(log.findings(), 0, 0)
+    assert len(report.rows()[0][4]) < 300
+    assert len(report.to_dict()["findings"][0]["places"][0]) == 1000
+
+
+def test_unknown_fault_names_are_mistakes_of_the_code():
+    """A fault without a rule cannot be logged."""
+    with pytest.raises(KeyError, match="no known fault"):
+        CheckLog().add("typo", "somewhere")
+
+
+def test_every_rule_of_loading_and_converting_is_in_the_table():
+    """check knows all their faults, with the same action unless images may be skipped."""
+    for name, rule in {**LABEL_FILE_RULES, **RULES}.items():
+        allowed = {rule.action, "refuse"} if name.endswith("_image") else {rule.action}
+        assert CHECK_RULES[name].action in allowed
+
+
+def test_refusing_log_stops_where_a_looking_one_goes_on():
+    """The same call raises while loading and is noted while checking."""
+    with pytest.raises(DataError, match="a sentence"):
+        FaultLog().refuse("no_images", "a sentence")
+    log = CheckLog("a.json")
+    log.refuse("no_images", "a sentence")
+    assert [(one.fault, one.places) for one in log.findings()] == [("no_images", ("a sentence",))]
+
+
+def test_documented_rules_are_those_of_the_code():
+    """docs/data-rules.md holds the table that the code gives."""
+    document = Path(__file__).parents[3] / "docs" / "data-rules.md"
+    if not document.is_file():
+        pytest.skip("the repository's docs/ are not here")
+    assert rules_table() in document.read_text(encoding="utf-8")
