@@ -1,5 +1,6 @@
 """The model's two kinds of attention, rewritten so that every opset can say them.
 
+Every size but the batch is a Python int, so that it becomes a constant of the file.
 B images, S pixels of all levels together, Q queries, C channels, M heads, D = C / M channels a
 head, L feature levels, P sampling points a level.
 """
@@ -7,6 +8,7 @@ head, L feature levels, P sampling points a level.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +24,16 @@ Sampler = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
 class ExportedDeformableAttention(nn.Module):
     """A `MSDeformAttn` with its projections kept and its sampling replaced."""
 
-    def __init__(self, attention: nn.Module, sample: Sampler = sample_by_gather) -> None:
+    def __init__(self, attention: Any, sample: Sampler = sample_by_gather) -> None:
         """Take over the projections of attention; nothing is copied."""
         super().__init__()
-        self.attention = attention
         self.sample = sample
+        self.num_heads, self.num_levels = attention.n_heads, attention.n_levels
+        self.num_points = attention.n_points
+        self.value_proj: nn.Linear = attention.value_proj
+        self.sampling_offsets: nn.Linear = attention.sampling_offsets
+        self.attention_weights: nn.Linear = attention.attention_weights
+        self.output_proj: nn.Linear = attention.output_proj
 
     def forward(
         self,
@@ -38,14 +45,13 @@ class ExportedDeformableAttention(nn.Module):
         _padding_mask: None,
     ) -> Tensor:
         """Attend as `MSDeformAttn` does without padding; (B, Q, C)."""
-        batch, queries, _ = query.shape
-        own = self.attention
-        heads, levels, points = int(own.n_heads), int(own.n_levels), int(own.n_points)
-        value = own.value_proj(input_flatten)
-        value = value.reshape(batch, value.shape[1], heads, -1)  # (B, S, M, D)
-        offsets = own.sampling_offsets(query).reshape(batch, queries, heads, levels, points, 2)
-        weights = own.attention_weights(query).reshape(batch, queries, heads, levels * points)
-        weights = weights.softmax(-1).reshape(batch, queries, heads, levels, points)
+        queries, pixels = int(query.shape[1]), int(input_flatten.shape[1])
+        heads, levels, points = self.num_heads, self.num_levels, self.num_points
+        value = self.value_proj(input_flatten)
+        value = value.reshape(-1, pixels, heads, int(value.shape[-1]) // heads)  # (B, S, M, D)
+        offsets = self.sampling_offsets(query).reshape(-1, queries, heads, levels, points, 2)
+        weights = self.attention_weights(query).reshape(-1, queries, heads, levels * points)
+        weights = weights.softmax(-1).reshape(-1, queries, heads, levels, points)
         references = reference_points[:, :, None, :, None]  # (B, Q, 1, L, 1, 2 or 4)
         if reference_points.shape[-1] == 4:
             step = references[..., 2:] * (0.5 / points)
@@ -54,16 +60,19 @@ class ExportedDeformableAttention(nn.Module):
             step = 1 / torch.tensor(widths_heights, dtype=torch.float32)[:, None]  # (L, 1, 2)
         locations = references[..., :2] + offsets * step
         sampled = self.sample(value, spatial_shapes, locations, weights)
-        return own.output_proj(sampled)
+        return self.output_proj(sampled)  # type: ignore[no-any-return]
 
 
 class ExportedSelfAttention(nn.Module):
     """A batch-first `nn.MultiheadAttention` in matrix products: older opsets have no other form."""
 
-    def __init__(self, attention: nn.MultiheadAttention) -> None:
+    def __init__(self, attention: Any) -> None:
         """Take over the projections of attention; nothing is copied."""
         super().__init__()
-        self.attention = attention
+        self.num_heads = attention.num_heads
+        self.in_proj_weight: Tensor = attention.in_proj_weight  # (3 * C, C)
+        self.in_proj_bias: Tensor = attention.in_proj_bias  # (3 * C,)
+        self.out_proj: nn.Linear = attention.out_proj
 
     def forward(
         self,
@@ -73,18 +82,17 @@ class ExportedSelfAttention(nn.Module):
         need_weights: bool = False,  # noqa: ARG002
     ) -> tuple[Tensor, None]:
         """Attend as `nn.MultiheadAttention` does in evaluation; (B, Q, C)."""
-        own = self.attention
-        weights = own.in_proj_weight.chunk(3)
-        biases = own.in_proj_bias.chunk(3)
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         queries, keys, values = (
             self._split_heads(F.linear(each, weight, bias))
             for each, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )  # (B, M, Q, D) each
-        scale = own.head_dim**-0.5
-        shares = torch.matmul(queries * scale, keys.transpose(-1, -2)).softmax(-1)  # (B, M, Q, Q)
-        mixed = torch.matmul(shares, values).transpose(1, 2).flatten(2)  # (B, Q, C)
-        return own.out_proj(mixed), None
+        scaled = queries * int(queries.shape[-1]) ** -0.5
+        shares = torch.matmul(scaled, keys.transpose(-1, -2)).softmax(-1)  # (B, M, Q, Q)
+        mixed = torch.matmul(shares, values).transpose(1, 2)  # (B, Q, M, D)
+        return self.out_proj(mixed.reshape(-1, *map(int, query.shape[1:]))), None
 
     def _split_heads(self, features: Tensor) -> Tensor:
-        heads = self.attention.num_heads
-        return features.reshape(*features.shape[:2], heads, -1).transpose(1, 2)
+        length, channels = map(int, features.shape[1:])
+        heads = self.num_heads
+        return features.reshape(-1, length, heads, channels // heads).transpose(1, 2)

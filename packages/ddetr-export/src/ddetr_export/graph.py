@@ -7,8 +7,8 @@ transformer, Q queries, K classes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,11 +54,15 @@ class ExportGraph(nn.Module):
         model = self.model
         features = model.backbone[0](inputs)
         levels = [
-            projection(features[min(level, len(features) - 1)]).flatten(2)
+            projection(features[min(level, len(features) - 1)])
             for level, projection in enumerate(model.input_proj)
-        ]  # L of (B, C, H * W)
+        ]  # L of (B, C, H, W)
+        rows = [
+            level.reshape(-1, model.config.hidden_dim, height * width)
+            for level, (height, width) in zip(levels, self.shapes_hw, strict=True)
+        ]
         pyramid = _FixedPyramid(
-            pixels=torch.cat(levels, dim=2).transpose(1, 2),
+            pixels=torch.cat(rows, dim=2).transpose(1, 2),
             positions=self.positions,
             padding=None,
             shapes_hw=self.shapes_hw,
@@ -71,17 +75,24 @@ class ExportGraph(nn.Module):
         )
         return model.class_embed[len(contents) - 1](contents[-1]), boxes[-1]
 
-    def set_samplers(self, encoder: Sampler, decoder: Sampler) -> None:
-        """Choose how the deformable attentions of encoder and decoder sample."""
-        for attention in self._attentions("encoder"):
-            attention.sample = encoder
-        for attention in self._attentions("decoder"):
-            attention.sample = decoder
-
-    def _attentions(self, part: str) -> Iterator[ExportedDeformableAttention]:
-        for module in self.model.transformer.get_submodule(part).modules():
+    def set_sampler(self, sample: Sampler) -> None:
+        """Choose how every deformable attention samples."""
+        for module in self.modules():
             if isinstance(module, ExportedDeformableAttention):
-                yield module
+                module.sample = sample
+
+    @property
+    def attention_heads(self) -> tuple[int, int]:
+        """Number of heads, and channels of each."""
+        config = self.model.config
+        return config.nheads, config.hidden_dim // config.nheads
+
+    def attention_queries(self) -> list[int]:
+        """The number of queries of each deformable attention, in the order they run."""
+        config = self.model.config
+        pixels = sum(height * width for height, width in self.shapes_hw)
+        queries = min(config.num_queries, pixels) if config.two_stage else config.num_queries
+        return [pixels] * config.enc_layers + [queries] * config.dec_layers
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,7 @@ def _measure(model: DeformableDETR, image_size_hw: tuple[int, int]) -> Pyramid:
 def _simplify(model: DeformableDETR) -> None:
     """Replace in place what an exporter cannot say, or says at length, by its plain equal."""
     _thaw_batch_norms(model.backbone)
+    layer: Any
     for layer in model.transformer.encoder.layers:
         layer.self_attn = ExportedDeformableAttention(layer.self_attn)
     for layer in model.transformer.decoder.layers:

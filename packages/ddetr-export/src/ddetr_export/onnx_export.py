@@ -16,14 +16,20 @@ import torch
 
 from ddetr_data.preprocess import PreprocessConfig
 from ddetr_data.types import Category
+from ddetr_export.attention import Sampler
 from ddetr_export.check_images import load_images
 from ddetr_export.comparison import Comparison, Network, compare
 from ddetr_export.config import OLDEST_GRID_SAMPLE_OPSET, ExportConfig
+from ddetr_export.folding import fold_constants
 from ddetr_export.graph import ExportGraph
 from ddetr_export.metadata import ExportMetadata, write_metadata
+from ddetr_export.plugin_file import complete_plugin_nodes, embed_fallback
+from ddetr_export.plugin_function import PLUGIN_DOMAIN
+from ddetr_export.plugin_node import plugin_sampler
 from ddetr_export.report import ExportError, ExportReport
 from ddetr_export.sampling import sample_by_gather, sample_by_grid
 from ddetr_export.session import open_session
+from ddetr_export.standard_opset import standard_opset
 from ddetr_export.tracing import OLDEST_DYNAMO_OPSET, Signature, trace_to_onnx
 from ddetr_model import DeformableDETR, load_checkpoint
 
@@ -92,6 +98,8 @@ def describe(model: DeformableDETR, config: ExportConfig) -> ExportMetadata:
     A checkpoint without preprocessing gets the usual ImageNet normalisation; the size of the
     image is the exported one, whatever it was in training.
     """
+    if model.metadata is None:
+        raise ValueError("the model has no metadata; load it with ddetr_model.load_checkpoint")
     known = model.metadata.preprocess or {}
     preprocess = PreprocessConfig(
         **{**known, "mode": "fixed", "height": config.input_height, "width": config.input_width}
@@ -114,8 +122,7 @@ def _write_draft(
     model: DeformableDETR, draft: Path, config: ExportConfig, metadata: ExportMetadata
 ) -> None:
     graph = ExportGraph(model, (config.input_height, config.input_width))
-    sample = sample_by_grid if _uses_grid(config) else sample_by_gather
-    graph.set_samplers(encoder=sample, decoder=sample)
+    graph.set_sampler(_choose_sampler(config))
     dynamic = config.batch_size == -1
     example = torch.zeros(
         2 if dynamic else config.batch_size, 3, config.input_height, config.input_width
@@ -124,16 +131,27 @@ def _write_draft(
     with torch.no_grad():
         shapes = [tuple(output.shape[1:]) for output in graph(example)]
     for optimize in (True, False):
-        trace_to_onnx(graph, [example], draft, signature, config.opset_version, optimize=optimize)
-        _finish(draft, config, metadata, shapes)
+        trace_to_onnx(
+            graph,
+            [example],
+            draft,
+            signature,
+            config.opset_version,
+            optimize=optimize,
+            custom_domains=() if config.on_cpu else (PLUGIN_DOMAIN,),
+        )
+        _finish(draft, config, metadata, graph, shapes)
         if not optimize or config.opset_version < OLDEST_DYNAMO_OPSET or _loads(draft):
             return
 
 
-def _uses_grid(config: ExportConfig) -> bool:
+def _choose_sampler(config: ExportConfig) -> Sampler:
+    if not config.on_cpu:
+        return plugin_sampler(config.opset_version, config.plugin_version)
     if config.sampling == "auto":
-        return config.opset_version >= OLDEST_GRID_SAMPLE_OPSET
-    return config.sampling == "grid"
+        has_grid_sample = config.opset_version >= OLDEST_GRID_SAMPLE_OPSET
+        return sample_by_grid if has_grid_sample else sample_by_gather
+    return sample_by_grid if config.sampling == "grid" else sample_by_gather
 
 
 def _loads(draft: Path) -> bool:
@@ -149,11 +167,12 @@ def _finish(
     draft: Path,
     config: ExportConfig,
     metadata: ExportMetadata,
+    graph: ExportGraph,
     shapes: Sequence[tuple[int, ...]],  # of the outputs, without the batch
 ) -> None:
     """Check the opset, write the metadata and drop the exporter's notes, which hold local paths."""
     exported = onnx.load(draft)
-    found = {each.domain: each.version for each in exported.opset_import}[""]
+    found = standard_opset(exported)
     if found != config.opset_version:
         raise ExportError(f"asked for opset {config.opset_version}, the exporter wrote {found}")
     for node in exported.graph.node:
@@ -165,6 +184,11 @@ def _finish(
     for output, shape in zip(exported.graph.output, shapes, strict=True):
         for axis, length in zip(output.type.tensor_type.shape.dim[1:], shape, strict=True):
             axis.dim_value = length
+    fold_constants(exported)
+    if not config.on_cpu:
+        complete_plugin_nodes(exported, graph.attention_queries(), graph.attention_heads)
+        if config.embed_fallback:
+            embed_fallback(exported)
     write_metadata(exported, metadata)
     exported.producer_name, exported.producer_version = "ddetr-export", metadata.version
     draft.write_bytes(exported.SerializeToString())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +114,7 @@ class Detector:
         if missing > 0:
             empty = np.zeros((missing, *pixels.shape[1:]), pixels.dtype)
             pixels = np.concatenate([pixels, empty])
-        return cast(FloatArray, pixels)
+        return pixels
 
     def _choose_batch(self, wanted: int | None) -> int:
         if wanted is not None and self._fixed_batch is not None and wanted != self._fixed_batch:

@@ -2,7 +2,7 @@
 
 `sample_by_grid` becomes GridSample (opset 16 and newer). `sample_by_gather` becomes Gather and
 MatMul, which every opset has and no runtime is known to get wrong; in ONNX Runtime on the CPU it
-is as fast. Both take the sizes of the levels as Python ints, so they are constants of the file.
+is as fast. Every size but the batch is a Python int, so that it becomes a constant of the file.
 
 B images, S pixels of all levels together, Q queries, M heads, D channels a head,
 L feature levels, P sampling points a level, H, W one level's size.
@@ -24,18 +24,17 @@ def sample_by_grid(
     attention_weights: Tensor,  # (B, Q, M, L, P)
 ) -> Tensor:
     """Sample and sum by weight with grid_sample; (B, Q, M * D)."""
-    batch, _, heads, channels = value.shape
-    queries = sampling_locations.shape[1]
+    queries, heads, levels, points, _ = map(int, sampling_locations.shape[1:])
+    channels = int(value.shape[3])
     grids = 2 * sampling_locations - 1  # (B, Q, M, L, P, 2), -1 to 1
     sampled = []
     for index, level in enumerate(_split_levels(value, shapes_hw)):
-        image = level.flatten(2).transpose(1, 2)  # (B, M * D, H * W)
-        image = image.reshape(batch * heads, channels, *shapes_hw[index])
-        grid = grids[:, :, :, index].transpose(1, 2).flatten(0, 1)  # (B * M, Q, P, 2)
+        image = level.permute(0, 2, 3, 1).reshape(-1, channels, *shapes_hw[index])
+        grid = grids[:, :, :, index].transpose(1, 2).reshape(-1, queries, points, 2)
         sampled.append(F.grid_sample(image, grid, align_corners=False))  # (B * M, D, Q, P)
-    weights = attention_weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
+    weights = attention_weights.transpose(1, 2).reshape(-1, 1, queries, levels * points)
     output = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # (B * M, D, Q)
-    return output.reshape(batch, heads * channels, queries).transpose(1, 2)
+    return output.reshape(-1, heads * channels, queries).transpose(1, 2)
 
 
 def sample_by_gather(
@@ -71,30 +70,30 @@ def _gather_level(
     A border of one zero pixel makes places outside the image count as zero without a mask.
     """
     height, width = shape_hw
-    batch, _, heads, channels = level.shape
-    queries, points = locations.shape[1], locations.shape[3]
-    image = level.reshape(batch, height, width, heads, channels)
+    queries, heads, points, _ = map(int, locations.shape[1:])
+    channels = int(level.shape[3])
+    image = level.reshape(-1, height, width, heads, channels)
     rows = F.pad(image, (0, 0, 0, 0, 1, 1, 1, 1)).reshape(-1, channels)
 
     left, right_share = _corner_and_share(locations[..., 0], width)  # both (B, Q, M, P)
     top, bottom_share = _corner_and_share(locations[..., 1], height)
     # Whole numbers below 2**24, so float32 holds them exactly.
     place = ((top + 1) * (width + 2) + (left + 1)).to(torch.int64)
-    images = torch.arange(batch, device=level.device).reshape(-1, 1, 1, 1)
+    images = torch.arange(level.shape[0], device=level.device).reshape(-1, 1, 1, 1)
     heads_index = torch.arange(heads, device=level.device).reshape(1, 1, -1, 1)
     top_left = (images * ((height + 2) * (width + 2)) + place) * heads + heads_index
     steps = [0, heads, (width + 2) * heads, (width + 3) * heads]
     corners = torch.stack([top_left + step for step in steps], dim=-1)  # (B, Q, M, P, 4)
     gathered = rows[corners.reshape(-1)]  # (B * Q * M * P * 4, D)
-    gathered = gathered.reshape(batch, queries, heads, points * 4, channels)
+    gathered = gathered.reshape(-1, queries, heads, points * 4, channels)
 
     upper, lower = weights * (1 - bottom_share), weights * bottom_share
     left_share = 1 - right_share
     shares = torch.stack(
         [upper * left_share, upper * right_share, lower * left_share, lower * right_share], dim=-1
     )  # (B, Q, M, P, 4)
-    shares = shares.reshape(batch, queries, heads, 1, points * 4)
-    return torch.matmul(shares, gathered).reshape(batch, queries, heads * channels)
+    shares = shares.reshape(-1, queries, heads, 1, points * 4)
+    return torch.matmul(shares, gathered).reshape(-1, queries, heads * channels)
 
 
 def _corner_and_share(location: Tensor, size: int) -> tuple[Tensor, Tensor]:

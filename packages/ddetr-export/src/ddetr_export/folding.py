@@ -1,0 +1,114 @@
+"""Making a graph smaller without changing what it computes.
+
+What depends on no input is computed now; what leads to no output is dropped; equal constants are
+kept once. The older exporter leaves a thousand such nodes in a whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import AttributeProto, NodeProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+Array = NDArray[np.generic]
+
+_MOST_ELEMENTS = 2**24  # in the constants of one operator; larger ones are left to the runtime
+_NEVER_CONSTANT = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "QuantizeLinear"}
+)
+
+
+def fold_constants(model: onnx.ModelProto) -> None:
+    """Fold in place; a graph with control flow in it stays as it is."""
+    graph = model.graph
+    if any(_has_subgraph(node) for node in graph.node):
+        return
+    weights = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    folded: dict[str, Array] = {}
+    kept = []
+    for node in graph.node:
+        values = _evaluate(node, weights, folded, model.opset_import)
+        if values is None:
+            kept.append(node)
+        else:
+            folded.update(zip(node.output, values, strict=True))
+    kept = _reachable(kept, [output.name for output in graph.output])
+    _share_equal(kept, folded)
+    _replace_nodes(graph, kept, folded)
+
+
+def _has_subgraph(node: NodeProto) -> bool:
+    return any(
+        each.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for each in node.attribute
+    )
+
+
+def _evaluate(
+    node: NodeProto,
+    weights: Mapping[str, Array],
+    folded: Mapping[str, Array],
+    opsets: Iterable[onnx.OperatorSetIdProto],
+) -> list[Array] | None:
+    """The values of the node's outputs, or None where they depend on an input of the graph."""
+    if node.domain or node.op_type in _NEVER_CONSTANT:
+        return None
+    names = [name for name in node.input if name]
+    known = {name: folded.get(name, weights.get(name)) for name in names}
+    inputs = {name: value for name, value in known.items() if value is not None}
+    if len(inputs) < len(known) or sum(each.size for each in inputs.values()) > _MOST_ELEMENTS:
+        return None
+    graph = onnx.helper.make_graph(
+        [node],
+        "one",
+        [onnx.helper.make_empty_tensor_value_info(name) for name in inputs],
+        [onnx.helper.make_empty_tensor_value_info(name) for name in node.output],
+    )
+    one = onnx.helper.make_model(graph, opset_imports=list(opsets))
+    return [np.asarray(value) for value in ReferenceEvaluator(one).run(None, inputs)]
+
+
+def _reachable(nodes: list[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
+    """The nodes that an output depends on, in their order."""
+    wanted = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _share_equal(nodes: list[NodeProto], folded: Mapping[str, Array]) -> None:
+    """Let nodes that read equal constants read the first of them."""
+    first: dict[tuple[object, ...], str] = {}
+    for node in nodes:
+        for index, name in enumerate(node.input):
+            if name in folded:
+                value = folded[name]
+                key = (value.dtype.str, value.shape, value.tobytes())
+                node.input[index] = first.setdefault(key, name)
+
+
+def _replace_nodes(
+    graph: onnx.GraphProto, nodes: list[NodeProto], folded: Mapping[str, Array]
+) -> None:
+    used = {name for node in nodes for name in node.input}
+    used.update(output.name for output in graph.output)
+    weights = [each for each in graph.initializer if each.name in used]
+    constants = [
+        numpy_helper.from_array(value, name) for name, value in folded.items() if name in used
+    ]
+    made = {name for node in nodes for name in node.output}
+    infos = [each for each in graph.value_info if each.name in made]
+    nodes = list(nodes)
+    for field, values in (
+        (graph.node, nodes),
+        (graph.initializer, [*weights, *constants]),
+        (graph.value_info, infos),
+    ):
+        del field[:]
+        field.extend(values)
