@@ -79,17 +79,17 @@ def judge_boxes(
 
 
 def _any(values: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = values.any(axis=1)
+    found: NDArray[np.bool_] = np.logical_or.reduce(values, axis=1)
     return found
 
 
 def _first_of(candidates: Masks) -> Masks:
     """Leave each row only the first fault that fits it."""
     masks: Masks = {}
-    taken: NDArray[np.bool_] = np.zeros(len(next(iter(candidates.values()))), np.bool_)
+    free = np.ones(len(next(iter(candidates.values()))), np.bool_)
     for fault, mask in candidates.items():
-        masks[fault] = mask & ~taken
-        taken |= mask
+        masks[fault] = mask & free
+        free &= ~mask
     return masks
 
 

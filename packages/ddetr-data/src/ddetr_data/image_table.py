@@ -106,6 +106,13 @@ class ImageTable(Sequence[ImageRecord]):
         start, stop = self.columns.name_ends[index : index + 2].tolist()
         return self.columns.names[start:stop].tobytes().decode("utf-8", "surrogatepass")
 
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Image folder and file name of every image, faster than by its record."""
+        names, sources = self.columns.names.tobytes(), self.columns.sources.tolist()
+        ends = self.columns.name_ends.tolist()
+        for source, start, stop in zip(sources, ends[:-1], ends[1:], strict=True):
+            yield self.image_dirs[source], names[start:stop].decode("utf-8", "surrogatepass")
+
     def path(self, index: int) -> Path:
         """Where one image lies."""
         image_dir = self.image_dirs[int(self.columns.sources[index])]

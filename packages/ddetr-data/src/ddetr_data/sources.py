@@ -16,7 +16,7 @@ from typing import Literal
 from ddetr_data.coco import DetectionSet, check_ids_below, load_sources
 from ddetr_data.config import DataSource
 from ddetr_data.json_files import find_json_files
-from ddetr_data.store import FORMAT_VERSION, building, is_store, read_store, write_store
+from ddetr_data.store import FORMAT_VERSION, StoredSet, building, is_store, read_store, write_store
 from ddetr_data.verify import missing_images, verify_images
 
 CACHE_VARIABLE = "DDETR_CACHE"
@@ -97,12 +97,12 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _still_right(folder: Path) -> DetectionSet | None:
+def _still_right(folder: Path) -> StoredSet | None:
     """Open a store whose images are all there; None when it must be built."""
     if not is_store(folder):
         return None
     stored = read_store(folder)
-    missing = missing_images(stored)
+    missing = missing_images(stored.images)
     if missing:
         logger.warning("store=%s is built anew, missing=%d images", folder, len(missing))
         shutil.rmtree(folder)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,9 +58,7 @@ def write_store(detection_set: DetectionSet, folder: Path) -> None:
             "categories": [asdict(category) for category in detection_set.categories],
             "faults": detection_set.faults.to_dict(),
         }
-        with open(part / _INDEX, "w", encoding="utf-8") as file:
-            json.dump(index, file)
-            _sync(file)
+        (part / _INDEX).write_text(json.dumps(index), encoding="utf-8")
         with contextlib.suppress(OSError):  # another process was faster, its store is the same
             part.rename(folder)
         if not is_store(folder):
@@ -70,7 +67,14 @@ def write_store(detection_set: DetectionSet, folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def read_store(folder: Path) -> DetectionSet:
+@dataclass(frozen=True, eq=False)
+class StoredSet(DetectionSet):
+    """A detection set over a store."""
+
+    images: StoredTable
+
+
+def read_store(folder: Path) -> StoredSet:
     """Map a store; nothing is read before it is used.
 
     Raises:
@@ -78,7 +82,7 @@ def read_store(folder: Path) -> DetectionSet:
     """
     index = _read_index(folder)
     categories = tuple(Category(**category) for category in index["categories"])
-    return DetectionSet(StoredTable(folder), categories, FaultLog.from_dict(index["faults"]))
+    return StoredSet(StoredTable(folder), categories, FaultLog.from_dict(index["faults"]))
 
 
 def is_store(folder: Path) -> bool:
@@ -109,9 +113,7 @@ def building(folder: Path) -> Iterator[None]:
 
 def _write_columns(columns: ImageColumns, folder: Path) -> None:
     for name, column in columns.as_dict().items():
-        with open(folder / f"{name}.npy", "wb") as file:
-            np.save(file, column)
-            _sync(file)
+        np.save(folder / f"{name}.npy", column)
 
 
 def _map_columns(folder: Path) -> ImageColumns:
@@ -135,8 +137,3 @@ def _read_index(folder: Path) -> dict[str, Any]:
     if not isinstance(index, dict) or index.get("format_version") != FORMAT_VERSION:
         raise DataError(f"{folder} must be an annotation store of version {FORMAT_VERSION}")
     return index
-
-
-def _sync(file: IO[Any]) -> None:
-    file.flush()
-    os.fsync(file.fileno())

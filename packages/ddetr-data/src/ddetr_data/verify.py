@@ -6,9 +6,11 @@ I images, N objects of one image or of all.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,7 +20,7 @@ from ddetr_data.boxes import judge_boxes
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError, FaultLog
 from ddetr_data.image_file import QUARTER_TURNS, ImageHeader, check_whole, read_header
-from ddetr_data.image_table import ImageColumns, ImageTable
+from ddetr_data.image_table import ImageColumns, ImageTable, locate_image
 from ddetr_data.types import ImageRecord
 
 READERS = 8  # threads; reading headers mostly waits for the disk
@@ -72,9 +74,14 @@ def verify_images(
     return replace(detection_set, images=ImageTable(columns, table.image_dirs), faults=faults)
 
 
-def missing_images(detection_set: DetectionSet) -> list[str]:
+def missing_images(table: ImageTable) -> list[Path]:
     """Name the images that are not there; nothing else is looked at."""
-    return [str(record.path) for record in detection_set.images if not record.path.exists()]
+    return [
+        Path(image_dir, name)
+        for image_dir, name in table.places()
+        if not os.path.exists(os.path.join(image_dir, name))
+        and not locate_image(image_dir, name).exists()
+    ]
 
 
 def _inspect(record: ImageRecord) -> ImageHeader | Exception:
