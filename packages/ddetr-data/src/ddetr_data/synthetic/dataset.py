@@ -36,6 +36,7 @@ def make_dataset(
     image_size_hw: tuple[int, int] = (192, 192),
     num_classes: int = 5,
     objects: tuple[int, int] = (2, 6),
+    object_size: tuple[float, float] = (0.12, 0.6),
     seed: int = 0,
     image_format: Literal["jpg", "png"] = "jpg",
 ) -> SyntheticDataset:
@@ -50,6 +51,7 @@ def make_dataset(
             and classmap.txt.
         num_images: pictures of each split, {"train": 200, "val": 50} by default.
         objects: fewest and most objects drawn in a picture; those mostly hidden get no label.
+        object_size: smallest and largest diameter, as a share of the shorter side.
 
     Raises:
         ValueError: no split, a negative count, or options that SceneConfig refuses.
@@ -59,7 +61,12 @@ def make_dataset(
         raise ValueError(
             f"num_images must name at least one split, with counts from 0 up, got {counts}"
         )
-    config = SceneConfig(image_size_hw=image_size_hw, num_classes=num_classes, objects=objects)
+    config = SceneConfig(
+        image_size_hw=image_size_hw,
+        num_classes=num_classes,
+        objects=objects,
+        object_size=object_size,
+    )
     made = _lay_out(Path(folder), tuple(counts), num_classes)
     for split, count in counts.items():
         scenes = (draw_scene(config, seed, split, index) for index in range(count))
