@@ -216,6 +216,9 @@ class ConvertConfig(_Config):
         False, description="Stop, writing nothing, when any object or file would be dropped."
     )
     workers: int = Field(0, ge=0, description="Processes that read labels; 0: one for each core.")
+    executor: Literal["local", "ray"] = Field(
+        "local", description="Where labels are read: on this machine, or on a Ray cluster."
+    )
 
     @model_validator(mode="after")
     def _partitions_agree(self) -> ConvertConfig:

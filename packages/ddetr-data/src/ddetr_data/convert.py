@@ -89,7 +89,7 @@ def _read_labels(
     )
     if not files:
         raise DataError(f"{config.input_source}: there is no image in the image folders")
-    chunks = _read_chunks(files, reader, config.workers, on_progress)
+    chunks = _read_chunks(files, reader, config, on_progress)
     tally = Tally()
     for chunk in chunks:
         tally.add(chunk.tally)
@@ -122,12 +122,13 @@ def _plan(config: ConvertConfig) -> tuple[ChunkReader, tuple[Category, ...]]:
 def _read_chunks(
     files: list[LabelledFile],
     reader: ChunkReader,
-    workers: int,
+    config: ConvertConfig,
     on_progress: Progress | None,
 ) -> list[LabelChunk]:
     parts = [files[start : start + _CHUNK_IMAGES] for start in range(0, len(files), _CHUNK_IMAGES)]
     chunks, done = [], 0
-    for part, chunk in zip(parts, map_chunks(reader, parts, workers), strict=True):
+    results = map_chunks(reader, parts, config.workers, config.executor)
+    for part, chunk in zip(parts, results, strict=True):
         chunks.append(chunk)
         done += len(part)
         if on_progress is not None:

@@ -1,4 +1,4 @@
-"""Apply a function to chunks of work in several processes, with results in order."""
+"""Apply a function to chunks of work in several processes or machines, with results in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.context import BaseContext
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
+
+from ddetr_data.faults import DataError
 
 __all__ = ["available_cores", "map_chunks"]
 
@@ -23,14 +25,26 @@ def available_cores() -> int:
 
 
 def map_chunks(
-    function: Callable[[Chunk], Result], chunks: Sequence[Chunk], workers: int
+    function: Callable[[Chunk], Result],
+    chunks: Sequence[Chunk],
+    workers: int,
+    executor: Literal["local", "ray"] = "local",
 ) -> Iterator[Result]:
-    """Yield function(chunk) for each chunk, in their order, whatever the number of workers.
+    """Yield function(chunk) for each chunk, in their order, whoever does the work.
 
     A worker that would have fewer than four chunks to do is not worth its start, so little work is
     done in this process. Workers are started afresh, not forked off this process with its threads:
     a script that calls this needs its `__main__` guard.
+
+    With "ray" the chunks are tasks of the Ray cluster that this process is connected to, that
+    RAY_ADDRESS names, or of one started on this machine with as many workers.
+
+    Raises:
+        DataError: executor is "ray" and Ray is not installed.
     """
+    if executor == "ray":
+        yield from _map_on_ray(function, chunks, workers)
+        return
     workers = min(workers or available_cores(), len(chunks) // _CHUNKS_A_WORKER)
     if workers <= 1:
         yield from map(function, chunks)
@@ -49,3 +63,32 @@ def _start_context(module: str) -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([module])
     return context
+
+
+def _map_on_ray(
+    function: Callable[[Chunk], Result], chunks: Sequence[Chunk], workers: int
+) -> Iterator[Result]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use by default
+    try:
+        import ray
+    except ImportError as error:
+        raise DataError(
+            "executor ray needs Ray, install ddetr-data[ray] or choose executor local"
+        ) from error
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        is_remote = "RAY_ADDRESS" in os.environ
+        cpus = None if is_remote else workers or available_cores()
+        ray.init(num_cpus=cpus, include_dashboard=None if is_remote else False)
+    try:
+        shared = ray.put(function)
+        task: Any = ray.remote(_apply)
+        for pending in [task.remote(shared, chunk) for chunk in chunks]:
+            yield ray.get(pending)
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def _apply(function: Callable[[Chunk], Result], chunk: Chunk) -> Result:
+    return function(chunk)
