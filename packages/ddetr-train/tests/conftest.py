@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, Inf
 from ddetr_data.synthetic import SyntheticDataset, make_dataset
 from ddetr_model.config import ModelConfig
 from ddetr_train.config import TrainConfig
-from ddetr_train.events import RunEvent
+from ddetr_train.events import Observer, RunEvent
 from ddetr_train.trainer import TrainResult, train
 
 NUM_CLASSES = 4  # three shapes from id 1 on
@@ -119,11 +119,17 @@ def run_training(
         model: ModelConfig = model_config,
         results_dir: Path = tmp_path / "run",
         encryption_key: str | None = None,
+        observers: Sequence[Observer] = (),
         **options: object,
     ) -> TrainResult:
         config = TrainConfig.model_validate({"num_epochs": 2, "accelerator": "cpu"} | options)
         return train(
-            model, data, config, results_dir, observers=[recorder], encryption_key=encryption_key
+            model,
+            data,
+            config,
+            results_dir,
+            observers=[recorder, *observers],
+            encryption_key=encryption_key,
         )
 
     return run

@@ -2,68 +2,231 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from ddetr_train import checkpoint_io
 from ddetr_train.callbacks.checkpoints import LATEST_NAME
+from ddetr_train.callbacks.preemption import TrainingPreempted
 from ddetr_train.config import TrainConfig
 from ddetr_train.events import RunEvent
-from ddetr_train.trainer import train
+from ddetr_train.trainer import TrainResult, train
 
 KILLS = 10
 OPTIONS: dict[str, Any] = {
     "accelerator": "cpu",
-    "num_epochs": 3,
+    "num_epochs": 6,
     "checkpoint_interval_steps": 2,
     "ema_decay": 0.9,
     "warmup_steps": 4,
+    "early_stopping_patience": 9,
     "optim": {"lr_scheduler": "AutoReduce", "lr": 1e-3},
 }
 
 
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = {}
-    checkpoint = torch.load(folder / LATEST_NAME, weights_only=True)
-    for part in ("state_dict", "current_model_state"):
-        state |= {f"{part}.{name}": value for name, value in checkpoint.get(part, {}).items()}
-    return state
+def stored(folder: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(folder / LATEST_NAME, weights_only=True)
+    return checkpoint
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Name every leaf of nested dicts and lists."""
+    if not isinstance(value, (dict, list, tuple)):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {
+        key: leaf for part, inner in items for key, leaf in flat(inner, f"{name}.{part}").items()
+    }
+
+
+def same(left: Any, right: Any) -> bool:
+    if isinstance(left, torch.Tensor):
+        return torch.equal(left, right)
+    both_nan = isinstance(left, float) and math.isnan(left) and math.isnan(right)
+    return both_nan or left == right
+
+
+def differences(left: Path, right: Path) -> list[str]:
+    """Name the weights, means, moments, schedules, metrics and scores that differ in any bit."""
+    parts = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "ddetr")
+    first, second = stored(left), stored(right)
+    found = []
+    for part in (*parts, "callbacks", "global_step"):
+        ours, theirs = flat(first.get(part)), flat(second.get(part))
+        assert ours.keys() == theirs.keys()
+        found += [f"{part}{name}" for name in ours if not same(ours[name], theirs[name])]
+    return found
 
 
 class KillAt:
-    """An observer that kills its process at the n-th event, with no time to tidy up."""
+    """An observer that signals its own process at the n-th event of a kind."""
 
-    def __init__(self, events: int) -> None:
+    def __init__(self, events: int, signum: int = signal.SIGKILL, kind: str | None = None) -> None:
         self._left = events
+        self._signum = signum
+        self._kind = kind
 
     def __call__(self, event: RunEvent) -> None:
-        self._left -= 1
+        self._left -= self._kind in (None, event.kind)
         if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._signum)
 
 
-def test_a_run_killed_anywhere_ends_with_the_same_weights(
-    model_config, dataset, tmp_path, in_a_process
-) -> None:
-    """Ten kills at random events change no bit of the weights, their mean or the metrics."""
-    config = TrainConfig.model_validate(OPTIONS)
-    whole = train(model_config, dataset, config, tmp_path / "whole")
+@pytest.fixture
+def start(model_config, dataset, tmp_path) -> Callable[..., TrainResult]:
+    """Train in tmp_path / name; keywords change OPTIONS."""
+
+    def run(name: str, *observers: Callable[[RunEvent], None], **options: object) -> TrainResult:
+        config = TrainConfig.model_validate(OPTIONS | options)
+        return train(model_config, dataset, config, tmp_path / name, observers=observers)
+
+    return run
+
+
+def test_a_run_killed_anywhere_ends_with_the_same_state(start, tmp_path, in_a_process) -> None:
+    """Ten kills at random events change no bit of what the run ends with."""
+    start("whole")
     rng = random.Random(6)
     for _ in range(KILLS):
-        observer = KillAt(rng.randint(2, 12))
-        in_a_process(
-            lambda: (
-                train(model_config, dataset, config, tmp_path / "cut", observers=[observer])
-                and None
-            )
-        )
-    cut = train(model_config, dataset, config, tmp_path / "cut")
-    assert cut.metrics == pytest.approx(whole.metrics, nan_ok=True, abs=0)
-    expected, found = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
-    assert expected.keys() == found.keys()
-    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+        observer = KillAt(rng.randint(3, 9))
+        code = in_a_process(lambda observer=observer: start("cut", observer))
+        assert code == -signal.SIGKILL
+    start("cut")
+    assert differences(tmp_path / "whole", tmp_path / "cut") == []
+
+
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_a_kill_while_a_checkpoint_is_written_loses_nothing(
+    start, tmp_path, in_a_process, monkeypatch, write
+) -> None:
+    """Half a file never takes the place of a whole one."""
+    options = {"num_epochs": 2, "ema_decay": None, "checkpoint_interval_steps": 3}
+    start("whole", **options)
+    save, calls = torch.save, []
+
+    def save_half(content: object, path: Path) -> None:
+        calls.append(path)
+        save(content, path)
+        if len(calls) == write:
+            path.write_bytes(path.read_bytes()[:1000])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_io.torch, "save", save_half)
+        assert in_a_process(lambda: start("cut", **options)) == -signal.SIGKILL
+    start("cut", **options)
+    assert differences(tmp_path / "whole", tmp_path / "cut") == []
+    assert list((tmp_path / "cut").glob(".*")) == []
+
+
+def test_groups_of_batches_survive_a_kill(start, tmp_path, in_a_process) -> None:
+    """Accumulated gradients are not cut in two by a checkpoint inside an epoch."""
+    options = {"num_epochs": 2, "accumulate_grad_batches": 2, "checkpoint_interval_steps": 1}
+    start("whole", **options)
+    in_a_process(lambda: start("cut", KillAt(4, kind="step"), **options))
+    assert stored(tmp_path / "cut")["DetectionDataModule"]["position"] == [0, 2]
+    start("cut", **options)
+    assert differences(tmp_path / "whole", tmp_path / "cut") == []
+
+
+@pytest.mark.parametrize("event", [(2, "step"), (1, "validation")])
+def test_sigterm_saves_and_says_so(start, tmp_path, event) -> None:
+    """The run ends with its state saved, in an epoch or after it, and continues exactly."""
+    options = {"num_epochs": 2, "checkpoint_interval_steps": None}
+    before = signal.getsignal(signal.SIGTERM)
+    start("whole", **options)
+    with pytest.raises(TrainingPreempted, match="same command continues") as stop:
+        start("cut", KillAt(event[0], signal.SIGTERM, event[1]), **options)
+    assert stop.value.checkpoint == tmp_path / "cut" / LATEST_NAME
+    assert signal.getsignal(signal.SIGTERM) == before
+    start("cut", **options)
+    assert differences(tmp_path / "whole", tmp_path / "cut") == []
+
+
+def test_ctrl_c_stays_a_keyboard_interrupt(start) -> None:
+    """Lightning's own exit does not reach the caller, and Ctrl+C works afterwards."""
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        start("cut", KillAt(2, signal.SIGINT, "step"))
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_an_empty_folder_starts_at_the_first_epoch(run_training, recorder) -> None:
+    """Nothing to resume is no error."""
+    run_training(num_epochs=1)
+    assert recorder.of("step")[0].epoch == 0
+
+
+def test_the_given_checkpoint_wins_over_the_latest(run_training, recorder, tmp_path) -> None:
+    """With both present, training goes on from the given one."""
+    run_training(num_epochs=3, results_dir=tmp_path / "long")
+    run_training(num_epochs=1, results_dir=tmp_path / "short")
+    recorder.events.clear()
+    given = tmp_path / "long" / "model_epoch_001.pth"
+    run_training(
+        num_epochs=3, results_dir=tmp_path / "short", resume_training_checkpoint_path=given
+    )
+    assert {event.epoch for event in recorder.of("step")} == {2}
+
+
+def test_a_missing_checkpoint_to_resume_is_an_error(run_training, tmp_path) -> None:
+    """The path is named, and nothing starts anew in silence."""
+    with pytest.raises(FileNotFoundError, match="lost"):
+        run_training(resume_training_checkpoint_path=tmp_path / "lost.pth")
+
+
+def test_a_finished_run_says_so(run_training, recorder) -> None:
+    """Starting it again trains nothing and tells what to raise."""
+    first = run_training(num_epochs=1)
+    recorder.events.clear()
+    again = run_training(num_epochs=1)
+    assert recorder.of("step") == []
+    assert "raise train.num_epochs" in recorder.text("finished")
+    assert again.metrics["train_loss"] == first.metrics["train_loss"]
+
+
+def test_another_architecture_is_refused_by_its_difference(run_training, model_config) -> None:
+    """The text names the key and both values."""
+    run_training(num_epochs=1)
+    with pytest.raises(ValueError, match=r"model\.dec_layers is 2 there and 1 here"):
+        run_training(num_epochs=2, model=model_config.model_copy(update={"dec_layers": 1}))
+
+
+def test_other_data_are_refused_by_their_difference(run_training, dataset) -> None:
+    """Fewer images, other labels or another batch size are another run."""
+    run_training(num_epochs=1)
+    other = {"train_data_sources": dataset.val_data_sources}
+    with pytest.raises(ValueError, match=r"dataset\.images is 10 there and 3 here"):
+        run_training(num_epochs=2, data=dataset.model_copy(update=other))
+    with pytest.raises(ValueError, match=r"dataset\.batch_size is 2 there and 5 here"):
+        run_training(num_epochs=2, data=dataset.model_copy(update={"batch_size": 5}))
+
+
+def test_options_that_shape_the_state_are_refused(run_training) -> None:
+    """Another set of frozen modules does not fit the optimiser's state."""
+    run_training(num_epochs=1)
+    with pytest.raises(ValueError, match=r"train\.freeze is \[\] there"):
+        run_training(num_epochs=2, freeze=["backbone"])
+
+
+def test_an_option_that_a_resume_cannot_change_is_told(run_training, recorder) -> None:
+    """A new learning rate is not ignored in silence."""
+    run_training(num_epochs=1)
+    run_training(num_epochs=2, optim={"lr": 1e-3})
+    assert "train.optim was changed" in recorder.text()
+
+
+def test_bare_weights_cannot_be_resumed(run_training, tmp_path) -> None:
+    """A file without training state is sent to pretrained_model_path."""
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": {"a": torch.ones(1)}}, path)
+    with pytest.raises(ValueError, match="pretrained_model_path"):
+        run_training(resume_training_checkpoint_path=path)

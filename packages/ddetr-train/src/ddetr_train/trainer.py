@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from ddetr_data.config import DatasetConfig
 from ddetr_model.config import ModelConfig
@@ -23,12 +23,12 @@ from ddetr_train.callbacks.selection import choose_callbacks
 from ddetr_train.checkpoint_io import AtomicCheckpointIO
 from ddetr_train.config import TrainConfig
 from ddetr_train.datamodule import DetectionDataModule
-from ddetr_train.devices import Devices, choose_devices
+from ddetr_train.devices import Devices
 from ddetr_train.events import Observer, RunEvent, emit
 from ddetr_train.freeze import freeze_modules
 from ddetr_train.module import DetectionModule
 from ddetr_train.nan_guard import NanGuard
-from ddetr_train.plan import check_disk, plan_run
+from ddetr_train.preflight import check_options, choose_run_devices, plan_and_check
 from ddetr_train.quiet import quiet_lightning
 from ddetr_train.randomness import seed_run
 from ddetr_train.resume import Resume, find_resume_path, read_resume
@@ -68,10 +68,12 @@ def train(
     """
     began = time.monotonic()
     results_dir = Path(results_dir)
+    observers = observers if rank_zero_only.rank == 0 else ()
     files = AtomicCheckpointIO(encryption_key)
     with quiet_lightning():
         devices = choose_run_devices(config, observers)
-        check_options(config, dataset, devices, observers)
+        notice = check_options(config, dataset, devices, is_encrypted=encryption_key is not None)
+        _tell(observers, *([notice] if notice else []))
         data = DetectionDataModule(dataset, seed=config.seed, num_classes=model.num_classes)
         resume = _find_resume(model, config, data, results_dir, files)
         if resume is not None:
@@ -80,7 +82,7 @@ def train(
                 return _already_done(resume, results_dir, observers)
         seed_run(config.seed)
         network = _build_network(model, config, observers, encryption_key, resume is None)
-        _check_plan(network, config, data, devices, results_dir, observers)
+        plan_and_check(network, config, data, devices, results_dir, observers)
         module = _build_module(network, config, data, NanGuard(results_dir, files))
         trainer = build_trainer(config, devices, results_dir, data, files, observers)
         _fit(trainer, module, data, resume)
@@ -133,40 +135,6 @@ def build_trainer(
     )
 
 
-def check_options(
-    config: TrainConfig, dataset: DatasetConfig, devices: Devices, observers: Sequence[Observer]
-) -> None:
-    """Refuse options that need validation images where there are none.
-
-    Raises:
-        ValueError: the text names both options.
-    """
-    if not dataset.val_data_sources:
-        if config.early_stopping_patience is not None:
-            raise ValueError(
-                "train.early_stopping_patience needs dataset.val_data_sources to watch"
-            )
-        if config.optim.lr_scheduler == "AutoReduce" and config.optim.lr_monitor == "val_loss":
-            raise ValueError(
-                "train.optim.lr_monitor val_loss needs dataset.val_data_sources: give them, or "
-                "set it to train_loss"
-            )
-    if config.precision == "fp16" and devices.accelerator == "cpu":
-        _tell(observers, "CPUs have no fp16 training: precision is bf16 here.")
-
-
-def choose_run_devices(config: TrainConfig, observers: Sequence[Observer]) -> Devices:
-    """Apply the rule of num_gpus, gpu_ids and accelerator, and tell when the CPU steps in."""
-    devices = choose_devices(
-        config.num_gpus,
-        config.gpu_ids,
-        gpus_present=torch.cuda.device_count(),
-        accelerator=config.accelerator,
-    )
-    _tell(observers, *([devices.notice] if devices.notice else []))
-    return devices
-
-
 def _find_resume(
     model: ModelConfig,
     config: TrainConfig,
@@ -213,26 +181,6 @@ def _build_network(
     if config.compile:
         network.compile()
     return network
-
-
-def _check_plan(
-    network: DeformableDETR,
-    config: TrainConfig,
-    data: DetectionDataModule,
-    devices: Devices,
-    results_dir: Path,
-    observers: Sequence[Observer],
-) -> None:
-    if config.is_dry_run:
-        return
-    plan = plan_run(
-        config,
-        batches_per_epoch=data.batches_per_epoch(devices.count * config.num_nodes),
-        num_values=sum(value.numel() for value in network.state_dict().values()),
-        num_trained=sum(p.numel() for p in network.parameters() if p.requires_grad),
-    )
-    check_disk(plan, results_dir)
-    _tell(observers, str(plan))
 
 
 def _build_module(

@@ -1,0 +1,121 @@
+"""A number that is not finite ends the run with evidence."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ddetr_model.detector import DeformableDETR
+from ddetr_model.losses import SetCriterion
+from ddetr_train import trainer
+from ddetr_train.nan_guard import MAX_SKIPPED_UPDATES, NanGuard, NonFiniteError
+from ddetr_train.replay import replay
+
+
+def poison(module: nn.Module, name: str, at_call: int) -> None:
+    """Make the named module return NaN at its n-th call."""
+    calls = []
+
+    def hook(_module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor | None:
+        calls.append(name)
+        return output * math.nan if len(calls) >= at_call else None
+
+    module.get_submodule(name).register_forward_hook(hook)
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch):
+    """Poison every network that a run builds."""
+
+    def arrange(name: str, at_call: int = 3) -> None:
+        def build(*args, **kwargs) -> DeformableDETR:
+            network = DeformableDETR(*args, **kwargs)
+            poison(network, name, at_call)
+            return network
+
+        monkeypatch.setattr(trainer, "DeformableDETR", build)
+
+    return arrange
+
+
+def test_the_first_bad_module_is_named(run_training, poisoned, tmp_path) -> None:
+    """Modules after it are bad too, but only the first is blamed; nothing bad is saved."""
+    poisoned("input_proj.1.0")
+    with pytest.raises(NonFiniteError, match=r"epoch 0, batch 2: the output of input_proj\.1\.0"):
+        run_training(activation_checkpoint=False)
+    assert list((tmp_path / "run").glob("*.pth")) == []
+
+
+def test_the_step_can_be_replayed(run_training, poisoned) -> None:
+    """The file holds batch, weights and seed; without the fault the step is finite."""
+    poisoned("transformer.encoder.layers.0.linear2")
+    with pytest.raises(NonFiniteError) as stop:
+        run_training()
+    again = replay(stop.value.evidence)
+    assert math.isfinite(again.loss)
+    assert again.first_bad is None
+    assert replay(stop.value.evidence) == again
+
+
+def test_the_evidence_is_encrypted_with_the_run(run_training, poisoned) -> None:
+    """Weights do not leak through the guard's file."""
+    poisoned("input_proj.0.0", at_call=1)
+    with pytest.raises(NonFiniteError) as stop:
+        run_training(encryption_key="right")
+    with pytest.raises(ValueError, match="is encrypted"):
+        replay(stop.value.evidence)
+    assert math.isfinite(replay(stop.value.evidence, encryption_key="right").loss)
+
+
+def test_a_bad_loss_is_named(run_training, monkeypatch) -> None:
+    """An infinite loss of finite outputs is traced to the loss."""
+    original = SetCriterion.forward
+
+    def forward(self, *args, **kwargs) -> dict[str, torch.Tensor]:
+        losses = original(self, *args, **kwargs)
+        return losses | {"loss_giou": losses["loss_giou"] + math.inf}
+
+    monkeypatch.setattr(SetCriterion, "forward", forward)
+    with pytest.raises(NonFiniteError, match="the loss loss_giou"):
+        run_training()
+
+
+def test_a_bad_gradient_is_named(run_training, monkeypatch) -> None:
+    """A gradient that overflows behind a finite loss is traced to its parameter."""
+    original = SetCriterion.total_loss
+
+    def total_loss(self, losses) -> torch.Tensor:
+        total = original(self, losses)
+        return total + (total - total.detach()) * 3e38 * 3e38
+
+    monkeypatch.setattr(SetCriterion, "total_loss", total_loss)
+    with pytest.raises(NonFiniteError, match="is the first that is not finite"):
+        run_training()
+
+
+def test_loss_scaling_may_skip_some_updates(tmp_path) -> None:
+    """Under fp16 a run stops only after many updates in a row without a finite gradient."""
+
+    class Scaled:
+        class trainer:  # noqa: N801 - stands for an attribute
+            class precision_plugin:  # noqa: N801
+                scaler = object()
+
+    guard = NanGuard(tmp_path, files=None)
+    for _ in range(MAX_SKIPPED_UPDATES - 1):
+        guard.check(Scaled(), math.inf)
+    guard.check(Scaled(), 1.0)
+    for _ in range(MAX_SKIPPED_UPDATES - 1):
+        guard.check(Scaled(), math.nan)
+    with pytest.raises(RuntimeError, match="no batch was watched"):
+        guard.check(Scaled(), math.nan)
+
+
+def test_a_file_without_a_step_is_refused(tmp_path) -> None:
+    """Any other checkpoint cannot be replayed."""
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="no step to replay"):
+        replay(tmp_path / "other.pt")

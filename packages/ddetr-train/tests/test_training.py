@@ -1,0 +1,250 @@
+"""What one run does: losses, options, and what it tells."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ddetr_data.config import DataSource
+from ddetr_train.callbacks.checkpoints import BEST_NAME, LATEST_NAME
+from ddetr_train.detector import TorchDetector
+
+FAST = {"num_epochs": 1}
+# bf16 has 8 bits of mantissa; a loss near 14 after a few steps differs by less than this.
+BF16_RELATIVE_ERROR = 0.02
+
+
+def losses(recorder) -> list[float]:
+    return [event.metrics["step_loss"] for event in recorder.of("step")]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(folder / LATEST_NAME, weights_only=True)[
+        "state_dict"
+    ]
+    return found
+
+
+def test_the_loss_falls_on_a_few_images(run_training, recorder) -> None:
+    """Twenty epochs at a high rate bring the loss well down."""
+    options = {"lr": 2e-3, "lr_backbone": 2e-3, "lr_linear_proj_mult": 1.0}
+    run_training(num_epochs=20, validation_interval=20, optim=options, clip_grad_norm=1.0)
+    epochs = [event.metrics["train_loss"] for event in recorder.of("epoch")]
+    assert epochs[-1] < 0.8 * epochs[0]
+
+
+def test_the_same_seed_gives_the_same_losses(run_training, recorder, tmp_path) -> None:
+    """Two runs agree to the bit, whatever the number of workers; another seed differs."""
+    run_training(**FAST, results_dir=tmp_path / "first")
+    first = losses(recorder)
+    recorder.events.clear()
+    torch.randn(7)
+    run_training(**FAST, results_dir=tmp_path / "second")
+    assert losses(recorder) == first
+    recorder.events.clear()
+    run_training(**FAST, results_dir=tmp_path / "third", seed=5)
+    assert losses(recorder) != first
+
+
+def test_workers_change_no_loss(run_training, dataset, recorder, tmp_path) -> None:
+    """Batches loaded by other processes over two epochs are those of the main process."""
+    run_training(results_dir=tmp_path / "none")
+    alone = losses(recorder)
+    recorder.events.clear()
+    run_training(data=dataset.model_copy(update={"workers": 2}), results_dir=tmp_path / "two")
+    assert losses(recorder) == alone
+
+
+def test_activation_checkpointing_changes_no_weight(run_training, tmp_path) -> None:
+    """Memory is saved, and nothing else."""
+    for value in (True, False):
+        run_training(**FAST, activation_checkpoint=value, results_dir=tmp_path / str(value))
+    saved, kept = weights(tmp_path / "True"), weights(tmp_path / "False")
+    assert all(torch.equal(saved[name], kept[name]) for name in saved)
+
+
+def test_bf16_follows_fp32(run_training, recorder, tmp_path) -> None:
+    """The loss curve of a run in bf16 is that of fp32 within its precision."""
+    run_training(results_dir=tmp_path / "fp32")
+    exact = losses(recorder)
+    recorder.events.clear()
+    run_training(results_dir=tmp_path / "bf16", precision="bf16")
+    assert losses(recorder) == pytest.approx(exact, rel=BF16_RELATIVE_ERROR)
+    assert losses(recorder) != exact
+
+
+def test_fp16_on_the_cpu_says_what_it_does(run_training, recorder) -> None:
+    """No silent change of precision."""
+    run_training(**FAST, precision="fp16")
+    assert "precision is bf16" in recorder.text()
+
+
+@pytest.mark.parametrize(("limit", "is_clipped"), [(0.01, True), (0.0, False)])
+def test_gradients_are_clipped_to_the_limit(run_training, monkeypatch, limit, is_clipped) -> None:
+    """The norm of all gradients together is at most the limit; 0 leaves them alone."""
+    norms: list[float] = []
+    step = torch.optim.SGD.step
+
+    def watch(self, closure=None):
+        result = step(self, closure)
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        norms.append(float(torch.nn.utils.get_total_norm([g for g in gradients if g is not None])))
+        return result
+
+    monkeypatch.setattr(torch.optim.SGD, "step", watch)
+    run_training(**FAST, clip_grad_norm=limit, optim={"optimizer": "SGD"})
+    assert norms
+    assert all((norm <= 0.01 * 1.001) == is_clipped for norm in norms)
+
+
+def test_accumulating_makes_fewer_steps(run_training, recorder) -> None:
+    """Five batches in groups of two make three steps an epoch."""
+    run_training(**FAST, accumulate_grad_batches=2)
+    assert recorder.of("started")[0].total_steps == 3
+    assert recorder.of("epoch")[-1].step == 3
+
+
+def test_frozen_modules_keep_their_weights(run_training, tmp_path, recorder) -> None:
+    """Their tensors are those of the start, the others moved; the run says how many."""
+    run_training(**FAST, freeze=["backbone", "transformer.encoder"], results_dir=tmp_path / "a")
+    run_training(**FAST, freeze=["backbone"], num_epochs=2, results_dir=tmp_path / "b")
+    first, second = weights(tmp_path / "a"), weights(tmp_path / "b")
+    still = [name for name in first if name.startswith("model.backbone")]
+    assert all(torch.equal(first[name], second[name]) for name in still)
+    moved = "model.transformer.encoder.layers.0.linear1.weight"
+    assert not torch.equal(first[moved], second[moved])
+    assert "do not train" in recorder.text()
+
+
+def test_weights_to_start_from_are_reported(run_training, model_config, recorder, tmp_path) -> None:
+    """A model of more classes takes all but the class heads, and says so."""
+    first = run_training(**FAST)
+    more = model_config.model_copy(update={"num_classes": 7})
+    run_training(
+        **FAST,
+        model=more,
+        results_dir=tmp_path / "tuned",
+        pretrained_model_path=first.latest_checkpoint,
+    )
+    assert "class_embed.0.bias" in recorder.text()
+    assert "of another shape and started anew" in recorder.text()
+
+
+def test_the_mean_of_the_weights_is_what_is_saved(run_training, tmp_path) -> None:
+    """With a decay near 1 the saved weights lag far behind the trained ones."""
+    run_training(ema_decay=0.9, results_dir=tmp_path / "run", optim={"lr": 1e-2})
+    stored = torch.load(tmp_path / "run" / LATEST_NAME, weights_only=True)
+    name = "model.class_embed.0.weight"
+    assert not torch.equal(stored["state_dict"][name], stored["current_model_state"][name])
+    TorchDetector(tmp_path / "run" / LATEST_NAME)
+
+
+def test_a_dry_run_leaves_no_file(run_training, recorder, tmp_path) -> None:
+    """One batch of training and of validation run, and the folder is not even made."""
+    result = run_training(is_dry_run=True, num_epochs=5)
+    assert (len(recorder.of("step")), len(recorder.of("validation"))) == (1, 1)
+    assert result.latest_checkpoint is None
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_images_are_optional(run_training, dataset, recorder) -> None:
+    """Without them a run has no validation and no best file."""
+    result = run_training(**FAST, data=dataset.model_copy(update={"val_data_sources": ()}))
+    assert recorder.of("validation") == []
+    assert result.best_checkpoint is None
+    assert result.latest_checkpoint is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"early_stopping_patience": 2}, "early_stopping_patience"),
+        ({"optim": {"lr_scheduler": "AutoReduce"}}, "lr_monitor"),
+    ],
+)
+def test_options_that_watch_a_validation_need_one(run_training, dataset, options, named) -> None:
+    """The error comes before the first step."""
+    with pytest.raises(ValueError, match=named):
+        run_training(data=dataset.model_copy(update={"val_data_sources": ()}), **options)
+
+
+def test_validation_runs_every_few_epochs(run_training, recorder) -> None:
+    """An interval of two validates epochs 1 and 3."""
+    run_training(num_epochs=4, validation_interval=2)
+    assert [event.epoch for event in recorder.of("validation")] == [1, 3]
+
+
+def test_training_stops_without_progress(run_training, recorder, tmp_path) -> None:
+    """A model that cannot learn stops after the patience, and its last epoch is kept."""
+    frozen = {"lr": 1e-12, "lr_backbone": 0, "lr_linear_proj_mult": 1e-3}
+    result = run_training(
+        num_epochs=9, early_stopping_patience=2, optim=frozen, checkpoint_interval=9
+    )
+    assert result.epochs == 3
+    assert (tmp_path / "run" / "model_epoch_002.pth").is_file()
+
+
+def test_class_ids_are_checked_before_the_first_step(run_training, model_config, recorder) -> None:
+    """Too small a num_classes is a sentence with the number that would do."""
+    with pytest.raises(ValueError, match="num_classes of at least 4"):
+        run_training(model=model_config.model_copy(update={"num_classes": 3}))
+    assert recorder.of("step") == []
+
+
+def test_missing_labels_are_a_clear_error(run_training, dataset, tmp_path) -> None:
+    """The missing path is named."""
+    lost = DataSource(image_dir=str(tmp_path), json_file=str(tmp_path / "lost.json"))
+    with pytest.raises(FileNotFoundError, match=r"lost\.json"):
+        run_training(data=dataset.model_copy(update={"train_data_sources": (lost,)}))
+
+
+def test_figures_are_in_the_log_and_in_the_events(run_training, recorder, tmp_path) -> None:
+    """TensorBoard has the losses, each group's rate and the 12 scores, as the events do."""
+    run_training(**FAST)
+    log = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    tags = set(log.Reload().Tags()["scalars"])
+    scores = {f"val_{name}" for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")}
+    scores |= {f"val_{name}" for name in ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")}
+    assert tags >= {"step_loss", "train_loss", "val_loss", "lr_base", "lr_backbone"} | scores
+    assert scores <= recorder.of("validation")[0].metrics.keys()
+    logged = [point.value for point in log.Scalars("step_loss")]
+    assert logged == pytest.approx(losses(recorder))
+
+
+def test_events_tell_a_run_in_order(run_training, recorder) -> None:
+    """Steps count up to their total, and the time left falls to nothing."""
+    run_training(**FAST)
+    kinds = [event.kind for event in recorder.events if event.kind != "notice"]
+    assert kinds == ["started", *["step"] * 5, "validation", "epoch", "checkpoint", "finished"]
+    steps = recorder.of("step")
+    assert [event.step for event in steps] == [1, 2, 3, 4, 5]
+    assert {event.total_steps for event in steps} == {5}
+    assert steps[-1].eta_seconds == 0
+
+
+def test_verbose_reports_each_change_of_a_rate(run_training, recorder) -> None:
+    """A decay after epoch 0 is one notice with all groups."""
+    run_training(verbose=True, optim={"lr_steps": [1]})
+    changes = [event for event in recorder.of("notice") if "learning rates" in event.message]
+    assert len(changes) == 1
+    assert "lr_base=2e-05" in changes[0].message
+
+
+def test_the_console_stays_empty(run_training, capfd) -> None:
+    """Nothing but the observers hears of a run."""
+    run_training(**FAST)
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert [line for line in captured.err.splitlines() if "ightning" in line] == []
+
+
+def test_the_result_says_where_everything_is(run_training, tmp_path) -> None:
+    """Paths, epochs and the last metrics come back."""
+    result = run_training()
+    assert result.best_checkpoint == tmp_path / "run" / BEST_NAME
+    assert (result.epochs, result.seconds > 0) == (2, True)
+    assert math.isfinite(result.metrics["val_loss"])
