@@ -1,4 +1,7 @@
-"""What a person sees of a run: a bar on a terminal, plain lines elsewhere, tables at the end."""
+"""What a person sees of a run: a bar on a terminal, plain lines elsewhere, tables at the end.
+
+rich is loaded for bars and tables alone, so that a wrong spec is answered without it.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
 
-from rich import box
-from rich.console import Console, JustifyMethod
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+import typer
 
 from ddetr_cli.status import duration
 from ddetr_train.events import RunEvent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 _FIGURE = re.compile(r"[-+.\de]*")
 _PLAIN_WIDTH = 160
@@ -30,14 +34,18 @@ class RunConsole:
     """Shows the events of one subtask on standard output, notices and faults on standard error."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        wide = None if sys.stdout.isatty() else _PLAIN_WIDTH
-        self.out = Console(quiet=quiet, width=wide, highlight=False, soft_wrap=wide is not None)
-        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
         self._quiet = quiet
         self._progress: Progress | None = None
-        self._bar = TaskID(0)
         self._said: set[str] = set()
         self._last_plain_line = 0.0
+
+    @cached_property
+    def out(self) -> Console:
+        """Standard output for bars and tables; off a terminal wide enough for paths."""
+        from rich.console import Console
+
+        wide = None if sys.stdout.isatty() else _PLAIN_WIDTH
+        return Console(quiet=self._quiet, width=wide, highlight=False)
 
     def observe(self, event: RunEvent) -> None:
         """Show what a run reports."""
@@ -52,26 +60,31 @@ class RunConsole:
 
     def say(self, text: str) -> None:
         """Write one line."""
-        self.out.print(escape(text))
+        if not self._quiet:
+            self._write(text)
 
     def notice(self, text: str) -> None:
         """Write a notice, once however often it is said."""
         if text not in self._said and not self._quiet:
             self._said.add(text)
-            self.err.print(f"[yellow]notice:[/] {escape(text)}")
+            self._write(typer.style("notice: ", fg="yellow") + text, err=True)
 
     def fail(self, text: str) -> None:
         """Write why a run ends."""
-        self.err.print(f"[bold red]ddetr:[/] {escape(text)}")
+        self._write(typer.style("ddetr: ", fg="red", bold=True) + text, err=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Rows) -> None:
         """Write a table; figures stand to the right of their column, text to the left."""
-        table = Table(title=escape(title), box=box.SIMPLE, title_justify="left")
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(title), box=box.SIMPLE, title_justify="left")
         for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
-            side: JustifyMethod = "right" if all(map(_FIGURE.fullmatch, cells)) else "left"
-            table.add_column(column, justify=side, overflow="fold")
+            is_figures = all(map(_FIGURE.fullmatch, cells))
+            table.add_column(column, justify="right" if is_figures else "left", overflow="fold")
         for row in rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*map(Text, row))
         self.out.print(table)
 
     def scores(
@@ -79,9 +92,9 @@ class RunConsole:
     ) -> None:
         """Write the twelve COCO figures and a line for each class."""
         self.table("COCO scores", list(overall), [tuple(map(figure, overall.values()))])
-        names = list(next(iter(per_class.values()), {}))
-        rows = [(name, *(figure(value[key]) for key in names)) for name, value in per_class.items()]
-        if rows:
+        if per_class:
+            names = list(next(iter(per_class.values())))
+            rows = [(name, *(figure(of[key]) for key in names)) for name, of in per_class.items()]
             self.table("Per class", ["class", *names], rows)
 
     def close(self) -> None:
@@ -89,6 +102,14 @@ class RunConsole:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def _write(self, text: str, *, err: bool = False) -> None:
+        if self._progress is None:
+            typer.echo(text, err=err)
+        else:
+            from rich.text import Text
+
+            self._progress.console.print(Text.from_ansi(text))  # above the bar
 
     def _show_step(self, event: RunEvent) -> None:
         if self.out.is_terminal:
@@ -99,18 +120,10 @@ class RunConsole:
 
     def _move_bar(self, event: RunEvent) -> None:
         if self._progress is None:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[eta]}"),
-                console=self.out,
-                transient=True,
-            )
-            self._bar = self._progress.add_task("", total=event.total_steps, eta="")
+            self._progress = _bar_on(self.out)
             self._progress.start()
         self._progress.update(
-            self._bar,
+            self._progress.task_ids[0],
             description=_activity(event),
             total=event.total_steps,
             completed=event.step,
@@ -121,6 +134,20 @@ class RunConsole:
 def figure(value: float) -> str:
     """Write a score with three decimals; a class without ground truth has none."""
     return "-" if value != value or value < 0 else f"{value:.3f}"
+
+
+def _bar_on(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[eta]}"),
+    )
+    progress = Progress(*columns, console=console, transient=True)
+    progress.add_task("", eta="")
+    return progress
 
 
 def _line(event: RunEvent) -> str:
