@@ -1,11 +1,9 @@
-"""COCO scores with pycocotools as the judge, kept quiet and fed only what it understands."""
+"""COCO scores of a detection set: overall, by class and by source, with their curves."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet
+from ddetr_data.curves import PrecisionRecall, precision_recall
+from ddetr_data.judge import Backend, Verdict, judge
 from ddetr_data.results import ResultRow, detections_to_coco, read_results
 from ddetr_data.types import Category, Detections
 
@@ -20,9 +20,6 @@ METRICS = (
     "AP", "AP50", "AP75", "APs", "APm", "APl",
     "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
 )  # fmt: skip
-
-# pycocotools' `precision` is (IoU, recall, category, area, detections an image).
-Precision = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,13 +43,19 @@ class CocoScorer:
     Args:
         detection_set: the ground truth; its crowds are regions in which nothing counts.
         category_ids: classes to score, absent: all.
+        backend: pycocotools, or faster-coco-eval (extra [fast-scoring]), equal but for the
+            last bit of a float.
 
     Raises:
         ValueError: a category id is not in the set.
     """
 
     def __init__(
-        self, detection_set: DetectionSet, *, category_ids: Sequence[int] | None = None
+        self,
+        detection_set: DetectionSet,
+        *,
+        category_ids: Sequence[int] | None = None,
+        backend: Backend = "pycocotools",
     ) -> None:
         known = {category.id for category in detection_set.categories}
         unknown = sorted(set(category_ids or ()) - known)
@@ -61,7 +64,11 @@ class CocoScorer:
         chosen = known if category_ids is None else set(category_ids)
         self.categories = tuple(c for c in detection_set.categories if c.id in chosen)
         self._ground_truth = detection_set.to_coco()
+        self._backend = backend
         self._image_ids = {image["id"] for image in self._ground_truth["images"]}
+        self._ids_of_source: dict[int, list[int]] = {}
+        for record in detection_set.images:
+            self._ids_of_source.setdefault(record.source, []).append(record.id)
         self._rows: dict[int, list[ResultRow]] = {}
 
     def add(self, image_id: int, detections: Detections) -> None:
@@ -85,18 +92,44 @@ class CocoScorer:
         """Give all detections in COCO's results format, images in order of their ids."""
         return [row for image_id in sorted(self._rows) for row in self._rows[image_id]]
 
+    def score(self) -> Scores:
+        """Score everything added so far; images without detections count as missed."""
+        return self._scores(self._judge())
+
+    def score_by_source(self) -> dict[int, Scores]:
+        """Score the images of each data source on their own, by the source's number."""
+        return {
+            source: self._scores(self._judge(image_ids))
+            for source, image_ids in sorted(self._ids_of_source.items())
+        }
+
+    def curves(self) -> dict[str, PrecisionRecall]:
+        """Precision over recall of each class at IoU 0.50, and where F1 is best."""
+        verdict = self._judge()
+        return {
+            name: precision_recall(verdict, place)
+            for place, name in enumerate(unique_names(self.categories))
+        }
+
     def _add_rows(self, image_id: int, rows: list[ResultRow]) -> None:
         if image_id not in self._image_ids:
             raise ValueError(f"image id {image_id} is not in the ground truth")
         self._rows[image_id] = rows
 
-    def score(self) -> Scores:
-        """Score everything added so far; images without detections count as missed."""
-        precision, figures = _judge(self._ground_truth, self.results(), self.categories)
+    def _judge(self, image_ids: Sequence[int] | None = None) -> Verdict:
+        return judge(
+            self._ground_truth,
+            self.results(),
+            [category.id for category in self.categories],
+            image_ids=image_ids,
+            backend=self._backend,
+        )
+
+    def _scores(self, verdict: Verdict) -> Scores:
         return Scores(
-            overall=dict(zip(METRICS, figures, strict=True)),
+            overall=dict(zip(METRICS, verdict.figures, strict=True)),
             per_class={
-                name: _class_scores(precision[:, :, place, 0, -1])
+                name: _class_scores(verdict.precision[:, :, place, 0, -1])
                 for place, name in enumerate(unique_names(self.categories))
             },
         )
@@ -111,56 +144,15 @@ def unique_names(categories: Sequence[Category]) -> list[str]:
     ]
 
 
-def _judge(
-    ground_truth: Mapping[str, Any], results: list[ResultRow], categories: Sequence[Category]
-) -> tuple[Precision, list[float]]:
-    """Run pycocotools; gives its precision table and the twelve figures."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with _silence():
-        truth = COCO()
-        truth.dataset = dict(ground_truth)
-        truth.createIndex()
-        judge = COCOeval(truth, _load_results(COCO(), ground_truth, results), "bbox")
-        judge.params.catIds = [category.id for category in categories]
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    figures = [math.nan if figure < 0 else float(figure) for figure in judge.stats]
-    return judge.eval["precision"], figures
-
-
-def _load_results(coco: Any, ground_truth: Mapping[str, Any], results: list[ResultRow]) -> Any:
-    """Do what COCO.loadRes does, also for no results at all."""
-    rows = [
-        {**row, "id": number, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
-        for number, row in enumerate(results, start=1)
-    ]
-    coco.dataset = {
-        "images": ground_truth["images"],
-        "categories": ground_truth["categories"],
-        "annotations": rows,
-    }
-    coco.createIndex()
-    return coco
-
-
-def _class_scores(precision: Precision) -> dict[str, float]:
+def _class_scores(precision: NDArray[np.float64]) -> dict[str, float]:
     """Average one class's (IoU, recall) precisions; the first IoU is 0.50."""
     return {"AP": _mean_of_valid(precision), "AP50": _mean_of_valid(precision[0])}
 
 
-def _mean_of_valid(values: Precision) -> float:
+def _mean_of_valid(values: NDArray[np.float64]) -> float:
     valid = values[values > -1]
     return float(valid.mean()) if valid.size else math.nan
 
 
 def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(figure) else figure for name, figure in figures.items()}
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

@@ -1,0 +1,139 @@
+"""Curves, confusion tables and scores by source, on cases that can be worked by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddetr_data.coco import DetectionSet, load_sources
+from ddetr_data.config import DataSource
+from ddetr_data.confusion import NOTHING, confusion_table
+from ddetr_data.scoring import CocoScorer
+from ddetr_data.types import Detections
+
+Content = dict[str, Any]
+Write = Callable[..., DataSource]
+
+LAST_BIT = 1e-15  # of a figure near 1: the two divide in another order
+CAR, PERSON = 1, 2
+CAR_BOX, PERSON_BOX, FREE_BOX = [5, 4, 15, 12], [10, 4, 20, 12], [30, 20, 38, 28]
+
+
+def found(*rows: tuple[list[float], float, int]) -> Detections:
+    """Detections from (corners, score, label)."""
+    return Detections(
+        np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4),
+        np.array([score for _, score, _ in rows], np.float32),
+        np.array([label for _, _, label in rows], np.int64),
+    )
+
+
+@pytest.fixture
+def loaded(content: Content, write_source: Write) -> DetectionSet:
+    """Two images, each with a car and a person."""
+    return load_sources([write_source(content)], num_classes=None)
+
+
+def test_a_curve_shows_where_precision_falls(loaded: DetectionSet) -> None:
+    """One right car, then a false one, then the other right car."""
+    scorer = CocoScorer(loaded)
+    scorer.add(1, found((CAR_BOX, 0.9, CAR), (FREE_BOX, 0.6, CAR)))
+    scorer.add(2, found((CAR_BOX, 0.5, CAR)))
+    curve = scorer.curves()["car"]
+    assert curve.recall.shape == curve.precision.shape == (101,)
+    assert curve.precision[:51].tolist() == pytest.approx([1.0] * 51)
+    assert curve.precision[51:].tolist() == pytest.approx([2 / 3] * 50)
+    assert curve.best_f1 == pytest.approx(0.8)
+    assert curve.best_threshold == pytest.approx(0.5)
+    assert json.loads(json.dumps(curve.to_dict(), allow_nan=False))["best_f1"] == curve.best_f1
+
+
+def test_a_class_that_is_never_found_has_no_threshold(loaded: DetectionSet) -> None:
+    """Its precision is 0 everywhere."""
+    curve = CocoScorer(loaded).curves()["person"]
+    assert (curve.precision == 0).all()
+    assert (curve.best_f1, math.isnan(curve.best_threshold)) == (0.0, True)
+    assert curve.to_dict()["best_threshold"] is None
+
+
+def test_a_class_that_does_not_occur_has_no_curve(content: Content, write_source: Write) -> None:
+    """Nothing to find is neither good nor bad."""
+    content["categories"].append({"id": 3, "name": "bag"})
+    curve = CocoScorer(load_sources([write_source(content)], num_classes=None)).curves()["bag"]
+    assert len(curve.recall) == 0
+    assert math.isnan(curve.best_f1)
+
+
+def test_sources_are_scored_apart(content: Content, write_source: Write) -> None:
+    """Everything found in the first source and nothing in the second is 1 and 0."""
+    both = load_sources([write_source(content, "a"), write_source(content, "b")], num_classes=None)
+    scorer = CocoScorer(both)
+    for record in both.images:
+        if record.source == 0:
+            scorer.add(record.id, found((CAR_BOX, 0.9, CAR), (PERSON_BOX, 0.9, PERSON)))
+    by_source = scorer.score_by_source()
+    assert [by_source[source].overall["AP"] for source in (0, 1)] == pytest.approx([1.0, 0.0])
+    assert scorer.score().overall["AR100"] == pytest.approx(0.5)
+
+
+def test_confusion_counts_right_wrong_missed_and_invented(loaded: DetectionSet) -> None:
+    """A car seen as a person, a person missed, and a car out of nothing."""
+    detections = {
+        1: found((CAR_BOX, 0.9, CAR), (PERSON_BOX, 0.8, PERSON)),
+        2: found((CAR_BOX, 0.9, PERSON), (FREE_BOX, 0.7, CAR), (PERSON_BOX, 0.4, PERSON)),
+    }
+    table = confusion_table(loaded, detections)
+    assert table.names == ("car", "person", NOTHING)
+    assert table.counts.tolist() == [[1, 1, 0], [0, 1, 1], [1, 0, 0]]
+    assert json.loads(json.dumps(table.to_dict()))["counts"][2] == [1, 0, 0]
+
+
+def test_an_object_is_matched_once(loaded: DetectionSet) -> None:
+    """The second detection of one object is an invention; images may have none."""
+    table = confusion_table(loaded, {1: found((CAR_BOX, 0.9, CAR), (CAR_BOX, 0.8, CAR))})
+    assert table.counts.tolist() == [[1, 0, 1], [0, 0, 2], [1, 0, 0]]
+
+
+def test_crowds_count_nowhere(content: Content, write_source: Write) -> None:
+    """Neither a crowd nor the detections inside it are in the table."""
+    content["annotations"] = content["annotations"][:1]
+    content["annotations"][0] |= {"iscrowd": 1, "bbox": [0, 0, 40, 30]}
+    loaded = load_sources([write_source(content)], num_classes=None)
+    rows = found((CAR_BOX, 0.9, CAR), (FREE_BOX, 0.8, PERSON))
+    assert confusion_table(loaded, {1: rows}).counts.sum() == 0
+
+
+def test_the_faster_judge_agrees(shared_data: Path) -> None:
+    """Twelve figures and every class are equal but for the last bit of a division."""
+    pytest.importorskip("faster_coco_eval", reason="the extra [fast-scoring] is not installed")
+    folder = shared_data / "cocoeval_fixture"
+    labels = folder / "instances_val2014_100.json"
+    loaded = load_sources(
+        [DataSource(image_dir=str(folder), json_file=str(labels))], num_classes=None
+    )
+    rows = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
+    scores = []
+    for backend in ("pycocotools", "faster-coco-eval"):
+        scorer = CocoScorer(loaded, backend=backend)
+        scorer.add_results(rows)
+        scores.append(scorer.score())
+    reference, faster = scores
+    assert faster.overall == pytest.approx(reference.overall, abs=LAST_BIT)
+    for name, figures in reference.per_class.items():
+        assert faster.per_class[name] == pytest.approx(figures, abs=LAST_BIT, nan_ok=True)
+
+
+def test_a_judge_that_is_not_installed_is_named(
+    loaded: DetectionSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says what to install, and nothing falls back in silence."""
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(ValueError, match=r"install ddetr-data\[fast-scoring\]"):
+        CocoScorer(loaded, backend="faster-coco-eval").score()
