@@ -1,6 +1,10 @@
 """KITTI label lines: 15 and 16 columns, names with blanks, and errors that name file and line."""
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ddetr_data.kitti import (
     KittiError,
@@ -105,3 +109,10 @@ def test_blanks_in_names_become_underscores():
     """Other readers split at blanks, so a written name holds none."""
     line = format_kitti_line(KittiObject("person  group", (1, 2, 3, 4)))
     assert line.startswith("person_group 0.00 0 0.00 1.00 2.00 3.00 4.00 ")
+
+
+@given(line=st.text(st.sampled_from("a 1.-,\tnife\u00a0"), min_size=1, max_size=80))
+def test_any_text_is_an_object_or_a_kitti_error(line):
+    """No line, however odd, fails in another way than KittiError."""
+    with suppress(KittiError):
+        assert parse_kitti_line(line, "a.txt:1").name

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ddetr_data.__about__ import __version__
 
 if TYPE_CHECKING:
+    from ddetr_data.check import CheckOptions, CheckReport, check_dataset
     from ddetr_data.coco import DataError, DetectionSet, load_sources, resolve_num_classes
     from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, InferSource
     from ddetr_data.draw import draw_detections
@@ -26,6 +27,8 @@ _HOME = {
     "Annotations": "types",
     "AugmentationConfig": "config",
     "Category": "types",
+    "CheckOptions": "check",
+    "CheckReport": "check",
     "CocoScorer": "scoring",
     "DataError": "coco",
     "DataSource": "config",
@@ -37,6 +40,7 @@ _HOME = {
     "InferSource": "config",
     "PreprocessConfig": "preprocess",
     "Scores": "scoring",
+    "check_dataset": "check",
     "detections_from_coco": "results",
     "detections_to_coco": "results",
     "draw_detections": "draw",
@@ -59,6 +63,8 @@ __all__ = [
     "Annotations",
     "AugmentationConfig",
     "Category",
+    "CheckOptions",
+    "CheckReport",
     "CocoScorer",
     "DataError",
     "DataSource",
@@ -71,6 +77,7 @@ __all__ = [
     "PreprocessConfig",
     "Scores",
     "__version__",
+    "check_dataset",
     "detections_from_coco",
     "detections_to_coco",
     "draw_detections",
