@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ddetr_model.losses import SetCriterion
     from ddetr_model.matcher import HungarianMatcher
     from ddetr_model.metadata import CheckpointMetadata, metadata_dict
+    from ddetr_model.summary import ModelSummary, summarize
     from ddetr_model.weights import CheckpointError
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "HungarianMatcher",
     "LoadReport",
     "ModelConfig",
+    "ModelSummary",
     "SetCriterion",
     "__version__",
     "export_huggingface",
@@ -40,6 +42,7 @@ __all__ = [
     "metadata_dict",
     "read_metadata",
     "save_checkpoint",
+    "summarize",
 ]
 
 # Everything that needs torch is imported when it is first asked for.
@@ -49,6 +52,7 @@ _SUBMODULES = {
     "DeformableDETR": "detector",
     "HungarianMatcher": "matcher",
     "LoadReport": "coverage",
+    "ModelSummary": "summary",
     "SetCriterion": "losses",
     "export_huggingface": "importers",
     "export_original": "importers",
@@ -58,6 +62,7 @@ _SUBMODULES = {
     "metadata_dict": "metadata",
     "read_metadata": "checkpoint",
     "save_checkpoint": "checkpoint",
+    "summarize": "summary",
 }
 
 

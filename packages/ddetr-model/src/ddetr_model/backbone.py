@@ -15,7 +15,8 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
 from ddetr_model.config import EXTRA_LEVEL, TIMM_PREFIX, ModelConfig
-from ddetr_model.padding import PaddingEraser
+from ddetr_model.gc_vit import VARIANTS, GCViT
+from ddetr_model.padding import PaddingEraser, run_unpadded
 
 __all__ = ["Backbone", "freeze_batch_norms"]
 
@@ -36,7 +37,11 @@ class Backbone(nn.Module):
         super().__init__()
         stages = [index for index in config.return_interm_indices if index != EXTRA_LEVEL]
         self.body, self.num_channels = _build_body(config, stages)
-        self._eraser = PaddingEraser(self.body) if config.padding_invariant else None
+        self.strides = [4 * 2**stage for stage in stages]
+        if config.dilation:
+            self.strides = [min(stride, 16) for stride in self.strides]
+        self.padding_invariant = config.padding_invariant
+        self._eraser = PaddingEraser(self.body) if _is_plain_resnet(self.body) else None
         if not config.train_backbone:
             self.freeze()
         elif config.backbone_weights:
@@ -52,8 +57,13 @@ class Backbone(nn.Module):
         Returns:
             A map (B, C, H, W) a stage, finest first.
         """
-        if self._eraser is not None:
+        if self._eraser is None and self.padding_invariant and not self.training:
+            return run_unpadded(self._run, images, mask, self.strides)
+        if self._eraser is not None and self.padding_invariant:
             self._eraser.mask = mask
+        return self._run(images)
+
+    def _run(self, images: Tensor) -> list[Tensor]:
         features = self.body(images)
         return list(features.values() if isinstance(features, dict) else features)
 
@@ -81,12 +91,21 @@ def freeze_batch_norms(module: nn.Module) -> None:
         setattr(module, name, frozen)
 
 
+def _is_plain_resnet(body: nn.Module) -> bool:
+    # Squeezing, average pooling and attention see padding in ways that zeroing does not undo.
+    parts = {type(module).__name__ for module in body.modules()}
+    return bool(parts & {"Bottleneck", "BasicBlock"}) and not any(
+        "AvgPool" in part or "Attn" in part or "SE" in part or "Eca" in part for part in parts
+    )
+
+
 def _build_body(config: ModelConfig, stages: Sequence[int]) -> tuple[nn.Module, list[int]]:
     if config.backbone == "resnet_50":
         return _build_resnet_50(config.dilation, stages)
     if config.backbone.startswith(TIMM_PREFIX):
         return _build_timm(config.backbone.removeprefix(TIMM_PREFIX), stages)
-    raise ValueError(f"backbone {config.backbone} is not available in this version")
+    gc_vit = GCViT(VARIANTS[config.backbone], stages)
+    return gc_vit, gc_vit.num_channels
 
 
 def _build_resnet_50(dilation: bool, stages: Sequence[int]) -> tuple[nn.Module, list[int]]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from ddetr_model.gc_vit_names import from_nvlabs, is_nvlabs
 from ddetr_model.weights import CheckpointError, read_file, tensors_of
 
 __all__ = ["Coverage", "load_backbone"]
@@ -36,6 +37,8 @@ def load_backbone(body: nn.Module, path: Path) -> Coverage:
         CheckpointError: it is no file of weights, or fits fewer than 90 % of the tensors.
     """
     weights = tensors_of(read_file(path))
+    if is_nvlabs(weights):
+        weights = from_nvlabs(weights)
     expected = {
         name: value for name, value in body.state_dict().items() if not name.endswith(COUNTER)
     }

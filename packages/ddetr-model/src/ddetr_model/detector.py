@@ -6,6 +6,7 @@ B images, C channels of the transformer, Q queries, K classes, L feature levels.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 from ddetr_model.backbone import Backbone
 from ddetr_model.backbone_weights import load_backbone
 from ddetr_model.config import EXTRA_LEVEL, ModelConfig
+from ddetr_model.freezing import freeze_modules
 from ddetr_model.heads import build_heads
-from ddetr_model.padding import downsample_mask, masked_group_norm, nearest_mask
+from ddetr_model.padding import downsample_mask, masked_group_norm, nearest_mask, pad_images
 from ddetr_model.position import SinePositionEncoding
+from ddetr_model.postprocess import Detection, postprocess
 from ddetr_model.pyramid import Pyramid, flatten_levels
 from ddetr_model.transformer import DeformableTransformer, Proposals
 
@@ -85,6 +88,35 @@ class DeformableDETR(nn.Module):
         if proposals is not None:
             outputs["enc_outputs"] = _proposal_outputs(proposals)
         return outputs
+
+    @torch.no_grad()
+    def predict(self, images: Sequence[Tensor], num_select: int | None = None) -> list[Detection]:
+        """Detect objects in images of any sizes, in eval mode.
+
+        Args:
+            images: (3, H, W) each, normalised as the model was trained.
+            num_select: detections kept an image; config.num_select by default.
+
+        Returns:
+            For each image boxes_xyxy (K, 4) in its pixels, scores (K,), labels (K,); best first.
+        """
+        was_training = self.training
+        batch, mask = pad_images(images)
+        outputs = self.eval()(batch, mask)
+        self.train(was_training)
+        sizes_hw = torch.tensor([image.shape[-2:] for image in images], device=batch.device)
+        return postprocess(outputs, sizes_hw, num_select or self.config.num_select)
+
+    def freeze(self, names: Sequence[str]) -> list[str]:
+        """Stop named parts such as "backbone" or "transformer.encoder" from learning.
+
+        Returns:
+            Names of the parameters that this has frozen.
+
+        Raises:
+            ValueError: there is no such part; the text offers the nearest names.
+        """
+        return freeze_modules(self, names)
 
     def freeze_pretrained_backbone(self) -> None:
         """Keep a pretrained backbone's batch norms, and a ResNet's stem and first stage."""

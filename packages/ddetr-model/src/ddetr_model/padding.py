@@ -8,7 +8,7 @@ it. These functions undo both. B images, C channels, H and W pixels of a feature
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,26 @@ __all__ = [
     "downsample_mask",
     "masked_group_norm",
     "nearest_mask",
+    "pad_images",
+    "run_unpadded",
     "valid_ratios",
 ]
+
+
+def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Put images (C, H, W) of different sizes into one batch, zeros right of and below them.
+
+    Returns:
+        (B, C, H, W) of the largest height and width, and (B, H, W) bool, True is padding.
+    """
+    height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+    batch = torch.stack([_pad_to(image, (height, width)) for image in images])
+    full = [torch.zeros(image.shape[-2:], dtype=torch.bool) for image in images]
+    mask = [
+        F.pad(each, (0, width - each.shape[1], 0, height - each.shape[0]), value=True)
+        for each in full
+    ]
+    return batch, torch.stack(mask).to(batch.device)
 
 
 def downsample_mask(
@@ -77,6 +95,31 @@ def masked_group_norm(
     return scaled.to(features.dtype)
 
 
+def run_unpadded(
+    network: Callable[[Tensor], list[Tensor]],
+    images: Tensor,  # (B, 3, H, W)
+    mask: Tensor | None,  # (B, H, W) bool, True is padding
+    strides: Sequence[int],
+) -> list[Tensor]:
+    """Run a network that mixes distant pixels on each image alone, cut to its own size.
+
+    Returns:
+        A map (B, C, ceil(H / stride), ceil(W / stride)) a stride; zero where images are padded.
+    """
+    if mask is None:
+        return _run_at_multiple(network, images, strides)
+    sizes_hw = zip((~mask[:, :, 0]).sum(1).tolist(), (~mask[:, 0]).sum(1).tolist(), strict=True)
+    alone = [
+        _run_at_multiple(network, image[None, :, :height, :width], strides)
+        for image, (height, width) in zip(images, sizes_hw, strict=True)
+    ]
+    full_hw = [[math.ceil(side / stride) for side in images.shape[-2:]] for stride in strides]
+    return [
+        torch.cat([_pad_to(maps[level], size_hw) for maps in alone])
+        for level, size_hw in enumerate(full_hw)
+    ]
+
+
 class PaddingEraser:
     """Zeroes the padding in front of every convolution or pooling that looks at neighbours.
 
@@ -96,6 +139,23 @@ class PaddingEraser:
         (features,) = inputs  # (B, C, H, W)
         padding = downsample_mask(self.mask, features.shape[-2:])
         return (features.masked_fill(padding[:, None], 0.0),)
+
+
+def _run_at_multiple(
+    network: Callable[[Tensor], list[Tensor]], images: Tensor, strides: Sequence[int]
+) -> list[Tensor]:
+    # Networks differ in how they round odd sizes; at a multiple of 32 they agree.
+    height, width = images.shape[-2:]
+    maps = network(_pad_to(images, (height + -height % 32, width + -width % 32)))
+    return [
+        level[..., : math.ceil(height / stride), : math.ceil(width / stride)]
+        for level, stride in zip(maps, strides, strict=True)
+    ]
+
+
+def _pad_to(features: Tensor, size_hw: Sequence[int]) -> Tensor:
+    height, width = features.shape[-2:]
+    return F.pad(features, (0, size_hw[1] - width, 0, size_hw[0] - height))
 
 
 def _looks_around(module: nn.Conv2d | nn.MaxPool2d) -> bool:

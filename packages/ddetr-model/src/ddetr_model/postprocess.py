@@ -12,7 +12,9 @@ from torch import Tensor
 
 from ddetr_model.boxes import cxcywh_to_xyxy
 
-__all__ = ["postprocess"]
+__all__ = ["Detection", "postprocess"]
+
+Detection = dict[str, Tensor]  # boxes_xyxy (K, 4), scores (K,), labels (K,)
 
 
 @torch.no_grad()
@@ -20,7 +22,7 @@ def postprocess(
     outputs: dict[str, Any],
     original_sizes_hw: Tensor,  # (B, 2), pixels
     num_select: int,
-) -> list[dict[str, Tensor]]:
+) -> list[Detection]:
     """Keep each image's num_select best pairs of query and class, best first.
 
     Args:

@@ -1,0 +1,161 @@
+"""The losses by hand, at the edges, and on two ranks."""
+
+import math
+import socket
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+
+from ddetr_model import ModelConfig, SetCriterion
+from ddetr_model.losses import sigmoid_focal_loss
+
+
+def random_outputs(images=2, queries=7, classes=5, layers=3):
+    def layer(count):
+        logits = torch.randn(images, count, classes, requires_grad=True)
+        boxes = torch.rand(images, count, 4) * 0.5 + 0.2
+        return {"pred_logits": logits, "pred_boxes": boxes.requires_grad_()}
+
+    *earlier, last = [layer(queries) for _ in range(layers)]
+    return {**last, "aux_outputs": earlier}
+
+
+def test_focal_loss_by_hand():
+    """At p = 1/2 a positive costs alpha / 4 ln 2 and a negative (1 - alpha) / 4 ln 2."""
+    loss = sigmoid_focal_loss(torch.zeros(2), torch.tensor([1.0, 0.0]), alpha=0.25)
+    wanted = [0.25 * 0.25 * math.log(2), 0.75 * 0.25 * math.log(2)]
+    assert loss.tolist() == pytest.approx(wanted)
+
+
+def test_two_boxes_by_hand(tiny_config):
+    """One object, one query: L1 is the summed difference and GIoU the overlap's."""
+    outputs = {
+        "pred_logits": torch.zeros(1, 1, 5),
+        "pred_boxes": torch.tensor([[[0.5, 0.5, 0.2, 0.2]]]),
+        "aux_outputs": [],
+    }
+    target = {"boxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]]), "labels": torch.tensor([2])}
+    losses = SetCriterion(tiny_config())(outputs, [target])
+    assert losses["loss_bbox"].item() == pytest.approx(0.4)
+    assert losses["loss_giou"].item() == pytest.approx(0.75)
+    assert losses["loss_ce"].item() == pytest.approx((0.25 + 4 * 0.75) * 0.25 * math.log(2))
+
+
+def test_total_weighs_each_loss_by_its_coefficient(tiny_config, targets):
+    """cls, bbox and giou coefficients apply to every layer; errors are no losses."""
+    criterion = SetCriterion(tiny_config(cls_loss_coef=3, bbox_loss_coef=4, giou_loss_coef=6))
+    losses = criterion(random_outputs(), targets)
+    weights = {"ce": 3, "bbox": 4, "giou": 6}
+    wanted = sum(
+        weights[name.split("_")[1]] * value
+        for name, value in losses.items()
+        if name.startswith("loss_")
+    )
+    assert criterion.total_loss(losses).item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_batch_without_objects_trains_the_background(tiny_config):
+    """Nothing to find still gives a focal loss, zero box losses and gradients."""
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    criterion, outputs = SetCriterion(tiny_config()), random_outputs()
+    losses = criterion(outputs, [empty, empty])
+    assert losses["loss_bbox"].item() == losses["loss_giou"].item() == 0
+    assert losses["loss_ce"].item() > 0
+    criterion.total_loss(losses).backward()
+    assert torch.isfinite(outputs["pred_boxes"].grad).all()
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1.0])
+def test_degenerate_boxes_stay_finite(tiny_config, targets, size):
+    """Predictions without area give finite losses and gradients."""
+    outputs = random_outputs()
+    outputs["pred_boxes"] = torch.full((2, 7, 4), size, requires_grad=True)
+    criterion = SetCriterion(tiny_config())
+    total = criterion.total_loss(criterion(outputs, targets))
+    total.backward()
+    assert torch.isfinite(total)
+    assert torch.isfinite(outputs["pred_boxes"].grad).all()
+
+
+def test_half_precision_extremes_stay_finite(tiny_config, targets):
+    """Logits at the end of float16 are lifted to float32 before anything is computed."""
+    outputs = random_outputs()
+    outputs["pred_logits"] = torch.full((2, 7, 5), -6e4, dtype=torch.float16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = SetCriterion(tiny_config())(outputs, targets)
+    assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in losses.values())
+
+
+def test_only_the_wanted_losses_are_computed(tiny_config, targets):
+    """loss_types without boxes leaves the classes' loss alone."""
+    losses = SetCriterion(tiny_config(loss_types=("labels",)))(random_outputs(), targets)
+    assert {name for name in losses if name.startswith("loss_")} == {
+        "loss_ce",
+        "loss_ce_0",
+        "loss_ce_1",
+    }
+
+
+def test_errors_count_the_last_layer(tiny_config, targets):
+    """Matched queries of the wrong class are the class error, in per cent."""
+    outputs = random_outputs(layers=1)
+    with torch.no_grad():
+        outputs["pred_logits"][:] = -5.0
+        outputs["pred_logits"][:, :, 0] = 5.0  # no object is of class 0
+    losses = SetCriterion(tiny_config())(outputs, targets)
+    assert losses["class_error"].item() == 100.0
+    assert losses["cardinality_error"].item() == pytest.approx(7 - 2.0)
+
+
+def _rank_gradient(rank, port, queue):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+    )
+    outputs, targets = _shared_batch()
+    mine = {
+        name: value[rank : rank + 1] if torch.is_tensor(value) else []
+        for name, value in outputs.items()
+    }
+    criterion = SetCriterion(_config())
+    loss = criterion.total_loss(criterion(mine, targets[rank : rank + 1]))
+    (gradient,) = torch.autograd.grad(loss, outputs["pred_boxes"])
+    torch.distributed.all_reduce(gradient)  # data-parallel training takes the mean
+    if rank == 0:
+        queue.put((gradient / 2).tolist())
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def _config():
+    return ModelConfig(num_classes=5, num_queries=7)
+
+
+def _shared_batch():
+    torch.manual_seed(3)
+    outputs = random_outputs(layers=1)
+    targets = [
+        {"boxes": torch.rand(n, 4) * 0.3 + 0.3, "labels": torch.randint(0, 5, (n,))} for n in (5, 1)
+    ]
+    return outputs, targets
+
+
+def test_two_ranks_with_half_the_batch_equal_one_rank():
+    """Five objects here and one there weigh the same as six on one machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = torch.multiprocessing.get_context("fork")
+    queue = context.Queue()
+    ranks = [context.Process(target=_rank_gradient, args=(r, port, queue)) for r in range(2)]
+    for rank in ranks:
+        rank.start()
+    joined = torch.tensor(queue.get(timeout=60))
+    for rank in ranks:
+        rank.join()
+    outputs, targets = _shared_batch()
+    criterion = SetCriterion(_config())
+    loss = criterion.total_loss(criterion(outputs, targets))
+    (alone,) = torch.autograd.grad(loss, outputs["pred_boxes"])
+    torch.testing.assert_close(joined, alone, atol=1e-6, rtol=1e-5)
