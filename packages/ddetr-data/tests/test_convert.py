@@ -155,6 +155,19 @@ def test_interrupted_run_leaves_the_old_output_whole(tmp_path, monkeypatch):
     assert run(tmp_path, ["a"], num_shards=2).images == 5
 
 
+def test_leftovers_of_a_killed_run_are_removed(tmp_path):
+    """Half files of a run that could not clean up are gone after the next one."""
+    add(tmp_path / "a", "0", line())
+    (tmp_path / "out/.unfinished").mkdir(parents=True)
+    (tmp_path / "out/.unfinished/half.json").write_text('{"images": [')
+    run(tmp_path, ["a"])
+    assert sorted(contents(tmp_path / "out")) == [
+        "classmap.txt",
+        "faults.csv",
+        "fold-000-of-001-shard-00000-of-00001.json",
+    ]
+
+
 def test_messy_list_reads_like_a_clean_one(tmp_path):
     """Blank lines, CRLF, a trailing slash, a repeated line and a BOM do not change the output."""
     for name in ("x/train", "y/train"):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["staged"]
 
-_PREFIX = ".unfinished-"
+_STAGING_NAME = ".unfinished"
 
 
 @contextmanager
@@ -19,10 +18,11 @@ def staged(folder: Path, is_stale: Callable[[str], bool] = lambda _: False) -> I
     """Give a folder to write in, and move its files to `folder` when the block succeeds.
 
     Files of `folder` whose name is_stale and that were not written anew are removed then. When the
-    block fails, or is interrupted, `folder` stays as it was.
+    block fails, or is interrupted, `folder` stays as it was. One run at a time may use a folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+    staging = folder / _STAGING_NAME
+    shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
+    staging.mkdir(parents=True)
     try:
         yield staging
         written = sorted(path.name for path in staging.iterdir())
