@@ -5,19 +5,24 @@ N images, B images of one run, H, W the file's input size, Q queries, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ddetr_export.detections import FloatArray
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+from ddetr_data.types import Detections
+from ddetr_export.config import Precision
+from ddetr_export.detections import FloatArray, select_detections
 
 # images (B, 3, H, W) -> pred_logits (B, Q, C), pred_boxes (B, Q, 4)
 Network = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+
+# Largest errors of logits and boxes. In float32 only the order of sums differs, about 1e-5. The
+# others bound what goes wrong by mistake: how good a lowered precision is, AP has to say.
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "fp16": 0.1, "int8_qdq": 2.0}
+_SAME_IOU = 0.9
+_SAME_SCORE = 0.05
 
 
 @dataclass(frozen=True)
@@ -26,35 +31,47 @@ class Comparison:
 
     images: int
     batch_sizes: tuple[int, ...]
+    tolerance: float
     max_error_logits: float
-    max_error_boxes: float
+    max_error_boxes: float  # parts of the image
+    same_detections: float  # share of PyTorch's that the file finds too: label, place and score
 
-    @property
-    def max_error(self) -> float:
-        """The larger of both; NaN if either output holds one."""
-        return float(np.maximum(self.max_error_logits, self.max_error_boxes))
+    def problems(self) -> tuple[str, ...]:
+        """Say what is above the tolerance; NaN always is."""
+        errors = {"logits": self.max_error_logits, "boxes": self.max_error_boxes}
+        return tuple(
+            f"ONNX Runtime differs from PyTorch by {error:.2g} in {name}, "
+            f"more than {self.tolerance:g}"
+            for name, error in errors.items()
+            if not error <= self.tolerance
+        )
 
 
 def compare(
-    session: InferenceSession,
-    network: Network,
+    exported: Network,
+    reference: Network,
     images: FloatArray,  # (N, 3, H, W)
-    fixed_batch: int | None,
+    batch_sizes: Sequence[int],
+    *,
+    num_select: int,
+    tolerance: float,
 ) -> Comparison:
-    """Run every image through both, at batch 1 and at batch N, or at the file's fixed batch."""
-    batch_sizes = (1, len(images)) if fixed_batch is None else (fixed_batch,)
-    references = [network(image[None]) for image in images]
-    expected_logits, expected_boxes = (
-        np.concatenate(each) for each in zip(*references, strict=True)
-    )
-    errors_logits, errors_boxes = [], []
+    """Run every image through both networks, the exported one at each of the batch sizes."""
+    references = [reference(image[None]) for image in images]
+    logits, boxes = (np.concatenate(each) for each in zip(*references, strict=True))
+    errors: list[tuple[float, float, float]] = []
     for batch_size in batch_sizes:
         for rows, batch in _batches(images, batch_size):
-            logits, boxes = session.run(["pred_logits", "pred_boxes"], {"inputs": batch})
-            errors_logits.append(np.abs(logits - expected_logits[rows]).max())
-            errors_boxes.append(np.abs(boxes - expected_boxes[rows]).max())
+            expected = logits[rows], boxes[rows]
+            errors.append(_differences(exported(batch), expected, num_select))
+    error_logits, error_boxes, missing = np.max(np.array(errors), axis=0)
     return Comparison(
-        len(images), batch_sizes, float(np.max(errors_logits)), float(np.max(errors_boxes))
+        images=len(images),
+        batch_sizes=tuple(batch_sizes),
+        tolerance=tolerance,
+        max_error_logits=float(error_logits),
+        max_error_boxes=float(error_boxes),
+        same_detections=float(1 - missing),
     )
 
 
@@ -63,3 +80,36 @@ def _batches(images: FloatArray, batch_size: int) -> Iterator[tuple[list[int], F
     for start in range(0, len(images), batch_size):
         rows = [index % len(images) for index in range(start, start + batch_size)]
         yield rows, images[rows]
+
+
+def _differences(
+    found: tuple[FloatArray, FloatArray], expected: tuple[FloatArray, FloatArray], num_select: int
+) -> tuple[float, float, float]:
+    """Largest error of logits and of boxes, and the share of detections that is missing."""
+    sizes_hw = np.ones((len(found[0]), 2), np.int64)
+    ours, theirs = (select_detections(*each, sizes_hw, num_select) for each in (found, expected))
+    same = [agreement(one, other) for one, other in zip(ours, theirs, strict=True)]
+    logits, boxes = (np.abs(one - other).max() for one, other in zip(found, expected, strict=True))
+    return float(logits), float(boxes), 1 - min(same)
+
+
+def agreement(found: Detections, expected: Detections) -> float:
+    """Share of expected detections with a found one of that label, IoU >= 0.9, score within 0.05.
+
+    1 where nothing is expected.
+    """
+    if len(expected) == 0:
+        return 1.0
+    same = found.labels[None] == expected.labels[:, None]  # (expected, found)
+    same &= np.abs(found.scores[None] - expected.scores[:, None]) <= _SAME_SCORE
+    same &= _iou(expected.boxes_xyxy, found.boxes_xyxy) >= _SAME_IOU
+    return float(same.any(axis=1).mean())
+
+
+def _iou(first: FloatArray, second: FloatArray) -> NDArray[np.float64]:
+    """(K, 4) and (J, 4) to (K, J)."""
+    one, other = first[:, None].astype(np.float64), second[None].astype(np.float64)
+    low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
+    overlap = np.clip(high - low, 0, None).prod(-1)
+    area = (one[..., 2:] - one[..., :2]).prod(-1) + (other[..., 2:] - other[..., :2]).prod(-1)
+    return overlap / np.maximum(area - overlap, 1e-12)

@@ -90,6 +90,11 @@ class ExportConfig(_Block):
                     f"precision int8_qdq needs opset_version >= {OLDEST_PER_CHANNEL_OPSET} "
                     f"(per-channel scales), got {self.opset_version}"
                 )
+            if not self.on_cpu:
+                raise ValueError(
+                    "precision int8_qdq with on_cpu false is not available in this version; "
+                    "export with on_cpu true"
+                )
             if self.calibration_image_dir is None:
                 raise ValueError(
                     "precision int8_qdq needs calibration_image_dir, a folder of typical images"

@@ -7,37 +7,29 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx
 import torch
 
 from ddetr_data.preprocess import PreprocessConfig
 from ddetr_data.types import Category
-from ddetr_export.attention import Sampler
+from ddetr_export.certificate import Certificate, certificate_path, certify
 from ddetr_export.check_images import load_images
-from ddetr_export.comparison import Comparison, Network, compare
-from ddetr_export.config import OLDEST_GRID_SAMPLE_OPSET, ExportConfig
-from ddetr_export.folding import fold_constants
-from ddetr_export.graph import ExportGraph
-from ddetr_export.metadata import ExportMetadata, write_metadata
-from ddetr_export.plugin_file import complete_plugin_nodes, embed_fallback
-from ddetr_export.plugin_function import PLUGIN_DOMAIN
-from ddetr_export.plugin_node import plugin_sampler
+from ddetr_export.comparison import TOLERANCES, Comparison, Network, compare
+from ddetr_export.config import ExportConfig
+from ddetr_export.detections import FloatArray
+from ddetr_export.drafting import OUTPUTS, write_draft
+from ddetr_export.fp16 import to_fp16
+from ddetr_export.graph_postprocess import append_postprocess
+from ddetr_export.int8 import to_int8
+from ddetr_export.metadata import ExportMetadata
+from ddetr_export.plugin_file import embed_fallback
 from ddetr_export.report import ExportError, ExportReport
-from ddetr_export.sampling import sample_by_gather, sample_by_grid
 from ddetr_export.session import open_session
-from ddetr_export.standard_opset import standard_opset
-from ddetr_export.tracing import OLDEST_DYNAMO_OPSET, Signature, trace_to_onnx
+from ddetr_export.sidecars import write_sidecars
 from ddetr_model import DeformableDETR, load_checkpoint
-
-if TYPE_CHECKING:
-    from ddetr_export.detections import FloatArray
-
-TOLERANCE = 1e-3  # on logits and on boxes; float32 in another order of sums gives about 1e-5
-OUTPUTS = ("pred_logits", "pred_boxes")
 
 
 def export_onnx(
@@ -50,7 +42,7 @@ def export_onnx(
     """Write the checkpoint's model as an ONNX file and compare it with PyTorch.
 
     Neither a GPU nor a data set is needed. The file appears under its name only when the
-    comparison has passed.
+    comparison and the checks have passed; its certificate stands beside it.
 
     Args:
         checkpoint: A file of `ddetr_model.save_checkpoint` or of a training run.
@@ -59,10 +51,10 @@ def export_onnx(
         on_progress: Called with a few words as each step begins.
 
     Raises:
-        FileNotFoundError: there is no checkpoint.
+        FileNotFoundError: there is no checkpoint, or no image where config says.
         FileExistsError: onnx_file is there and config.overwrite is false.
         ValueError: the checkpoint or the wish is unusable.
-        ExportError: ONNX Runtime and PyTorch differ by more than 1e-3.
+        ExportError: ONNX Runtime and PyTorch differ, or TensorRT would refuse the file.
     """
     started = time.perf_counter()
     tell = on_progress or (lambda _step: None)
@@ -75,16 +67,21 @@ def export_onnx(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         draft = Path(folder) / target.name
         tell("tracing the network")
-        _write_draft(model, draft, config, metadata)
+        write_draft(model, draft, config, metadata)
+        _lower_precision(draft, config, metadata)
         tell("comparing ONNX Runtime with PyTorch")
         comparison = _compare(model, draft, config, metadata)
-        _insist(comparison, target)
-        exported = onnx.load(draft)
+        _complete(draft, model, config)
+        certificate = certify(draft, Path(checkpoint), comparison, config.opset_version)
+        _insist(certificate, target)
         draft.replace(target)
+    certificate.write(certificate_path(target))
+    if config.serialize_nvdsinfer:
+        write_sidecars(target, config, metadata)
     return ExportReport(
         path=target,
         opset=config.opset_version,
-        nodes=len(exported.graph.node),
+        nodes=certificate.facts["nodes"],
         megabytes=target.stat().st_size / 1e6,
         max_error_logits=comparison.max_error_logits,
         max_error_boxes=comparison.max_error_boxes,
@@ -118,80 +115,13 @@ def _check_target(target: Path, config: ExportConfig) -> None:
         raise FileExistsError(f"{target} exists; give another onnx_file or export.overwrite=true")
 
 
-def _write_draft(
-    model: DeformableDETR, draft: Path, config: ExportConfig, metadata: ExportMetadata
-) -> None:
-    graph = ExportGraph(model, (config.input_height, config.input_width))
-    graph.set_sampler(_choose_sampler(config))
-    dynamic = config.batch_size == -1
-    example = torch.zeros(
-        2 if dynamic else config.batch_size, 3, config.input_height, config.input_width
-    )
-    signature = Signature(("inputs",), OUTPUTS, dynamic)
-    with torch.no_grad():
-        shapes = [tuple(output.shape[1:]) for output in graph(example)]
-    for optimize in (True, False):
-        trace_to_onnx(
-            graph,
-            [example],
-            draft,
-            signature,
-            config.opset_version,
-            optimize=optimize,
-            custom_domains=() if config.on_cpu else (PLUGIN_DOMAIN,),
-        )
-        _finish(draft, config, metadata, graph, shapes)
-        if not optimize or config.opset_version < OLDEST_DYNAMO_OPSET or _loads(draft):
-            return
-
-
-def _choose_sampler(config: ExportConfig) -> Sampler:
-    if not config.on_cpu:
-        return plugin_sampler(config.opset_version, config.plugin_version)
-    if config.sampling == "auto":
-        has_grid_sample = config.opset_version >= OLDEST_GRID_SAMPLE_OPSET
-        return sample_by_grid if has_grid_sample else sample_by_gather
-    return sample_by_grid if config.sampling == "grid" else sample_by_gather
-
-
-def _loads(draft: Path) -> bool:
-    """Whether ONNX Runtime takes the file: the newer exporter's optimiser breaks some."""
-    try:
-        open_session(draft, ["CPUExecutionProvider"])
-    except ValueError:
-        return False
-    return True
-
-
-def _finish(
-    draft: Path,
-    config: ExportConfig,
-    metadata: ExportMetadata,
-    graph: ExportGraph,
-    shapes: Sequence[tuple[int, ...]],  # of the outputs, without the batch
-) -> None:
-    """Check the opset, write the metadata and drop the exporter's notes, which hold local paths."""
-    exported = onnx.load(draft)
-    found = standard_opset(exported)
-    if found != config.opset_version:
-        raise ExportError(f"asked for opset {config.opset_version}, the exporter wrote {found}")
-    for node in exported.graph.node:
-        node.ClearField("doc_string")
-        del node.metadata_props[:]
-    for value in (*exported.graph.value_info, *exported.graph.input, *exported.graph.output):
-        del value.metadata_props[:]
-    del exported.graph.metadata_props[:]
-    for output, shape in zip(exported.graph.output, shapes, strict=True):
-        for axis, length in zip(output.type.tensor_type.shape.dim[1:], shape, strict=True):
-            axis.dim_value = length
-    fold_constants(exported)
-    if not config.on_cpu:
-        complete_plugin_nodes(exported, graph.attention_queries(), graph.attention_heads)
-        if config.embed_fallback:
-            embed_fallback(exported)
-    write_metadata(exported, metadata)
-    exported.producer_name, exported.producer_version = "ddetr-export", metadata.version
-    draft.write_bytes(exported.SerializeToString())
+def _lower_precision(draft: Path, config: ExportConfig, metadata: ExportMetadata) -> None:
+    if config.precision == "fp16":
+        draft.write_bytes(to_fp16(onnx.load(draft)).SerializeToString())
+    if config.precision == "int8_qdq":
+        preprocess = PreprocessConfig(**metadata.preprocess)
+        images = load_images(config.calibration_image_dir, config.calibration_images, preprocess)
+        to_int8(draft, draft, images)
 
 
 def _compare(
@@ -200,12 +130,38 @@ def _compare(
     images = load_images(
         config.check_image_dir, config.check_images, PreprocessConfig(**metadata.preprocess)
     )
-    session = open_session(draft, ["CPUExecutionProvider"])
-    fixed_batch = None if config.batch_size == -1 else config.batch_size
-    return compare(session, _network(model), images, fixed_batch)
+    return compare(
+        _exported_network(_runnable(draft, config)),
+        _pytorch_network(model),
+        images,
+        (1, max(2, len(images))) if config.batch_size == -1 else (config.batch_size,),
+        num_select=model.config.num_select,
+        tolerance=TOLERANCES[config.precision],
+    )
 
 
-def _network(model: DeformableDETR) -> Network:
+def _runnable(draft: Path, config: ExportConfig) -> Path:
+    """The draft, or beside it the draft with the body of its plugin nodes."""
+    if config.on_cpu:
+        return draft
+    exported = onnx.load(draft)
+    embed_fallback(exported)
+    runnable = draft.with_name(f"runnable-{draft.name}")
+    runnable.write_bytes(exported.SerializeToString())
+    return runnable
+
+
+def _exported_network(path: Path) -> Network:
+    session = open_session(path, ["CPUExecutionProvider"])
+
+    def run(images: FloatArray) -> tuple[FloatArray, FloatArray]:
+        logits, boxes = session.run(OUTPUTS, {"inputs": images})
+        return logits, boxes
+
+    return run
+
+
+def _pytorch_network(model: DeformableDETR) -> Network:
     @torch.no_grad()
     def run(images: FloatArray) -> tuple[FloatArray, FloatArray]:
         outputs = model(torch.from_numpy(images))
@@ -214,10 +170,16 @@ def _network(model: DeformableDETR) -> Network:
     return run
 
 
-def _insist(comparison: Comparison, target: Path) -> None:
-    if not comparison.max_error <= TOLERANCE:  # NaN is not below it either
-        raise ExportError(
-            f"{target} was not written: ONNX Runtime differs from PyTorch by "
-            f"{comparison.max_error_logits:.2g} in logits and {comparison.max_error_boxes:.2g} in "
-            f"boxes, more than {TOLERANCE:g}"
-        )
+def _complete(draft: Path, model: DeformableDETR, config: ExportConfig) -> None:
+    """Add what stands around the compared network: post-processing, and the plugin's body."""
+    exported = onnx.load(draft)
+    if config.postprocess:
+        append_postprocess(exported, config.num_select or model.config.num_select)
+    if not config.on_cpu and config.embed_fallback:
+        embed_fallback(exported)
+    draft.write_bytes(exported.SerializeToString())
+
+
+def _insist(certificate: Certificate, target: Path) -> None:
+    if certificate.problems:
+        raise ExportError(f"{target} was not written: {'; '.join(certificate.problems)}")

@@ -1,0 +1,128 @@
+"""The certificate of an export: what was compared and checked, with which versions."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ddetr_export.__about__ import __version__
+from ddetr_export.comparison import Comparison
+from ddetr_export.operators import operator_problems
+from ddetr_export.plugin_contract import plugin_problems
+from ddetr_export.plugin_file import plugin_nodes
+from ddetr_export.standard_opset import standard_opset
+
+_LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy", "ddetr-model")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; problems is empty where it is as it should be."""
+
+    name: str
+    problems: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """All that is known about one exported file."""
+
+    checks: tuple[Check, ...]
+    comparison: Comparison
+    facts: dict[str, Any]  # hashes, versions, names and types; JSON values
+
+    @property
+    def problems(self) -> list[str]:
+        """Every problem, with the name of its check."""
+        return [f"{check.name}: {each}" for check in self.checks for each in check.problems]
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        content = {
+            "passed": not self.problems,
+            "comparison": asdict(self.comparison),
+            "checks": [
+                {"name": check.name, "passed": check.passed, "problems": list(check.problems)}
+                for check in self.checks
+            ],
+            **self.facts,
+        }
+        draft = path.with_name(f".{path.name}.partial")
+        draft.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        draft.replace(path)
+
+
+def certificate_path(onnx_file: Path) -> Path:
+    """Where the certificate of a file stands: model.onnx has model.certificate.json."""
+    return onnx_file.with_suffix(".certificate.json")
+
+
+def certify(path: Path, checkpoint: Path, comparison: Comparison, opset: int) -> Certificate:
+    """Check a finished file and collect the facts about it.
+
+    Args:
+        path: The file, under whatever name.
+        checkpoint: What it was exported from.
+        comparison: With PyTorch.
+        opset: The one that was asked for.
+    """
+    model = onnx.load(path)
+    found = standard_opset(model)
+    checks = [
+        Check("comparison with PyTorch", comparison.problems()),
+        Check("opset", () if found == opset else (f"asked for {opset}, the file has {found}",)),
+        Check("operators and sizes that TensorRT takes", tuple(operator_problems(model))),
+        Check("onnx.checker", _checker_problems(model)),
+    ]
+    if any(plugin_nodes(model)):
+        checks.append(Check("contract of the TensorRT plugin", tuple(plugin_problems(model))))
+    facts = {
+        "onnx_sha256": _sha256(path),
+        "checkpoint_sha256": _sha256(checkpoint),
+        "opset": found,
+        "nodes": len(model.graph.node),
+        "inputs": [_signature(each) for each in model.graph.input],
+        "outputs": [_signature(each) for each in model.graph.output],
+        "versions": {"ddetr-export": __version__, **_versions()},
+    }
+    return Certificate(tuple(checks), comparison, facts)
+
+
+def _checker_problems(model: onnx.ModelProto) -> tuple[str, ...]:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return (str(error).strip().splitlines()[0],)
+    return ()
+
+
+def _signature(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    return {
+        "name": value.name,
+        "dtype": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(),
+        "shape": [axis.dim_value or axis.dim_param for axis in tensor.shape.dim],
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,114 @@
+"""From a model in memory to a complete ONNX file that nobody has compared yet.
+
+B images, H, W the input size, Q queries, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import torch
+
+from ddetr_export.attention import Sampler
+from ddetr_export.config import OLDEST_GRID_SAMPLE_OPSET, ExportConfig
+from ddetr_export.folding import fold_constants
+from ddetr_export.graph import ExportGraph
+from ddetr_export.metadata import ExportMetadata, write_metadata
+from ddetr_export.plugin_file import complete_plugin_nodes
+from ddetr_export.plugin_function import PLUGIN_DOMAIN
+from ddetr_export.plugin_node import plugin_sampler
+from ddetr_export.report import ExportError
+from ddetr_export.sampling import sample_by_gather, sample_by_grid
+from ddetr_export.session import open_session
+from ddetr_export.standard_opset import standard_opset
+from ddetr_export.tracing import OLDEST_DYNAMO_OPSET, Signature, trace_to_onnx
+from ddetr_model import DeformableDETR
+
+OUTPUTS = ("pred_logits", "pred_boxes")
+
+
+def write_draft(
+    model: DeformableDETR, draft: Path, config: ExportConfig, metadata: ExportMetadata
+) -> None:
+    """Trace the model in float32 and write it with metadata, without a plugin's body.
+
+    Raises:
+        ValueError: the input size is too small for the model.
+        ExportError: the exporter wrote another opset than the one asked for.
+    """
+    height, width = config.input_height, config.input_width
+    graph = ExportGraph(model, (height, width))
+    graph.set_sampler(choose_sampler(config))
+    dynamic = config.batch_size == -1
+    example = torch.zeros(2 if dynamic else config.batch_size, 3, height, width)
+    with torch.no_grad():
+        shapes = [tuple(output.shape[1:]) for output in graph(example)]
+    for optimize in (True, False):
+        trace_to_onnx(
+            graph,
+            [example],
+            draft,
+            Signature(("inputs",), OUTPUTS, dynamic),
+            config.opset_version,
+            optimize=optimize,
+            custom_domains=() if config.on_cpu else (PLUGIN_DOMAIN,),
+        )
+        exported = onnx.load(draft)
+        _insist_on_opset(exported, config.opset_version)
+        _drop_exporters_notes(exported)
+        _state_shapes(exported, shapes)
+        fold_constants(exported)
+        if not config.on_cpu:
+            complete_plugin_nodes(exported, graph.attention_queries(), graph.attention_heads)
+        write_metadata(exported, metadata)
+        exported.producer_name, exported.producer_version = "ddetr-export", metadata.version
+        draft.write_bytes(exported.SerializeToString())
+        if config.opset_version < OLDEST_DYNAMO_OPSET or not config.on_cpu or _loads(draft):
+            return
+
+
+def choose_sampler(config: ExportConfig) -> Sampler:
+    """Pick plugin nodes, GridSample or gathers."""
+    if not config.on_cpu:
+        return plugin_sampler(config.opset_version, config.plugin_version)
+    if config.sampling == "auto":
+        has_grid_sample = config.opset_version >= OLDEST_GRID_SAMPLE_OPSET
+        return sample_by_grid if has_grid_sample else sample_by_gather
+    return sample_by_grid if config.sampling == "grid" else sample_by_gather
+
+
+def _insist_on_opset(exported: onnx.ModelProto, wanted: int) -> None:
+    found = standard_opset(exported)
+    if found != wanted:
+        raise ExportError(f"asked for opset {wanted}, the exporter wrote {found}")
+
+
+def _drop_exporters_notes(exported: onnx.ModelProto) -> None:
+    """Where each node came from: half of a small file, and full of this machine's paths."""
+    for node in exported.graph.node:
+        node.ClearField("doc_string")
+    graph = exported.graph
+    for noted in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        del noted.metadata_props[:]
+
+
+def _state_shapes(
+    exported: onnx.ModelProto,
+    shapes: Sequence[tuple[int, ...]],  # of the outputs, without the batch
+) -> None:
+    batch = exported.graph.input[0].type.tensor_type.shape.dim[0]
+    for output, shape in zip(exported.graph.output, shapes, strict=True):
+        output.type.tensor_type.shape.dim[0].CopyFrom(batch)
+        for axis, length in zip(output.type.tensor_type.shape.dim[1:], shape, strict=True):
+            axis.dim_value = length
+
+
+def _loads(draft: Path) -> bool:
+    """Whether ONNX Runtime takes the file: the newer exporter's optimiser breaks some."""
+    try:
+        open_session(draft, ["CPUExecutionProvider"])
+    except ValueError:
+        return False
+    return True

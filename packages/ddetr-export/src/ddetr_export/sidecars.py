@@ -1,0 +1,107 @@
+"""Files that DeepStream and Triton want beside an exported model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ddetr_export.config import ExportConfig
+from ddetr_export.metadata import ExportMetadata
+
+_DYNAMIC_BATCH_LIMIT = 16  # of the configurations; the file itself has none
+
+
+def write_sidecars(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata) -> list[Path]:
+    """Write labels.txt, nvinfer's configuration and Triton's; returns their paths.
+
+    Nothing here ran in DeepStream or Triton: the keys are those of their public documentation.
+    """
+    contents = {
+        "labels.txt": _labels(metadata),
+        "nvdsinfer_config.yaml": _deepstream(onnx_file, config, metadata),
+        "config.pbtxt": _triton(onnx_file, config, metadata),
+    }
+    paths = []
+    for name, content in contents.items():
+        path = onnx_file.with_name(name)
+        path.write_text(content, "utf-8")
+        paths.append(path)
+    return paths
+
+
+def _class_names(metadata: ExportMetadata) -> list[str]:
+    """One name a class index; an index that no category has is called by its number."""
+    names = {category.id: category.name for category in metadata.categories}
+    return [names.get(index, f"class_{index}") for index in range(metadata.model["num_classes"])]
+
+
+def _labels(metadata: ExportMetadata) -> str:
+    return "".join(f"{name}\n" for name in _class_names(metadata))
+
+
+def _deepstream(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata) -> str:
+    mean, std = metadata.preprocess["mean"], metadata.preprocess["std"]
+    # nvinfer knows one scale for all channels; the mean of the three is off by about 1 %.
+    scale = 1 / (255 * sum(std) / len(std))
+    offsets = ";".join(f"{255 * each:.4f}" for each in (mean * 3 if len(mean) == 1 else mean))
+    modes = {"fp32": 0, "int8_qdq": 1, "fp16": 2}
+    lines = [
+        "property:",
+        "  gpu-id: 0",
+        f"  onnx-file: {onnx_file.name}",
+        "  labelfile-path: labels.txt",
+        f"  infer-dims: 3;{config.input_height};{config.input_width}",
+        f"  batch-size: {_batch(config)}",
+        f"  net-scale-factor: {scale:.12f}",
+        f"  offsets: {offsets}",
+        "  model-color-format: 0",
+        "  maintain-aspect-ratio: 0",
+        f"  network-mode: {modes[config.precision]}",
+        "  network-type: 0",
+        "  cluster-mode: 4",
+        f"  num-detected-classes: {len(_class_names(metadata))}",
+        f"  output-blob-names: {_outputs(config)}",
+        "  parse-bbox-func-name: NvDsInferParseCustomDDETRTAO",
+        "class-attrs-all:",
+        "  pre-cluster-threshold: 0.5",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _outputs(config: ExportConfig) -> str:
+    return "boxes;scores;labels" if config.postprocess else "pred_boxes;pred_logits"
+
+
+def _batch(config: ExportConfig) -> int:
+    return _DYNAMIC_BATCH_LIMIT if config.batch_size == -1 else config.batch_size
+
+
+def _triton(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata) -> str:
+    model = metadata.model
+    queries, classes = model["num_queries"], model["num_classes"]
+    inputs = [("inputs", "TYPE_FP32", [3, config.input_height, config.input_width])]
+    outputs = [
+        ("pred_logits", "TYPE_FP32", [queries, classes]),
+        ("pred_boxes", "TYPE_FP32", [queries, 4]),
+    ]
+    if config.postprocess:
+        kept = min(config.num_select or model["num_select"], queries * classes)
+        inputs.append(("target_sizes", "TYPE_FP32", [2]))
+        outputs = [
+            ("boxes", "TYPE_FP32", [kept, 4]),
+            ("scores", "TYPE_FP32", [kept]),
+            ("labels", "TYPE_INT32", [kept]),
+        ]
+    return (
+        f'name: "{onnx_file.stem}"\n'
+        'platform: "onnxruntime_onnx"\n'
+        f"max_batch_size: {_batch(config)}\n"
+        f"input [{_tensors(inputs)}\n]\n"
+        f"output [{_tensors(outputs)}\n]\n"
+    )
+
+
+def _tensors(tensors: list[tuple[str, str, list[int]]]) -> str:
+    return ",".join(
+        f'\n  {{ name: "{name}", data_type: {dtype}, dims: {dims} }}'
+        for name, dtype, dims in tensors
+    )

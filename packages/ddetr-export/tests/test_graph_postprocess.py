@@ -1,0 +1,53 @@
+"""Post-processing inside the file."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from ddetr_export.graph_postprocess import append_postprocess
+from ddetr_export.operators import operator_problems
+from ddetr_export.runtime import Detector
+
+
+def with_postprocess(path, num_select: int):
+    model = onnx.load(path)
+    append_postprocess(model, num_select)
+    onnx.checker.check_model(model, full_check=True)
+    changed = path.with_name(f"{path.stem}-{num_select}.onnx")
+    changed.write_bytes(model.SerializeToString())
+    return changed
+
+
+@pytest.mark.parametrize("num_select", [4, 100])
+def test_the_graph_detects_what_numpy_detects(toy_onnx, num_select) -> None:
+    """Boxes, scores and labels of ONNX Runtime equal those of post-processing, at any batch."""
+    pictures = [Image.new("RGB", (50 + 10 * n, 80 - 9 * n), (40 * n, 9, 200)) for n in range(5)]
+    plain = Detector(toy_onnx(), num_select=num_select).predict(pictures)
+    inside = Detector(
+        with_postprocess(toy_onnx(), num_select), num_select=num_select, batch_size=3
+    ).predict(pictures)
+    for expected, found in zip(plain, inside, strict=True):
+        np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-6)
+        np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+def test_the_file_states_its_new_signature(toy_onnx) -> None:
+    """Two inputs, three outputs, only the batch free; TensorRT's parser knows the operators."""
+    model = onnx.load(with_postprocess(toy_onnx(), 4))
+    assert [each.name for each in model.graph.input] == ["inputs", "target_sizes"]
+    shapes = {
+        each.name: [axis.dim_param or axis.dim_value for axis in each.type.tensor_type.shape.dim]
+        for each in model.graph.output
+    }
+    assert shapes == {"boxes": ["batch", 4, 4], "scores": ["batch", 4], "labels": ["batch", 4]}
+    assert operator_problems(model) == []
+
+
+def test_more_than_tensorrt_keeps_is_refused(toy_onnx) -> None:
+    """TensorRT's top-k has a limit, said before the engine is built."""
+    with pytest.raises(ValueError, match="at most 3840"):
+        append_postprocess(onnx.load(toy_onnx()), 4000)
