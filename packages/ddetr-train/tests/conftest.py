@@ -23,6 +23,7 @@ from ddetr_train.events import Observer, RunEvent
 from ddetr_train.trainer import TrainResult, train
 
 NUM_CLASSES = 4  # three shapes from id 1 on
+QUICK = {"num_epochs": 2, "accelerator": "cpu", "activation_checkpoint": False}
 
 
 @dataclass
@@ -122,7 +123,7 @@ def run_training(
         observers: Sequence[Observer] = (),
         **options: object,
     ) -> TrainResult:
-        config = TrainConfig.model_validate({"num_epochs": 2, "accelerator": "cpu"} | options)
+        config = TrainConfig.model_validate(QUICK | options)
         return train(
             model,
             data,

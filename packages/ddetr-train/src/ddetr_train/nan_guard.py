@@ -162,7 +162,7 @@ def _scales_loss(module: DetectionModule) -> bool:
 
 
 def _is_finite(value: Tensor) -> bool:
-    return bool(torch.isfinite(value).all())
+    return bool(torch.isfinite(value.detach()).all())
 
 
 def _whole(value: Tensor) -> Tensor:
