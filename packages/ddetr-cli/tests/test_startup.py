@@ -98,7 +98,7 @@ MISSING_FILES = [
     ),
     ("convert", [], "input_source is not set"),
     ("convert", ["input_source=s.txt"], "input_source: s.txt does not exist"),
-    ("train", ["encryption_key=x"], "encryption_key is not available"),
+    ("export", ["encryption_key=x"], "export with encryption_key is not available"),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -115,6 +116,70 @@ def export(spec: SpecFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def check(
+    spec: SpecFile,
+    overrides: Overrides = None,
+    json_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--json", help="Also write the findings to this file."),
+    ] = None,
+) -> None:
+    """Look for every fault in the data of a spec; exit status 1 for warnings, 2 for errors."""
+    from ddetr_cli.answer import answer
+    from ddetr_cli.commands.check import check_data
+
+    work = partial(check_data, spec, overrides or (), json_file)
+    raise typer.Exit(answer(work))
+
+
+@app.command()
+def summary(
+    spec: SpecFile,
+    overrides: Overrides = None,
+    height: Annotated[int, typer.Option(min=32, help="Of the image, in pixels.")] = 800,
+    width: Annotated[int, typer.Option(min=32, help="Of the image, in pixels.")] = 1066,
+) -> None:
+    """Show the size of the spec's model: parameters, operations, memory."""
+    from ddetr_cli.answer import answer
+    from ddetr_cli.commands.summary import summarize_model
+
+    work = partial(summarize_model, spec, overrides or (), (height, width))
+    raise typer.Exit(answer(work))
+
+
+@app.command()
+def migrate(spec: SpecFile) -> None:
+    """Tell for each key of an existing spec: kept, renamed, without effect or unknown."""
+    from ddetr_cli.answer import answer
+    from ddetr_cli.commands.migrate import migrate
+
+    raise typer.Exit(answer(partial(migrate, spec)))
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A .pth or .safetensors file, or a folder.")],
+    target: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
+    allow_partial: Annotated[bool, typer.Option(help="Accept missing tensors.")] = False,
+) -> None:
+    """Make a checkpoint of another program's Deformable DETR weights."""
+    from ddetr_cli.answer import answer
+    from ddetr_cli.commands.import_ import import_weights
+
+    work = partial(import_weights, source, target, allow_partial)
+    raise typer.Exit(answer(work))
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, GPUs and back-ends, and test the attention kernels."""
+    from ddetr_cli.answer import answer
+    from ddetr_cli.commands.doctor import diagnose
+
+    raise typer.Exit(answer(diagnose))
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Of the images and of the training.")] = 0,
@@ -123,6 +188,8 @@ def demo(
     test_images: Annotated[Optional[int], typer.Option(min=1)] = None,  # noqa: UP045
 ) -> None:
     """Show all of it: draw images, train, score, annotate, export, score the ONNX file."""
+    from ddetr_cli.answer import answer
     from ddetr_cli.commands.demo import DemoOptions, run_demo
 
-    raise typer.Exit(run_demo(DemoOptions(folder, seed, epochs, train_images, test_images)))
+    options = DemoOptions(folder, seed, epochs, train_images, test_images)
+    raise typer.Exit(answer(partial(run_demo, options)))

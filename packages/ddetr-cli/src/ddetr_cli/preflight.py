@@ -63,7 +63,7 @@ def no_encryption(encryption_key: SecretStr | None) -> None:
         SpecError: there is one.
     """
     if encryption_key is not None:
-        raise SpecError("encryption_key is not available in this version; leave it out")
+        raise SpecError("export with encryption_key is not available in this version; leave it out")
 
 
 def _existing_patterns(locations: Sequence[str], key: str) -> None:

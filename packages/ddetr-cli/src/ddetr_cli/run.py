@@ -22,7 +22,7 @@ from ddetr_cli.ending import (
 )
 from ddetr_cli.interrupts import Interrupts
 from ddetr_cli.journal import Journal
-from ddetr_cli.spec import LoadedSpec, Spec, load_spec, spec_yaml
+from ddetr_cli.spec import Experiment, LoadedSpec, Spec, load_spec, spec_yaml
 from ddetr_cli.spec_tree import SpecError
 from ddetr_cli.status import StatusFile
 from ddetr_train.events import Observer, RunEvent
@@ -126,8 +126,7 @@ def _open_results(folder: Path, task: str, spec: BaseModel) -> StatusFile | None
 
 
 def _secret_of(spec: BaseModel) -> str | None:
-    secret = getattr(spec, "encryption_key", None)
-    return secret.get_secret_value() if secret else None
+    return spec.passphrase if isinstance(spec, Experiment) else None
 
 
 def _is_main_process() -> bool:

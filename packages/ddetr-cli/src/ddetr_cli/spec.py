@@ -26,7 +26,7 @@ KEY_VARIABLE = "DDETR_ENCRYPTION_KEY"
 _MASK = str(SecretStr("any"))
 _TO_BE_GIVEN = "???"  # omegaconf's mark for a value that an override is to supply
 # Keys of the models that no spec may hold, because another key decides them.
-_DERIVED_KEYS: frozenset[KeyPath] = frozenset({("model", "num_classes")})
+DERIVED_KEYS: frozenset[KeyPath] = frozenset({("model", "num_classes")})
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
@@ -65,6 +65,11 @@ class Experiment(BaseModel):
             return blocks
         return {**blocks, "model": {**model, "num_classes": num_classes}}
 
+    @property
+    def passphrase(self) -> str | None:
+        """The encryption key in clear, for the engine alone."""
+        return self.encryption_key.get_secret_value() if self.encryption_key else None
+
     def results_of(self, task: str) -> Path:
         """Folder of a subtask: <task>.results_dir, else <results_dir>/<task>."""
         own = getattr(self, task).results_dir
@@ -96,19 +101,19 @@ def load_spec(model: type[Spec], path: Path, overrides: Sequence[str] = ()) -> L
 
 def spec_yaml(spec: BaseModel) -> str:
     """Write a spec as YAML that loads again to an equal one, except that secrets are masked."""
-    derived: dict[str, Any] = {str(block): {key} for block, key in _DERIVED_KEYS}
+    derived: dict[str, Any] = {str(block): {key} for block, key in DERIVED_KEYS}
     blocks = derived if isinstance(spec, Experiment) else None
     values = spec.model_dump(mode="json", exclude=blocks)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _validated(model: type[Spec], tree: SpecTree) -> Spec:
-    derived = [path for path in _DERIVED_KEYS if path in tree.origins]
-    faults = [unknown_key(path, tree, model, _DERIVED_KEYS) for path in derived]
+    derived = [path for path in DERIVED_KEYS if path in tree.origins]
+    faults = [unknown_key(path, tree, model, DERIVED_KEYS) for path in derived]
     try:
         spec = model.model_validate(tree.values)
     except ValidationError as error:
-        faults += sentences(error, tree, model, _DERIVED_KEYS)
+        faults += sentences(error, tree, model, DERIVED_KEYS)
     if faults:
         raise SpecError("\n".join(faults))
     return spec

@@ -46,6 +46,9 @@ def _show(summary: ConvertSummary, run: Run) -> None:
     run.console.say(f"classes: {summary.classmap}")
     for fold in summary.folds:
         run.console.say(f"{fold.images} images in {len(fold.json_files)} shards")
+    if summary.image_dir is not None:
+        run.console.say(f"as a data source: image_dir: {summary.image_dir}")
+        run.console.say(f"                  json_file: {run.results_dir}")
 
 
 CONVERT = Subtask("convert", ConvertConfig, lambda spec: Path(spec.results_dir), check, execute)

@@ -16,7 +16,7 @@ from ddetr_cli.commands.export import EXPORT
 from ddetr_cli.commands.inference import INFERENCE
 from ddetr_cli.commands.train import TRAIN
 from ddetr_cli.console import RunConsole, figure
-from ddetr_cli.ending import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_SUCCESS, sentence
+from ddetr_cli.ending import EXIT_FAILURE, EXIT_SUCCESS
 from ddetr_cli.run import Subtask, run_subtask
 from ddetr_cli.spec import Experiment
 
@@ -38,21 +38,14 @@ class DemoOptions:
     test_images: int | None = None
 
 
-def run_demo(options: DemoOptions) -> int:
+def run_demo(options: DemoOptions, console: RunConsole) -> int:
     """Run every step and give the exit status; a second run continues an interrupted one.
 
     The last step fails when PyTorch's and ONNX Runtime's AP differ by more than AP_TOLERANCE.
     """
-    console = RunConsole()
     start = time.monotonic()
-    try:
-        spec_file = _prepare(options, console)
-        status = _run_steps(spec_file, options, console)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except OSError as error:
-        console.fail(sentence(error))
-        return EXIT_BAD_INPUT
+    spec_file = _prepare(options, console)
+    status = _run_steps(spec_file, options, console)
     if status != EXIT_SUCCESS:
         return status
     return _compare(spec_file.parent, time.monotonic() - start, console)

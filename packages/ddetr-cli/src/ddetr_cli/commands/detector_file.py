@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import SecretStr
-
-from ddetr_cli.preflight import existing_file, no_encryption
+from ddetr_cli.preflight import existing_file
 from ddetr_cli.spec_tree import SpecError
 from ddetr_train.config import EvaluateConfig, InferenceConfig
 
 _ENDINGS = (".pth", ".pt", ".ckpt", ".onnx")
 
 
-def checked_detector_file(
-    config: EvaluateConfig | InferenceConfig, task: str, encryption_key: SecretStr | None
-) -> Path:
+def checked_detector_file(config: EvaluateConfig | InferenceConfig, task: str) -> Path:
     """Give the file to run.
 
     Raises:
         SpecError: none is set, or it is of a kind that this version does not run.
         FileNotFoundError: it does not exist.
     """
-    no_encryption(encryption_key)
     if config.trt_engine is not None:
         raise SpecError(
             f"{task}.trt_engine is not available in this version; "

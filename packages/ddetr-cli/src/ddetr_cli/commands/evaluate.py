@@ -12,14 +12,14 @@ from ddetr_cli.spec import Experiment
 
 def check(experiment: Experiment) -> None:
     """Find a missing detector and missing data."""
-    checked_detector_file(experiment.evaluate, "evaluate", experiment.encryption_key)
+    checked_detector_file(experiment.evaluate, "evaluate")
     existing_sources(experiment.dataset.test_data_sources, "dataset.test_data_sources")
 
 
 def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Score the detector and show the figures."""
     config, dataset = experiment.evaluate, experiment.dataset
-    path = checked_detector_file(config, "evaluate", experiment.encryption_key)
+    path = checked_detector_file(config, "evaluate")
     if is_onnx(path):
         from ddetr_cli.commands.onnx_detector import score_onnx
 
@@ -27,7 +27,14 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     else:
         from ddetr_train.evaluate import evaluate
 
-        scores = evaluate(path, dataset, config, run.results_dir, observers=run.observers)
+        scores = evaluate(
+            path,
+            dataset,
+            config,
+            run.results_dir,
+            observers=run.observers,
+            encryption_key=experiment.passphrase,
+        )
     run.console.scores(scores.overall, scores.per_class)
     run.console.say(f"scores: {run.results_dir / 'results.json'}")
     return scores.overall

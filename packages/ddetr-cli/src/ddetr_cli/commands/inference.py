@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def check(experiment: Experiment) -> None:
     """Find a missing detector, missing images and a missing class list."""
-    checked_detector_file(experiment.inference, "inference", experiment.encryption_key)
+    checked_detector_file(experiment.inference, "inference")
     source = _infer_source(experiment)
     existing_images(source.image_dir, "dataset.infer_data_sources.image_dir")
     optional_files([("dataset.infer_data_sources.classmap", source.classmap)])
@@ -27,7 +27,7 @@ def check(experiment: Experiment) -> None:
 def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Detect in every image and show how many objects of each class there are."""
     config = experiment.inference
-    path = checked_detector_file(config, "inference", experiment.encryption_key)
+    path = checked_detector_file(config, "inference")
     if is_onnx(path):
         from ddetr_cli.commands.onnx_detector import label_with_onnx
 
@@ -35,8 +35,14 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     else:
         from ddetr_train.predict import infer
 
-        dataset = experiment.dataset
-        summary = infer(path, dataset, config, run.results_dir, observers=run.observers)
+        summary = infer(
+            path,
+            experiment.dataset,
+            config,
+            run.results_dir,
+            observers=run.observers,
+            encryption_key=experiment.passphrase,
+        )
     _show(summary, run)
     return {"images": summary.images, "detections": summary.detections}
 

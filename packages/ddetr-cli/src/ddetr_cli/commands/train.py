@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ddetr_cli.interrupts import Interrupted
-from ddetr_cli.preflight import existing_sources, no_encryption, optional_files
+from ddetr_cli.preflight import existing_sources, optional_files
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
 from ddetr_model.config import ModelConfig
@@ -19,7 +19,6 @@ _SCORE = "val_"
 
 def check(experiment: Experiment) -> None:
     """Find missing data and missing weights."""
-    no_encryption(experiment.encryption_key)
     model, dataset, train = experiment.model, experiment.dataset, experiment.train
     existing_sources(dataset.train_data_sources, "dataset.train_data_sources")
     if dataset.val_data_sources:
@@ -42,7 +41,14 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     model = model_for_training(experiment)
     dataset = experiment.dataset.model_copy(update={"num_classes": model.num_classes})
     try:
-        result = train(model, dataset, experiment.train, run.results_dir, observers=run.observers)
+        result = train(
+            model,
+            dataset,
+            experiment.train,
+            run.results_dir,
+            observers=run.observers,
+            encryption_key=experiment.passphrase,
+        )
     except TrainingPreempted as stop:
         raise Interrupted(str(stop)) from stop
     _show(result, run)

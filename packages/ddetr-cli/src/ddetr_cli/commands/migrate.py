@@ -1,0 +1,60 @@
+"""`ddetr migrate`: what becomes of each key of a spec that was written for another program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ddetr_cli.console import RunConsole
+from ddetr_cli.ending import EXIT_BAD_INPUT, EXIT_SUCCESS
+from ddetr_cli.schema import known_keys, nearest_key
+from ddetr_cli.spec import DERIVED_KEYS, Experiment
+from ddetr_cli.spec_tree import KeyPath, SpecTree, dotted
+from ddetr_cli.yaml_tree import read_spec_file
+
+RENAMED: dict[KeyPath, KeyPath] = {
+    ("model", "pretrained_model_path"): ("model", "pretrained_backbone_path"),
+    ("train", "optim", "monitor_name"): ("train", "optim", "lr_monitor"),
+}
+_WITHOUT_EFFECT = "Accepted"  # how the description of such a key begins
+
+
+def migrate(spec_file: Path, console: RunConsole) -> int:
+    """Show for each key whether it is kept, renamed, without effect or unknown; unknown gives 2."""
+    tree = read_spec_file(spec_file)
+    rows = [(dotted(path), tree.place_of(path), _fate(path)) for path in written_keys(tree)]
+    console.table(str(spec_file), ["key", "place", "here"], rows)
+    unknown = sum(fate.startswith("unknown") for _, _, fate in rows)
+    console.say(f"{len(rows)} keys, {unknown} of them unknown")
+    return EXIT_BAD_INPUT if unknown else EXIT_SUCCESS
+
+
+def written_keys(tree: SpecTree) -> list[KeyPath]:
+    """List the keys of the file that hold values, not blocks; of a list's entries each key once."""
+    blocks = {path[:length] for path in tree.origins for length in range(len(path))}
+    leaves = [path for path in tree.origins if path not in blocks]
+    return list(dict.fromkeys(_first_of_list(path) for path in leaves if path))
+
+
+def _first_of_list(path: KeyPath) -> KeyPath:
+    """Cut the index off a value in a list; an entry's own keys stand under index 0."""
+    trimmed = path[:-1] if isinstance(path[-1], int) else path
+    return tuple(0 if isinstance(key, int) else key for key in trimmed)
+
+
+def _fate(path: KeyPath) -> str:
+    known = {key: field for key, field in known_keys(Experiment) if key not in DERIVED_KEYS}
+    if path in RENAMED:
+        return f"renamed: {dotted(RENAMED[path])}; the old name is read too"
+    field = known.get(path) or known.get(_in_a_list(path))
+    if field is None and path[:-1] in known and path[:-1] == ("inference", "color_map"):
+        return "kept"
+    if field is None:
+        nearest = nearest_key(Experiment, path, DERIVED_KEYS)
+        return "unknown" + (f"; perhaps {nearest}" if nearest else "")
+    has_effect = not (field.description or "").startswith(_WITHOUT_EFFECT)
+    return "kept" if has_effect else f"without effect: {field.description}"
+
+
+def _in_a_list(path: KeyPath) -> KeyPath:
+    """Name a key of one bare data source as if it stood in a list."""
+    return (*path[:2], 0, *path[2:])
