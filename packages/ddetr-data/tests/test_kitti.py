@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddetr_data.kitti import (
@@ -111,6 +111,7 @@ def test_blanks_in_names_become_underscores():
     assert line.startswith("person_group 0.00 0 0.00 1.00 2.00 3.00 4.00 ")
 
 
+@settings(deadline=None)
 @given(line=st.text(st.sampled_from("a 1.-,\tnife\u00a0"), min_size=1, max_size=80))
 def test_any_text_is_an_object_or_a_kitti_error(line):
     """No line, however odd, fails in another way than KittiError."""

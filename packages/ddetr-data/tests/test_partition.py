@@ -1,7 +1,7 @@
 """Partitions and shards: complete, disjoint, balanced and stable."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddetr_data.partition import split_evenly, split_folds
@@ -9,6 +9,7 @@ from ddetr_data.partition import split_evenly, split_folds
 NAMES = st.integers(0, 40).map(lambda count: [f"{index}.jpg" for index in range(count)])
 
 
+@settings(deadline=None)
 @given(items=st.lists(st.integers(), max_size=50), parts=st.integers(1, 60))
 def test_runs_are_complete_and_differ_by_one(items, parts):
     """Joined runs give the items again; none is empty and sizes differ by one at most."""
@@ -18,6 +19,7 @@ def test_runs_are_complete_and_differ_by_one(items, parts):
     assert max(map(len, runs), default=0) - min(map(len, runs), default=0) <= 1
 
 
+@settings(deadline=None)
 @given(names=NAMES, folds=st.integers(1, 6), mode=st.sampled_from(["random", "sequence"]))
 def test_folds_are_complete_and_disjoint(names, folds, mode):
     """Every image is in exactly one fold, whatever the mode; random folds differ by one at most."""

@@ -42,6 +42,8 @@ def read_categories(rows: object, path: Path, faults: FaultLog) -> tuple[Categor
                 f"{where}: category id {category.id} is both "
                 f"{table[category.id]!r} and {category.name!r}",
             )
+    if not table:
+        faults.refuse("no_categories", f"{path} lists no usable class under `categories`")
     repeated_names = len(table) - len(set(table.values()))
     if repeated_names:
         faults.add("shared_category_name", str(path), repeated_names)

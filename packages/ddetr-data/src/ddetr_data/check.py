@@ -65,7 +65,7 @@ def check_dataset(
     everything = [found for split in labels.values() for found in split]
     _check_categories(everything, log, options)
     for found in labels.values():
-        _check_ids(found, log)
+        _check_image_ids(found, log)
     tasks = [
         (split, found.file, task)
         for split in labels
@@ -128,8 +128,11 @@ def _check_categories(files: Sequence[CheckedLabels], log: CheckLog, options: Ch
     log.add_rows("unused_category", first.file, iter(unused), len(unused))
 
 
-def _check_ids(files: Sequence[CheckedLabels], log: CheckLog) -> None:
-    """Image ids that several files of one split share."""
+def _check_image_ids(files: Sequence[CheckedLabels], log: CheckLog) -> None:
+    """Image ids that several files of one split share, and whether there is an image at all."""
+    if files and not any(file.images for file in files):
+        log.file = files[0].file
+        log.refuse("no_images", "no image is left to be used")
     owners: dict[int, str] = {}
     for file in files:
         clashing = [number for number in file.image_ids if number in owners]
@@ -159,7 +162,7 @@ def _check_images(
         log.file = file
         for fault, detail in inspection.faults:
             log.add(fault, detail)
-        content = inspection.digest or os.path.realpath(task.path)
+        content = inspection.digest or os.path.abspath(task.path)
         other_split, other_path = first.setdefault(content, (split, task.path))
         if other_split != split:
             log.add("same_picture_in_splits", f"{task.path} is {other_path} of {other_split}")
