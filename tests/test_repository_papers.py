@@ -1,0 +1,59 @@
+"""The root README and docs/specs: what they show exists and works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from ddetr_cli.app import app
+from ddetr_cli.spec import Experiment, load_spec
+
+ROOT = Path(__file__).resolve().parent.parent
+SPECS = sorted((ROOT / "docs" / "specs").glob("*.yaml"))
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "packages").glob("*/README.md")),
+]
+FENCED = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text("utf-8")
+    return [body for name, body in FENCED.findall(text) if name == language]
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_a_spec_of_the_documentation_loads(path: Path) -> None:
+    """Every spec that a reader may start from is accepted as it stands."""
+    load_spec(Experiment, path)
+
+
+def test_the_spec_in_the_readme_loads(tmp_path: Path) -> None:
+    """The README's own spec has no wrong key and no wrong value."""
+    (spec,) = blocks("yaml")
+    path = tmp_path / "spec.yaml"
+    path.write_text(spec)
+    load_spec(Experiment, path)
+
+
+def test_the_commands_in_the_readme_exist() -> None:
+    """Every make target and every subtask that the README types is there."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    targets = {words[1] for line in lines if (words := line.split())[:1] == ["make"]}
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert targets == {"demo", "test"}
+    assert all(re.search(rf"(?m)^{target}:", makefile) for target in targets)
+    typed = {line.split()[1] for line in lines if line.startswith("ddetr ")}
+    assert typed <= set(typer.main.get_command(app).commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_link_leads_nowhere(page: Path) -> None:
+    """Links and pictures inside the repository point at what exists."""
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page}: {target}"
