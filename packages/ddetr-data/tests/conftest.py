@@ -10,9 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from ddetr_data.config import DataSource
+
+# A busy machine is no fault of the code: examples are counted, not timed.
+settings.register_profile("untimed", deadline=None, max_examples=50)
+settings.load_profile("untimed")
 
 Content = dict[str, Any]
 

@@ -44,9 +44,8 @@ class TrainTransform:
     ) -> None:
         self.augmentation = augmentation
         self.canvas_hw = canvas_hw or fixed_canvas_hw(augmentation)
-        mean, std = torch.tensor(augmentation.input_mean), torch.tensor(augmentation.input_std)
-        self._offset = (255 * mean).expand(3).reshape(3, 1, 1)
-        self._factor = (1 / (255 * std)).expand(3).reshape(3, 1, 1)
+        self._offsets = [255 * mean for mean in _three(augmentation.input_mean)]
+        self._factors = [1 / (255 * std) for std in _three(augmentation.input_std)]
 
     def __call__(
         self, image: Image.Image, objects: Annotations, rng: np.random.Generator
@@ -78,7 +77,10 @@ class TrainTransform:
 
     def _normalize(self, planes: Tensor) -> Tensor:
         pixels = torch.empty(planes.shape)
-        return torch.sub(planes, self._offset, out=pixels).mul_(self._factor)
+        for channel, plane in enumerate(pixels):  # each small enough for the cache
+            torch.sub(planes[channel], self._offsets[channel], out=plane)
+            plane.mul_(self._factors[channel])
+        return pixels
 
 
 class EvalTransform:
@@ -103,6 +105,10 @@ class EvalTransform:
             torch.tensor(objects.area * enlargement).float(),
             torch.tensor(objects.is_crowd),
         )
+
+
+def _three(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values * 3 if len(values) == 1 else values
 
 
 def _bounding_boxes(objects: Annotations, size_hw: tuple[int, int]) -> BoundingBoxes:
