@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ddetr_data.check import CheckOptions, CheckReport, check_dataset
     from ddetr_data.coco import DataError, DetectionSet, load_sources, resolve_num_classes
     from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, InferSource
+    from ddetr_data.confusion import confusion_table
     from ddetr_data.draw import draw_detections
     from ddetr_data.evaluation import evaluate_detector, write_results
     from ddetr_data.image_folder import find_images
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ddetr_data.preprocess import PreprocessConfig, pad_batch, preprocess, read_image
     from ddetr_data.results import detections_from_coco, detections_to_coco
     from ddetr_data.scoring import CocoScorer, Scores
+    from ddetr_data.sources import open_sources
     from ddetr_data.synthetic import make_dataset
     from ddetr_data.types import Annotations, Category, Detections, Detector, ImageRecord
     from ddetr_data.verify import verify_images
@@ -41,6 +43,7 @@ _HOME = {
     "PreprocessConfig": "preprocess",
     "Scores": "scoring",
     "check_dataset": "check",
+    "confusion_table": "confusion",
     "detections_from_coco": "results",
     "detections_to_coco": "results",
     "draw_detections": "draw",
@@ -48,6 +51,7 @@ _HOME = {
     "find_images": "image_folder",
     "load_sources": "coco",
     "make_dataset": "synthetic",
+    "open_sources": "sources",
     "pad_batch": "preprocess",
     "preprocess": "preprocess",
     "read_image": "preprocess",
@@ -78,6 +82,7 @@ __all__ = [
     "Scores",
     "__version__",
     "check_dataset",
+    "confusion_table",
     "detections_from_coco",
     "detections_to_coco",
     "draw_detections",
@@ -85,6 +90,7 @@ __all__ = [
     "find_images",
     "load_sources",
     "make_dataset",
+    "open_sources",
     "pad_batch",
     "preprocess",
     "read_image",
