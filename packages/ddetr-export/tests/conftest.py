@@ -94,17 +94,17 @@ def toy_model(batch: int | str):
     logits = generator.normal(size=(1, QUERIES, CLASSES)).astype(np.float32)
     boxes = generator.uniform(0.2, 0.8, size=(1, QUERIES, 4)).astype(np.float32)
     constants = {
-        "logits": logits,
-        "boxes": boxes,
+        "logit_table": logits,
+        "box_table": boxes,
         "per_image": np.array([-1, 1, 1], np.int64),
         "zero": np.zeros(1, np.float32),
     }
     nodes = [
         helper.make_node("ReduceMean", ["inputs"], ["mean4"], axes=[1, 2, 3]),
         helper.make_node("Reshape", ["mean4", "per_image"], ["mean"]),
-        helper.make_node("Add", ["mean", "logits"], ["pred_logits"]),
+        helper.make_node("Add", ["mean", "logit_table"], ["pred_logits"]),
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
-        helper.make_node("Add", ["nothing", "boxes"], ["pred_boxes"]),
+        helper.make_node("Add", ["nothing", "box_table"], ["pred_boxes"]),
     ]
     graph = helper.make_graph(
         nodes,

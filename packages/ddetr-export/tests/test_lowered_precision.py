@@ -13,6 +13,9 @@ from ddetr_export.calibration import calibrate
 from ddetr_export.config import CalibrationConfig
 from ddetr_export.fp16 import to_fp16
 
+# A few steps of 1/127 of the range on each of 27 products, after a norm: the worst of 1152 places.
+EIGHT_BITS = 0.1
+
 
 @pytest.fixture
 def network_file(tmp_path, toy_onnx):
@@ -22,7 +25,7 @@ def network_file(tmp_path, toy_onnx):
         "kernel": random.normal(size=(4, 3, 3, 3)),
         "one": np.ones(4),
         "none": np.zeros(4),
-        "matrix": random.normal(size=(32, 6)),
+        "matrix": 0.05 * random.normal(size=(32, 6)),
     }
     nodes = [
         helper.make_node("Conv", ["inputs", "kernel"], ["features"], pads=[1, 1, 1, 1]),
@@ -46,7 +49,7 @@ def network_file(tmp_path, toy_onnx):
 
 
 def run(content: bytes) -> np.ndarray:
-    images = np.random.default_rng(6).normal(size=(2, 3, 24, 32)).astype(np.float32)
+    images = np.random.default_rng(6).uniform(-1.9, 1.9, (2, 3, 24, 32)).astype(np.float32)
     return onnxruntime.InferenceSession(content).run(None, {"inputs": images})[0]
 
 
@@ -88,7 +91,7 @@ def test_calibration_writes_pairs_around_convolutions(network_file, picture_fold
     operators = [node.op_type for node in model.graph.node]
     assert "QuantizeLinear" in operators
     assert {each.domain for each in model.opset_import} == {""}
-    np.testing.assert_allclose(run(content), run(network_file.read_bytes()), atol=0.2)
+    np.testing.assert_allclose(run(content), run(network_file.read_bytes()), atol=EIGHT_BITS)
 
 
 def test_a_changed_file_makes_the_cache_anew(network_file, picture_folder, tmp_path) -> None:
@@ -97,13 +100,13 @@ def test_a_changed_file_makes_the_cache_anew(network_file, picture_folder, tmp_p
     cache.write_bytes(b"another tool's cache")
     config = CalibrationConfig(cal_image_dir=str(picture_folder), cal_cache_file=str(cache))
     first = calibrate(network_file, config)
-    assert cache.read_bytes() == first
-    (marked := onnx.load(cache)).doc_string = "kept"
-    cache.write_bytes(marked.SerializeToString())
-    assert calibrate(network_file, config) == marked.SerializeToString()
+    assert cache.read_bytes().endswith(first)
+    marked = first + b"marked"
+    cache.write_bytes(cache.read_bytes() + b"marked")
+    assert calibrate(network_file, config) == marked
     (changed := onnx.load(network_file)).doc_string = "changed"
     network_file.write_bytes(changed.SerializeToString())
-    assert b"kept" not in calibrate(network_file, config)
+    assert b"marked" not in calibrate(network_file, config)
 
 
 def test_calibration_says_what_it_lacks(network_file, tmp_path) -> None:

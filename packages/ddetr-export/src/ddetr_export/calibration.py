@@ -18,7 +18,7 @@ from ddetr_export.metadata import read_metadata
 
 logger = logging.getLogger(__name__)
 
-_KEY = "ddetr.calibrated_from"
+_MAGIC = b"ddetr calibration of "  # then the digest, a line end, and the calibrated ONNX file
 
 
 def calibrate(onnx_file: Path, config: CalibrationConfig) -> bytes:
@@ -39,14 +39,17 @@ def calibrate(onnx_file: Path, config: CalibrationConfig) -> bytes:
     images = images[: config.cal_batch_size * config.cal_batches]
     key = _digest(onnx_file, images)
     cache = Path(config.cal_cache_file) if config.cal_cache_file else None
-    if cache is not None and _is_of(cache, key):
-        logger.info("calibration_cache=%s is used again", cache)
-        return cache.read_bytes()
-    content = _quantize(onnx_file, images, key)
+    header = _MAGIC + key.encode() + b"\n"
+    if cache is not None and cache.is_file():
+        kept = cache.read_bytes()
+        if kept.startswith(header):
+            logger.info("calibration_cache=%s is used again", cache)
+            return kept.removeprefix(header)
+    content = _quantize(onnx_file, images)
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
         draft = cache.with_name(f".{cache.name}.partial")
-        draft.write_bytes(content)
+        draft.write_bytes(header + content)
         draft.replace(cache)
     return content
 
@@ -58,23 +61,10 @@ def _digest(onnx_file: Path, images: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _is_of(cache: Path, key: str) -> bool:
-    if not cache.is_file():
-        return False
-    try:
-        properties = onnx.load(cache).metadata_props
-    except ValueError:  # another tool's cache, which is no ONNX file
-        return False
-    return any(each.key == _KEY and each.value == key for each in properties)
-
-
-def _quantize(onnx_file: Path, images: list[Path], key: str) -> bytes:
+def _quantize(onnx_file: Path, images: list[Path]) -> bytes:
     metadata = read_metadata(onnx.load(onnx_file), str(onnx_file))
     config = PreprocessConfig(**metadata.preprocess)
     pixels = np.stack([preprocess(path, config) for path in images])
     with tempfile.TemporaryDirectory() as folder:
         to_int8(onnx_file, Path(folder) / "int8.onnx", pixels)
-        model = onnx.load(Path(folder) / "int8.onnx")
-    model.metadata_props.add(key=_KEY, value=key)
-    content: bytes = model.SerializeToString()
-    return content
+        return (Path(folder) / "int8.onnx").read_bytes()

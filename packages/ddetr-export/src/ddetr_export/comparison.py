@@ -112,4 +112,5 @@ def _iou(first: FloatArray, second: FloatArray) -> NDArray[np.float64]:
     low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
     overlap = np.clip(high - low, 0, None).prod(-1)
     area = (one[..., 2:] - one[..., :2]).prod(-1) + (other[..., 2:] - other[..., :2]).prod(-1)
-    return overlap / np.maximum(area - overlap, 1e-12)
+    share: NDArray[np.float64] = overlap / np.maximum(area - overlap, 1e-12)
+    return share
