@@ -20,8 +20,11 @@ from ddetr_cli.ending import EXIT_FAILURE, EXIT_SUCCESS
 from ddetr_cli.run import Subtask, run_subtask
 from ddetr_cli.spec import Experiment
 
-NUM_IMAGES = {"train": 400, "val": 60, "test": 100}
-IMAGE_SIZE_HW = (192, 192)
+NUM_IMAGES = {"train": 1000, "val": 60, "test": 150}
+IMAGE_SIZE_HW = (128, 128)
+NUM_CLASSES = 4
+OBJECTS = (2, 5)  # fewest and most in a picture
+OBJECT_SIZE = (0.2, 0.6)  # of the picture's side
 AP_TOLERANCE = 0.005
 # A torch that cannot be imported proves that the runtime does without.
 _WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from ddetr_cli.app import main; main()"
@@ -62,7 +65,15 @@ def _prepare(options: DemoOptions, console: RunConsole) -> Path:
         counts["val"] = counts["test"] = options.test_images
     folder = options.folder.resolve()
     console.say(f"drawing {sum(counts.values())} synthetic images in {folder / 'data'}")
-    make_dataset(folder / "data", num_images=counts, image_size_hw=IMAGE_SIZE_HW, seed=options.seed)
+    make_dataset(
+        folder / "data",
+        num_images=counts,
+        image_size_hw=IMAGE_SIZE_HW,
+        num_classes=NUM_CLASSES,
+        objects=OBJECTS,
+        object_size=OBJECT_SIZE,
+        seed=options.seed,
+    )
     template = files("ddetr_cli").joinpath("demo_spec.yaml").read_text("utf-8")
     quoted = json.dumps(str(folder), ensure_ascii=False)[1:-1]
     spec_file = folder / "spec.yaml"
