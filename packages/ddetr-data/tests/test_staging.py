@@ -22,9 +22,14 @@ def test_files_appear_when_the_block_ends(tmp_path):
 def test_failed_block_changes_nothing(tmp_path, error):
     """Old files keep their content, and no trace is left."""
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(error), staged(tmp_path, is_stale=lambda _: True) as staging:
-        (staging / "a.txt").write_text("new")
-        raise error
+
+    def fail_while_writing():
+        with staged(tmp_path, is_stale=lambda _: True) as staging:
+            (staging / "a.txt").write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        fail_while_writing()
     assert names(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
 
