@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 
 from ddetr_model import ModelConfig
 
@@ -30,6 +31,16 @@ def tiny_config():
         return ModelConfig(**{**TINY, **fields})
 
     return make
+
+
+@pytest.fixture
+def shallow_resnet(monkeypatch):
+    """Build resnet_50 with one block a stage: the same widths and names in a quarter of the time."""
+
+    def build(**options):
+        return torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1] * 4, **options)
+
+    monkeypatch.setattr(torchvision.models, "resnet50", build)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch import Tensor
 from ddetr_model.backbone_weights import LEAST_COVERAGE
 from ddetr_model.coverage import LoadReport, compare
 from ddetr_model.detector import DeformableDETR
-from ddetr_model.importers import import_checkpoint
+from ddetr_model.importers.source import complete_heads, import_checkpoint, read_checkpoint
 from ddetr_model.metadata import METADATA_KEY, CheckpointMetadata, metadata_dict, metadata_of
 from ddetr_model.weights import CheckpointError, read_file, tensors_of
 
@@ -94,12 +94,13 @@ def load_pretrained(model: DeformableDETR, path: str | os.PathLike[str]) -> Load
         FileNotFoundError: there is no such file.
         CheckpointError: no tensor fits, or one beside the class heads has another shape.
     """
-    path = Path(path)
-    contents = {} if path.is_dir() else read_file(path)
-    if METADATA_KEY in contents:
-        weights = tensors_of(contents)
-    else:
-        weights = import_checkpoint(path, allow_partial=True)[0].state_dict()
+    source = read_checkpoint(Path(path))
+    heads = source.config.nheads if source.config else source.hints.get("nheads")
+    if heads not in (None, model.config.nheads):
+        raise CheckpointError(
+            f"{path} has nheads {heads} but the model {model.config.nheads}: set model.nheads"
+        )
+    weights = complete_heads(source.weights, model.state_dict())
     report = compare(model.state_dict(), weights)
     if report.misfits:
         raise CheckpointError(

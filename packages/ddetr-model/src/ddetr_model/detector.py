@@ -18,7 +18,7 @@ from ddetr_model.backbone_weights import load_backbone
 from ddetr_model.config import EXTRA_LEVEL, ModelConfig
 from ddetr_model.freezing import freeze_modules
 from ddetr_model.heads import build_heads
-from ddetr_model.padding import downsample_mask, masked_group_norm, nearest_mask, pad_images
+from ddetr_model.padding import MaskedGroupNorm, downsample_mask, nearest_mask, pad_images
 from ddetr_model.position import SinePositionEncoding
 from ddetr_model.postprocess import Detection, postprocess
 from ddetr_model.pyramid import Pyramid, flatten_levels
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ddetr_model.checkpoint import CheckpointMetadata
 
 __all__ = ["DeformableDETR"]
+
+NUM_GROUPS = 32  # of the norm behind each input projection
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +154,7 @@ class DeformableDETR(nn.Module):
         padding = downsample_mask(mask, source.shape[-2:])
         projected = convolution(source.masked_fill(padding[:, None], 0.0))
         padding = downsample_mask(mask, projected.shape[-2:])
-        return masked_group_norm(norm, projected, padding), padding
+        return norm(projected, padding), padding
 
     def _list_heads_as_published(self) -> None:
         # Published files name the heads that act inside the transformer a second time there.
@@ -192,7 +194,9 @@ def _build_projections(num_channels: list[int], config: ModelConfig) -> nn.Modul
     for convolution in convolutions:
         nn.init.xavier_uniform_(convolution.weight)
         nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
-    return nn.ModuleList(nn.Sequential(conv, nn.GroupNorm(32, width)) for conv in convolutions)
+    return nn.ModuleList(
+        nn.Sequential(conv, MaskedGroupNorm(NUM_GROUPS, width)) for conv in convolutions
+    )
 
 
 def _proposal_outputs(proposals: Proposals) -> dict[str, Tensor]:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = [
+    "MaskedGroupNorm",
     "PaddingEraser",
     "downsample_mask",
-    "masked_group_norm",
     "nearest_mask",
     "pad_images",
     "run_unpadded",
@@ -73,26 +73,29 @@ def valid_ratios(mask: Tensor) -> Tensor:
     return torch.stack([valid_width, valid_height], dim=-1)
 
 
-def masked_group_norm(
-    norm: nn.GroupNorm,
-    features: Tensor,  # (B, C, H, W)
-    mask: Tensor,  # (B, H, W) bool, True is padding
-) -> Tensor:
-    """Normalise by the mean and variance of the image's own pixels, (B, C, H, W).
+class MaskedGroupNorm(nn.GroupNorm):
+    """Group norm over the image's own pixels, be there only one."""
 
-    Padded pixels get finite values that mean nothing.
-    """
-    groups = features.float().reshape(
-        len(features), norm.num_groups, -1, *mask.shape[1:]
-    )  # (B, G, C/G, H, W)
-    valid = (~mask)[:, None, None].to(groups.dtype)  # (B, 1, 1, H, W)
-    count = valid.sum(dim=(2, 3, 4), keepdim=True).clamp(min=1) * groups.shape[2]
-    mean = (groups * valid).sum(dim=(2, 3, 4), keepdim=True) / count
-    centred = (groups - mean) * valid
-    variance = centred.square().sum(dim=(2, 3, 4), keepdim=True) / count
-    normalised = (centred * torch.rsqrt(variance + norm.eps)).flatten(1, 2)
-    scaled: Tensor = normalised * norm.weight[:, None, None] + norm.bias[:, None, None]
-    return scaled.to(features.dtype)
+    def forward(
+        self,
+        features: Tensor,  # (B, C, H, W)
+        mask: Tensor | None = None,  # (B, H, W) bool, True is padding
+    ) -> Tensor:
+        """Normalise by the mean and variance of unpadded pixels, (B, C, H, W).
+
+        Padded pixels get finite values that mean nothing.
+        """
+        if mask is None:  # not F.group_norm, which refuses one pixel of one channel
+            return torch.group_norm(features, self.num_groups, self.weight, self.bias, self.eps)
+        groups = features.float().reshape(len(features), self.num_groups, -1, *mask.shape[1:])
+        valid = (~mask)[:, None, None].to(groups.dtype)  # (B, 1, 1, H, W)
+        count = valid.sum(dim=(2, 3, 4), keepdim=True).clamp(min=1) * groups.shape[2]
+        mean = (groups * valid).sum(dim=(2, 3, 4), keepdim=True) / count
+        centred = (groups - mean) * valid
+        variance = centred.square().sum(dim=(2, 3, 4), keepdim=True) / count
+        normalised = (centred * torch.rsqrt(variance + self.eps)).flatten(1, 2)
+        scaled: Tensor = normalised * self.weight[:, None, None] + self.bias[:, None, None]
+        return scaled.to(features.dtype)
 
 
 def run_unpadded(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ddetr_model.config import ModelConfig
+
 __all__ = ["PUBLISHED_PREPROCESS", "ForeignCheckpoint"]
 
 # The evaluation size and the ImageNet statistics that the published models are made for.
@@ -25,3 +27,4 @@ class ForeignCheckpoint(NamedTuple):
     hints: dict[str, Any]  # ModelConfig fields that tensors do not tell
     categories: tuple[dict[str, Any], ...] = ()  # {"id", "name"}
     preprocess: dict[str, Any] = PUBLISHED_PREPROCESS  # fields of ddetr_data's PreprocessConfig
+    config: ModelConfig | None = None  # where the file states all of it

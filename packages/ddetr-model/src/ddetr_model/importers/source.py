@@ -20,7 +20,7 @@ from ddetr_model.importers.original import read_original
 from ddetr_model.metadata import METADATA_KEY, CheckpointMetadata, metadata_of
 from ddetr_model.weights import CheckpointError, read_file, tensors_of
 
-__all__ = ["import_checkpoint"]
+__all__ = ["complete_heads", "import_checkpoint", "read_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ def import_checkpoint(
         CheckpointError: the layout is unknown, or tensors are missing or misshapen.
     """
     path = Path(path)
-    source, config = _read(path, overrides)
+    source = read_checkpoint(path)
+    config = _config(source, overrides, path)
     model = DeformableDETR(config, load_backbone_file=False)
     weights = complete_heads(source.weights, model.state_dict())
     report = compare(model.state_dict(), weights)
@@ -57,6 +58,23 @@ def import_checkpoint(
     )
     logger.info("imported=%s tensors=%d", path, len(report.loaded))
     return model.eval(), report
+
+
+def read_checkpoint(path: Path) -> ForeignCheckpoint:
+    """Read a file or folder of any known layout, ours included.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it cannot be read, or holds another kind of model.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    contents = {} if path.is_dir() else read_file(path)
+    if METADATA_KEY in contents:
+        return _read_ours(contents, path)
+    if path.is_dir() or is_huggingface(contents):
+        return read_huggingface(path if path.is_dir() else path.parent)
+    return read_original(contents)
 
 
 def complete_heads(
@@ -79,29 +97,19 @@ def complete_heads(
     return complete
 
 
-def _read(path: Path, overrides: Mapping[str, Any]) -> tuple[ForeignCheckpoint, ModelConfig]:
-    if not path.exists():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    contents = {} if path.is_dir() else read_file(path)
-    if METADATA_KEY in contents:
-        return _read_ours(contents, path, overrides)
-    if path.is_dir() or is_huggingface(contents):
-        source = read_huggingface(path if path.is_dir() else path.parent)
-    else:
-        source = read_original(contents)
+def _read_ours(contents: Mapping[str, Any], path: Path) -> ForeignCheckpoint:
+    metadata = metadata_of(contents, path)
+    preprocess = metadata.preprocess or PUBLISHED_PREPROCESS
+    config = metadata.model_config_
+    return ForeignCheckpoint(tensors_of(contents), {}, metadata.categories, preprocess, config)
+
+
+def _config(source: ForeignCheckpoint, overrides: Mapping[str, Any], path: Path) -> ModelConfig:
+    if source.config is not None:
+        return ModelConfig(**(source.config.model_dump() | dict(overrides)))
     # Other projects let padding leak into an image; their weights' own answers come only so.
     hints = {"padding_invariant": False, **source.hints, **overrides}
-    return source, infer_config(source.weights, hints, path)
-
-
-def _read_ours(
-    contents: Mapping[str, Any], path: Path, overrides: Mapping[str, Any]
-) -> tuple[ForeignCheckpoint, ModelConfig]:
-    metadata = metadata_of(contents, path)
-    fields = metadata.model_config_.model_dump() | dict(overrides)
-    preprocess = metadata.preprocess or PUBLISHED_PREPROCESS
-    source = ForeignCheckpoint(tensors_of(contents), {}, metadata.categories, preprocess)
-    return source, ModelConfig(**fields)
+    return infer_config(source.weights, hints, path)
 
 
 def _check(report: LoadReport, path: Path, allow_partial: bool) -> None:

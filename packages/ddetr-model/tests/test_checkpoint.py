@@ -1,0 +1,153 @@
+"""A checkpoint is all that is needed, is written whole or not at all, and never runs code."""
+
+import os
+
+import pytest
+import torch
+
+from ddetr_model import (
+    CheckpointError,
+    DeformableDETR,
+    load_checkpoint,
+    load_pretrained,
+    metadata_dict,
+    read_metadata,
+    save_checkpoint,
+)
+
+pytestmark = pytest.mark.usefixtures("shallow_resnet")
+
+CATEGORIES = [{"id": 1, "name": "cat"}, {"id": 4, "name": "dog"}]
+
+
+class Malicious:
+    """Would run a command when unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("echo run > /dev/null",)
+
+
+@pytest.fixture
+def model(tiny_config, perturb):
+    """Give a small detector away from its start."""
+    return perturb(DeformableDETR(tiny_config())).eval()
+
+
+def same_answers(model, other):
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), other(images), atol=0, rtol=0)
+
+
+def test_saved_model_comes_back_with_all_it_knows(model, tmp_path):
+    """Weights, architecture, classes, preprocessing and scores are in the file."""
+    path = tmp_path / "deep" / "model.pth"
+    save_checkpoint(
+        model, path, categories=CATEGORIES, preprocess={"mode": "fixed"}, metrics={"AP": 0.5}
+    )
+    loaded = load_checkpoint(path)
+    assert not loaded.training
+    assert loaded.config == model.config
+    assert list(loaded.metadata.categories) == CATEGORIES
+    assert loaded.metadata.metrics == {"AP": 0.5}
+    assert read_metadata(path).preprocess == {"mode": "fixed"}
+    same_answers(model, loaded)
+
+
+def test_interrupted_save_leaves_the_old_file(model, tmp_path, monkeypatch):
+    """A full disk in the middle of writing loses neither the old checkpoint nor space."""
+    path = tmp_path / "model.pth"
+    save_checkpoint(model, path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(model, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("prefix", ["model.", "model.model."])
+def test_lightning_checkpoints_load(prefix, model, tmp_path):
+    """Prefixes of a trainer's modules are taken off."""
+    state = {prefix + name: value for name, value in model.state_dict().items()}
+    contents = {"state_dict": state, "epoch": 3, "ddetr": metadata_dict(model.config)}
+    torch.save(contents, tmp_path / "model_epoch_003.pth")
+    same_answers(model, load_checkpoint(tmp_path / "model_epoch_003.pth"))
+
+
+def test_model_of_a_backbone_file_loads_without_that_file(model, tiny_config, tmp_path):
+    """Whoever gets a checkpoint need not have what its training started from."""
+    config = tiny_config(pretrained_backbone_path="gone.pth")
+    trained = DeformableDETR(config, load_backbone_file=False).eval()
+    save_checkpoint(trained, tmp_path / "model.pth")
+    same_answers(trained, load_checkpoint(tmp_path / "model.pth"))
+
+
+def test_pickle_that_would_run_code_is_refused(model, tmp_path):
+    """The text says how to convert a file that one trusts."""
+    torch.save({"model": model.state_dict(), "extra": Malicious()}, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match="would run code when read"):
+        load_checkpoint(tmp_path / "bad.pth")
+
+
+@pytest.mark.parametrize("contents", [b"", b"no pickle", b"PK\x03\x04 cut short"])
+def test_broken_files_are_named(contents, tmp_path):
+    """Garbage and cut files give one sentence with the path."""
+    path = tmp_path / "model.pth"
+    path.write_bytes(contents)
+    with pytest.raises(CheckpointError, match=r"model\.pth"):
+        load_checkpoint(path)
+
+
+def test_missing_file_is_named(tmp_path):
+    """The path stands in the error."""
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        load_checkpoint(tmp_path / "nowhere.pth")
+
+
+def test_file_without_a_tensor_is_refused(model, tmp_path):
+    """A missing tensor is told by name instead of staying random."""
+    state = model.state_dict()
+    del state["query_embed.weight"]
+    torch.save({"state_dict": state, "ddetr": metadata_dict(model.config)}, tmp_path / "part.pth")
+    with pytest.raises(CheckpointError, match=r"query_embed\.weight"):
+        load_checkpoint(tmp_path / "part.pth")
+
+
+def test_metadata_of_a_newer_format_is_refused(model, tmp_path):
+    """A file that this version would misread is not read."""
+    metadata = {**metadata_dict(model.config), "format_version": 99}
+    torch.save({"state_dict": model.state_dict(), "ddetr": metadata}, tmp_path / "new.pth")
+    with pytest.raises(CheckpointError, match="format_version"):
+        load_checkpoint(tmp_path / "new.pth")
+
+
+def test_fine_tuning_takes_all_but_the_class_heads(model, tiny_config, tmp_path):
+    """Three classes instead of five: everything but class_embed equals the source."""
+    save_checkpoint(model, tmp_path / "source.pth")
+    tuned = DeformableDETR(tiny_config(num_classes=3))
+    report = load_pretrained(tuned, tmp_path / "source.pth")
+    assert report.mismatched == (
+        "class_embed.0.bias",
+        "class_embed.0.weight",
+        "class_embed.1.bias",
+        "class_embed.1.weight",
+    )
+    assert not report.missing
+    source = model.state_dict()
+    for name, value in tuned.state_dict().items():
+        if "class_embed" not in name and "num_batches" not in name:
+            torch.testing.assert_close(value, source[name])
+    assert not tuned.backbone[0].body.conv1.weight.requires_grad  # a pretrained stem stays
+    assert "class_embed" in report.table()
+
+
+def test_fine_tuning_from_another_architecture_is_refused(model, tiny_config, tmp_path):
+    """Same names in other shapes are no start for training."""
+    save_checkpoint(model, tmp_path / "source.pth")
+    with pytest.raises(CheckpointError, match="another architecture"):
+        load_pretrained(DeformableDETR(tiny_config(hidden_dim=64)), tmp_path / "source.pth")

@@ -1,0 +1,39 @@
+"""The summary's figures are the paper's."""
+
+import pytest
+
+from ddetr_model import DeformableDETR, ModelConfig, summarize
+
+
+@pytest.mark.usefixtures("shallow_resnet")
+def test_parts_add_up(tiny_config):
+    """Every parameter and operation belongs to one part."""
+    model = DeformableDETR(tiny_config())
+    summary = summarize(model, image_size_hw=(64, 96))
+    assert summary.total_parameters == sum(p.numel() for p in model.parameters())
+    assert all(count > 0 for count in summary.flops.values())
+    assert summary.activation_bytes > 0
+    assert "transformer.encoder" in summary.table()
+    assert model.training
+
+
+@pytest.mark.usefixtures("shallow_resnet")
+def test_attention_is_counted(tiny_config):
+    """More sampling points cost more in the encoder, by more than the projections' share."""
+    few, many = (
+        summarize(DeformableDETR(tiny_config(enc_n_points=points)), (64, 96)).flops
+        for points in (1, 8)
+    )
+    pixels, levels, heads, points, channels = 12 * 8 + 6 * 4 + 3 * 2 + 2 * 1, 4, 4, 7, 32
+    projections = pixels * levels * heads * points * 3 * channels
+    samples = pixels * levels * heads * points * 5 * (channels // heads)
+    found = many["transformer.encoder"] - few["transformer.encoder"]
+    assert found == pytest.approx(projections + samples, rel=0.01)
+
+
+@pytest.mark.slow
+def test_r50_has_the_papers_size():
+    """40 M parameters; 173 GFLOPs is the paper's mean over images near 800 x 1066."""
+    summary = summarize(DeformableDETR(ModelConfig(with_box_refine=False)))
+    assert summary.total_parameters / 1e6 == pytest.approx(40, rel=0.01)
+    assert summary.total_flops / 1e9 == pytest.approx(173, rel=0.05)
