@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 
 from ddetr_data.torch.sampler import DetectionSampler, SamplerName
@@ -94,3 +99,38 @@ def test_bad_arguments_are_refused() -> None:
         DetectionSampler(UNEVEN, num_replicas=2, rank=2)
     with pytest.raises(ValueError, match="at least one image"):
         DetectionSampler(UNEVEN[:0])
+
+
+def draw_in_group(rank: int, name: SamplerName, folder: str) -> None:
+    """Draw as one of two processes, and step together as a training run does."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/{name}", rank=rank, world_size=2)
+    sampler = DetectionSampler(
+        UNEVEN, name, num_replicas=dist.get_world_size(), rank=dist.get_rank()
+    )
+    seen = torch.zeros(len(UNEVEN), dtype=torch.int64)
+    for index in sampler:
+        step = torch.ones(1)
+        dist.all_reduce(step)  # hangs when the other rank has no such step
+        seen[index] += 1
+    dist.all_reduce(seen)
+    if rank == 0:
+        Path(folder, f"{name}.json").write_text(json.dumps(seen.tolist()))
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_step_together(name: SamplerName, tmp_path: Path) -> None:
+    """Over gloo both ranks take all their steps, and together draw every image."""
+    fork = multiprocessing.get_context("fork")
+    processes = [
+        fork.Process(target=draw_in_group, args=(rank, name, str(tmp_path))) for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    drawn = json.loads((tmp_path / f"{name}.json").read_text())
+    assert sum(drawn) == 100
+    if name != "uniform_sampler":
+        assert drawn == [1] * 100
