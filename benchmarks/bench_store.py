@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--compare-images", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=8)
     options = parser.parse_args()
-    report: dict[str, Any] = {"workers": options.workers, "machine": machine()}
+    report: dict[str, Any] = {"workers": options.workers}
     with tempfile.TemporaryDirectory() as root:
         for name, images, ways in (
             ("compared", options.compare_images, ("serialized", "default", "dicts")),
@@ -61,6 +61,7 @@ def main() -> None:
             for way in ways:
                 report[name][way] = in_fresh_process(measure_workers, folder, way, options.workers)
             print(name, json.dumps(report[name], indent=1), flush=True)
+    report["machine"] = machine()
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
@@ -222,8 +223,12 @@ def _answer(answers: Any, measure: Callable[..., dict[str, Any]], arguments: Any
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
-    return {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
+    """What the figures were taken on, and how busy it was: times on a busy one are too long."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "load_average_5_minutes": round(os.getloadavg()[1], 1),
+    }
 
 
 if __name__ == "__main__":

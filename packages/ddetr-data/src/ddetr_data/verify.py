@@ -75,13 +75,16 @@ def verify_images(
 
 
 def missing_images(table: ImageTable) -> list[Path]:
-    """Name the images that are not there; nothing else is looked at."""
-    return [
-        Path(image_dir, name)
-        for image_dir, name in table.places()
-        if not os.path.exists(os.path.join(image_dir, name))
-        and not locate_image(image_dir, name).exists()
-    ]
+    """Name the images that are not there; every folder is listed once, no file is opened."""
+    listings: dict[str, frozenset[str]] = {}
+    missing = []
+    for image_dir, name in table.places():
+        folder, base = os.path.split(os.path.join(image_dir, name))
+        if folder not in listings:
+            listings[folder] = frozenset(os.listdir(folder) if os.path.isdir(folder) else ())
+        if base not in listings[folder] and not locate_image(image_dir, name).exists():
+            missing.append(Path(image_dir, name))
+    return missing
 
 
 def _inspect(record: ImageRecord) -> ImageHeader | Exception:

@@ -1,0 +1,8 @@
+"""These tests need the extra [torch]; without it they are left out, as the package works without."""
+
+from __future__ import annotations
+
+import importlib.util
+
+if importlib.util.find_spec("torch") is None or importlib.util.find_spec("torchvision") is None:
+    collect_ignore_glob = ["test_*.py"]
