@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import platform
 import tempfile
 import time
@@ -50,6 +51,7 @@ def main() -> None:
             "cores": available_cores(),
             "cpu": cpu_name(),
             "python": platform.python_version(),
+            "load_average": round(os.getloadavg()[0], 2),  # of other work, before the runs
         },
         "target_images_per_second_per_core": TARGET_IMAGES_PER_SECOND,
         "runs": runs,
