@@ -35,7 +35,7 @@ def tiny_config():
 
 @pytest.fixture
 def shallow_resnet(monkeypatch):
-    """Build resnet_50 with one block a stage: the same widths and names in a quarter of the time."""
+    """Build resnet_50 with one block a stage: the same widths and names in less time."""
 
     def build(**options):
         return torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1] * 4, **options)
