@@ -7,6 +7,9 @@
 #include <vector>
 
 #include "msda.h"
+#if defined(DDETR_CUDA)
+#include "cuda/launch.h"
+#endif
 
 namespace py = pybind11;
 
@@ -106,14 +109,20 @@ struct Call {
   Inputs inputs;
   std::vector<Level> levels;
 
-  Call(const py::tuple& value, const LevelList& shapes, const std::vector<int64_t>& starts,
-       const py::tuple& locations, const py::tuple& weights) {
+  // With the levels on a device, where nobody may wait for them: the kernels stay inside value.
+  Call(const py::tuple& value, const py::tuple& locations, const py::tuple& weights) {
     const Array values = parse_array("value", value);
     const Array places = parse_array("sampling_locations", locations);
     const Array shares = parse_array("attention_weights", weights);
     const Sizes sizes = check_sizes(values, places, shares);
-    levels = check_levels(shapes, starts, sizes);
-    inputs = {sizes, values.dtype, levels.data(), values.data(), places.data(), shares.data()};
+    inputs = {sizes, values.dtype, nullptr, values.data(), places.data(), shares.data()};
+  }
+
+  Call(const py::tuple& value, const LevelList& shapes, const std::vector<int64_t>& starts,
+       const py::tuple& locations, const py::tuple& weights)
+      : Call(value, locations, weights) {
+    levels = check_levels(shapes, starts, inputs.sizes);
+    inputs.levels = levels.data();
   }
 
   // Output or its gradient: (B, Q, M * D) in value's dtype.
@@ -164,6 +173,45 @@ void backward(const py::tuple& grad_output, const py::tuple& value, const LevelL
   backward_cpu(call.inputs, gradients, threads);
 }
 
+#if defined(DDETR_CUDA)
+CudaCall cuda_call(const Call& call, uintptr_t shapes, uintptr_t starts, int device,
+                   uintptr_t stream) {
+  if (call.inputs.dtype == DType::kFloat64) {
+    throw py::type_error("the CUDA kernels take float32, float16 and bfloat16, not float64");
+  }
+  return {device, reinterpret_cast<void*>(stream), reinterpret_cast<const int64_t*>(shapes),
+          reinterpret_cast<const int64_t*>(starts)};
+}
+
+void forward_on_cuda(const py::tuple& value, uintptr_t shapes, uintptr_t starts,
+                     const py::tuple& locations, const py::tuple& weights,
+                     const py::tuple& output, int device, uintptr_t stream) {
+  const Call call(value, locations, weights);
+  const CudaCall where = cuda_call(call, shapes, starts, device, stream);
+  void* to = call.output("output", output);
+  if (call.empty()) return;
+  py::gil_scoped_release unlocked;
+  forward_cuda(call.inputs, where, to);
+}
+
+void backward_on_cuda(const py::tuple& grad_output, const py::tuple& value, uintptr_t shapes,
+                      uintptr_t starts, const py::tuple& locations, const py::tuple& weights,
+                      const py::tuple& grad_value, const py::tuple& grad_locations,
+                      const py::tuple& grad_weights, int device, uintptr_t stream,
+                      bool deterministic) {
+  const Call call(value, locations, weights);
+  const CudaCall where = cuda_call(call, shapes, starts, device, stream);
+  const py::tuple sums = py::make_tuple(value[0], "float32", value[2]);
+  const Gradients gradients = {
+      call.output("grad_output", grad_output), like("grad_value", grad_value, sums),
+      like("grad_sampling_locations", grad_locations, locations),
+      like("grad_attention_weights", grad_weights, weights)};
+  if (call.empty()) return;
+  py::gil_scoped_release unlocked;
+  backward_cuda(call.inputs, where, gradients, deterministic);
+}
+#endif
+
 }  // namespace
 }  // namespace ddetr
 
@@ -173,4 +221,9 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("backward", &ddetr::backward);
   module.def("instruction_set", &ddetr::instruction_set);
   module.def("use_instruction_set", &ddetr::use_instruction_set);
+#if defined(DDETR_CUDA)
+  module.def("forward_cuda", &ddetr::forward_on_cuda);
+  module.def("backward_cuda", &ddetr::backward_on_cuda);
+  module.def("cuda_problem", &ddetr::cuda_problem);
+#endif
 }

@@ -1,4 +1,4 @@
-"""Kernels on raw memory: arrays are (address, dtype, sizes), contiguous, on the CPU."""
+"""Kernels on raw memory: arrays are (address, dtype, sizes), contiguous."""
 
 from collections.abc import Sequence
 
@@ -29,3 +29,30 @@ def backward(
 ) -> None: ...
 def instruction_set() -> str: ...
 def use_instruction_set(name: str, /) -> bool: ...
+def forward_cuda(
+    value: _Array,
+    spatial_shapes: int,
+    level_start_index: int,
+    sampling_locations: _Array,
+    attention_weights: _Array,
+    output: _Array,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def backward_cuda(
+    grad_output: _Array,
+    value: _Array,
+    spatial_shapes: int,
+    level_start_index: int,
+    sampling_locations: _Array,
+    attention_weights: _Array,
+    grad_value: _Array,
+    grad_sampling_locations: _Array,
+    grad_attention_weights: _Array,
+    device: int,
+    stream: int,
+    deterministic: bool,
+    /,
+) -> None: ...
+def cuda_problem() -> str: ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,16 @@ except ImportError as error:
 else:
     _IMPORT_PROBLEM = ""
 
-__all__ = ["backward_cpu", "forward_cpu", "instruction_set", "problem_on"]
+__all__ = [
+    "backward_cpu",
+    "backward_cuda",
+    "forward_cpu",
+    "forward_cuda",
+    "instruction_set",
+    "problem_on",
+]
+
+_VECTOR_BYTES = 16  # of the CUDA kernels' loads
 
 _DTYPE_NAMES = {
     torch.float32: "float32",
@@ -23,13 +34,25 @@ _DTYPE_NAMES = {
 }
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def problem_on(device_type: str) -> str:
     """Why the native kernels cannot run on "cpu" or "cuda"; empty if they can."""
     if _core is None:
         return f"this build of ddetr-ops has no native part ({_IMPORT_PROBLEM})"
     if device_type == "cpu":
         return ""
-    return f"there are no kernels for {device_type}"
+    if device_type != "cuda":
+        return f"there are no kernels for {device_type}"
+    if not hasattr(_core, "cuda_problem"):
+        return "this build of ddetr-ops has no CUDA kernels"
+    return _cuda_problem()
+
+
+@functools.cache
+def _cuda_problem() -> str:
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    return _core.cuda_problem()
 
 
 def instruction_set() -> str:
@@ -91,6 +114,77 @@ def backward_cpu(
         torch.get_num_threads(),
     )
     return value_grad, location_grad, weight_grad
+
+
+def forward_cuda(
+    value: Tensor,  # (B, S, M, D)
+    spatial_shapes: Tensor,  # (L, 2)
+    level_start_index: Tensor,  # (L,)
+    sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
+    attention_weights: Tensor,  # (B, Q, M, L, P)
+) -> Tensor:  # (B, Q, M*D)
+    """Run the forward kernel on value's device and torch's current stream, without waiting."""
+    inputs = [_aligned(tensor) for tensor in (value, sampling_locations, attention_weights)]
+    levels = _levels_on_device(spatial_shapes, level_start_index, value.device)
+    batch, _, heads, channels = value.shape
+    make = value.new_empty if sampling_locations.numel() else value.new_zeros
+    output = make(batch, sampling_locations.shape[1], heads * channels)
+    _core.forward_cuda(
+        _array(inputs[0]),
+        levels[0].data_ptr(),
+        levels[1].data_ptr(),
+        _array(inputs[1]),
+        _array(inputs[2]),
+        _array(output),
+        *_device_and_stream(value),
+    )
+    return output
+
+
+def backward_cuda(
+    grad_output: Tensor,  # (B, Q, M*D)
+    value: Tensor,  # (B, S, M, D)
+    spatial_shapes: Tensor,  # (L, 2)
+    level_start_index: Tensor,  # (L,)
+    sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
+    attention_weights: Tensor,  # (B, Q, M, L, P)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the backward kernel; the slow one if torch.use_deterministic_algorithms asks for it."""
+    grad_output = _aligned(grad_output)
+    inputs = [_aligned(tensor) for tensor in (value, sampling_locations, attention_weights)]
+    levels = _levels_on_device(spatial_shapes, level_start_index, value.device)
+    value_grad = torch.zeros_like(inputs[0], dtype=torch.float32)
+    location_grad, weight_grad = torch.zeros_like(inputs[1]), torch.zeros_like(inputs[2])
+    _core.backward_cuda(
+        _array(grad_output),
+        _array(inputs[0]),
+        levels[0].data_ptr(),
+        levels[1].data_ptr(),
+        _array(inputs[1]),
+        _array(inputs[2]),
+        _array(value_grad),
+        _array(location_grad),
+        _array(weight_grad),
+        *_device_and_stream(value),
+        torch.are_deterministic_algorithms_enabled(),
+    )
+    return value_grad.to(value.dtype), location_grad, weight_grad
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    tensor = tensor.contiguous()
+    return tensor if tensor.data_ptr() % _VECTOR_BYTES == 0 else tensor.clone()
+
+
+def _levels_on_device(
+    spatial_shapes: Tensor, level_start_index: Tensor, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    return spatial_shapes.to(device).contiguous(), level_start_index.to(device).contiguous()
+
+
+def _device_and_stream(value: Tensor) -> tuple[int, int]:
+    stream = torch.cuda.current_stream(value.device)
+    return stream.device_index, stream.cuda_stream
 
 
 def _array(tensor: Tensor) -> tuple[int, str, tuple[int, ...]]:

@@ -51,9 +51,9 @@ def ms_deform_attn(
     arguments = (
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )  # fmt: skip
+    check_arguments(*arguments)
     if backend == "reference" or not _can_run_natively(value, backend):
         return ms_deform_attn_reference(*arguments)
-    check_arguments(*arguments)
     shapes, starts = _level_tensors(spatial_shapes, level_start_index, value.device)
     wide = torch.promote_types(value.dtype, torch.float32)
     output: Tensor = ms_deform_attn_operator(
@@ -64,6 +64,8 @@ def ms_deform_attn(
 
 def _can_run_natively(value: Tensor, backend: Backend) -> bool:
     problem = _native.problem_on(value.device.type)
+    if value.is_cuda and value.dtype == torch.float64:
+        problem = problem or "the CUDA kernels do not take float64"
     if problem and backend == "native":
         raise RuntimeError(f"backend='native' cannot run: {problem}; pass backend='reference'")
     if problem and not torch.compiler.is_compiling():

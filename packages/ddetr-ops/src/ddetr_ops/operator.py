@@ -89,3 +89,5 @@ for _key in _AUTOCAST_KEYS:
 if not _native.problem_on("cpu"):
     _fragment.impl("ms_deform_attn", _native.forward_cpu, "CPU")
     _fragment.impl("ms_deform_attn_backward", _native.backward_cpu, "CPU")
+    _fragment.impl("ms_deform_attn", _native.forward_cuda, "CUDA")
+    _fragment.impl("ms_deform_attn_backward", _native.backward_cuda, "CUDA")

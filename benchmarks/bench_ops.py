@@ -1,0 +1,182 @@
+"""Time the operator against eager grid_sample, interleaved in one process.
+
+    python benchmarks/bench_ops.py [--repeats N] [--threads 1 2] [--device cpu] [--output FILE]
+
+Each repeat runs the reference and the native kernels one after the other, so that both see the same
+load; the ratio of the minima is the best estimate for a quiet machine, the medians stand beside it.
+The JSON names the machine and the load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddetr_ops import _native, ms_deform_attn
+
+HEADS, CHANNELS, POINTS = 8, 32, 4
+STRIDES = (8, 16, 32, 64)
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Measure every case and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    if problem := _native.problem_on(torch.device(options.device).type):
+        sys.exit(f"bench_ops: {problem}")
+    load_before = os.getloadavg()[0]
+    rows = []
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        for case in cases(options.batches):
+            row = {"threads": threads, **measure(case, options)}
+            rows.append(row)
+            sys.stdout.write(f"{row['case']} T{threads}: {summary(row)}\n")
+            sys.stdout.flush()
+    report = {"machine": machine(options.device), "dtype": options.dtype, "rows": rows}
+    report["load_average"] = {"before": load_before, "after": os.getloadavg()[0]}
+    output = options.output or RESULTS / f"ops_{options.device}_{options.dtype}.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def cases(batches: list[int]) -> list[dict[str, Any]]:
+    """Encoder (a query for each pixel) and decoder (300 queries) at two image sizes."""
+    return [
+        {"kind": kind, "image_hw": image_hw, "batch": batch}
+        for kind in ("encoder", "decoder")
+        for image_hw in ((800, 1066), (544, 960))
+        for batch in batches
+    ]
+
+
+def make_arguments(case: dict[str, Any], options: argparse.Namespace) -> list[Tensor]:
+    """Locations as at the start of training: pixel centres, directed offsets, a pixel of noise."""
+    random = torch.Generator().manual_seed(0)
+    height, width = case["image_hw"]
+    shapes = torch.tensor([[-(-height // s), -(-width // s)] for s in STRIDES])
+    areas = shapes.prod(1)
+    batch, pixels = case["batch"], int(areas.sum())
+    if case["kind"] == "encoder":
+        centres = torch.cat([pixel_centres(h, w) for h, w in shapes.tolist()])  # (Q, 2)
+    else:
+        centres = torch.rand(300, 2, generator=random)
+    places = (batch, len(centres), HEADS, len(STRIDES), POINTS)
+    angles = torch.arange(HEADS) * (2 * torch.pi / HEADS)
+    directions = torch.stack([angles.cos(), angles.sin()], -1)  # (M, 2)
+    directions = directions / directions.abs().amax(-1, keepdim=True)
+    offsets = directions[:, None, None] * torch.arange(1, POINTS + 1)[:, None]  # (M, 1, P, 2)
+    offsets = offsets + torch.randn(*places, 2, generator=random)
+    locations = centres[:, None, None, None] + offsets / shapes.flip(-1)[:, None]
+    weights = torch.randn(places, generator=random).flatten(3).softmax(-1).view(places)
+    value = torch.randn(batch, pixels, HEADS, CHANNELS, generator=random)
+    value = value.to(getattr(torch, options.dtype))
+    tensors = [value, shapes, areas.cumsum(0) - areas, locations.contiguous(), weights]
+    return [t.to(options.device).requires_grad_(t.is_floating_point()) for t in tensors]
+
+
+def pixel_centres(height: int, width: int) -> Tensor:
+    """(H * W, 2), x then y, 0 to 1."""
+    ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([(xs + 0.5) / width, (ys + 0.5) / height], -1).flatten(0, 1)
+
+
+def measure(case: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of forward and backward of both back-ends, and their ratios."""
+    arguments = make_arguments(case, options)
+    leaves = [t for t in arguments if t.requires_grad]
+    times: dict[str, list[float]] = {}
+    # A short call is repeated more often: its minimum needs more chances.
+    repeats = options.repeats * (1 if case["kind"] == "encoder" else 4)
+    for _ in range(repeats + 1):
+        for backend in ("reference", "native"):
+
+            def forward(chosen: Any = backend) -> Tensor:
+                return ms_deform_attn(*arguments, backend=chosen)
+
+            output, forward_ms = timed(forward, options.device)
+            upstream = torch.ones_like(output)
+            _, backward_ms = timed(
+                lambda output=output, upstream=upstream: torch.autograd.grad(
+                    output, leaves, upstream
+                ),
+                options.device,
+            )
+            times.setdefault(f"{backend}_forward", []).append(forward_ms)
+            times.setdefault(f"{backend}_backward", []).append(backward_ms)
+    height, width = case["image_hw"]
+    row: dict[str, Any] = {"case": f"{case['kind']} {height}x{width} N{case['batch']}"}
+    for direction in ("forward", "backward"):
+        row[direction] = compare(times[f"reference_{direction}"], times[f"native_{direction}"])
+    return row
+
+
+def timed(run: Callable[[], Any], device: str) -> tuple[Any, float]:
+    """The result and the wall time in milliseconds."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    result = run()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return result, (time.perf_counter() - start) * 1e3
+
+
+def compare(reference: list[float], native: list[float]) -> dict[str, float]:
+    """Minima, medians and their ratios, without the first run, which touches the memory."""
+    reference, native = reference[1:], native[1:]
+    figures = {
+        "reference_min_ms": min(reference),
+        "native_min_ms": min(native),
+        "ratio_of_minima": min(reference) / min(native),
+        "reference_median_ms": statistics.median(reference),
+        "native_median_ms": statistics.median(native),
+        "ratio_of_medians": statistics.median(reference) / statistics.median(native),
+    }
+    return {name: round(figure, 3) for name, figure in figures.items()}
+
+
+def summary(row: dict[str, Any]) -> str:
+    """One line: ratio of the minima (of the medians), and the native minimum."""
+    return ", ".join(
+        f"{direction} {row[direction]['ratio_of_minima']:.1f}x "
+        f"({row[direction]['ratio_of_medians']:.1f}x), {row[direction]['native_min_ms']:.2f} ms"
+        for direction in ("forward", "backward")
+    )
+
+
+def machine(device: str) -> dict[str, str | int | None]:
+    """What the figures belong to."""
+    cpu_lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
+    models = [line.split(":", 1)[1].strip() for line in cpu_lines if "model name" in line]
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "instruction_set": _native.instruction_set(),
+        "gpu": torch.cuda.get_device_name() if device != "cpu" else None,
+        "torch": torch.__version__,
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+    }
+
+
+if __name__ == "__main__":
+    main()

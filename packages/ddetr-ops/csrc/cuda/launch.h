@@ -1,0 +1,27 @@
+// The CUDA kernels. Pointers are on the device and so are the levels: nothing waits for the GPU.
+#pragma once
+
+#include "../msda.h"
+
+namespace ddetr {
+
+// Where a call runs, and its levels.
+struct CudaCall {
+  int device;
+  void* stream;
+  const int64_t* shapes;  // (L, 2), height then width
+  const int64_t* starts;  // (L,)
+};
+
+// Both throw std::runtime_error if a launch fails.
+void forward_cuda(const Inputs& inputs, const CudaCall& call, void* output);
+
+// gradients.value is float32 whatever value is, and zeroed by the caller. Unless deterministic, sums
+// in it are atomic and their order, so their last bits, vary.
+void backward_cuda(const Inputs& inputs, const CudaCall& call, const Gradients& gradients,
+                   bool deterministic);
+
+// Why these kernels cannot run on this machine; empty if they can.
+const char* cuda_problem();
+
+}  // namespace ddetr

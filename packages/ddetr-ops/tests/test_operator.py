@@ -1,0 +1,118 @@
+"""The operator inside PyTorch: schema, derivatives, compile, export, autocast, threads."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from ddetr_ops import _native, functional, ms_deform_attn
+from ddetr_ops.operator import ms_deform_attn_operator
+
+native = pytest.mark.skipif(
+    bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native"
+)
+DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
+
+
+@native
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_opcheck_finds_no_fault(make_arguments, dtype):
+    """Schema, fake shapes, autograd registration and AOT dispatch agree with the kernels."""
+    arguments = make_arguments(dtype=dtype).with_grad()
+    torch.library.opcheck(ms_deform_attn_operator, tuple(arguments))
+
+
+@native
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_gradients_are_the_derivatives(make_arguments, backend):
+    """gradcheck in float64."""
+    arguments = make_arguments(((3, 4), (2, 2)), 1, 2, 2, 3, 2, torch.float64).with_grad()
+    assert torch.autograd.gradcheck(
+        lambda *tensors: ms_deform_attn(*tensors, backend=backend), tuple(arguments)
+    )
+
+
+@native
+def test_compiles_whole_with_changing_queries(make_arguments):
+    """fullgraph, forward and backward, for several numbers of queries."""
+    compiled = torch.compile(ms_deform_attn, fullgraph=True, backend="aot_eager", dynamic=True)
+    for queries in (7, 9, 12):
+        eager, traced = (make_arguments(queries=queries).with_grad() for _ in range(2))
+        ms_deform_attn(*eager).sum().backward()
+        compiled(*traced).sum().backward()
+        torch.testing.assert_close(traced.value.grad, eager.value.grad)
+
+
+@native
+def test_exports_as_one_node(make_arguments):
+    """torch.export keeps the operator and a free number of queries."""
+
+    class Layer(torch.nn.Module):
+        def forward(self, value, shapes, starts, locations, weights):
+            return ms_deform_attn(value, shapes, starts, locations, weights)
+
+    queries = torch.export.Dim("queries", min=2, max=50)
+    dynamic = (None, None, None, {1: queries}, {1: queries})
+    program = torch.export.export(Layer(), tuple(make_arguments()), dynamic_shapes=dynamic)
+    targets = [node.target for node in program.graph.nodes]
+    assert targets.count(ms_deform_attn_operator) == 1
+    other = make_arguments(queries=11, seed=3)
+    assert torch.equal(program.module()(*other), ms_deform_attn(*other))
+
+
+@native
+def test_autocast_widens_places_and_weights(make_arguments):
+    """The bare operator under autocast takes 16-bit places, and never reads them as float32."""
+    arguments = make_arguments(dtype=torch.bfloat16)
+    narrow = [arguments.sampling_locations.bfloat16(), arguments.attention_weights.bfloat16()]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = ms_deform_attn_operator(*list(arguments)[:3], *narrow)
+    expected = ms_deform_attn(*list(arguments)[:3], *[t.float() for t in narrow])
+    assert torch.equal(output, expected)
+
+
+@native
+def test_sizes_as_ints_equal_sizes_as_tensor(arguments):
+    """Python ints need no start indices and no tensor of sizes."""
+    shapes = arguments.spatial_shapes.tolist()
+    rest = (arguments.sampling_locations, arguments.attention_weights)
+    output = ms_deform_attn(arguments.value, shapes, None, *rest, backend="native")
+    assert torch.equal(output, ms_deform_attn(*arguments, backend="native"))
+
+
+@native
+def test_16_bit_places_are_widened(make_arguments):
+    """A model in bfloat16 throughout runs, and its gradients come back in bfloat16."""
+    arguments = make_arguments(dtype=torch.bfloat16)
+    tensors = [t.bfloat16() if t.is_floating_point() else t for t in arguments]
+    leaves = type(arguments)(*tensors).with_grad()
+    ms_deform_attn(*leaves).sum().backward()
+    assert leaves.sampling_locations.grad.dtype == torch.bfloat16
+
+
+def test_a_missing_native_part_is_said_once(arguments, monkeypatch):
+    """ "auto" falls back with one warning, "native" refuses and says what to do."""
+    monkeypatch.setattr(_native, "problem_on", lambda device: "a test hides it")
+    functional._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match="slow PyTorch reference: a test hides it"):
+        first = ms_deform_attn(*arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(ms_deform_attn(*arguments), first)
+    with pytest.raises(RuntimeError, match="pass backend='reference'"):
+        ms_deform_attn(*arguments, backend="native")
+    functional._warn_once.cache_clear()
+
+
+@native
+def test_other_threads_run_during_a_kernel(make_arguments):
+    """The GIL is released: eight calls from four threads give the single call's numbers."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    arguments = make_arguments(queries=50)
+    expected = ms_deform_attn(*arguments)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: ms_deform_attn(*arguments), range(8)))
+    assert all(torch.equal(result, expected) for result in results)
