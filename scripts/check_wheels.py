@@ -59,7 +59,8 @@ def check_alone(package: str, wheels: dict[str, Path], folder: Path) -> None:
     shutil.copy(ROOT / "packages" / package / "README.md", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
     print(f"== {package}: its tests, alone", flush=True)
-    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=folder)
+    options = ("-q", "-p", "no:cacheprovider", "-m", "not slow")  # `make test` runs those too
+    run(python, "-m", "pytest", *options, tests, cwd=folder)
 
 
 def run(*command: object, cwd: Path = ROOT) -> None:
