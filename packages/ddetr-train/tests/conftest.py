@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,8 +43,11 @@ class Recorder:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _one_thread_and_a_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDETR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -161,27 +164,30 @@ def _in_processes(targets: list[Callable[[], object]]) -> list[int | None]:
     return [process.exitcode for process in processes]
 
 
-def _as_ranks(target: Callable[[], object], count: int = 2) -> list[int | None]:
-    """Run target in processes that find each other as torchrun's do."""
-    port = _free_port()
+def _as_ranks(target: Callable[[], object], launcher: str = "torchrun") -> list[int | None]:
+    environments = {"torchrun": _torchrun, "nodes": _nodes}
+    rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
 
     def with_environment(rank: int) -> Callable[[], object]:
         def run() -> object:
-            os.environ |= {
-                "TORCHELASTIC_RUN_ID": "test",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "WORLD_SIZE": str(count),
-                "LOCAL_WORLD_SIZE": str(count),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "GROUP_RANK": "0",
-            }
+            os.environ |= rendezvous | environments[launcher](rank)
             return target()
 
         return run
 
-    return _in_processes([with_environment(rank) for rank in range(count)])
+    return _in_processes([with_environment(rank) for rank in range(2)])
+
+
+def _torchrun(rank: int) -> Mapping[str, str]:
+    """Two processes of one machine."""
+    sizes = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+    ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    return {"TORCHELASTIC_RUN_ID": "test"} | sizes | ranks
+
+
+def _nodes(rank: int) -> Mapping[str, str]:
+    """One process on each of two machines, told by plain variables."""
+    return {"NODE_RANK": str(rank)}
 
 
 def _free_port() -> int:

@@ -10,6 +10,7 @@ import torch
 
 from ddetr_train.callbacks.checkpoints import LATEST_NAME
 from ddetr_train.config import TrainConfig
+from ddetr_train.detector import TorchDetector
 from ddetr_train.trainer import train
 
 # Two processes add in another order than one.
@@ -28,8 +29,13 @@ def distance(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> f
     return max(float((left[name] - right[name]).abs().max()) for name in left)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_train_as_one(strategy, model_config, dataset, tmp_path, as_ranks) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "launcher"), [("ddp", "torchrun"), ("fsdp", "torchrun"), ("ddp", "nodes")]
+)
+def test_two_processes_train_as_one(
+    strategy, launcher, model_config, dataset, tmp_path, as_ranks
+) -> None:
     """Two processes with one image each make the steps and scores of one process with two."""
     model = model_config.model_copy(update={"dropout_ratio": 0.0})
     options = {
@@ -38,9 +44,10 @@ def test_two_processes_train_as_one(strategy, model_config, dataset, tmp_path, a
         "optim": {"optimizer": "SGD", "lr": 0.1, "lr_backbone": 0.1},
         "distributed_strategy": strategy,
     }
-    config = TrainConfig.model_validate(options)
+    spread = {"num_nodes": 2} if launcher == "nodes" else {}
+    config = TrainConfig.model_validate(options | spread)
     halves = dataset.model_copy(update={"batch_size": 1})
-    codes = as_ranks(lambda: train(model, halves, config, tmp_path / "two"))
+    codes = as_ranks(lambda: train(model, halves, config, tmp_path / "two"), launcher)
     assert codes == [0, 0]
     alone = TrainConfig.model_validate(options | {"distributed_strategy": "ddp"})
     one = train(model, dataset, alone, tmp_path / "one")
@@ -49,3 +56,22 @@ def test_two_processes_train_as_one(strategy, model_config, dataset, tmp_path, a
     stored["ddetr"]["metrics"].pop("val_loss")  # depends on which images share a batch
     for name, value in stored["ddetr"]["metrics"].items():
         assert math.isclose(value, one.metrics[name], rel_tol=RELATIVE_ERROR) or math.isnan(value)
+
+
+@pytest.mark.slow
+def test_a_sharded_run_resumes_and_loads_on_one_device(
+    model_config, dataset, tmp_path, as_ranks
+) -> None:
+    """Its checkpoint is an ordinary file; two epochs equal one and one more."""
+    options = {"accelerator": "cpu", "distributed_strategy": "fsdp"}
+
+    def run(name: str, epochs: int) -> None:
+        config = TrainConfig.model_validate(options | {"num_epochs": epochs})
+        assert as_ranks(lambda: train(model_config, dataset, config, tmp_path / name)) == [0, 0]
+
+    run("whole", 2)
+    run("parts", 1)
+    run("parts", 2)
+    assert distance(weights(tmp_path / "whole"), weights(tmp_path / "parts")) == 0
+    detector = TorchDetector(tmp_path / "parts" / LATEST_NAME)
+    assert len(detector.categories) == 3

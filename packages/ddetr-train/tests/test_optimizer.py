@@ -8,8 +8,8 @@ from torch import nn
 
 from ddetr_model.config import ModelConfig
 from ddetr_model.detector import DeformableDETR
+from ddetr_model.freezing import freeze_modules
 from ddetr_train.config import OptimizerConfig
-from ddetr_train.freeze import freeze_modules
 from ddetr_train.optimizer import (
     PLATEAU_PATIENCE_EPOCHS,
     build_optimizer,
@@ -120,18 +120,3 @@ def test_warmup_rises_to_the_rate_and_multiplies_with_the_schedule() -> None:
         if update == 3:
             schedule.step()
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.5])
-
-
-def test_freezing_takes_modules_and_parameters_by_name(network) -> None:
-    """The count is the values that no longer train, each once."""
-    count = freeze_modules(network, ["backbone", "backbone.0", "query_embed.weight"])
-    frozen = [p for p in network.parameters() if not p.requires_grad]
-    assert count == sum(p.numel() for p in frozen)
-    assert not network.query_embed.weight.requires_grad
-    assert network.class_embed[0].weight.requires_grad
-
-
-def test_an_unknown_module_is_refused_with_its_neighbours(network) -> None:
-    """A typing error is answered with the nearest names."""
-    with pytest.raises(ValueError, match=r"'transformer\.encoder_'.*transformer\.encoder"):
-        freeze_modules(network, ["transformer.encoder_"])

@@ -94,6 +94,7 @@ def start(model_config, dataset, tmp_path) -> Callable[..., TrainResult]:
     return run
 
 
+@pytest.mark.slow
 def test_a_run_killed_anywhere_ends_with_the_same_state(start, tmp_path, in_a_process) -> None:
     """Ten kills at random events change no bit of what the run ends with."""
     start("whole")

@@ -120,6 +120,13 @@ def test_frozen_modules_keep_their_weights(run_training, tmp_path, recorder) -> 
     assert "do not train" in recorder.text()
 
 
+def test_an_unknown_module_to_freeze_is_refused(run_training, recorder) -> None:
+    """Before the first step, with the nearest names."""
+    with pytest.raises(ValueError, match=r"transformer\.encoder"):
+        run_training(freeze=["transformer.encoder_"])
+    assert recorder.of("step") == []
+
+
 def test_weights_to_start_from_are_reported(run_training, model_config, recorder, tmp_path) -> None:
     """A model of more classes takes all but the class heads, and says so."""
     first = run_training(**FAST)

@@ -12,9 +12,10 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import BatchSampler, DataLoader
 
-from ddetr_data.coco import DetectionSet, load_sources
+from ddetr_data.coco import DetectionSet
 from ddetr_data.config import DatasetConfig
 from ddetr_data.preprocess import PreprocessConfig
+from ddetr_data.sources import open_sources
 from ddetr_data.torch import (
     Batch,
     DetectionDataset,
@@ -48,13 +49,18 @@ class DetectionDataModule(pl.LightningDataModule):
             raise ValueError("training needs dataset.train_data_sources")
         self.position = Position(0, 0)
         self.preprocess = PreprocessConfig.from_augmentation(dataset.augmentation)
-        self.train_set = load_sources(
+        self.train_set = open_sources(
             dataset.train_data_sources,
             num_classes=num_classes,
+            dataset_type=dataset.dataset_type,
             corrupt_images=dataset.corrupt_images,
         )
         self.val_set = (
-            load_sources(dataset.val_data_sources, num_classes=num_classes)
+            open_sources(
+                dataset.val_data_sources,
+                num_classes=num_classes,
+                dataset_type=dataset.dataset_type,
+            )
             if dataset.val_data_sources
             else None
         )

@@ -9,6 +9,7 @@ from typing import Literal
 
 # Set by torchrun (and by whoever follows it) to the number of processes on this machine.
 LOCAL_WORLD_SIZE = "LOCAL_WORLD_SIZE"
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ def choose_devices(
             f"machine has the GPUs 0 to {gpus_present - 1}"
         )
     return Devices("gpu", chosen)
+
+
+def is_first_process() -> bool:
+    """Say whether this is the one process of a run that reports; launchers number them."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
 
 def _launched_processes() -> int:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ddetr_data.coco import load_sources
 from ddetr_data.config import DatasetConfig
 from ddetr_data.evaluation import evaluate_detector, write_results
 from ddetr_data.scoring import Scores
+from ddetr_data.sources import open_sources
 from ddetr_data.types import Category
 from ddetr_train.config import EvaluateConfig
 from ddetr_train.detector import build_detector, report_progress
@@ -34,8 +34,11 @@ def evaluate(
     if not dataset.test_data_sources:
         raise ValueError("evaluate needs dataset.test_data_sources")
     detector = build_detector(checkpoint, dataset, config, observers, encryption_key)
-    num_classes = detector.model_config.num_classes
-    labelled = load_sources(dataset.test_data_sources, num_classes=num_classes)
+    labelled = open_sources(
+        dataset.test_data_sources,
+        num_classes=detector.model_config.num_classes,
+        dataset_type=dataset.dataset_type,
+    )
     _compare_names(detector.categories, labelled.categories, observers)
     count = len(labelled.images)
     emit(observers, RunEvent("started", f"evaluating {count} images", total_steps=count))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_only
 
 from ddetr_data.config import DatasetConfig
 from ddetr_model.config import ModelConfig
 from ddetr_model.detector import DeformableDETR
+from ddetr_model.freezing import freeze_modules
 from ddetr_train.callbacks.checkpoints import (
     BEST_NAME,
     LATEST_NAME,
@@ -23,9 +23,8 @@ from ddetr_train.callbacks.selection import choose_callbacks
 from ddetr_train.checkpoint_io import AtomicCheckpointIO
 from ddetr_train.config import TrainConfig
 from ddetr_train.datamodule import DetectionDataModule
-from ddetr_train.devices import Devices
+from ddetr_train.devices import Devices, is_first_process
 from ddetr_train.events import Observer, RunEvent, emit
-from ddetr_train.freeze import freeze_modules
 from ddetr_train.module import DetectionModule
 from ddetr_train.nan_guard import NanGuard
 from ddetr_train.preflight import check_options, choose_run_devices, plan_and_check
@@ -68,7 +67,7 @@ def train(
     """
     began = time.monotonic()
     results_dir = Path(results_dir)
-    observers = observers if rank_zero_only.rank == 0 else ()
+    observers = observers if is_first_process() else ()
     files = AtomicCheckpointIO(encryption_key)
     with quiet_lightning():
         devices = choose_run_devices(config, observers)
@@ -176,8 +175,8 @@ def _build_network(
     if config.pretrained_model_path is not None and is_fresh:
         _tell(observers, start_from(network, config.pretrained_model_path, encryption_key))
     if config.freeze:
-        count = freeze_modules(network, config.freeze)
-        _tell(observers, f"{count:,} values of {', '.join(config.freeze)} do not train")
+        frozen = freeze_modules(network, config.freeze)
+        _tell(observers, f"{len(frozen)} tensors of {', '.join(config.freeze)} do not train")
     if config.compile:
         network.compile()
     return network

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, Trainer
 from typing_extensions import override
 
@@ -21,13 +22,14 @@ class Reporting(Callback):
         self._verbose = verbose
         self._began_at = 0.0
         self._began_step = 0
+        self._last_batch_at = 0.0
         self._total_steps = 0
         self._rates: dict[str, float] = {}
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Announce the run."""
-        self._began_at = time.monotonic()
+        self._began_at = self._last_batch_at = time.monotonic()
         self._began_step = trainer.global_step
         self._total_steps = int(trainer.estimated_stepping_batches)
         self._rates = learning_rates(trainer.optimizers[0])
@@ -41,11 +43,16 @@ class Reporting(Callback):
     ) -> None:
         """Report the batch's losses, and with `verbose` each change of a learning rate."""
         rates = learning_rates(trainer.optimizers[0])
-        self._record(trainer, "step", pl_module.step_metrics | rates)
+        self._record(trainer, "step", pl_module.step_metrics | rates | self._speed(trainer, batch))
         if self._verbose and rates != self._rates:
             changes = ", ".join(f"{name}={value:.3g}" for name, value in rates.items())
             self._tell(trainer, "notice", f"learning rates changed to {changes}")
         self._rates = rates
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Begin to measure the first batch."""
+        self._last_batch_at = time.monotonic()
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -59,6 +66,16 @@ class Reporting(Callback):
         train_loss = {"train_loss": pl_module.metrics["train_loss"]}
         self._log(trainer, train_loss)
         self._tell(trainer, "epoch", f"epoch {trainer.current_epoch} ended", pl_module.metrics)
+
+    def _speed(self, trainer: Trainer, batch: Any) -> dict[str, float]:
+        """Measure from the last batch's end to this one's, loading included, and the memory."""
+        now = time.monotonic()
+        images = len(batch.images) * trainer.world_size
+        figures = {"images_per_second": images / (now - self._last_batch_at)}
+        self._last_batch_at = now
+        if torch.cuda.is_available():
+            figures["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        return figures
 
     def _record(self, trainer: Trainer, kind: EventKind, metrics: Mapping[str, float]) -> None:
         self._log(trainer, metrics)
