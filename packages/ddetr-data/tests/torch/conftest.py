@@ -1,4 +1,4 @@
-"""These tests need the extra [torch]; without it they are left out, as the package works without."""
+"""These tests need the extra [torch]; where it is not installed they are left out."""
 
 from __future__ import annotations
 

@@ -56,11 +56,9 @@ class TrainTransform:
 
     def show(self, view: View, image: Image.Image, objects: Annotations) -> Sample:
         """Cut, resize, mirror and normalise; objects outside the view are left out."""
-        region = (view.top, view.left, view.height, view.width)
-        planes = torch.from_numpy(np.array(image)).permute(
-            2, 0, 1
-        )  # (3, H, W) uint8, H x W x 3 in memory
-        planes = F.resized_crop(planes, *region, size=list(view.size_hw), antialias=True)
+        region = (view.left, view.top, view.left + view.width, view.top + view.height)
+        rows = torch.from_numpy(np.array(image.crop(region)))  # (height, width, 3) uint8
+        planes = F.resize(rows.permute(2, 0, 1), list(view.size_hw), antialias=True)
         boxes, keep, shares = _visible(objects, view, (image.height, image.width))
         if view.mirrored:
             planes, boxes = F.horizontal_flip(planes), F.horizontal_flip(boxes)
@@ -68,11 +66,9 @@ class TrainTransform:
         return Sample(
             self._normalize(planes),
             _to_shares(boxes, view.size_hw)[keep],
-            torch.from_numpy(objects.labels.astype(np.int64))[keep],
-            (torch.from_numpy(objects.area.astype(np.float64)) * shares * enlargement).float()[
-                keep
-            ],
-            torch.from_numpy(objects.is_crowd.astype(np.bool_))[keep],
+            torch.tensor(objects.labels)[keep],
+            (torch.tensor(objects.area) * shares * enlargement).float()[keep],
+            torch.tensor(objects.is_crowd)[keep],
         )
 
     def _normalize(self, planes: Tensor) -> Tensor:
@@ -92,18 +88,18 @@ class EvalTransform:
     def __call__(
         self, image: Image.Image, objects: Annotations, rng: np.random.Generator | None = None
     ) -> Sample:
-        """Show the whole image; rng is not used."""
+        """Show the whole image; rng is not used, objects outside the image are left out."""
         del rng
-        size_hw = (image.height, image.width)
+        height, width = size_hw = (image.height, image.width)
         pixels = torch.from_numpy(preprocess(image, self.config))
-        boxes = F.clamp_bounding_boxes(_bounding_boxes(objects, size_hw))
-        enlargement = pixels.shape[1] * pixels.shape[2] / (size_hw[0] * size_hw[1])
+        boxes, keep, shares = _visible(objects, View(0, 0, height, width, size_hw), size_hw)
+        enlargement = pixels.shape[1] * pixels.shape[2] / (height * width)
         return Sample(
             pixels,
-            _to_shares(boxes, size_hw),
-            torch.tensor(objects.labels),
-            torch.tensor(objects.area * enlargement).float(),
-            torch.tensor(objects.is_crowd),
+            _to_shares(boxes, size_hw)[keep],
+            torch.tensor(objects.labels)[keep],
+            (torch.tensor(objects.area) * shares * enlargement).float()[keep],
+            torch.tensor(objects.is_crowd)[keep],
         )
 
 
@@ -112,11 +108,9 @@ def _three(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _bounding_boxes(objects: Annotations, size_hw: tuple[int, int]) -> BoundingBoxes:
-    corners = objects.boxes_xywh.astype(np.float64).copy()
+    corners = torch.tensor(objects.boxes_xywh)
     corners[:, 2:] += corners[:, :2]
-    return BoundingBoxes(
-        torch.from_numpy(corners), format=BoundingBoxFormat.XYXY, canvas_size=size_hw
-    )
+    return BoundingBoxes(corners, format=BoundingBoxFormat.XYXY, canvas_size=size_hw)
 
 
 def _visible(
