@@ -81,6 +81,8 @@ def test_a_foreign_file_is_refused(toy_onnx, tmp_path) -> None:
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(ValueError, match=r"does not accept .*text\.onnx"):
         Detector(tmp_path / "text.onnx")
+    with pytest.raises(ValueError, match=r"give the \.onnx file"):
+        Detector(tmp_path / "model.engine")
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,11 @@ OUTPUTS = ("pred_logits", "pred_boxes")
 
 def write_draft(
     model: DeformableDETR, draft: Path, config: ExportConfig, metadata: ExportMetadata
-) -> None:
+) -> ExportGraph:
     """Trace the model in float32 and write it with metadata, without a plugin's body.
+
+    Returns:
+        What was traced.
 
     Raises:
         ValueError: the input size is too small for the model.
@@ -45,7 +48,7 @@ def write_draft(
     example = torch.zeros(2 if dynamic else config.batch_size, 3, height, width)
     with torch.no_grad():
         shapes = [tuple(output.shape[1:]) for output in graph(example)]
-    for optimize in (True, False):
+    for optimize in (True, False):  # the newer exporter's optimiser breaks some files
         trace_to_onnx(
             graph,
             [example],
@@ -66,7 +69,8 @@ def write_draft(
         exported.producer_name, exported.producer_version = "ddetr-export", metadata.version
         draft.write_bytes(exported.SerializeToString())
         if config.opset_version < OLDEST_DYNAMO_OPSET or not config.on_cpu or _loads(draft):
-            return
+            break
+    return graph
 
 
 def choose_sampler(config: ExportConfig) -> Sampler:
@@ -106,7 +110,7 @@ def _state_shapes(
 
 
 def _loads(draft: Path) -> bool:
-    """Whether ONNX Runtime takes the file: the newer exporter's optimiser breaks some."""
+    """Whether ONNX Runtime takes the file."""
     try:
         open_session(draft, ["CPUExecutionProvider"])
     except ValueError:

@@ -45,6 +45,7 @@ class ExportGraph(nn.Module):
         self.register_buffer("positions", pyramid.positions)
         self.register_buffer("pixel_centers", pyramid.pixel_centers())
         self.register_buffer("valid_ratios", pyramid.valid_ratios)
+        self.eval()  # an exporter puts the mode back that it found
 
     def forward(
         self,

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
 import onnx
 import torch
 
 from ddetr_data.preprocess import PreprocessConfig
 from ddetr_data.types import Category
-from ddetr_export.certificate import Certificate, certificate_path, certify
+from ddetr_export.certificate import certificate_path, certify
 from ddetr_export.check_images import load_images
 from ddetr_export.comparison import TOLERANCES, Comparison, Network, compare
 from ddetr_export.config import ExportConfig
 from ddetr_export.detections import FloatArray
+from ddetr_export.divergence import first_divergence
 from ddetr_export.drafting import OUTPUTS, write_draft
 from ddetr_export.fp16 import to_fp16
 from ddetr_export.graph_postprocess import append_postprocess
@@ -67,13 +70,23 @@ def export_onnx(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         draft = Path(folder) / target.name
         tell("tracing the network")
-        write_draft(model, draft, config, metadata)
+        graph = write_draft(model, draft, config, metadata)
         _lower_precision(draft, config, metadata)
         tell("comparing ONNX Runtime with PyTorch")
-        comparison = _compare(model, draft, config, metadata)
+        images = load_images(
+            config.check_image_dir, config.check_images, PreprocessConfig(**metadata.preprocess)
+        )
+        runnable = _runnable(draft, config)
+        comparison = _compare(model, runnable, config, images)
+        if comparison.problems():
+            place = first_divergence(
+                graph, runnable, _one_run(images, config), comparison.tolerance
+            )
+            _refuse(target, [*comparison.problems(), *([f"first in {place}"] if place else [])])
         _complete(draft, model, config)
         certificate = certify(draft, Path(checkpoint), comparison, config.opset_version)
-        _insist(certificate, target)
+        if certificate.problems:
+            _refuse(target, certificate.problems)
         draft.replace(target)
     certificate.write(certificate_path(target))
     if config.serialize_nvdsinfer:
@@ -125,19 +138,21 @@ def _lower_precision(draft: Path, config: ExportConfig, metadata: ExportMetadata
 
 
 def _compare(
-    model: DeformableDETR, draft: Path, config: ExportConfig, metadata: ExportMetadata
+    model: DeformableDETR, runnable: Path, config: ExportConfig, images: FloatArray
 ) -> Comparison:
-    images = load_images(
-        config.check_image_dir, config.check_images, PreprocessConfig(**metadata.preprocess)
-    )
     return compare(
-        _exported_network(_runnable(draft, config)),
+        _exported_network(runnable),
         _pytorch_network(model),
         images,
         (1, max(2, len(images))) if config.batch_size == -1 else (config.batch_size,),
         num_select=model.config.num_select,
         tolerance=TOLERANCES[config.precision],
     )
+
+
+def _one_run(images: FloatArray, config: ExportConfig) -> FloatArray:
+    """Images for one run: one, or as many as the file's fixed batch."""
+    return images[np.arange(max(1, config.batch_size)) % len(images)]
 
 
 def _runnable(draft: Path, config: ExportConfig) -> Path:
@@ -180,6 +195,5 @@ def _complete(draft: Path, model: DeformableDETR, config: ExportConfig) -> None:
     draft.write_bytes(exported.SerializeToString())
 
 
-def _insist(certificate: Certificate, target: Path) -> None:
-    if certificate.problems:
-        raise ExportError(f"{target} was not written: {'; '.join(certificate.problems)}")
+def _refuse(target: Path, problems: Sequence[str]) -> NoReturn:
+    raise ExportError(f"{target} was not written: {'; '.join(problems)}")

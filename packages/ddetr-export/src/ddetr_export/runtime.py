@@ -48,6 +48,11 @@ class Detector:
             ValueError: not a file of ours, or batch_size is not its fixed one.
         """
         self.path = Path(path)
+        if self.path.suffix == ".engine":
+            raise ValueError(
+                f"{self.path} is a TensorRT engine, which is not available in this version; "
+                "give the .onnx file it was built from"
+            )
         self._session = open_session(self.path, providers)
         properties = self._session.get_modelmeta().custom_metadata_map
         self.metadata = ExportMetadata.from_properties(properties, str(self.path))

@@ -1,0 +1,102 @@
+"""Where an exported file leaves the path of PyTorch: the first part whose output differs.
+
+N images, H, W the file's input size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ddetr_export.detections import FloatArray
+from ddetr_export.session import open_session
+
+
+def first_divergence(
+    graph: nn.Module,
+    onnx_file: Path,
+    images: FloatArray,  # (N, 3, H, W)
+    tolerance: float,
+) -> str | None:
+    """Name the module, in the order they run, whose output is the first to differ.
+
+    Only the older exporter's node names tell which module a node came from.
+
+    Args:
+        graph: What was traced.
+        onnx_file: What came of it.
+        images: Input to both.
+        tolerance: Largest difference that counts as none.
+
+    Returns:
+        "module (ONNX node)", or None where the nodes' names tell nothing or nothing differs.
+    """
+    expected = _module_outputs(graph, images)
+    exported = onnx.load(onnx_file)
+    nodes = _last_nodes(exported, expected)
+    if not nodes:
+        return None
+    found = _values(exported, onnx_file, [node.output[0] for node in nodes.values()], images)
+    for name, value in expected.items():
+        if name in nodes:
+            other = found[nodes[name].output[0]]
+            if other.shape == value.shape and not np.abs(other - value).max() <= tolerance:
+                return f"{name} ({nodes[name].name})"
+    return None
+
+
+def _module_outputs(graph: nn.Module, images: FloatArray) -> dict[str, FloatArray]:
+    """The output of each module that gives one tensor, in the order they finish."""
+    outputs: dict[str, FloatArray] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                outputs.setdefault(name, output.numpy().copy())  # later layers work in place
+
+        return hook
+
+    named = [(name.removeprefix("model."), module) for name, module in graph.named_modules()]
+    hooks = [module.register_forward_hook(keep(name)) for name, module in named if name]
+    with torch.no_grad():
+        graph(torch.from_numpy(images))
+    for each in hooks:
+        each.remove()
+    return outputs
+
+
+def _last_nodes(exported: onnx.ModelProto, modules: Mapping[str, Any]) -> dict[str, onnx.NodeProto]:
+    """The last node that each module left in the graph; a node is named /module/part/Operator.
+
+    A module that ends in a convolution is left out: the batch norm after it is folded into that.
+    """
+    last: dict[str, onnx.NodeProto] = {}
+    for node in exported.graph.node:
+        parts = node.name.strip("/").split("/")[:-1]
+        for length in range(1, len(parts) + 1):
+            name = ".".join(parts[:length])
+            if name in modules:
+                last[name] = node
+    return {name: node for name, node in last.items() if node.op_type != "Conv"}
+
+
+def _values(
+    exported: onnx.ModelProto, onnx_file: Path, names: list[str], images: FloatArray
+) -> dict[str, FloatArray]:
+    """Run the file with further outputs."""
+    known = {each.name for each in exported.graph.output}
+    wanted = list(dict.fromkeys(names))
+    exported.graph.output.extend(
+        onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in known
+    )
+    probe = onnx_file.with_name(f"probe-{onnx_file.name}")
+    probe.write_bytes(exported.SerializeToString())
+    session = open_session(probe, ["CPUExecutionProvider"])
+    values = session.run(wanted, {"inputs": images})
+    return dict(zip(wanted, values, strict=True))
