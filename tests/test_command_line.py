@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from ddetr_cli.app import main
 from ddetr_data.synthetic import make_dataset
+from ddetr_model import load_checkpoint
 
 CLASSES = 3
 SPEC = """
@@ -108,6 +111,21 @@ def test_a_finished_training_says_that_nothing_is_left(
     """The same command again trains no further."""
     assert ddetr("train", "-e", str(project / "spec.yaml")) == 0
     assert "nothing is left to train" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])
+def test_an_interrupted_training_can_go_on(project: Path, number: int, tmp_path: Path) -> None:
+    """Exit status 130, INTERRUPTED as the last line, and a checkpoint that loads."""
+    results = tmp_path / "train"
+    options = ["-e", str(project / "spec.yaml"), f"results_dir={tmp_path}", "train.num_epochs=900"]
+    command = [sys.executable, "-m", "ddetr_cli", "train", *options]
+    training = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while training.poll() is None and not (results / "dd_model_latest.pth").exists():
+        time.sleep(0.1)
+    training.send_signal(number)
+    assert training.wait(timeout=60) == 130
+    assert last_status(results)["status"] == "INTERRUPTED"
+    assert load_checkpoint(results / "dd_model_latest.pth").config.num_queries == 12
 
 
 def test_evaluation_shows_and_keeps_the_scores(

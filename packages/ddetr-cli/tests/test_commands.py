@@ -94,7 +94,7 @@ def test_a_spec_without_labelled_data_has_nothing_to_check(
 def test_a_summary_counts_by_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Parameters and operations of the spec's own model."""
     (tmp_path / "spec.yaml").write_text("model: {hidden_dim: 32, nheads: 2, enc_layers: 1}")
-    options = ["--height", "64", "--width", "64", "model.dec_layers=1"]
+    options = ["--height", "128", "--width", "128", "model.dec_layers=1"]
     assert ddetr("summary", "-e", str(tmp_path / "spec.yaml"), *options) == 0
     assert "transformer.encoder" in capsys.readouterr().out
 

@@ -39,6 +39,11 @@ class Run:
     console: RunConsole
     observers: tuple[Observer, ...]
 
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this process writes the files of the run; the others only compute."""
+        return _is_main_process()
+
     def report(self, event: RunEvent) -> None:
         """Hand an event to the console and to status.json."""
         for observer in self.observers:

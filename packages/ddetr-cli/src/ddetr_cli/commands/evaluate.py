@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ddetr_cli.commands.detector_file import checked_detector_file, is_onnx
 from ddetr_cli.preflight import existing_sources
+from ddetr_cli.report.page import write_evaluation_report
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
 
@@ -37,6 +38,7 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
         )
     run.console.scores(scores.overall, scores.per_class)
     run.console.say(f"scores: {run.results_dir / 'results.json'}")
+    run.console.say(f"report: {write_evaluation_report(run.results_dir)}")
     return scores.overall
 
 

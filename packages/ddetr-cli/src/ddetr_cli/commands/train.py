@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ddetr_cli.interrupts import Interrupted
 from ddetr_cli.preflight import existing_sources, optional_files
+from ddetr_cli.report.page import write_training_report
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
 from ddetr_model.config import ModelConfig
@@ -51,7 +52,8 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
         )
     except TrainingPreempted as stop:
         raise Interrupted(str(stop)) from stop
-    _show(result, run)
+    if run.is_main_process and not experiment.train.is_dry_run:
+        _show(result, run)
     return result.metrics
 
 
@@ -76,6 +78,7 @@ def _show(result: TrainResult, run: Run) -> None:
     for name, path in (("best", result.best_checkpoint), ("latest", result.latest_checkpoint)):
         if path is not None:
             run.console.say(f"{name} checkpoint: {path}")
+    run.console.say(f"report: {write_training_report(run.results_dir)}")
 
 
 TRAIN = Subtask("train", Experiment, lambda spec: spec.results_of("train"), check, execute)

@@ -1,0 +1,1 @@
+"""A run's figures as one HTML file that needs no other file."""

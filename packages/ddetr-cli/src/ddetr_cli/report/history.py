@@ -1,0 +1,20 @@
+"""The figures of each epoch, read back from status.json: the record that the console shows too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+History = dict[str, dict[int, float]]  # figure -> epoch -> value
+
+
+def read_history(status_file: Path) -> History:
+    """Collect the figures of every epoch; an epoch that was trained twice counts as it was last."""
+    history: History = {}
+    for line in status_file.read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        if entry["status"] == "RUNNING" and entry["epoch"] is not None:
+            for name, value in entry["kpi"].items():
+                if value is not None:
+                    history.setdefault(name, {})[entry["epoch"]] = value
+    return history
