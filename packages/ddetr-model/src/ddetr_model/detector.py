@@ -102,6 +102,8 @@ class DeformableDETR(nn.Module):
         Returns:
             For each image boxes_xyxy (K, 4) in its pixels, scores (K,), labels (K,); best first.
         """
+        if not images:
+            return []
         was_training = self.training
         batch, mask = pad_images(images)
         outputs = self.eval()(batch, mask)
@@ -165,10 +167,13 @@ class DeformableDETR(nn.Module):
 
     def _freeze_heads_without_loss(self) -> None:
         # Data-parallel training refuses parameters that no loss reaches.
-        if self.config.aux_loss or not self.config.with_box_refine:
-            return
-        for heads in (self.class_embed, self.bbox_embed):
-            heads[: self.config.dec_layers - 1].requires_grad_(False)
+        config = self.config
+        only_last = config.with_box_refine and not config.aux_loss
+        for loss, heads in (("labels", self.class_embed), ("boxes", self.bbox_embed)):
+            if loss not in config.loss_types:
+                heads.requires_grad_(False)
+            elif only_last:
+                heads[: config.dec_layers - 1].requires_grad_(False)
 
 
 def _start_backbone(backbone: Backbone, config: ModelConfig) -> None:

@@ -32,6 +32,9 @@ FIELDS = {
     "focal_alpha": "focal_alpha",
 }
 
+# Loss weights, which matter in training alone; transformers takes no fractions here.
+WHOLE_NUMBERS = ("class_cost", "bbox_loss_coefficient", "giou_loss_coefficient")
+
 
 def is_huggingface(contents: Mapping[str, Any]) -> bool:
     """Tell whether tensors carry transformers' names."""
@@ -98,11 +101,20 @@ def _huggingface_config(model: DeformableDETR) -> dict[str, Any]:
         "architectures": ["DeformableDetrForObjectDetection"],
         "model_type": "deformable_detr",
         "backbone_config": backbone,
-        **{name: getattr(config, field) for name, field in FIELDS.items()},
+        **_huggingface_settings(config),
         **_huggingface_sizes(config),
         "id2label": names,
         "label2id": {name: int(index) for index, name in names.items()},
     }
+
+
+def _huggingface_settings(config: ModelConfig) -> dict[str, Any]:
+    settings = {name: getattr(config, field) for name, field in FIELDS.items()}
+    for name in WHOLE_NUMBERS:
+        weight = settings.pop(name)
+        if float(weight).is_integer():  # otherwise transformers' own default stands
+            settings[name] = int(weight)
+    return settings
 
 
 def _huggingface_sizes(config: ModelConfig) -> dict[str, Any]:
