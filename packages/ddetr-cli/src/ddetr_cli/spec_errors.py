@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from ddetr_cli.schema import Model, nearest_key
 from ddetr_cli.spec_tree import KeyPath, SpecTree, dotted
+
+Details: TypeAlias = Mapping[str, Any]  # one finding: type, loc, msg, input, ctx
 
 _SECRET_KEYS = {"encryption_key"}
 _LONGEST_VALUE = 60
@@ -44,8 +45,9 @@ def sentences(
     error: ValidationError, tree: SpecTree, model: Model, hidden: frozenset[KeyPath]
 ) -> list[str]:
     """Say each fault once, in the order of the spec's blocks."""
-    faults: dict[KeyPath, list[ErrorDetails]] = {}
-    for details in error.errors(include_url=False):
+    faults: dict[KeyPath, list[Details]] = {}
+    findings: list[Any] = error.errors(include_url=False)
+    for details in findings:
         faults.setdefault(_key_path(details, tree.values), []).append(details)
     outer = {path for path in faults if any(_is_inside(other, path) for other in faults)}
     return [
@@ -64,7 +66,7 @@ def unknown_key(path: KeyPath, tree: SpecTree, model: Model, hidden: frozenset[K
 
 def _sentence(
     path: KeyPath,
-    details: Sequence[ErrorDetails],
+    details: Sequence[Details],
     tree: SpecTree,
     model: Model,
     hidden: frozenset[KeyPath],
@@ -95,7 +97,7 @@ def _own_sentence(path: KeyPath, text: str, tree: SpecTree) -> str:
     return text + _place(written or [path], tree)
 
 
-def _rule(details: ErrorDetails) -> str:
+def _rule(details: Details) -> str:
     rule = _RULES.get(details["type"])
     if rule is None:
         message = details["msg"]
@@ -113,7 +115,7 @@ def _place(paths: Sequence[KeyPath], tree: SpecTree) -> str:
     return f" ({', '.join(places)})" if places else ""
 
 
-def _key_path(details: ErrorDetails, values: Any) -> KeyPath:
+def _key_path(details: Details, values: Any) -> KeyPath:
     """Drop what pydantic adds to a location: the names of a union's members."""
     path: KeyPath = ()
     node = values

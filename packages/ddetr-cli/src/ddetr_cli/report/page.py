@@ -73,9 +73,7 @@ def _text(value: float | None) -> str:
 def _write(results_dir: Path, title: str, sections: Sequence[str]) -> Path:
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
     heading = f"<h1>{title}</h1><p>{escape(str(results_dir))}</p>"
-    text = (
-        f"<!doctype html><html><head>{head}</head><body>{heading}{''.join(sections)}</body></html>"
-    )
+    body = f"<body>{heading}{''.join(sections)}</body>"
     path = results_dir / REPORT_NAME
-    path.write_text(text, encoding="utf-8")
+    path.write_text(f"<!doctype html><html><head>{head}</head>{body}</html>", encoding="utf-8")
     return path
