@@ -59,6 +59,16 @@ def test_output_has_the_querys_shape(layer, inputs):
     assert all(parameter.grad is not None for parameter in layer.parameters())
 
 
+def test_an_empty_batch_goes_through(layer, inputs):
+    """No images in, no images out, and the parameters' gradients are zero."""
+    for name in ("query", "reference_points", "input_flatten"):
+        inputs[name] = inputs[name][:0]
+    output = layer(**inputs)
+    assert output.shape == (0, 5, 32)
+    output.sum().backward()
+    assert not layer.value_proj.weight.grad.any()
+
+
 def test_python_sizes_equal_tensor_sizes(layer, inputs):
     """Levels may be given as ints, without start indices."""
     expected = layer(**inputs)

@@ -98,7 +98,8 @@ class MSDeformAttn(nn.Module):
             self._sampling_locations(query, reference_points, spatial_shapes),
             self._attention_weights(query),
         )
-        return self.output_proj(output)  # type: ignore[no-any-return]
+        projected: Tensor = self.output_proj(output)
+        return projected
 
     def extra_repr(self) -> str:
         """The four sizes, for print(model)."""
@@ -116,31 +117,32 @@ class MSDeformAttn(nn.Module):
         return offsets.expand(-1, self.n_levels, -1, -1)
 
     def _project_value(self, input_flatten: Tensor, padding_mask: Tensor | None) -> Tensor:
-        value = self.value_proj(input_flatten)  # (B, S, C)
+        value: Tensor = self.value_proj(input_flatten)  # (B, S, C)
         if padding_mask is not None:
             value = value.masked_fill(padding_mask[..., None], 0.0)
-        return value.unflatten(-1, (self.n_heads, -1))  # type: ignore[no-any-return]
+        return value.reshape(*value.shape[:2], self.n_heads, self.d_model // self.n_heads)
 
     def _attention_weights(self, query: Tensor) -> Tensor:  # (B, Q, M, L, P) float32
-        logits = self.attention_weights(query).unflatten(-1, (self.n_heads, -1))
+        logits: Tensor = self.attention_weights(query)
+        sizes = (*query.shape[:2], self.n_heads)
         logits = logits.to(_at_least_float32(logits))
-        return logits.softmax(-1).unflatten(-1, (self.n_levels, self.n_points))  # type: ignore[no-any-return]
+        weights = logits.reshape(*sizes, self.n_levels * self.n_points).softmax(-1)
+        return weights.reshape(*sizes, self.n_levels, self.n_points)
 
     def _sampling_locations(
         self, query: Tensor, reference_points: Tensor, spatial_shapes: SpatialShapes
     ) -> Tensor:  # (B, Q, M, L, P, 2) float32
-        offsets = self.sampling_offsets(query)
+        offsets: Tensor = self.sampling_offsets(query)
         dtype = _at_least_float32(offsets)
-        offsets = offsets.to(dtype).unflatten(
-            -1, (self.n_heads, self.n_levels, self.n_points, 2)
-        )  # (B, Q, M, L, P, 2) in pixels
+        shape = (*query.shape[:2], self.n_heads, self.n_levels, self.n_points, 2)
+        offsets = offsets.to(dtype).reshape(shape)  # (B, Q, M, L, P, 2) in pixels
         points = reference_points.to(dtype)[:, :, None, :, None]  # (B, Q, 1, L, 1, 2 or 4)
         if points.shape[-1] == 2:
             sizes_hw = torch.as_tensor(spatial_shapes, device=query.device)
-            return points + offsets / sizes_hw.flip(-1)[:, None]  # type: ignore[no-any-return]
+            return points + offsets / sizes_hw.flip(-1)[:, None]
         if points.shape[-1] == 4:
             half_sizes = points[..., 2:] * 0.5
-            return points[..., :2] + offsets / self.n_points * half_sizes  # type: ignore[no-any-return]
+            return points[..., :2] + offsets / self.n_points * half_sizes
         raise ValueError(
             f"reference_points must end in 2 (x, y) or 4 (cx, cy, w, h), got {points.shape[-1]}"
         )
