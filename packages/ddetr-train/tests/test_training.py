@@ -67,6 +67,21 @@ def test_activation_checkpointing_changes_no_weight(run_training, tmp_path) -> N
     assert all(torch.equal(saved[name], kept[name]) for name in saved)
 
 
+@pytest.mark.slow
+def test_compiling_keeps_the_loss_and_the_names(
+    run_training, recorder, monkeypatch, tmp_path
+) -> None:
+    """The traced network computes what the plain one does, under the same weight names."""
+    original = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: original(self, backend="eager"))
+    run_training(is_dry_run=True)
+    plain = losses(recorder)
+    recorder.events.clear()
+    run_training(num_epochs=1, compile=True)
+    assert losses(recorder)[0] == pytest.approx(plain[0], rel=1e-5)
+    assert "model.query_embed.weight" in weights(tmp_path / "run")
+
+
 def test_bf16_follows_fp32(run_training, recorder, tmp_path) -> None:
     """The loss curve of a run in bf16 is that of fp32 within its precision."""
     run_training(results_dir=tmp_path / "fp32")
