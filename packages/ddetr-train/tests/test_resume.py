@@ -234,3 +234,13 @@ def test_bare_weights_cannot_be_resumed(run_training, tmp_path) -> None:
     torch.save({"state_dict": {"a": torch.ones(1)}}, path)
     with pytest.raises(ValueError, match="pretrained_model_path"):
         run_training(resume_training_checkpoint_path=path)
+
+
+def test_a_resumed_fine_tuning_keeps_its_norms_frozen(run_training, tmp_path) -> None:
+    """Interrupted after an epoch or not, fine-tuning ends with the same weights."""
+    start = run_training(results_dir=tmp_path / "start", num_epochs=1).latest_checkpoint
+    options = {"pretrained_model_path": start}
+    run_training(results_dir=tmp_path / "whole", num_epochs=2, **options)
+    run_training(results_dir=tmp_path / "parts", num_epochs=1, **options)
+    run_training(results_dir=tmp_path / "parts", num_epochs=2, **options)
+    assert differences(tmp_path / "whole", tmp_path / "parts") == []

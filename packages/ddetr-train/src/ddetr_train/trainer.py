@@ -174,6 +174,8 @@ def _build_network(
     network.set_activation_checkpointing(config.activation_checkpoint)
     if config.pretrained_model_path is not None and is_fresh:
         _tell(observers, start_from(network, config.pretrained_model_path, encryption_key))
+    elif config.pretrained_model_path is not None:
+        network.freeze_pretrained_backbone()  # the run began so; its weights come with its state
     if config.freeze:
         frozen = freeze_modules(network, config.freeze)
         _tell(observers, f"{len(frozen)} tensors of {', '.join(config.freeze)} do not train")
