@@ -268,5 +268,6 @@ def test_kitti_labels_are_converted_and_train(project: Path) -> None:
     images = [image for path in shards for image in json.loads(path.read_text())["images"]]
     assert len(images) == 4
     assert last_status(project / "shards")["status"] == "SUCCESS"
-    source = f"dataset.val_data_sources={{image_dir: {sequence}, json_file: {project}/shards}}"
-    assert ddetr("check", "-e", str(project / "spec.yaml"), source) < 2
+    source = f"dataset.train_data_sources={{image_dir: {sequence}, json_file: {project}/shards}}"
+    others = ("dataset.val_data_sources=null", "dataset.test_data_sources=null")
+    assert ddetr("check", "-e", str(project / "spec.yaml"), source, *others) < 2
