@@ -68,6 +68,7 @@ def run(*command: object, cwd: Path = ROOT) -> None:
     foreign = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "HATCH_ENV_ACTIVE"}
     environment = {key: value for key, value in os.environ.items() if key not in foreign}
     environment.setdefault("DDETR_DATA", str(ROOT.parent / "shared" / "data"))
+    environment.setdefault("DDETR_OPS_CUDA", "0")  # setting up has compiled the CUDA kernels
     subprocess.run([str(part) for part in command], cwd=cwd, env=environment, check=True)
 
 
