@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from ddetr_model import CheckpointError, DeformableDETR
-from ddetr_model.backbone import Backbone
+from ddetr_model.backbone import Backbone, freeze_batch_norms
 from ddetr_model.gc_vit import VARIANTS, GCViT
 from ddetr_model.gc_vit_names import from_nvlabs
 
@@ -142,3 +142,19 @@ def test_unusable_timm_backbone_is_explained(name, text, tiny_config):
     pytest.importorskip("timm")
     with pytest.raises(ValueError, match=text):
         Backbone(tiny_config(backbone=f"timm:{name}"))
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "regnetx_002"])
+def test_frozen_norms_answer_as_the_live_ones_do_in_evaluation(name: str) -> None:
+    """Freezing keeps what a norm computes, the activation inside timm's norms too."""
+    timm = pytest.importorskip("timm")
+    body = timm.create_model(name, features_only=True, out_indices=(2,)).eval()
+    for norm in body.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.running_mean)
+            nn.init.normal_(norm.weight)
+    images = torch.rand(1, 3, 64, 64)
+    (live,) = body(images)
+    freeze_batch_norms(body)
+    (frozen,) = body.train()(images)
+    torch.testing.assert_close(frozen, live)

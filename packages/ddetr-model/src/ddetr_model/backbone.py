@@ -86,9 +86,24 @@ def freeze_batch_norms(module: nn.Module) -> None:
         if not isinstance(child, nn.BatchNorm2d):
             freeze_batch_norms(child)
             continue
-        frozen = FrozenBatchNorm2d(child.num_features, child.eps)
+        frozen = _FrozenNormAct(child) if hasattr(child, "act") else _frozen_norm(child)
         frozen.load_state_dict(child.state_dict())
         setattr(module, name, frozen)
+
+
+class _FrozenNormAct(FrozenBatchNorm2d):  # type: ignore[misc]
+    """A frozen batch norm with the activation that timm keeps inside its batch norms."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__(norm.num_features, norm.eps)
+        self.drop, self.act = norm.drop, norm.act
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
+        return self.act(self.drop(super().forward(x)))  # type: ignore[operator,no-any-return]
+
+
+def _frozen_norm(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
+    return FrozenBatchNorm2d(norm.num_features, norm.eps)
 
 
 def _is_plain_resnet(body: nn.Module) -> bool:
