@@ -104,7 +104,7 @@ class DetectionModule(pl.LightningModule):
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the raw outputs; callbacks make detections and scores of them."""
-        outputs: dict[str, Tensor] = self.model(batch.images, batch.mask)
+        outputs: dict[str, Tensor] = self.model(batch.images, _needed_mask(batch))
         losses = self.criterion(outputs, batch.targets)
         self._val_loss.add(float(self.criterion.total_loss(losses)), len(batch.images))
         return outputs
@@ -117,7 +117,7 @@ class DetectionModule(pl.LightningModule):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Run the network and compute its errors, unweighted."""
         losses: dict[str, Tensor] = self.criterion(
-            self.model(batch.images, batch.mask), batch.targets
+            self.model(batch.images, _needed_mask(batch)), batch.targets
         )
         return losses
 
@@ -189,3 +189,11 @@ class DetectionModule(pl.LightningModule):
 
 # The parts of the loss that a user follows, of the last decoder layer.
 _SHOWN = ("loss_ce", "loss_bbox", "loss_giou", "class_error", "cardinality_error")
+
+
+def _needed_mask(batch: Batch) -> Tensor | None:
+    """Give the mask (B, H, W), or None where nothing is padded: the same answer, sooner.
+
+    A GPU's mask is always given, since looking at it would make the host wait.
+    """
+    return batch.mask if batch.mask.is_cuda or bool(batch.mask.any()) else None
