@@ -110,6 +110,7 @@ def test_errors_count_the_last_layer(tiny_config, targets):
 
 
 def _rank_gradient(rank, port, queue):
+    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
     torch.distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
     )
