@@ -20,7 +20,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ddetr-ops", "ddetr-data", "ddetr-model", "ddetr-train", "ddetr-export", "ddetr-cli")
-TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100")
 
 
 def main() -> None:
@@ -53,7 +52,8 @@ def check_alone(package: str, wheels: dict[str, Path], folder: Path) -> None:
     pins = folder / "siblings.txt"
     pins.write_text("".join(f"{name} @ {wheel.as_uri()}\n" for name, wheel in wheels.items()))
     install = ("uv", "pip", "install", "--quiet", "--python", python, "--constraint", pins)
-    run(*install, wheels[package], *TEST_TOOLS)
+    tools = f"{ROOT / 'packages' / package / 'pyproject.toml'}:test"
+    run(*install, wheels[package], "--group", tools)
     tests = folder / "tests"
     shutil.copytree(ROOT / "packages" / package / "tests", tests)
     shutil.copy(ROOT / "packages" / package / "README.md", folder)
