@@ -109,7 +109,7 @@ MISSING_FILES = [
     ),
     ("convert", [], "input_source is not set"),
     ("convert", ["input_source=s.txt"], "input_source: s.txt does not exist"),
-    ("export", ["encryption_key=x"], "export with encryption_key is not available"),
+    ("export", ["encryption_key=open-sesame"], "export with encryption_key is not available"),
 ]
 
 
