@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddetr_data import crypto
+from ddetr_data.crypto import EncryptionError, is_encrypted
 from ddetr_train import checkpoint_io
 from ddetr_train.checkpoint_io import AtomicCheckpointIO, give_another_name, replacing
+
+KEY = "a passphrase with spaces and ümlauts"
 
 
 @pytest.fixture
@@ -99,3 +103,24 @@ def test_another_name_is_a_real_file(tmp_path, monkeypatch, links_work) -> None:
 
 def _refuse(*_: object) -> None:
     raise OSError(errno.EPERM, "no hard links here")
+
+
+def test_a_checkpoint_is_unreadable_without_the_key(tmp_path, monkeypatch) -> None:
+    """No tensor and no name stands in the file in clear; reading it asks for the key."""
+    monkeypatch.setattr(crypto, "_SCRYPT_LOG2_N", 4)
+    files = AtomicCheckpointIO(KEY)
+    path = tmp_path / "model.pth"
+    files.save_checkpoint({"secret_layer.weight": torch.full((64,), 3.0)}, path)
+    data = path.read_bytes()
+    assert is_encrypted(path)
+    for clear in (b"secret_layer", torch.full((4,), 3.0).numpy().tobytes(), KEY.encode()):
+        assert clear not in data
+    with pytest.raises(EncryptionError, match="set encryption_key"):
+        AtomicCheckpointIO().load_checkpoint(path)
+    loaded = files.load_checkpoint(path)
+    assert torch.equal(loaded["secret_layer.weight"], torch.full((64,), 3.0))
+
+
+def test_the_key_does_not_show_in_a_repr() -> None:
+    """Neither the reader nor its attributes' names give it away in a traceback's locals."""
+    assert KEY not in repr(AtomicCheckpointIO(KEY))

@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from typing_extensions import override
 
-from ddetr_train.crypto import EncryptionError, decrypt, encrypting, is_encrypted
+from ddetr_data.crypto import EncryptionError, decrypt_file, encrypting, is_encrypted
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -74,14 +74,7 @@ def opened(path: Path, encryption_key: str | None) -> Path | io.BytesIO:
     Raises:
         EncryptionError: the file is encrypted, and the key is absent or does not open it.
     """
-    if not is_encrypted(path):
-        return path
-    if encryption_key is None:
-        raise EncryptionError(
-            f"{path} is encrypted: set encryption_key or DDETR_ENCRYPTION_KEY to read it"
-        )
-    with path.open("rb") as file:
-        return decrypt(file, encryption_key, str(path))
+    return decrypt_file(path, encryption_key) if is_encrypted(path) else path
 
 
 @contextmanager

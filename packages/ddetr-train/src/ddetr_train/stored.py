@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ddetr_data.crypto import is_encrypted
 from ddetr_model.checkpoint import CheckpointMetadata, LoadReport, load_checkpoint, load_pretrained
 from ddetr_model.coverage import compare
 from ddetr_model.detector import DeformableDETR
 from ddetr_model.metadata import metadata_of
 from ddetr_model.weights import tensors_of
 from ddetr_train.checkpoint_io import AtomicCheckpointIO
-from ddetr_train.crypto import is_encrypted
 
 _NAMES_SHOWN = 3
 

@@ -8,7 +8,7 @@ Layout, integers big-endian:
           its 16-byte tag. Nonce: prefix, 4 bytes chunk number, 1 byte that is 1 for the last chunk.
           The header is the associated data.
 scrypt gives 64 bytes: 32 for AES and 32 whose SHA-256 begins with the key check, which tells a
-wrong key from a damaged file.
+wrong key from a damaged file. Needs the extra [crypto].
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from typing_extensions import override
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MAGIC = b"DDETRENC"
 CHUNK_BYTES = 2**20
 _VERSION = 1
 _SCRYPT_LOG2_N, _SCRYPT_R, _SCRYPT_P = 15, 8, 1  # 32 MiB and about 0.1 s
+_MOST_SCRYPT_BYTES = 2**30  # a header that asks for more is not one of ours
 _TAG_BYTES = 16
 _PARAMETERS = struct.Struct(">8s4B16s7s")
 _CHECK_BYTES = 16
@@ -84,6 +83,21 @@ def encrypting(target: BinaryIO, passphrase: str) -> Iterator[BinaryIO]:
     writer.finish()
 
 
+def decrypt_file(path: Path, passphrase: str | None) -> io.BytesIO:
+    """Read an encrypted file's content into memory; nothing of it reaches the disk.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        EncryptionError: passphrase is None, or as for `decrypt`.
+    """
+    with path.open("rb") as file:
+        if passphrase is None and is_encrypted(path):
+            raise EncryptionError(
+                f"{path} is encrypted: set encryption_key or DDETR_ENCRYPTION_KEY to read it"
+            )
+        return decrypt(file, passphrase or "", str(path))
+
+
 def decrypt(source: BinaryIO, passphrase: str, name: str) -> io.BytesIO:
     """Read an encrypted file's content into memory.
 
@@ -94,6 +108,8 @@ def decrypt(source: BinaryIO, passphrase: str, name: str) -> io.BytesIO:
         NotEncryptedError, WrongKeyError, DamagedFileError: as their names say.
     """
     cipher = _read_cipher(source.read(_HEADER_BYTES), passphrase, name)
+    from cryptography.exceptions import InvalidTag
+
     content = io.BytesIO()
     chunk = source.read(CHUNK_BYTES + _TAG_BYTES)
     number, is_last = 0, False
@@ -104,7 +120,7 @@ def decrypt(source: BinaryIO, passphrase: str, name: str) -> io.BytesIO:
             content.write(cipher.aes.decrypt(cipher.nonce(number, is_last), chunk, cipher.header))
         except InvalidTag:
             raise DamagedFileError(
-                f"{name} is damaged or cut short: fetch it again or use another checkpoint"
+                f"{name} is damaged or cut short: fetch it again or use another copy"
             ) from None
         chunk, number = following, number + 1
     content.seek(0)
@@ -120,11 +136,9 @@ class _EncryptingWriter(io.RawIOBase):
         self._number = 0
         target.write(cipher.header)
 
-    @override
     def writable(self) -> bool:
         return True
 
-    @override
     def write(self, data: bytes) -> int:  # type: ignore[override]
         self._pending += data
         while len(self._pending) > CHUNK_BYTES:
@@ -146,7 +160,7 @@ def _new_cipher(passphrase: str) -> _Cipher:
     salt, prefix = os.urandom(16), os.urandom(7)
     start = _PARAMETERS.pack(MAGIC, _VERSION, *parameters, salt, prefix)
     key, check = _derive(passphrase, salt, *parameters)
-    return _Cipher(_with_sum(start + check), prefix, AESGCM(key))
+    return _Cipher(_with_sum(start + check), prefix, _aes(key))
 
 
 def _read_cipher(header: bytes, passphrase: str, name: str) -> _Cipher:
@@ -158,15 +172,29 @@ def _read_cipher(header: bytes, passphrase: str, name: str) -> _Cipher:
     _, version, log2_n, r, p, salt, prefix = _PARAMETERS.unpack(body[:-_CHECK_BYTES])
     if version != _VERSION:
         raise EncryptionError(f"{name} has encryption format {version}, known is {_VERSION}")
+    if not (log2_n and r and p) or (128 << log2_n) * r * p > _MOST_SCRYPT_BYTES:
+        raise DamagedFileError(f"{name} is damaged: its header asks for unlikely work")
     key, check = _derive(passphrase, salt, log2_n, r, p)
     if not hmac.compare_digest(check, body[-_CHECK_BYTES:]):
         raise WrongKeyError(f"encryption_key does not open {name}: another one was used")
-    return _Cipher(header, prefix, AESGCM(key))
+    return _Cipher(header, prefix, _aes(key))
 
 
 def _derive(passphrase: str, salt: bytes, log2_n: int, r: int, p: int) -> tuple[bytes, bytes]:
+    try:
+        from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+    except ImportError as error:
+        raise EncryptionError(
+            "encrypted files need the package cryptography: install ddetr-data[crypto]"
+        ) from error
     derived = Scrypt(salt=salt, length=64, n=2**log2_n, r=r, p=p).derive(passphrase.encode())
     return derived[:32], hashlib.sha256(derived[32:]).digest()[:_CHECK_BYTES]
+
+
+def _aes(key: bytes) -> AESGCM:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(key)
 
 
 def _with_sum(body: bytes) -> bytes:

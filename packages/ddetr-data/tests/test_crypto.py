@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 
 import pytest
-import torch
 
-from ddetr_train import crypto
-from ddetr_train.checkpoint_io import AtomicCheckpointIO
-from ddetr_train.crypto import (
+from ddetr_data import crypto
+from ddetr_data.crypto import (
     CHUNK_BYTES,
     DamagedFileError,
     EncryptionError,
     NotEncryptedError,
     WrongKeyError,
     decrypt,
+    decrypt_file,
     encrypting,
     is_encrypted,
 )
@@ -101,21 +101,26 @@ def test_a_plain_file_is_not_encrypted(tmp_path) -> None:
     assert not is_encrypted(plain)
 
 
-def test_a_checkpoint_is_unreadable_without_the_key(tmp_path) -> None:
-    """No tensor and no name stands in the file in clear; reading it asks for the key."""
-    files = AtomicCheckpointIO(KEY)
-    path = tmp_path / "model.pth"
-    files.save_checkpoint({"secret_layer.weight": torch.full((64,), 3.0)}, path)
-    data = path.read_bytes()
-    assert is_encrypted(path)
-    for clear in (b"secret_layer", torch.full((4,), 3.0).numpy().tobytes(), KEY.encode()):
-        assert clear not in data
-    with pytest.raises(EncryptionError, match="set encryption_key"):
-        AtomicCheckpointIO().load_checkpoint(path)
-    loaded = files.load_checkpoint(path)
-    assert torch.equal(loaded["secret_layer.weight"], torch.full((64,), 3.0))
+def test_a_file_is_read_with_its_key_alone(tmp_path) -> None:
+    """Without a key the sentence says where to give it; with it the content is there."""
+    path = tmp_path / "model"
+    path.write_bytes(locked(b"weights"))
+    with pytest.raises(EncryptionError, match="is encrypted: set encryption_key"):
+        decrypt_file(path, None)
+    assert decrypt_file(path, KEY).getvalue() == b"weights"
 
 
-def test_the_key_does_not_show_in_a_repr() -> None:
-    """Neither the reader nor its attributes' names give it away in a traceback's locals."""
-    assert KEY not in repr(AtomicCheckpointIO(KEY))
+def test_a_header_cannot_ask_for_endless_work() -> None:
+    """A header whose sum is right but whose scrypt would take all memory is refused."""
+    data = bytearray(locked(b"weights"))
+    data[9] = 60
+    body = bytes(data[: crypto._HEADER_BYTES - crypto._SUM_BYTES])
+    with pytest.raises(DamagedFileError, match="unlikely work"):
+        unlocked(crypto._with_sum(body) + bytes(data[crypto._HEADER_BYTES :]))
+
+
+def test_without_cryptography_one_sentence_says_what_to_install(monkeypatch) -> None:
+    """The extra is named; nothing else of the package needs it."""
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.kdf.scrypt", None)
+    with pytest.raises(EncryptionError, match=r"install ddetr-data\[crypto\]"):
+        locked(b"weights")
