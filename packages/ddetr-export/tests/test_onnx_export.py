@@ -15,7 +15,7 @@ from PIL import Image  # noqa: E402
 from ddetr_data.preprocess import PreprocessConfig, preprocess  # noqa: E402
 from ddetr_export import Detector, ExportConfig, ExportError, export_onnx, onnx_export  # noqa: E402
 from ddetr_model import load_checkpoint  # noqa: E402
-from ddetr_model.postprocess import postprocess  # noqa: E402
+from ddetr_model.postprocessing import postprocess  # noqa: E402
 
 HEIGHT, WIDTH = 64, 96
 OUTPUTS = ["pred_logits", "pred_boxes"]

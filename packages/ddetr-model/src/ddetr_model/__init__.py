@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ddetr_model.losses import SetCriterion
     from ddetr_model.matcher import HungarianMatcher
     from ddetr_model.metadata import CheckpointMetadata, metadata_dict
+    from ddetr_model.postprocessing import postprocess
     from ddetr_model.summary import ModelSummary, summarize
     from ddetr_model.weights import CheckpointError
 
@@ -40,6 +41,7 @@ __all__ = [
     "load_checkpoint",
     "load_pretrained",
     "metadata_dict",
+    "postprocess",
     "read_metadata",
     "save_checkpoint",
     "summarize",
@@ -60,6 +62,7 @@ _SUBMODULES = {
     "load_checkpoint": "checkpoint",
     "load_pretrained": "checkpoint",
     "metadata_dict": "metadata",
+    "postprocess": "postprocessing",
     "read_metadata": "checkpoint",
     "save_checkpoint": "checkpoint",
     "summarize": "summary",

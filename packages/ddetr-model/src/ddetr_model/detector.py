@@ -20,7 +20,7 @@ from ddetr_model.freezing import freeze_modules
 from ddetr_model.heads import build_heads
 from ddetr_model.padding import MaskedGroupNorm, downsample_mask, nearest_mask, pad_images
 from ddetr_model.position import SinePositionEncoding
-from ddetr_model.postprocess import Detection, postprocess
+from ddetr_model.postprocessing import Detection, postprocess
 from ddetr_model.pyramid import Pyramid, flatten_levels
 from ddetr_model.transformer import DeformableTransformer, Proposals
 

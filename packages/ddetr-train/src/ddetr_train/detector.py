@@ -17,7 +17,7 @@ from torch import Tensor
 from ddetr_data.config import DatasetConfig
 from ddetr_data.preprocess import PreprocessConfig, open_image, pad_batch, preprocess
 from ddetr_data.types import Category, Detections, ImageLike
-from ddetr_model.postprocess import postprocess
+from ddetr_model.postprocessing import postprocess
 from ddetr_train.config import EvaluateConfig, InferenceConfig
 from ddetr_train.devices import choose_devices
 from ddetr_train.events import Observer, RunEvent, emit

@@ -1,9 +1,14 @@
-"""From logits to detections by hand."""
+"""From logits and relative boxes to detections, by hand."""
+
+import pkgutil
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from ddetr_model.postprocess import postprocess
+import ddetr_model
+from ddetr_model import postprocess
 
 
 def test_best_pair_comes_first_in_pixels():
@@ -25,3 +30,23 @@ def test_at_most_every_pair_is_kept(num_select, kept):
     found = postprocess(outputs, torch.tensor([[10, 10], [20, 20]]), num_select)
     assert [len(image["scores"]) for image in found] == [kept, kept]
     assert found[0]["labels"].dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import ddetr_model.detector; from ddetr_model import postprocess",
+        "from ddetr_model import postprocess; import ddetr_model.detector",
+    ],
+)
+def test_the_package_gives_the_function_whatever_was_imported_before(imports):
+    """No submodule bears the function's name, so none can take its place."""
+    again = "import ddetr_model; assert ddetr_model.postprocess is postprocess"
+    code = f"{imports}; {again}; assert postprocess.__name__ == 'postprocess'"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_public_name_is_a_submodule_too():
+    """Importing a submodule sets the package's attribute, which would hide the public name."""
+    modules = {module.name for module in pkgutil.iter_modules(ddetr_model.__path__)}
+    assert not modules & set(ddetr_model.__all__)
