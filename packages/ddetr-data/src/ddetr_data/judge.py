@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ddetr_data.last_bit import EXTRA_RECALLS, precision_like_pycocotools
 from ddetr_data.results import ResultRow
 
 Backend: TypeAlias = Literal["pycocotools", "faster-coco-eval"]
@@ -53,13 +54,44 @@ def judge(
         run.params.catIds = list(category_ids)
         if image_ids is not None:
             run.params.imgIds = list(image_ids)
-        run.evaluate()
-        run.accumulate()
+        if backend == "faster-coco-eval":
+            _judge_fast(run, ground_truth["annotations"])
+        else:
+            run.evaluate()
+            run.accumulate()
         run.summarize()
     figures = [math.nan if figure < 0 else float(figure) for figure in run.stats[:NUM_FIGURES]]
     shape = (10, 101, len(category_ids), 4, 3)
     precision, scores = (np.asarray(run.eval[name]) for name in ("precision", "scores"))
     return Verdict(tuple(figures), precision.reshape(shape), scores.reshape(shape))
+
+
+def _judge_fast(run: Any, annotations: Sequence[Mapping[str, Any]]) -> None:
+    """Evaluate and accumulate with the fast judge, equal to pycocotools to the last bit."""
+    own_recalls = run.params.recThrs
+    run.params.recThrs = np.concatenate([own_recalls, EXTRA_RECALLS])
+    run.evaluate()
+    run.accumulate()
+    run.params.recThrs = own_recalls
+    precision, scores = (np.asarray(run.eval[name]) for name in ("precision", "scores"))
+    counts = _count_objects(run.params, annotations)
+    run.eval["precision"] = precision_like_pycocotools(precision, counts)
+    run.eval["scores"] = scores[:, : len(own_recalls)]
+
+
+def _count_objects(params: Any, annotations: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
+    """Count the objects that can be found, (K, A): those of the images judged, without crowds."""
+    images, places = set(params.imgIds), {id: place for place, id in enumerate(params.catIds)}
+    judged = [
+        row
+        for row in annotations
+        if not row["iscrowd"] and row["image_id"] in images and row["category_id"] in places
+    ]
+    labels = np.array([places[row["category_id"]] for row in judged], np.int64)
+    area = np.array([row["area"] for row in judged], np.float64)
+    inside = [(area >= smallest) & (area <= largest) for smallest, largest in params.areaRng]
+    counts = [np.bincount(labels[mask], minlength=len(places)) for mask in inside]
+    return np.stack(counts, axis=1)
 
 
 def _classes(backend: Backend) -> tuple[Any, Any]:

@@ -43,8 +43,7 @@ class CocoScorer:
     Args:
         detection_set: the ground truth; its crowds are regions in which nothing counts.
         category_ids: classes to score, absent: all.
-        backend: pycocotools, or faster-coco-eval (extra [fast-scoring]), equal but for the
-            last bit of a float.
+        backend: pycocotools, or faster-coco-eval (extra [fast-scoring]), equal to the last bit.
 
     Raises:
         ValueError: a category id is not in the set.
