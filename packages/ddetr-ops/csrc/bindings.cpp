@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "arrays.h"
 #include "msda.h"
 #if defined(DDETR_CUDA)
 #include "cuda/launch.h"
@@ -15,45 +16,6 @@ namespace py = pybind11;
 
 namespace ddetr {
 namespace {
-
-struct Array {
-  const char* name;
-  uintptr_t address;
-  DType dtype;
-  std::vector<int64_t> sizes;
-
-  void* data() const { return reinterpret_cast<void*>(address); }
-};
-
-DType parse_dtype(const char* name, const std::string& dtype) {
-  if (dtype == "float32") return DType::kFloat32;
-  if (dtype == "float16") return DType::kFloat16;
-  if (dtype == "bfloat16") return DType::kBFloat16;
-  if (dtype == "float64") return DType::kFloat64;
-  throw py::type_error(std::string(name) + " must be float32, float16, bfloat16 or float64, got " +
-                       dtype);
-}
-
-Array parse_array(const char* name, const py::tuple& array) {
-  if (array.size() != 3) throw py::type_error(std::string(name) + " must be (address, dtype, sizes)");
-  return {name, array[0].cast<uintptr_t>(), parse_dtype(name, array[1].cast<std::string>()),
-          array[2].cast<std::vector<int64_t>>()};
-}
-
-std::string text(const std::vector<int64_t>& sizes) {
-  return py::str(py::tuple(py::cast(sizes))).cast<std::string>();
-}
-
-void require_sizes(const Array& array, const std::vector<int64_t>& sizes) {
-  if (array.sizes != sizes) {
-    throw py::value_error(std::string(array.name) + " must have the sizes " + text(sizes) +
-                          ", got " + text(array.sizes));
-  }
-}
-
-void require_dtype(const Array& array, DType dtype, const char* rule) {
-  if (array.dtype != dtype) throw py::type_error(std::string(array.name) + " must be " + rule);
-}
 
 // Checks value, locations and weights against each other and gives the operator's sizes.
 Sizes check_sizes(const Array& value, const Array& locations, const Array& weights) {
@@ -74,6 +36,29 @@ Sizes check_sizes(const Array& value, const Array& locations, const Array& weigh
 }
 
 using LevelList = std::vector<std::pair<int64_t, int64_t>>;
+
+// The sizes of what lies in front of the operator; it knows neither pixels nor channels.
+PointInputs check_points(const Array& references, const Array& offsets) {
+  if (offsets.sizes.size() != 6) {
+    throw py::value_error("sampling_offsets must be (B, Q, M, L, P, 2)");
+  }
+  const Sizes sizes = {offsets.sizes[0], 0,
+                       offsets.sizes[2], 0,
+                       offsets.sizes[3], offsets.sizes[1],
+                       offsets.sizes[4]};
+  require_sizes(offsets, {sizes.batch, sizes.queries, sizes.heads, sizes.levels, sizes.points, 2});
+  const int64_t coordinates = references.sizes.empty() ? 0 : references.sizes.back();
+  if (coordinates != 2 && coordinates != 4) {
+    throw py::value_error("reference_points must end in 2 (x, y) or 4 (cx, cy, w, h), got " +
+                          text(references.sizes));
+  }
+  require_sizes(references, {sizes.batch, sizes.queries, sizes.levels, coordinates});
+  for (const Array& array : {references, offsets}) {
+    require_dtype(array, DType::kFloat32, "float32");
+  }
+  return {sizes, coordinates, nullptr, static_cast<const float*>(references.data()),
+          static_cast<const float*>(offsets.data()), nullptr};
+}
 
 // The levels must lie one after the other and make up all of value's pixels.
 std::vector<Level> check_levels(const LevelList& shapes, const std::vector<int64_t>& starts,
@@ -142,13 +127,6 @@ struct Call {
   }
 };
 
-void* like(const char* name, const py::tuple& array, const py::tuple& model) {
-  const Array parsed = parse_array(name, array), wanted = parse_array(name, model);
-  require_sizes(parsed, wanted.sizes);
-  require_dtype(parsed, wanted.dtype, "of its input's dtype");
-  return parsed.data();
-}
-
 void forward(const py::tuple& value, const LevelList& shapes, const std::vector<int64_t>& starts,
              const py::tuple& locations, const py::tuple& weights, const py::tuple& output,
              int threads) {
@@ -171,6 +149,72 @@ void backward(const py::tuple& grad_output, const py::tuple& value, const LevelL
   if (call.empty()) return;
   py::gil_scoped_release unlocked;
   backward_cpu(call.inputs, gradients, threads);
+}
+
+struct PointCall {
+  PointInputs inputs;
+  std::vector<Level> levels;
+  std::vector<int64_t> weight_sizes;  // (B, Q, M, L, P)
+
+  PointCall(const py::tuple& references, const py::tuple& offsets, const LevelList& shapes) {
+    inputs = check_points(parse_array("reference_points", references),
+                          parse_array("sampling_offsets", offsets));
+    const Sizes& sizes = inputs.sizes;
+    if (int64_t(shapes.size()) != sizes.levels) {
+      throw py::value_error("spatial_shapes must have one entry for each of " +
+                            std::to_string(sizes.levels) + " levels");
+    }
+    for (const auto& [height, width] : shapes) {
+      if (height < 1 || width < 1) throw py::value_error("spatial_shapes must be positive");
+      levels.push_back({height, width, 0});
+    }
+    inputs.levels = levels.data();
+    weight_sizes = {sizes.batch, sizes.queries, sizes.heads, sizes.levels, sizes.points};
+  }
+
+  // Logits or weights, or a gradient of these.
+  float* weights(const char* name, const py::tuple& array) const {
+    const Array parsed = parse_array(name, array);
+    require_sizes(parsed, weight_sizes);
+    require_dtype(parsed, DType::kFloat32, "float32");
+    return static_cast<float*>(parsed.data());
+  }
+
+  bool empty() const {
+    const Sizes& sizes = inputs.sizes;
+    return sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points == 0;
+  }
+};
+
+void points(const py::tuple& references, const py::tuple& offsets, const py::tuple& logits,
+            const LevelList& shapes, const py::tuple& locations, const py::tuple& weights,
+            int threads) {
+  PointCall call(references, offsets, shapes);
+  call.inputs.logits = call.weights("attention_logits", logits);
+  const PointOutputs outputs = {
+      static_cast<float*>(like("sampling_locations", locations, offsets)),
+      call.weights("attention_weights", weights)};
+  if (call.empty()) return;
+  py::gil_scoped_release unlocked;
+  points_cpu(call.inputs, outputs, threads);
+}
+
+void points_backward(const py::tuple& grad_locations, const py::tuple& grad_weights,
+                     const py::tuple& references, const py::tuple& offsets,
+                     const py::tuple& weights, const LevelList& shapes,
+                     const py::tuple& grad_references, const py::tuple& grad_offsets,
+                     const py::tuple& grad_logits, int threads) {
+  const PointCall call(references, offsets, shapes);
+  const PointBackward gradients = {
+      static_cast<float*>(like("grad_sampling_locations", grad_locations, offsets)),
+      call.weights("grad_attention_weights", grad_weights),
+      call.weights("attention_weights", weights),
+      static_cast<float*>(like("grad_reference_points", grad_references, references)),
+      static_cast<float*>(like("grad_sampling_offsets", grad_offsets, offsets)),
+      call.weights("grad_attention_logits", grad_logits)};
+  if (call.empty()) return;
+  py::gil_scoped_release unlocked;
+  points_backward_cpu(call.inputs, gradients, threads);
 }
 
 #if defined(DDETR_CUDA)
@@ -219,6 +263,8 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.doc() = "Kernels of multi-scale deformable attention on raw memory; see operator.py.";
   module.def("forward", &ddetr::forward);
   module.def("backward", &ddetr::backward);
+  module.def("points", &ddetr::points);
+  module.def("points_backward", &ddetr::points_backward);
   module.def("instruction_set", &ddetr::instruction_set);
   module.def("use_instruction_set", &ddetr::use_instruction_set);
 #if defined(DDETR_CUDA)

@@ -39,6 +39,34 @@ struct Gradients {
 void forward_cpu(const Inputs& inputs, void* output, int threads);
 void backward_cpu(const Inputs& inputs, const Gradients& gradients, int threads);
 
+// What the attention layer computes in front of the operator, everything float32: locations from
+// offsets, weights from logits.
+struct PointInputs {
+  Sizes sizes;             // pixels and channels do not matter
+  int64_t coordinates;     // 2 (x, y) or 4 (center x, center y, width, height)
+  const Level* levels;     // (L,)
+  const float* references; // (B, Q, L, 2 or 4)
+  const float* offsets;    // (B, Q, M, L, P, 2), pixels, or P-ths of half a box
+  const float* logits;     // (B, Q, M, L * P); null in the backward pass
+};
+
+struct PointOutputs {
+  float* locations;  // (B, Q, M, L, P, 2)
+  float* weights;    // (B, Q, M, L * P)
+};
+
+struct PointBackward {
+  const float* locations;  // (B, Q, M, L, P, 2), what arrives
+  const float* weights;    // (B, Q, M, L * P), likewise
+  const float* softmax;    // (B, Q, M, L * P), the weights of the forward pass
+  float* references;       // as the inputs; all three are overwritten
+  float* offsets;
+  float* logits;
+};
+
+void points_cpu(const PointInputs& inputs, const PointOutputs& outputs, int threads);
+void points_backward_cpu(const PointInputs& inputs, const PointBackward& gradients, int threads);
+
 // The instruction set that the float32 and 16-bit kernels run on: "avx512", "avx2" or "baseline".
 const char* instruction_set();
 // Choose another one; false if this processor or this build lacks it.

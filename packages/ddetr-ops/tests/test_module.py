@@ -47,7 +47,9 @@ def test_heads_start_in_different_directions(layer):
 
 def test_weights_start_even(layer, inputs):
     """Attention is uniform over levels and points before training."""
-    weights = layer._attention_weights(inputs["query"])
+    _, weights = layer._sampling_points(
+        inputs["query"], inputs["reference_points"], inputs["spatial_shapes"]
+    )
     torch.testing.assert_close(weights, torch.full_like(weights, 1 / 6))
 
 
@@ -89,7 +91,7 @@ def test_padded_pixels_do_not_count(layer, inputs):
 def test_box_references_scale_the_offsets(layer, inputs):
     """With (cx, cy, w, h) an offset of n_points reaches the border of the box."""
     boxes = torch.tensor([0.5, 0.5, 0.2, 0.4]).expand(2, 5, 2, 4)
-    locations = layer._sampling_locations(inputs["query"], boxes, inputs["spatial_shapes"])
+    locations, _ = layer._sampling_points(inputs["query"], boxes, inputs["spatial_shapes"])
     right = locations[0, 0, 0, 0, 2]
     torch.testing.assert_close(right, torch.tensor([0.6, 0.5]))
 
@@ -98,7 +100,7 @@ def test_autocast_keeps_locations_in_float32(layer, inputs):
     """bfloat16 autocast changes the answer by bfloat16's error only."""
     expected = layer(**inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        locations = layer._sampling_locations(
+        locations, _ = layer._sampling_points(
             inputs["query"], inputs["reference_points"], inputs["spatial_shapes"]
         )
         output = layer(**inputs)

@@ -19,10 +19,12 @@ namespace {
 #include "head.h"
 #include "forward.h"
 #include "backward.h"
+#include "points.h"
 
 }  // namespace
 }  // namespace avx2
 
-const KernelSet kAvx2 = {"avx2", avx2::kLanes, avx2::forward, avx2::backward};
+const KernelSet kAvx2 = {"avx2",
+    avx2::kLanes, avx2::forward, avx2::backward, avx2::points, avx2::points_backward};
 
 }  // namespace ddetr::cpu

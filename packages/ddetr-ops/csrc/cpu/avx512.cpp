@@ -19,10 +19,12 @@ namespace {
 #include "head.h"
 #include "forward.h"
 #include "backward.h"
+#include "points.h"
 
 }  // namespace
 }  // namespace avx512
 
-const KernelSet kAvx512 = {"avx512", avx512::kLanes, avx512::forward, avx512::backward};
+const KernelSet kAvx512 = {"avx512",
+    avx512::kLanes, avx512::forward, avx512::backward, avx512::points, avx512::points_backward};
 
 }  // namespace ddetr::cpu

@@ -19,10 +19,12 @@ namespace {
 #include "head.h"
 #include "forward.h"
 #include "backward.h"
+#include "points.h"
 
 }  // namespace
 }  // namespace baseline
 
-const KernelSet kBaseline = {"baseline", baseline::kLanes, baseline::forward, baseline::backward};
+const KernelSet kBaseline = {"baseline",
+    baseline::kLanes, baseline::forward, baseline::backward, baseline::points, baseline::points_backward};
 
 }  // namespace ddetr::cpu

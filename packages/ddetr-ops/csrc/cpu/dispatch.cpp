@@ -120,12 +120,6 @@ int this_thread() {
 #endif
 }
 
-int worth_threads(const Sizes& sizes, int threads) {
-  const int64_t points =
-      sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points;
-  return points < kPointsWorthThreads ? 1 : std::max(threads, 1);
-}
-
 // How many parts each head is cut into so that every thread has work.
 int64_t parts_of_head(const Sizes& sizes, int threads, int64_t most) {
   const int64_t heads = sizes.batch * sizes.heads;
@@ -179,6 +173,15 @@ void prepare_gradients(const Inputs& inputs, const Gradients& gradients, bool pa
 }
 
 }  // namespace
+
+const KernelSet& chosen_kernels() { return *kernels; }
+
+int worth_threads(const Sizes& sizes, int threads) {
+  const int64_t points =
+      sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points;
+  return points < kPointsWorthThreads ? 1 : std::max(threads, 1);
+}
+
 }  // namespace cpu
 
 void forward_cpu(const Inputs& inputs, void* output, int threads) {

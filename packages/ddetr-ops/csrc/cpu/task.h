@@ -60,7 +60,20 @@ struct KernelSet {
   int lanes;  // float32 numbers in a vector
   void (*forward)(const Task& task, void* output);
   void (*backward)(const Task& task, const Gradients& gradients);
+  // Queries (of all images) in the range; `space` holds point_space() numbers.
+  void (*points)(const PointInputs& inputs, Range queries, float* space, const PointOutputs& to);
+  void (*points_backward)(const PointInputs& inputs, Range queries, float* space,
+                          const PointBackward& gradients);
 };
+
+inline int64_t point_space(const Sizes& sizes) {
+  // Five tables of 2 * L * P, and a row of L * P filled up.
+  return 6 * padded_points(2 * sizes.levels * sizes.points);
+}
+
+// The set in use, and how many threads a call is worth.
+const KernelSet& chosen_kernels();
+int worth_threads(const Sizes& sizes, int threads);
 
 // Channels of a padded row: whole vectors, a power of two of them up to kMaxVectors.
 constexpr int kMaxVectors = 8;

@@ -4,6 +4,14 @@ from ddetr_ops.__about__ import __version__
 from ddetr_ops.doctor import doctor
 from ddetr_ops.functional import ms_deform_attn
 from ddetr_ops.module import MSDeformAttn
+from ddetr_ops.points import sampling_points
 from ddetr_ops.reference import ms_deform_attn_reference
 
-__all__ = ["MSDeformAttn", "__version__", "doctor", "ms_deform_attn", "ms_deform_attn_reference"]
+__all__ = [
+    "MSDeformAttn",
+    "__version__",
+    "doctor",
+    "ms_deform_attn",
+    "ms_deform_attn_reference",
+    "sampling_points",
+]

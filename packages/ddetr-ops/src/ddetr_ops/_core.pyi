@@ -27,6 +27,29 @@ def backward(
     threads: int,
     /,
 ) -> None: ...
+def points(
+    reference_points: _Array,
+    sampling_offsets: _Array,
+    attention_logits: _Array,
+    spatial_shapes: Sequence[tuple[int, int]],
+    sampling_locations: _Array,
+    attention_weights: _Array,
+    threads: int,
+    /,
+) -> None: ...
+def points_backward(
+    grad_sampling_locations: _Array,
+    grad_attention_weights: _Array,
+    reference_points: _Array,
+    sampling_offsets: _Array,
+    attention_weights: _Array,
+    spatial_shapes: Sequence[tuple[int, int]],
+    grad_reference_points: _Array,
+    grad_sampling_offsets: _Array,
+    grad_attention_logits: _Array,
+    threads: int,
+    /,
+) -> None: ...
 def instruction_set() -> str: ...
 def use_instruction_set(name: str, /) -> bool: ...
 def forward_cuda(

@@ -21,6 +21,8 @@ __all__ = [
     "forward_cpu",
     "forward_cuda",
     "instruction_set",
+    "points_backward_cpu",
+    "points_cpu",
     "problem_on",
 ]
 
@@ -114,6 +116,48 @@ def backward_cpu(
         torch.get_num_threads(),
     )
     return value_grad, location_grad, weight_grad
+
+
+def points_cpu(
+    reference_points: Tensor,  # (B, Q, L, 2 or 4)
+    sampling_offsets: Tensor,  # (B, Q, M, L, P, 2)
+    attention_logits: Tensor,  # (B, Q, M, L, P)
+    spatial_shapes: Tensor,  # (L, 2)
+) -> tuple[Tensor, Tensor]:
+    """Run the kernel in front of the operator; locations and weights."""
+    inputs = [t.contiguous() for t in (reference_points, sampling_offsets, attention_logits)]
+    locations, weights = torch.empty_like(inputs[1]), torch.empty_like(inputs[2])
+    _core.points(
+        *map(_array, inputs),
+        spatial_shapes.tolist(),
+        _array(locations),
+        _array(weights),
+        torch.get_num_threads(),
+    )
+    return locations, weights
+
+
+def points_backward_cpu(
+    grad_locations: Tensor,  # (B, Q, M, L, P, 2)
+    grad_weights: Tensor,  # (B, Q, M, L, P)
+    reference_points: Tensor,  # (B, Q, L, 2 or 4)
+    sampling_offsets: Tensor,  # (B, Q, M, L, P, 2)
+    attention_weights: Tensor,  # (B, Q, M, L, P)
+    spatial_shapes: Tensor,  # (L, 2)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run its derivative; gradients of reference points, offsets and logits."""
+    upstream = [t.contiguous() for t in (grad_locations, grad_weights)]
+    inputs = [t.contiguous() for t in (reference_points, sampling_offsets, attention_weights)]
+    make = torch.empty_like if inputs[1].numel() else torch.zeros_like
+    gradients = [make(tensor) for tensor in inputs]
+    _core.points_backward(
+        *map(_array, upstream),
+        *map(_array, inputs),
+        spatial_shapes.tolist(),
+        *map(_array, gradients),
+        torch.get_num_threads(),
+    )
+    return gradients[0], gradients[1], gradients[2]
 
 
 def forward_cuda(

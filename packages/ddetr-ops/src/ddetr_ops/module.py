@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ddetr_ops.arguments import SpatialShapes
 from ddetr_ops.functional import ms_deform_attn
+from ddetr_ops.points import sampling_points, sampling_points_reference
 
 __all__ = ["MSDeformAttn"]
 
@@ -91,13 +92,8 @@ class MSDeformAttn(nn.Module):
             ValueError: reference_points has another last size than 2 or 4, or shapes disagree.
         """
         value = self._project_value(input_flatten, padding_mask)  # (B, S, M, D)
-        output = self.core(
-            value,
-            spatial_shapes,
-            level_start_index,
-            self._sampling_locations(query, reference_points, spatial_shapes),
-            self._attention_weights(query),
-        )
+        locations, weights = self._sampling_points(query, reference_points, spatial_shapes)
+        output = self.core(value, spatial_shapes, level_start_index, locations, weights)
         projected: Tensor = self.output_proj(output)
         return projected
 
@@ -122,31 +118,12 @@ class MSDeformAttn(nn.Module):
             value = value.masked_fill(padding_mask[..., None], 0.0)
         return value.reshape(*value.shape[:2], self.n_heads, self.d_model // self.n_heads)
 
-    def _attention_weights(self, query: Tensor) -> Tensor:  # (B, Q, M, L, P) float32
-        logits: Tensor = self.attention_weights(query)
-        sizes = (*query.shape[:2], self.n_heads)
-        logits = logits.to(_at_least_float32(logits))
-        weights = logits.reshape(*sizes, self.n_levels * self.n_points).softmax(-1)
-        return weights.reshape(*sizes, self.n_levels, self.n_points)
-
-    def _sampling_locations(
+    def _sampling_points(
         self, query: Tensor, reference_points: Tensor, spatial_shapes: SpatialShapes
-    ) -> Tensor:  # (B, Q, M, L, P, 2) float32
-        offsets: Tensor = self.sampling_offsets(query)
-        dtype = _at_least_float32(offsets)
-        shape = (*query.shape[:2], self.n_heads, self.n_levels, self.n_points, 2)
-        offsets = offsets.to(dtype).reshape(shape)  # (B, Q, M, L, P, 2) in pixels
-        points = reference_points.to(dtype)[:, :, None, :, None]  # (B, Q, 1, L, 1, 2 or 4)
-        if points.shape[-1] == 2:
-            sizes_hw = torch.as_tensor(spatial_shapes, device=query.device)
-            return points + offsets / sizes_hw.flip(-1)[:, None]
-        if points.shape[-1] == 4:
-            half_sizes = points[..., 2:] * 0.5
-            return points[..., :2] + offsets / self.n_points * half_sizes
-        raise ValueError(
-            f"reference_points must end in 2 (x, y) or 4 (cx, cy, w, h), got {points.shape[-1]}"
-        )
-
-
-def _at_least_float32(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
+    ) -> tuple[Tensor, Tensor]:  # (B, Q, M, L, P, 2) and (B, Q, M, L, P), float32
+        sizes = (*query.shape[:2], self.n_heads, self.n_levels, self.n_points)
+        offsets: Tensor = self.sampling_offsets(query).reshape(*sizes, 2)
+        logits: Tensor = self.attention_weights(query).reshape(sizes)
+        # Another core may be there to be traced: then nothing but plain PyTorch stands around it.
+        place = sampling_points if self.core is ms_deform_attn else sampling_points_reference
+        return place(reference_points, offsets, logits, spatial_shapes)

@@ -1,0 +1,133 @@
+"""From what the layer's projections give to where the operator samples, in one pass over memory.
+
+B images, Q queries, M heads, L feature levels, P sampling points a level.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddetr_ops import _native
+from ddetr_ops.arguments import SpatialShapes
+
+__all__ = ["sampling_points", "sampling_points_reference"]
+
+_INPUTS = "Tensor reference_points, Tensor sampling_offsets, Tensor {}, Tensor spatial_shapes"
+
+# torch.library is untyped.
+_library: Any = torch.library
+_fragment = _library.Library("ddetr_ops", "FRAGMENT")
+_fragment.define(
+    f"sampling_points({_INPUTS.format('attention_logits')}) -> (Tensor, Tensor)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_fragment.define(
+    "sampling_points_backward(Tensor grad_locations, Tensor grad_weights, "
+    f"{_INPUTS.format('attention_weights')}) -> (Tensor, Tensor, Tensor)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_operator: Any = torch.ops.ddetr_ops.sampling_points.default
+_backward_operator: Any = torch.ops.ddetr_ops.sampling_points_backward.default
+
+
+def sampling_points(
+    reference_points: Tensor,  # (B, Q, L, 2) x y, or (B, Q, L, 4) cx cy w h; 0 to 1
+    sampling_offsets: Tensor,  # (B, Q, M, L, P, 2) pixels, or with boxes P-ths of half a box
+    attention_logits: Tensor,  # (B, Q, M, L, P)
+    spatial_shapes: SpatialShapes,  # (L, 2) int64, height then width
+) -> tuple[Tensor, Tensor]:
+    """Locations reference + offset, and weights softmax(logits) over L and P (equations 2 and 3).
+
+    On the CPU one native pass does both and one their derivative, in float32. Elsewhere, in
+    float64 and without the native part it is `sampling_points_reference`, which compilers fuse.
+
+    Returns:
+        sampling_locations (B, Q, M, L, P, 2) and attention_weights (B, Q, M, L, P), float32, or
+        float64 if the offsets are.
+
+    Raises:
+        ValueError: a shape disagrees with the others.
+    """
+    arguments = (reference_points, sampling_offsets, attention_logits)
+    dtype = torch.promote_types(sampling_offsets.dtype, torch.float32)
+    native = not _native.problem_on("cpu") and dtype == torch.float32
+    if not native or any(tensor.device.type != "cpu" for tensor in arguments):
+        return sampling_points_reference(*arguments, spatial_shapes)
+    shapes = torch.as_tensor(spatial_shapes, dtype=torch.int64)
+    locations, weights = _operator(*(tensor.to(dtype) for tensor in arguments), shapes)
+    return locations, weights
+
+
+def sampling_points_reference(
+    reference_points: Tensor,  # (B, Q, L, 2 or 4)
+    sampling_offsets: Tensor,  # (B, Q, M, L, P, 2)
+    attention_logits: Tensor,  # (B, Q, M, L, P)
+    spatial_shapes: SpatialShapes,  # (L, 2)
+) -> tuple[Tensor, Tensor]:
+    """The same in plain PyTorch.
+
+    Returns:
+        sampling_locations (B, Q, M, L, P, 2) and attention_weights (B, Q, M, L, P).
+
+    Raises:
+        ValueError: reference_points has another last size than 2 or 4.
+    """
+    dtype = torch.promote_types(sampling_offsets.dtype, torch.float32)
+    offsets, logits = sampling_offsets.to(dtype), attention_logits.to(dtype)
+    points = reference_points.to(dtype)[:, :, None, :, None]  # (B, Q, 1, L, 1, 2 or 4)
+    weights = logits.flatten(3).softmax(-1).reshape(logits.shape)
+    if points.shape[-1] == 2:
+        shapes = torch.as_tensor(spatial_shapes, device=offsets.device)
+        sizes_wh = shapes.flip(-1)[:, None].to(dtype)  # (L, 1, 2)
+        return points + offsets / sizes_wh, weights
+    if points.shape[-1] == 4:
+        half_sizes = points[..., 2:] * 0.5
+        return points[..., :2] + offsets / offsets.shape[4] * half_sizes, weights
+    raise ValueError(
+        f"reference_points must end in 2 (x, y) or 4 (cx, cy, w, h), got {points.shape[-1]}"
+    )
+
+
+def _fake_forward(
+    _reference_points: Tensor, sampling_offsets: Tensor, attention_logits: Tensor, _shapes: Tensor
+) -> tuple[Tensor, Tensor]:
+    return (
+        sampling_offsets.new_empty(sampling_offsets.shape),
+        attention_logits.new_empty(attention_logits.shape),
+    )
+
+
+def _fake_backward(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    references, offsets, weights = inputs[2:5]
+    return (
+        references.new_empty(references.shape),
+        offsets.new_empty(offsets.shape),
+        weights.new_empty(weights.shape),
+    )
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    references, offsets, _, shapes = inputs
+    ctx.save_for_backward(references, offsets, output[1], shapes)
+
+
+def _differentiate(
+    ctx: Any, grad_locations: Tensor, grad_weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor, None]:
+    references, offsets, logits = _backward_operator(
+        grad_locations, grad_weights, *ctx.saved_tensors
+    )
+    return references, offsets, logits, None
+
+
+_library.register_fake("ddetr_ops::sampling_points", _fake_forward, lib=_fragment)
+_library.register_fake("ddetr_ops::sampling_points_backward", _fake_backward, lib=_fragment)
+_library.register_autograd(
+    "ddetr_ops::sampling_points", _differentiate, setup_context=_keep, lib=_fragment
+)
+if not _native.problem_on("cpu"):
+    _fragment.impl("sampling_points", _native.points_cpu, "CPU")
+    _fragment.impl("sampling_points_backward", _native.points_backward_cpu, "CPU")
