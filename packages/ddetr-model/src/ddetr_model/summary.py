@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ddetr_model.detector import DeformableDETR
 from ddetr_ops import MSDeformAttn
 
-__all__ = ["ModelSummary", "summarize"]
+__all__ = ["ModelSummary", "count_activation_bytes", "summarize"]
 
 PAPER_SIZE_HW = (800, 1066)
 PARTS = ("backbone", "input_proj", "transformer.encoder", "transformer.decoder")
@@ -69,10 +69,36 @@ def summarize(
     copied = copy.deepcopy(model).eval()
     image = torch.zeros(1, 3, *image_size_hw)
     flops = _count_flops(copied.cpu(), image)
-    activation_bytes = _count_activations(copied.to("meta"), image.to("meta"))
+    activation_bytes = count_activation_bytes(copied, tuple(image.shape))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parameters = _by_part({name: p.numel() for name, p in model.named_parameters()})
     return ModelSummary(image_size_hw, parameters, trainable, flops, activation_bytes)
+
+
+def count_activation_bytes(model: DeformableDETR, images_shape: tuple[int, ...]) -> int:
+    """Count what a forward pass over (B, 3, H, W) images keeps for the backward pass.
+
+    Nothing is computed: only shapes pass through a copy. Activation checkpointing and the mode,
+    training or evaluation, are the model's own.
+    """
+    shapes_only = copy.deepcopy(model).to("meta")
+    for module in shapes_only.modules():
+        if isinstance(module, MSDeformAttn):
+            module.core = _native_attention
+    kept: dict[int, int] = {}
+    parameters = {_storage(parameter) for parameter in shapes_only.parameters()}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in parameters:
+            kept[_storage(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    images = torch.zeros(images_shape, device="meta")
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, _same):
+        outputs = shapes_only(images)  # alive until the sum is taken
+    total = sum(kept.values())
+    del outputs
+    return total
 
 
 def _count_flops(model: DeformableDETR, image: Tensor) -> dict[str, int]:
@@ -107,25 +133,6 @@ def _product(sizes: list[int]) -> int:
     for size in sizes:
         product *= int(size)
     return product
-
-
-def _count_activations(model: DeformableDETR, image: Tensor) -> int:
-    for module in model.modules():
-        if isinstance(module, MSDeformAttn):
-            module.core = _native_attention
-    kept: dict[int, int] = {}
-    parameters = {_storage(parameter) for parameter in model.parameters()}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if _storage(tensor) not in parameters:
-            kept[_storage(tensor)] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, _same):
-        outputs = model(image)  # alive until the sum is taken
-    total = sum(kept.values())
-    del outputs
-    return total
 
 
 def _native_attention(
