@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.load_profile("untimed")
 
 Content = dict[str, Any]
+BUCKETS = itertools.count(1)
 
 
 def coco_content(num_images: int = 2) -> Content:
@@ -67,3 +69,32 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data sets are not here; name their folder in DDETR_DATA")
     return folder
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[None]:
+    """An S3 server on the loopback, which URLs of this process lead to."""
+    s3fs = pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
+    server_module = pytest.importorskip("moto.server", reason="moto and flask are not installed")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            environment.setenv(name, "testing")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_server: None) -> str:
+    """The URL of a bucket of that server with nothing in it."""
+    import fsspec
+
+    bucket = f"bucket-{next(BUCKETS)}"
+    fsspec.filesystem("s3").mkdir(bucket)
+    return f"s3://{bucket}"

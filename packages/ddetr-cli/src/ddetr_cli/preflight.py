@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from ddetr_cli.spec_tree import SpecError
 from ddetr_data.config import DataSource
+from ddetr_data.locations import is_url
 
 
 def given(value: str | os.PathLike[str] | None, key: str) -> Path:
@@ -41,12 +42,15 @@ def optional_files(values: Iterable[tuple[str, str | os.PathLike[str] | None]]) 
 
 
 def existing_sources(sources: Sequence[DataSource], key: str) -> None:
-    """Check that there is a source, and that each one's folder and JSON are there."""
+    """Check that there is a source, and that each one's folder and JSON are there.
+
+    What lies behind a URL is looked at when it is read.
+    """
     if not sources:
         raise SpecError(f"{key} is not set; give its image_dir and json_file")
     for index, source in enumerate(sources):
         name = f"{key}.{index}" if len(sources) > 1 else key
-        if not Path(source.image_dir).is_dir():
+        if not (is_url(source.image_dir) or Path(source.image_dir).is_dir()):
             raise FileNotFoundError(f"{name}.image_dir: {_absence(source.image_dir, 'folder')}")
         _existing_patterns(source.json_file, f"{name}.json_file")
 
@@ -68,6 +72,8 @@ def no_encryption(encryption_key: SecretStr | None) -> None:
 
 def _existing_patterns(locations: Sequence[str], key: str) -> None:
     for location in locations:
+        if is_url(location):
+            continue
         if not (Path(location).exists() or glob.glob(location, recursive=True)):
             raise FileNotFoundError(f"{key}: {_absence(location, 'file or folder')}")
 

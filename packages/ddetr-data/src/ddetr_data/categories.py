@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.json_ids import as_id
+from ddetr_data.locations import AnyFile
 from ddetr_data.types import Category
 
 LARGEST_CATEGORY_ID = 2**20  # a category's id is a class index, and costs memory
 
 
-def read_categories(rows: object, path: Path, faults: FaultLog) -> tuple[Category, ...]:
+def read_categories(rows: object, path: AnyFile, faults: FaultLog) -> tuple[Category, ...]:
     """Read a file's `categories`, in order of their ids.
 
     Raises:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from ddetr_data.categories import check_categories_agree
 from ddetr_data.check_images import ImageInspector, ImageTask, Inspection
@@ -22,6 +22,7 @@ from ddetr_data.coco import check_ids_below
 from ddetr_data.config import DataSource
 from ddetr_data.faults import DataError
 from ddetr_data.json_files import find_json_files
+from ddetr_data.locations import AnyFile, RemoteFile, absolute, is_folder, is_url
 from ddetr_data.parallel import map_chunks
 
 __all__ = ["CheckOptions", "CheckReport", "Finding", "check_dataset"]
@@ -82,18 +83,31 @@ def check_dataset(
 
 def _check_source(source: DataSource, log: CheckLog, options: CheckOptions) -> list[CheckedLabels]:
     log.file = source.image_dir
-    if not Path(source.image_dir).is_dir():
+    try:
+        if is_folder(source.image_dir):
+            return _check_labels(source, log, options)
         log.refuse("missing_folder", f"image_dir {source.image_dir} is no folder")
+    except DataError as error:
+        log.refuse("missing_folder", str(error))
         return []
+    # One folder that is missing is told once, not as so many missing images.
+    return [replace(found, images=[]) for found in _check_labels(source, log, options)]
+
+
+def _check_labels(source: DataSource, log: CheckLog, options: CheckOptions) -> list[CheckedLabels]:
     label_dir = Path(source.json_file[0])
     if len(source.json_file) == 1 and has_kitti_labels(label_dir):
-        return [check_kitti_folder(label_dir, Path(source.image_dir), log, options.mapping)]
+        if is_url(source.image_dir):
+            log.refuse("missing_folder", f"{source.image_dir}: KITTI folders must be local")
+            return []
+        folder = Path(source.image_dir)
+        return [check_kitti_folder(label_dir, folder, log, options.mapping, options.workers)]
     found = []
     for pattern in source.json_file:
         log.file = pattern
         try:
             paths = find_json_files((pattern,))
-        except FileNotFoundError as error:
+        except (DataError, OSError) as error:
             log.refuse("unusable_json", str(error))
             continue
         for path in paths:
@@ -130,7 +144,7 @@ def _check_categories(files: Sequence[CheckedLabels], log: CheckLog, options: Ch
 
 def _check_image_ids(files: Sequence[CheckedLabels], log: CheckLog) -> None:
     """Image ids that several files of one split share, and whether there is an image at all."""
-    if files and not any(file.images for file in files):
+    if files and not any(file.images or file.image_ids for file in files):
         log.file = files[0].file
         log.refuse("no_images", "no image is left to be used")
     owners: dict[int, str] = {}
@@ -153,16 +167,19 @@ def _check_images(
         images[start : start + _CHUNK_IMAGES] for start in range(0, len(images), _CHUNK_IMAGES)
     ]
     inspections: list[Inspection] = []
-    for found in map_chunks(ImageInspector(options.decode), parts, options.workers):
+    # Many threads for what the network makes wait; memory:// is seen by this process alone.
+    is_remote = any(isinstance(task.path, RemoteFile) for task in images)
+    executor: Literal["threads", "local"] = "threads" if is_remote else "local"
+    for found in map_chunks(ImageInspector(options.decode), parts, options.workers, executor):
         inspections.extend(found)
         if on_progress is not None:
             on_progress(len(inspections), len(images))
-    first: dict[object, tuple[str, Path]] = {}
+    first: dict[object, tuple[str, AnyFile]] = {}
     for (split, file, task), inspection in zip(tasks, inspections, strict=True):
         log.file = file
         for fault, detail in inspection.faults:
             log.add(fault, detail)
-        content = inspection.digest or os.path.abspath(task.path)
+        content = inspection.digest or absolute(str(task.path))
         other_split, other_path = first.setdefault(content, (split, task.path))
         if other_split != split:
             log.add("same_picture_in_splits", f"{task.path} is {other_path} of {other_split}")

@@ -6,13 +6,13 @@ import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
 from ddetr_data.faults import DataError
 from ddetr_data.image_file import check_whole, read_header, read_image
+from ddetr_data.locations import AnyFile, RemoteFile, opened
 from ddetr_data.verify import size_fault
 
 __all__ = ["ImageInspector", "ImageTask", "Inspection"]
@@ -25,7 +25,7 @@ _GREY_MODES = ("1", "L", "LA", "La")
 class ImageTask(NamedTuple):
     """An image to look at."""
 
-    path: Path
+    path: AnyFile
     stated_wh: tuple[int, int] | None  # size in the labels, in pixels; None where they have none
 
 
@@ -49,13 +49,14 @@ class ImageInspector:
     def _inspect(self, task: ImageTask) -> Inspection:
         name = str(task.path)
         try:
-            header = read_header(task.path)
-            faults = list(_peculiarities(task.path))
+            path = task.path.fetched() if isinstance(task.path, RemoteFile) else task.path
+            header = read_header(path)
+            faults = list(_peculiarities(path))
             if self.decode:
-                read_image(task.path)
-                digest = hashlib.blake2b(task.path.read_bytes(), digest_size=16).digest()
+                read_image(path)
+                digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
             else:
-                check_whole(task.path)
+                check_whole(path)
                 digest = None
         except FileNotFoundError:
             return Inspection((("missing_image", name),), None)
@@ -70,9 +71,9 @@ class ImageInspector:
         return Inspection(tuple(faults), digest)
 
 
-def _peculiarities(path: Path) -> Iterator[tuple[str, str]]:
+def _peculiarities(path: AnyFile) -> Iterator[tuple[str, str]]:
     """What is unusual about a file that can be opened."""
-    with warnings.catch_warnings(), Image.open(path) as image:
+    with warnings.catch_warnings(), Image.open(opened(path)) as image:
         warnings.simplefilter("ignore")
         mode, is_transparent = image.mode, image.has_transparency_data
         image_format = image.format or ""

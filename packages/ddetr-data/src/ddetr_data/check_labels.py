@@ -5,6 +5,7 @@ I images, N objects of all images together.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,11 +21,14 @@ from ddetr_data.faults import DataError
 from ddetr_data.formats.kitti_rows import read_kitti_rows
 from ddetr_data.image_table import ImageTable
 from ddetr_data.label_chunks import ChunkReader, Tally
+from ddetr_data.locations import AnyFile
+from ddetr_data.parallel import map_chunks
 from ddetr_data.sequences import SequenceFolder, find_unused_labels, list_files
 from ddetr_data.types import Category
 
 __all__ = ["CheckedLabels", "check_coco_file", "check_kitti_folder", "has_kitti_labels"]
 
+_CHUNK_FILES = 1000
 _LONGEST_NAME = 255  # bytes that file systems allow between two slashes
 
 
@@ -41,7 +45,7 @@ class CheckedLabels:
 
 
 def check_coco_file(
-    path: Path, image_dir: str, log: CheckLog, num_queries: int | None
+    path: AnyFile, image_dir: str, log: CheckLog, num_queries: int | None
 ) -> CheckedLabels:
     """Read a COCO file as loading does, noting in the log what loading would mend or refuse."""
     log.file = str(path)
@@ -72,28 +76,41 @@ def check_coco_file(
 
 def has_kitti_labels(folder: Path) -> bool:
     """Whether a folder holds label texts and no JSON."""
-    return folder.is_dir() and not any(folder.glob("*.json*")) and any(folder.rglob("*.txt"))
+    return os.path.isdir(folder) and not any(folder.glob("*.json*")) and any(folder.rglob("*.txt"))
 
 
 def check_kitti_folder(
-    label_dir: Path, image_dir: Path, log: CheckLog, mapping: ClassMapping | None
+    label_dir: Path,
+    image_dir: Path,
+    log: CheckLog,
+    mapping: ClassMapping | None,
+    workers: int = 1,
 ) -> CheckedLabels:
-    """Read the labels of a folder's images as `convert` does, noting what it would drop."""
+    """Read the labels of a folder's images as `convert` does, noting what it would drop.
+
+    With more than one worker (0: one for each core) large folders are read by processes.
+    """
     log.file = str(label_dir)
     sequence = SequenceFolder(image_dir, image_dir, label_dir)
     files = list(list_files([sequence], image_dir, image_extension=None, label_extension=".txt"))
-    chunk = ChunkReader(read_kitti_rows, mapping, missing_labels="skip")(files)
+    reader = ChunkReader(read_kitti_rows, mapping, missing_labels="skip")
+    parts = [files[start : start + _CHUNK_FILES] for start in range(0, len(files), _CHUNK_FILES)]
+    tally, empty, num_objects = Tally(), [], 0
+    for chunk in map_chunks(reader, parts, workers):
+        tally.add(chunk.tally)
+        counted = zip(chunk.file_names, chunk.counts, strict=True)
+        empty += [name for name, count in counted if not count]
+        num_objects += len(chunk.class_names)
     for label in find_unused_labels([sequence], files, ".txt"):
-        chunk.tally.drop(str(label), "label_without_image")
-    _note_tally(chunk.tally, log)
-    empty = [name for name, count in zip(chunk.file_names, chunk.counts, strict=True) if not count]
+        tally.drop(str(label), "label_without_image")
+    _note_tally(tally, log)
     log.add_rows("image_without_objects", str(label_dir), iter(empty), len(empty))
     for file in files:
         _note_name(file.file_name, log)
     return CheckedLabels(
         file=str(label_dir),
         images=[ImageTask(file.image, None) for file in files],
-        num_objects=len(chunk.class_names),
+        num_objects=num_objects,
     )
 
 

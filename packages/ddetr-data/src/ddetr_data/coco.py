@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.image_table import ImageColumns, ImageTable
 from ddetr_data.json_files import find_json_files
+from ddetr_data.locations import is_folder
 from ddetr_data.types import Category, ImageRecord
 
 __all__ = ["DataError", "DetectionSet", "load_sources", "resolve_num_classes"]
@@ -132,7 +132,7 @@ def resolve_num_classes(dataset: DatasetConfig) -> int:
 def _read_source(
     number: int, source: DataSource, faults: FaultLog, *, skip: bool
 ) -> list[CocoFile]:
-    if not Path(source.image_dir).is_dir():
+    if not is_folder(source.image_dir):
         raise FileNotFoundError(f"image_dir must be a folder, {source.image_dir} is not there")
     return [
         read_coco_file(path, source.image_dir, faults, source=number, skip_unreadable=skip)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from ddetr_data.coco_objects import FileObjects, ObjectReader
 from ddetr_data.faults import FaultLog
 from ddetr_data.image_table import ImageColumns, ends_of
 from ddetr_data.json_files import read_json_object
+from ddetr_data.locations import AnyFile
 from ddetr_data.types import Category
 
 
@@ -20,13 +20,18 @@ from ddetr_data.types import Category
 class CocoFile:
     """What one file holds; an image id is -1 where the file's own cannot be kept."""
 
-    path: Path
+    path: AnyFile
     categories: tuple[Category, ...]
     columns: ImageColumns
 
 
 def read_coco_file(
-    path: Path, image_dir: str, faults: FaultLog, *, source: int = 0, skip_unreadable: bool = False
+    path: AnyFile,
+    image_dir: str,
+    faults: FaultLog,
+    *,
+    source: int = 0,
+    skip_unreadable: bool = False,
 ) -> CocoFile:
     """Read and clean one file; annotations belong to images of the same file.
 

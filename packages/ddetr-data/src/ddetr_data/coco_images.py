@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -14,6 +13,7 @@ from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.image_file import read_image_size_wh
 from ddetr_data.image_table import locate_image
 from ddetr_data.json_ids import as_id, is_exact_id
+from ddetr_data.locations import AnyFile
 
 LARGEST_SIDE = 2**31 - 1  # pixels
 
@@ -50,7 +50,7 @@ class ImageReader:
     faults: FaultLog
     skip_unreadable: bool = False
 
-    def read(self, rows: object, path: Path) -> FileImages:
+    def read(self, rows: object, path: AnyFile) -> FileImages:
         """Read a file's `images`.
 
         Raises:

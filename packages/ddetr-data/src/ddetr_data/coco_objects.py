@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from ddetr_data.boxes import find_wrong_format, judge_boxes, parse_boxes
 from ddetr_data.coco_images import FileImages
 from ddetr_data.faults import RULES, FaultLog
 from ddetr_data.json_ids import as_id
+from ddetr_data.locations import AnyFile
 from ddetr_data.types import Category
 
 Row = dict[str, Any]
@@ -37,7 +37,7 @@ class FileObjects:
 class ObjectReader:
     """Reads the annotation rows of one file; every step counts what it mends or drops."""
 
-    path: Path
+    path: AnyFile
     faults: FaultLog
     images: FileImages
     categories: tuple[Category, ...]

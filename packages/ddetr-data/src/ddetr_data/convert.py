@@ -22,6 +22,7 @@ from ddetr_data.formats.voc import read_voc_rows
 from ddetr_data.formats.yolo import YoloReader
 from ddetr_data.label_chunks import ChunkReader, LabelChunk, Tally
 from ddetr_data.label_table import LabelTable, join_chunks
+from ddetr_data.locations import is_url
 from ddetr_data.parallel import map_chunks
 from ddetr_data.partition import split_folds
 from ddetr_data.sequences import (
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # images done, images in all
 
 _CHUNK_IMAGES = 1000  # about half a second of one process's work
+_FROM_COCO = ("coco_to_kitti", "coco_to_yolo")
 _STRICT_EXEMPT = "dont_care"  # KITTI's own way to say that nothing is there
 
 
@@ -57,7 +59,8 @@ def convert(config: ConvertConfig, *, on_progress: Progress | None = None) -> Co
     """
     if config.input_source is None:
         raise DataError("convert needs input_source, the labels to read")
-    if config.format in ("coco_to_kitti", "coco_to_yolo"):
+    _refuse_urls(config)
+    if config.format in _FROM_COCO:
         return export_labels(config, on_progress=on_progress)
     sequences = find_sequences(
         config.input_source,
@@ -68,6 +71,19 @@ def convert(config: ConvertConfig, *, on_progress: Progress | None = None) -> Co
     root = shared_root(sequences, config.data_root)
     table, tally = _read_labels(config, sequences, root, on_progress)
     return _write_coco(config, table, tally, root)
+
+
+def _refuse_urls(config: ConvertConfig) -> None:
+    """Only COCO JSON is read from elsewhere, and nothing is written there."""
+    named: list[tuple[str, str | None]] = [("results_dir", config.results_dir)]
+    if config.format not in _FROM_COCO:
+        named += [("input_source", config.input_source), ("data_root", config.data_root)]
+    for key, value in named:
+        if value is not None and is_url(value):
+            raise DataError(
+                f"{key} {value} is a URL, {config.format} works on folders of this machine; "
+                "copy them here first"
+            )
 
 
 def _read_labels(

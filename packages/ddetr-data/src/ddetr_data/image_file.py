@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ddetr_data.faults import DataError
+from ddetr_data.locations import RemoteFile, opened
 
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _END_MARKS = (b"\xff\xd9", b"IEND")
 _TAIL_BYTES = 64
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+AnyImageFile: TypeAlias = str | os.PathLike[str] | RemoteFile
+
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError)
 
 
-def read_image(path: str | os.PathLike[str]) -> Image.Image:
+def read_image(path: AnyImageFile) -> Image.Image:
     """Read any image that Pillow reads as RGB, turned as its EXIF data says.
 
     16-bit grey is brought to 8 bit by its range, transparent parts become white, and of an
@@ -32,11 +34,11 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         DataError: it is no image, or cut off.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(opened(path)) as image:
             warnings.simplefilter("ignore")
             return to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
-        raise FileNotFoundError(f"the image {os.fspath(path)} is missing") from None
+        raise FileNotFoundError(f"the image {path} is missing") from None
     except _DECODING_ERRORS as error:
         raise DataError(_complaint(path, error)) from error
 
@@ -55,7 +57,7 @@ class ImageHeader:
         return self.stored_wh[::-1] if turned else self.stored_wh
 
 
-def read_header(path: str | os.PathLike[str]) -> ImageHeader:
+def read_header(path: AnyImageFile) -> ImageHeader:
     """Read an image's header alone.
 
     Raises:
@@ -63,30 +65,33 @@ def read_header(path: str | os.PathLike[str]) -> ImageHeader:
         DataError: it is no image.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(opened(path)) as image:
             warnings.simplefilter("ignore")
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             return ImageHeader(image.size, orientation if orientation in range(1, 9) else 1)
     except FileNotFoundError:
-        raise FileNotFoundError(f"the image {os.fspath(path)} is missing") from None
+        raise FileNotFoundError(f"the image {path} is missing") from None
     except _DECODING_ERRORS as error:
         raise DataError(_complaint(path, error)) from error
 
 
-def read_image_size_wh(path: str | os.PathLike[str]) -> tuple[int, int]:
+def read_image_size_wh(path: AnyImageFile) -> tuple[int, int]:
     """Read width and height from the header, after the turn; errors as in read_header."""
     return read_header(path).size_wh
 
 
-def check_whole(path: str | os.PathLike[str]) -> None:
+def check_whole(path: AnyImageFile) -> None:
     """See that an image was not cut off: by the end mark of JPEG and PNG, else by decoding it.
 
     Raises:
         FileNotFoundError, DataError: as read_image.
     """
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
-        tail = file.read()
+    if isinstance(path, RemoteFile):
+        tail = path.read_bytes()[-_TAIL_BYTES:]
+    else:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
+            tail = file.read()
     if not any(mark in tail for mark in _END_MARKS):
         read_image(path)
 
@@ -115,14 +120,22 @@ def _to_8_bit(grey: NDArray[Any]) -> NDArray[np.uint8]:
     return np.round(values.clip(0.0) * (255.0 / full_range)).astype(np.uint8)
 
 
-def _complaint(path: str | os.PathLike[str], error: Exception) -> str:
-    name = os.fspath(path)
-    if Path(path).is_dir():
-        return f"the image {name} must be a file, it is a folder"
-    if Path(path).is_file() and Path(path).stat().st_size == 0:
-        return f"the image {name} is empty"
+def _complaint(path: AnyImageFile, error: Exception) -> str:
+    if not isinstance(path, RemoteFile) and os.path.isdir(path):
+        return f"the image {path} must be a file, it is a folder"
+    if _is_empty(path):
+        return f"the image {path} is empty"
     if isinstance(error, PermissionError):
-        return f"the image {name} may not be read: permission denied"
+        return f"the image {path} may not be read: permission denied"
     if isinstance(error, UnidentifiedImageError):
-        return f"the image {name} cannot be read, it is no image of a known kind"
-    return f"the image {name} cannot be read, it is damaged ({error})"
+        return f"the image {path} cannot be read, it is no image of a known kind"
+    return f"the image {path} cannot be read, it is damaged ({error})"
+
+
+def _is_empty(path: AnyImageFile) -> bool:
+    if isinstance(path, RemoteFile):
+        return path.content == b""
+    try:
+        return os.path.isfile(path) and os.path.getsize(path) == 0
+    except OSError:
+        return False

@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ddetr_data.faults import DataError
+from ddetr_data.locations import is_url
+
 __all__ = ["IMAGE_EXTENSIONS", "find_images", "walk_images"]
 
 IMAGE_EXTENSIONS = frozenset(
@@ -24,9 +27,14 @@ def find_images(
 
     Raises:
         FileNotFoundError: an entry does not exist, or there is no image at all.
-        ValueError: a file that is no image by its ending.
+        ValueError: a file that is no image by its ending, or a URL.
     """
     entries = [image_dir] if isinstance(image_dir, (str, os.PathLike)) else list(image_dir)
+    for entry in entries:
+        if is_url(entry):
+            raise DataError(
+                f"{entry} is a URL, give a folder of this machine; copy them here first"
+            )
     paths = [Path(os.path.abspath(entry)) for entry in entries]
     found: set[Path] = set()
     for path in paths:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ddetr_data.locations import AnyFile, exists, is_url, join
 from ddetr_data.types import Annotations, ImageRecord
 
 
@@ -113,7 +113,7 @@ class ImageTable(Sequence[ImageRecord]):
         for source, start, stop in zip(sources, ends[:-1], ends[1:], strict=True):
             yield self.image_dirs[source], names[start:stop].decode("utf-8", "surrogatepass")
 
-    def path(self, index: int) -> Path:
+    def path(self, index: int) -> AnyFile:
         """Where one image lies."""
         image_dir = self.image_dirs[int(self.columns.sources[index])]
         return locate_image(image_dir, self.file_name(index))
@@ -137,14 +137,18 @@ class ImageTable(Sequence[ImageRecord]):
         )
 
 
-def locate_image(image_dir: str, file_name: str) -> Path:
-    """Join folder and name; a name in another Unicode form or with backslashes is looked for."""
-    literal = Path(image_dir, file_name)
-    if (file_name.isascii() and "\\" not in file_name) or literal.exists():
+def locate_image(image_dir: str, file_name: str) -> AnyFile:
+    """Join folder and name; a name in another Unicode form or with backslashes is looked for.
+
+    Behind a URL nothing is looked for, since that would cost a request for each image.
+    """
+    literal = join(image_dir, file_name)
+    is_plain = file_name.isascii() and "\\" not in file_name
+    if is_plain or is_url(image_dir) or exists(literal):
         return literal
     for form in ("NFC", "NFD"):
         for name in (file_name, file_name.replace("\\", "/")):
-            path = Path(image_dir, unicodedata.normalize(form, name))
-            if path.exists():
+            path = join(image_dir, unicodedata.normalize(form, name))
+            if exists(path):
                 return path
     return literal

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ddetr_data.faults import DataError, FaultLog
+from ddetr_data.locations import AnyFile, is_url, match_files
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LFS_MAGIC = b"version https://git-lfs"
@@ -19,19 +20,21 @@ _JSON_ENDINGS = (".json", ".json.gz")
 _NOT_LABELS = ("status.json",)  # the log that `ddetr convert` leaves beside its shards
 
 
-def find_json_files(patterns: Sequence[str]) -> tuple[Path, ...]:
+def find_json_files(patterns: Sequence[str]) -> tuple[AnyFile, ...]:
     """List the JSON files that files, folders and globs name; sorted within each, none twice.
 
     Raises:
         FileNotFoundError: a file is missing, a folder holds no JSON or a glob fits nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[AnyFile, None] = {}
     for pattern in patterns:
         found.update(dict.fromkeys(_expand(pattern)))
     return tuple(found)
 
 
-def _expand(pattern: str) -> list[Path]:
+def _expand(pattern: str) -> Sequence[AnyFile]:
+    if is_url(pattern):
+        return _expand_url(pattern)
     path = Path(pattern).expanduser()
     if path.is_file():
         return [path]
@@ -50,7 +53,16 @@ def _expand(pattern: str) -> list[Path]:
     return labels
 
 
-def read_json_object(path: Path, faults: FaultLog) -> dict[str, Any]:
+def _expand_url(pattern: str) -> Sequence[AnyFile]:
+    found = [file for file in match_files(pattern, _JSON_ENDINGS) if file.name not in _NOT_LABELS]
+    if not found:
+        raise FileNotFoundError(
+            f"json_file must be a file, a folder with .json files or a glob, {pattern} gives none"
+        )
+    return found
+
+
+def read_json_object(path: AnyFile, faults: FaultLog) -> dict[str, Any]:
     """Read the JSON object in a file, plain or gzipped, in any Unicode encoding.
 
     Raises:
@@ -79,7 +91,7 @@ def read_json_object(path: Path, faults: FaultLog) -> dict[str, Any]:
     return content
 
 
-def _unpacked(path: Path, data: bytes, faults: FaultLog) -> bytes:
+def _unpacked(path: AnyFile, data: bytes, faults: FaultLog) -> bytes:
     if not data.startswith(_GZIP_MAGIC):
         return data
     faults.add("compressed_json", str(path))
@@ -89,7 +101,7 @@ def _unpacked(path: Path, data: bytes, faults: FaultLog) -> bytes:
         raise DataError(f"{path} must be whole, its gzip stream is broken: {error}") from error
 
 
-def _refuse_strangers(path: Path, data: bytes) -> None:
+def _refuse_strangers(path: AnyFile, data: bytes) -> None:
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(_LFS_MAGIC):
         raise DataError(f"{path} is a Git LFS pointer, fetch the file itself with `git lfs pull`")
@@ -99,7 +111,7 @@ def _refuse_strangers(path: Path, data: bytes) -> None:
         raise DataError(f"{path} must be COCO JSON, it is empty")
 
 
-def _explain(path: Path, error: json.JSONDecodeError) -> str:
+def _explain(path: AnyFile, error: json.JSONDecodeError) -> str:
     if error.pos >= len(error.doc.rstrip()) - 1 or error.msg.startswith("Unterminated"):
         return f"{path} is cut off after {len(error.doc)} characters; copy or download it again"
     return f"{path} is not JSON at line {error.lineno}, column {error.colno}: {error.msg}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
 _CHUNKS_A_WORKER = 4
+_THREADS = 16
 
 
 def available_cores() -> int:
@@ -28,13 +29,15 @@ def map_chunks(
     function: Callable[[Chunk], Result],
     chunks: Sequence[Chunk],
     workers: int,
-    executor: Literal["local", "ray"] = "local",
+    executor: Literal["local", "threads", "ray"] = "local",
 ) -> Iterator[Result]:
     """Yield function(chunk) for each chunk, in their order, whoever does the work.
 
     A worker that would have fewer than four chunks to do is not worth its start, so little work is
     done in this process. Workers are started afresh, not forked off this process with its threads:
     a script that calls this needs its `__main__` guard.
+
+    With "threads" nothing is started but threads, for work that waits for a network.
 
     With "ray" the chunks are tasks of the Ray cluster that this process is connected to, that
     RAY_ADDRESS names, or of one started on this machine with as many workers.
@@ -44,6 +47,10 @@ def map_chunks(
     """
     if executor == "ray":
         yield from _map_on_ray(function, chunks, workers)
+        return
+    if executor == "threads":
+        with ThreadPoolExecutor(max(_THREADS, workers)) as threads:
+            yield from threads.map(function, chunks)
         return
     workers = min(workers or available_cores(), len(chunks) // _CHUNKS_A_WORKER)
     if workers <= 1:

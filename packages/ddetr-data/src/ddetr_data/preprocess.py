@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ddetr_data.config import AugmentationConfig
 from ddetr_data.image_file import read_image, to_rgb
+from ddetr_data.locations import RemoteFile
 from ddetr_data.types import ImageLike
 
 __all__ = [
@@ -105,7 +106,7 @@ def open_image(image: ImageLike) -> Image.Image:
         FileNotFoundError, DataError: the file is missing or damaged.
         TypeError: it is no path, no Pillow image and no uint8 array.
     """
-    if isinstance(image, (str, Path)):
+    if isinstance(image, (str, Path, RemoteFile)):
         return read_image(image)
     if isinstance(image, Image.Image):
         return to_rgb(image)

@@ -16,6 +16,7 @@ from typing import Literal
 from ddetr_data.coco import DetectionSet, check_ids_below, load_sources
 from ddetr_data.config import DataSource
 from ddetr_data.json_files import find_json_files
+from ddetr_data.locations import AnyFile, RemoteFile, absolute
 from ddetr_data.store import FORMAT_VERSION, StoredSet, building, is_store, read_store, write_store
 from ddetr_data.verify import missing_images, verify_images
 
@@ -84,13 +85,16 @@ def store_key(sources: Sequence[DataSource], corrupt_images: str) -> str:
     files = [find_json_files(source.json_file) for source in sources]
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
         digests = [list(pool.map(_digest, paths)) for paths in files]
-    image_dirs = [os.path.abspath(source.image_dir) for source in sources]
+    image_dirs = [absolute(source.image_dir) for source in sources]
     facts = [FORMAT_VERSION, image_dirs, digests, corrupt_images]
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 
-def _digest(path: Path) -> str:
+def _digest(path: AnyFile) -> str:
     digest = hashlib.blake2b(digest_size=16)
+    if isinstance(path, RemoteFile):
+        digest.update(path.read_bytes())
+        return digest.hexdigest()
     with open(path, "rb") as file:
         while block := file.read(_HASH_BLOCK_BYTES):
             digest.update(block)

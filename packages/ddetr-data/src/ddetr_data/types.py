@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-ImageLike: TypeAlias = Path | Image.Image | NDArray[np.uint8]
+from ddetr_data.locations import AnyFile
+
+ImageLike: TypeAlias = AnyFile | Image.Image | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class ImageRecord:
     """One image and its objects, as every source's JSON is brought to."""
 
     id: int
-    path: Path
+    path: AnyFile
     file_name: str  # as the JSON writes it
     width: int
     height: int

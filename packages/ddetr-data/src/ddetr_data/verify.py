@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError, FaultLog
 from ddetr_data.image_file import QUARTER_TURNS, ImageHeader, check_whole, read_header
 from ddetr_data.image_table import ImageColumns, ImageTable, locate_image
+from ddetr_data.locations import AnyFile, RemoteFile, exists, join, list_names
 from ddetr_data.types import ImageRecord
 
 READERS = 8  # threads; reading headers mostly waits for the disk
@@ -74,23 +74,24 @@ def verify_images(
     return replace(detection_set, images=ImageTable(columns, table.image_dirs), faults=faults)
 
 
-def missing_images(table: ImageTable) -> list[Path]:
+def missing_images(table: ImageTable) -> list[AnyFile]:
     """Name the images that are not there; every folder is listed once, no file is opened."""
     listings: dict[str, frozenset[str]] = {}
     missing = []
     for image_dir, name in table.places():
         folder, base = os.path.split(os.path.join(image_dir, name))
         if folder not in listings:
-            listings[folder] = frozenset(os.listdir(folder) if os.path.isdir(folder) else ())
-        if base not in listings[folder] and not locate_image(image_dir, name).exists():
-            missing.append(Path(image_dir, name))
+            listings[folder] = list_names(folder)
+        if base not in listings[folder] and not exists(locate_image(image_dir, name)):
+            missing.append(join(image_dir, name))
     return missing
 
 
 def _inspect(record: ImageRecord) -> ImageHeader | Exception:
     try:
-        header = read_header(record.path)
-        check_whole(record.path)
+        path = record.path.fetched() if isinstance(record.path, RemoteFile) else record.path
+        header = read_header(path)
+        check_whole(path)
     except (DataError, OSError) as error:
         return error
     return header

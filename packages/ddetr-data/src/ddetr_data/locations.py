@@ -1,0 +1,170 @@
+"""Files on this machine and behind URLs (s3://, memory://, https:// ...), read in the same way.
+
+A file of this machine is a Path and nothing is added to its cost; URLs are left to fsspec.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ddetr_data.faults import DataError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = [
+    "AnyFile",
+    "RemoteFile",
+    "absolute",
+    "exists",
+    "is_folder",
+    "is_url",
+    "join",
+    "list_names",
+    "match_files",
+    "opened",
+]
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file behind a URL; where it lies and, once fetched, what it holds."""
+
+    url: str
+    content: bytes | None = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """The part after the last slash."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The name's ending, with its dot."""
+        return PurePosixPath(self.name).suffix
+
+    def read_bytes(self) -> bytes:
+        """Read all of it.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            DataError: it cannot be reached, or what reads such URLs is not installed.
+        """
+        if self.content is not None:
+            return self.content
+        filesystem, path = _open_filesystem(self.url)
+        try:
+            content: bytes = filesystem.cat_file(path)
+        except (FileNotFoundError, IsADirectoryError):
+            raise FileNotFoundError(f"{self.url} is missing") from None
+        except Exception as error:  # every file system has errors of its own
+            raise DataError(f"{self.url} cannot be read: {error}") from error
+        return content
+
+    def fetched(self) -> RemoteFile:
+        """Read it once for several looks."""
+        return replace(self, content=self.read_bytes())
+
+
+AnyFile: TypeAlias = Path | RemoteFile
+
+
+def is_url(location: str | os.PathLike[str]) -> bool:
+    """Tell protocol://path, and chains such as filecache::s3://path, from a path."""
+    return "://" in str(location)
+
+
+def join(folder: str, name: str) -> AnyFile:
+    """Name a file below a folder or a URL; an absolute name of this machine stands for itself."""
+    if is_url(folder):
+        return RemoteFile(f"{folder.rstrip('/')}/{name.lstrip('/')}")
+    return Path(folder, name)
+
+
+def opened(file: str | os.PathLike[str] | RemoteFile) -> str | os.PathLike[str] | io.BytesIO:
+    """Give what Pillow opens: the path of a local file, the bytes of a remote one."""
+    return io.BytesIO(file.read_bytes()) if isinstance(file, RemoteFile) else file
+
+
+def exists(file: AnyFile) -> bool:
+    """Whether something lies there; a name that no file can have does not exist."""
+    if isinstance(file, Path):
+        return os.path.exists(file)
+    filesystem, path = _open_filesystem(file.url)
+    return bool(_asked(filesystem.exists, path, file.url))
+
+
+def is_folder(location: str) -> bool:
+    """Whether a folder lies there."""
+    if not is_url(location):
+        return os.path.isdir(location)
+    filesystem, path = _open_filesystem(location)
+    return bool(_asked(filesystem.isdir, path, location))
+
+
+def absolute(location: str) -> str:
+    """Write a path from the root, and leave a URL as it is."""
+    return location if is_url(location) else os.path.abspath(location)
+
+
+def list_names(folder: str) -> frozenset[str]:
+    """Name what lies in a folder; nothing where there is none."""
+    if not is_url(folder):
+        return frozenset(os.listdir(folder) if os.path.isdir(folder) else ())
+    filesystem, path = _open_filesystem(folder)
+    try:
+        found = _asked(lambda at: filesystem.ls(at, detail=False), path, folder)
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(str(entry).rstrip("/").rpartition("/")[2] for entry in found)
+
+
+def match_files(url: str, endings: tuple[str, ...]) -> list[RemoteFile]:
+    """The file that a URL names, those of a folder with such an ending, or those a glob fits."""
+    filesystem, path = _open_filesystem(url)
+    if _asked(filesystem.isfile, path, url):
+        return [RemoteFile(url)]
+    if _asked(filesystem.isdir, path, url):
+        names = sorted(name for name in list_names(url) if name.endswith(endings))
+        return [RemoteFile(f"{url.rstrip('/')}/{name}") for name in names]
+    if not glob.has_magic(path):
+        return []
+    head = url.rstrip("/").removesuffix(path)  # "s3://" of s3://bucket/*.json
+    return [RemoteFile(f"{head}{found}") for found in sorted(_asked(filesystem.glob, path, url))]
+
+
+def _asked(question: Any, path: str, url: str) -> Any:
+    """Ask a file system, and say its answer in a sentence where that is an error."""
+    try:
+        return question(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # every file system has errors of its own
+        raise DataError(f"{url} cannot be reached: {error}") from error
+
+
+def _open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
+    """Find what reads a URL; asked for each time, since processes must not share connections.
+
+    Raises:
+        DataError: fsspec, or its part for this protocol, is not installed or does not know it.
+    """
+    try:
+        from fsspec.core import url_to_fs
+
+        filesystem, path = url_to_fs(url)
+    except ImportError as error:
+        raise DataError(
+            f"{url} is a URL, install ddetr-data[remote] and what its protocol needs ({error})"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{url} is no URL that can be read: {error}") from error
+    return filesystem, path
