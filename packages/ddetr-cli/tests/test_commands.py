@@ -81,6 +81,81 @@ def test_faults_are_listed_with_file_and_place(
     assert json.loads(findings.read_text())["exit_status"] == 2
 
 
+def labelled_set(tmp_path: Path) -> tuple[str, ...]:
+    """The options that name the drawn set without its spec."""
+    data = tmp_path / "data"
+    return ("--images", f"{data}/images/train", "--annotations", f"{data}/annotations")
+
+
+def test_a_set_is_checked_without_a_spec(
+    data_spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Images and annotations are enough, and the limits of a model can be given beside them."""
+    assert ddetr("check", *labelled_set(tmp_path)) == 0
+    assert "3 images" in capsys.readouterr().out
+    assert ddetr("check", *labelled_set(tmp_path), "--num-classes", "2") == 2
+    assert "category_beyond_model" in capsys.readouterr().out
+
+
+def test_kitti_labels_are_checked_without_a_spec(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of label texts; classes that a mapping does not name are told."""
+    made = make_dataset(tmp_path, num_images={"train": 2}, image_size_hw=(64, 64), num_classes=2)
+    labels = tmp_path / "kitti" / "train" / "label_2"
+    options = ("--images", str(made.image_dirs["train"]), "--annotations", str(labels))
+    assert ddetr("check", *options) == 0
+    (tmp_path / "map.json").write_text('{"nothing": "nothing"}')
+    capsys.readouterr()
+    assert ddetr("check", *options, "--mapping", str(tmp_path / "map.json")) == 1
+    assert "unmapped_class" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_findings_can_be_read_from_standard_output(
+    data_spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """--json without a file shows JSON and nothing else, wherever it stands."""
+    (tmp_path / "data" / "images" / "train" / "000000.jpg").write_bytes(b"")
+    ways = [("-e", str(data_spec)), labelled_set(tmp_path)]
+    for way in ways:
+        arguments = ("--json", *way) if place == "before" else (*way, "--json")
+        assert ddetr("check", *arguments) == 2
+        findings = json.loads(capsys.readouterr().out)["findings"]
+        assert [(one["fault"], one["count"]) for one in findings] == [("unreadable_image", 1)]
+        assert "000000.jpg" in findings[0]["places"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "nothing to check; give -e SPEC.YAML, or --images DIR --annotations FILE"),
+        (("--images", "a"), "--annotations FILE is missing"),
+        (("--annotations", "a"), "--images DIR is missing"),
+        (("--num-classes", "3"), "--images DIR is missing"),
+        (("-e", "spec.yaml", "--images", "a"), "give one of the two"),
+        (("-e", "spec.yaml", "--num-queries", "3"), "give one of the two"),
+        (("--images", "a", "--annotations", "b", "dataset.workers=2"), "add -e SPEC.YAML"),
+        (("--images", "a", "--annotations", "b", "--json", "no/where.json"), "does not exist"),
+        (("--images", "a", "--annotations", "b", "--mapping", "map.json"), "map.json is missing"),
+    ],
+)
+def test_what_to_check_is_named_in_one_way(
+    arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A spec, or a set: anything else is one sentence and exit status 2."""
+    assert ddetr("check", *arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_set_that_is_not_there_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong paths are reported as faults are, with exit status 2."""
+    assert ddetr("check", "--images", "no/images", "--annotations", "no.json") == 2
+    out = capsys.readouterr().out
+    assert "missing_folder" in out
+    assert "unusable_json" in out
+
+
 def test_a_spec_without_labelled_data_has_nothing_to_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,16 +26,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-SpecFile = Annotated[
-    Path,
-    typer.Option(
-        "-e",
-        "--experiment_spec",
-        "--experiment_spec_file",
-        metavar="SPEC.YAML",
-        help="The spec file: YAML blocks of keys.",
-    ),
-]
+_SPEC_OPTION = typer.Option(
+    "-e",
+    "--experiment_spec",
+    "--experiment_spec_file",
+    metavar="SPEC.YAML",
+    help="The spec file: YAML blocks of keys.",
+)
+SpecFile = Annotated[Path, _SPEC_OPTION]
+OptionalSpecFile = Annotated[Optional[Path], _SPEC_OPTION]  # noqa: UP045
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads this at run time, also on Python 3.10
     typer.Argument(metavar="[KEY=VALUE]...", help="Keys to set over the file: train.num_epochs=3"),
@@ -45,7 +44,7 @@ Overrides = Annotated[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status: 0, 1 fault, 2 bad input, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    app(args=without_product_words(given), prog_name="ddetr")
+    app(args=with_json_shown(without_product_words(given)), prog_name="ddetr")
 
 
 def without_product_words(arguments: list[str]) -> list[str]:
@@ -53,6 +52,18 @@ def without_product_words(arguments: list[str]) -> list[str]:
     if arguments[:1] and arguments[0] in _PRODUCT_WORDS:
         arguments = arguments[1:]
     return arguments[1:] if arguments[:1] == [_NETWORK_WORD] else arguments
+
+
+def with_json_shown(arguments: list[str]) -> list[str]:
+    """Give `check --json` without a file the file "-", standard output."""
+    if arguments[:1] != ["check"]:
+        return arguments
+    shown = []
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        shown.append(argument)
+        if argument == "--json" and following.startswith("-") and following != "-":
+            shown.append("-")
+    return shown
 
 
 def _show_version(wanted: bool) -> None:
@@ -117,19 +128,33 @@ def export(spec: SpecFile, overrides: Overrides = None) -> None:
 
 @app.command()
 def check(
-    spec: SpecFile,
+    spec: OptionalSpecFile = None,
     overrides: Overrides = None,
-    json_file: Annotated[
+    images: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="DIR", help="In place of a spec: the folder of images, or its URL."),
+    ] = None,
+    annotations: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Their COCO JSON (file, folder, glob) or KITTI folder."),
+    ] = None,
+    mapping: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--json", help="Also write the findings to this file."),
+        typer.Option(metavar="FILE", help="Known KITTI classes; others are reported."),
+    ] = None,
+    num_classes: Annotated[Optional[int], typer.Option(min=1)] = None,  # noqa: UP045
+    num_queries: Annotated[Optional[int], typer.Option(min=1)] = None,  # noqa: UP045
+    json_file: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--json", metavar="[FILE]", help="Findings as JSON, without FILE shown."),
     ] = None,
 ) -> None:
-    """Look for every fault in the data of a spec; exit status 1 for warnings, 2 for errors."""
+    """Look for every fault in labelled data; exit status 1 for warnings, 2 for errors."""
     from ddetr_cli.answer import answer
-    from ddetr_cli.commands.check import check_data
+    from ddetr_cli.commands.check import LabelledSet, check_data
 
-    work = partial(check_data, spec, overrides or (), json_file)
-    raise typer.Exit(answer(work))
+    labelled_set = LabelledSet(images, annotations or (), mapping, num_classes, num_queries)
+    raise typer.Exit(answer(partial(check_data, spec, overrides or (), labelled_set, json_file)))
 
 
 @app.command()

@@ -1,25 +1,123 @@
-"""`ddetr check`: every fault of a spec's data in one pass."""
+"""`ddetr check`: every fault of a spec's data, or of one labelled set, in one pass."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
 
 from ddetr_cli.console import RunConsole
 from ddetr_cli.progress import Progress
 from ddetr_cli.spec import Experiment, load_spec
 from ddetr_cli.spec_tree import SpecError
+from ddetr_data.config import DataSource
+
+if TYPE_CHECKING:
+    from ddetr_data.check import CheckOptions, CheckReport
+
+STANDARD_OUTPUT = "-"
+
+Splits = Mapping[str, Sequence[DataSource]]
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """What `--images` and its companions name."""
+
+    images: str | None = None
+    annotations: Sequence[str] = ()
+    mapping: Path | None = None
+    num_classes: int | None = None
+    num_queries: int | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether any of them was typed."""
+        return self != LabelledSet()
 
 
 def check_data(
-    spec_file: Path, overrides: Sequence[str], json_file: Path | None, console: RunConsole
+    spec_file: Path | None,
+    overrides: Sequence[str],
+    labelled_set: LabelledSet,
+    json_file: str | None,
+    console: RunConsole,
 ) -> int:
     """Show all findings and give 0 for clean data, 1 for warnings, 2 for errors.
 
+    With a json_file of "-" the findings are JSON on standard output, and nothing else is.
+
     Raises:
-        SpecError: the spec is wrong or names no labelled data.
+        SpecError: neither or both of a spec and a set are given, or the spec is wrong or names no
+            labelled data.
     """
+    _refuse_mixtures(spec_file, overrides, labelled_set)
+    if json_file is not None and not Path(json_file).absolute().parent.is_dir():
+        raise SpecError(f"--json {json_file}: its folder does not exist")
+    if spec_file is None:
+        splits, options = _of_set(labelled_set)
+    else:
+        splits, options = _of_spec(spec_file, overrides)
+    from ddetr_data.check import check_dataset
+
+    progress = Progress(console.observe, "images") if json_file != STANDARD_OUTPUT else None
+    report = check_dataset(splits, options, on_progress=progress)
+    console.close()
+    content = json.dumps(report.to_dict(), indent=1)
+    if json_file == STANDARD_OUTPUT:
+        typer.echo(content)
+        return report.exit_status
+    _show(report, console)
+    if json_file is not None:
+        Path(json_file).write_text(content, encoding="utf-8")
+    return report.exit_status
+
+
+def _refuse_mixtures(
+    spec_file: Path | None, overrides: Sequence[str], labelled_set: LabelledSet
+) -> None:
+    """Refuse anything but a spec alone, or images with annotations alone."""
+    if spec_file is not None and labelled_set.is_given:
+        raise SpecError(
+            "-e names a spec, --images and its companions a set without one; give one of the two"
+        )
+    if spec_file is not None:
+        return
+    if overrides:
+        raise SpecError(
+            f"{overrides[0]!r} would change a spec, but none is given; add -e SPEC.YAML"
+        )
+    if not labelled_set.is_given:
+        raise SpecError("nothing to check; give -e SPEC.YAML, or --images DIR --annotations FILE")
+    if labelled_set.images is None:
+        raise SpecError("--images DIR is missing, the folder that the labels' file names start at")
+    if not labelled_set.annotations:
+        raise SpecError("--annotations FILE is missing: COCO JSON, or a folder of KITTI labels")
+
+
+def _of_set(labelled_set: LabelledSet) -> tuple[Splits, CheckOptions]:
+    from ddetr_data.check import CheckOptions
+    from ddetr_data.class_mapping import read_mapping
+
+    source = DataSource(
+        image_dir=labelled_set.images or ".", json_file=tuple(labelled_set.annotations)
+    )
+    mapping = None if labelled_set.mapping is None else read_mapping(labelled_set.mapping)
+    options = CheckOptions(
+        num_classes=labelled_set.num_classes,
+        num_queries=labelled_set.num_queries or Experiment().model.num_queries,
+        mapping=mapping,
+    )
+    return {"set": [source]}, options
+
+
+def _of_spec(spec_file: Path, overrides: Sequence[str]) -> tuple[Splits, CheckOptions]:
+    from ddetr_data.check import CheckOptions
+
     experiment = load_spec(Experiment, spec_file, overrides).spec
     dataset = experiment.dataset
     splits = {
@@ -30,22 +128,18 @@ def check_data(
     }
     if not any(splits.values()):
         raise SpecError(f"{spec_file} names no labelled data; set dataset.train_data_sources")
-    from ddetr_data.check import CheckOptions, check_dataset
-
-    num_classes = None if dataset.num_classes == "auto" else dataset.num_classes
     options = CheckOptions(
-        num_classes=num_classes,
+        num_classes=None if dataset.num_classes == "auto" else dataset.num_classes,
         num_queries=experiment.model.num_queries,
         workers=dataset.workers,
     )
-    report = check_dataset(splits, options, on_progress=Progress(console.observe, "images"))
-    console.close()
+    return splits, options
+
+
+def _show(report: CheckReport, console: RunConsole) -> None:
     if report.findings:
         columns = ["severity", "fault", "count", "file", "where", "what is done"]
         console.table("findings", columns, report.rows())
     console.say(
         f"{report.images} images, {report.annotations} objects, {len(report.findings)} findings"
     )
-    if json_file is not None:
-        json_file.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
-    return report.exit_status
