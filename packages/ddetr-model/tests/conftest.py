@@ -5,6 +5,7 @@ import torch
 import torchvision
 
 from ddetr_model import ModelConfig
+from ddetr_model.importers import architecture
 
 TINY = {
     "num_classes": 5,
@@ -41,6 +42,7 @@ def shallow_resnet(monkeypatch):
         return torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1] * 4, **options)
 
     monkeypatch.setattr(torchvision.models, "resnet50", build)
+    monkeypatch.setitem(architecture.RESNETS, 1, "resnet_50")
 
 
 @pytest.fixture

@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from ddetr_model import SetCriterion, import_checkpoint
+from ddetr_model import (
+    DeformableDETR,
+    SetCriterion,
+    export_huggingface,
+    import_checkpoint,
+)
 from ddetr_model.importers.huggingface_names import to_published_names
 
 transformers = pytest.importorskip("transformers")
@@ -40,6 +45,8 @@ VARIANTS = {
     "one_level_dc5": {"num_feature_levels": 1, "dilation": True},
     "transformers_resnet": {"backbone_config": TORCH_RESNET},
 }
+
+EXPORTED = {"base": {"with_box_refine": False}, "two_stage": {"two_stage": True}}
 
 
 def build_reference(variant, perturb):
@@ -115,3 +122,16 @@ def test_outputs_losses_and_gradients_agree(models, mixed_batch, targets):
     for name, gradient in wanted.items():
         scale = max(gradient.abs().max().item(), smallest)
         assert largest_difference(found[name], gradient) < GRADIENT_TOLERANCE * scale, name
+
+
+@pytest.mark.parametrize("variant", EXPORTED)
+def test_transformers_reads_our_export(variant, tiny_config, perturb, tmp_path):
+    """from_pretrained finds every tensor and computes the same."""
+    model = perturb(DeformableDETR(tiny_config(padding_invariant=False, **EXPORTED[variant])))
+    export_huggingface(model.eval(), tmp_path)
+    theirs = transformers.DeformableDetrForObjectDetection.from_pretrained(tmp_path).eval()
+    images = torch.randn(1, 3, 70, 66)
+    with torch.no_grad():
+        found, wanted = theirs(images), model(images)
+    torch.testing.assert_close(found.logits, wanted["pred_logits"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.pred_boxes, wanted["pred_boxes"], atol=1e-4, rtol=0)

@@ -1,12 +1,15 @@
 """Checkpoints of other projects give the same answers here, and ours give theirs there."""
 
 import argparse
+import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ddetr_model import (
     CheckpointError,
+    CheckpointMetadata,
     DeformableDETR,
     export_huggingface,
     export_original,
@@ -14,6 +17,10 @@ from ddetr_model import (
     load_checkpoint,
     load_pretrained,
 )
+from ddetr_model.importers.foreign import PUBLISHED_PREPROCESS
+from ddetr_model.importers.source import read_checkpoint
+
+pytestmark = pytest.mark.usefixtures("shallow_resnet")
 
 ANSWER_TOLERANCE = 1e-5
 VARIANTS = {
@@ -68,21 +75,6 @@ def test_huggingface_folder_goes_out_and_comes_back(model, tmp_path):
     loaded = load_checkpoint(tmp_path)
     assert loaded.config.two_stage == model.config.two_stage
     assert_same_answers(model, loaded)
-
-
-@pytest.mark.parametrize("variant", ["base", "two_stage"])
-def test_transformers_reads_our_export(variant, tiny_config, perturb, tmp_path):
-    """from_pretrained finds every tensor and computes the same."""
-    transformers = pytest.importorskip("transformers")
-    pytest.importorskip("timm")
-    model = perturb(DeformableDETR(tiny_config(padding_invariant=False, **VARIANTS[variant])))
-    export_huggingface(model.eval(), tmp_path)
-    theirs = transformers.DeformableDetrForObjectDetection.from_pretrained(tmp_path).eval()
-    images = torch.randn(1, 3, 70, 66)
-    with torch.no_grad():
-        found, wanted = theirs(images), model(images)
-    torch.testing.assert_close(found.logits, wanted["pred_logits"], atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.pred_boxes, wanted["pred_boxes"], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("prefix", ["model.model.", "model.", "module."])
@@ -147,3 +139,89 @@ def test_export_refuses_what_the_layout_cannot_say(tiny_config, tmp_path):
     model = DeformableDETR(tiny_config(backbone="gc_vit_xxtiny"))
     with pytest.raises(ValueError, match="needs backbone resnet_50"):
         export_huggingface(model, tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["original", "huggingface"])
+def test_round_trips_are_equal_to_the_bit(layout, model, tmp_path):
+    """Ours to theirs to ours, and theirs to ours to theirs: the same tensors and settings."""
+    model.metadata = CheckpointMetadata(
+        model_config_=model.config,
+        categories=({"id": 1, "name": "cat"},) if layout == "huggingface" else (),
+        preprocess=PUBLISHED_PREPROCESS | {"mean": [0.5, 0.5, 0.5]}
+        if layout == "huggingface"
+        else PUBLISHED_PREPROCESS,
+    )
+    export = export_original if layout == "original" else export_huggingface
+    export(model, tmp_path / "first.pth")
+    loaded = load_checkpoint(tmp_path / "first.pth")
+    assert loaded.config == model.config
+    assert loaded.metadata == model.metadata
+    for name, value in weights(model).items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    export(loaded, tmp_path / "second.pth")
+    first, second = (read_checkpoint(tmp_path / f"{n}.pth").weights for n in ("first", "second"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_class_heads_of_another_size_start_anew_and_are_named(base_model, tmp_path, caplog):
+    """With num_classes given, everything but class_embed is the file's; classes are forgotten."""
+    export_original(base_model, tmp_path / "original.pth")
+    loaded, report = import_checkpoint(tmp_path / "original.pth", num_classes=3)
+    assert {name.split(".")[0] for name in report.mismatched} == {"class_embed"}
+    assert not report.missing
+    assert "re-initialised for 3 classes" in caplog.text
+    assert loaded(torch.zeros(1, 3, 64, 64))["pred_logits"].shape == (1, 7, 3)
+    torch.testing.assert_close(loaded.query_embed.weight, base_model.query_embed.weight)
+    assert loaded.metadata.categories == ()
+
+
+def test_a_class_head_that_differs_from_the_others_is_refused(base_model, tmp_path):
+    """Nothing is re-initialised that nobody asked for."""
+    state = weights(base_model) | {"class_embed.1.weight": torch.zeros(4, 32)}
+    torch.save({"model": state}, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=r"another shape .* class_embed\.1\.weight"):
+        import_checkpoint(tmp_path / "odd.pth", nheads=4)
+
+
+def test_an_unknown_field_is_named(base_model, tmp_path):
+    """Overrides are fields of ModelConfig, checked like any others."""
+    export_original(base_model, tmp_path / "original.pth")
+    with pytest.raises(CheckpointError, match="colour"):
+        import_checkpoint(tmp_path / "original.pth", colour=3)
+    with pytest.raises(CheckpointError, match="hidden_dim must be divisible"):
+        import_checkpoint(tmp_path / "original.pth", nheads=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [("{", "no JSON file"), ('{"model_type": "deformable_detr"}', "model.safetensors")],
+)
+def test_damaged_folders_are_explained(text, match, tmp_path):
+    """A cut config.json and missing weights each have their sentence."""
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises((CheckpointError, FileNotFoundError), match=match):
+        load_checkpoint(tmp_path)
+
+
+def test_cut_weights_in_a_folder_are_named(base_model, tmp_path):
+    """Half a safetensors file is no weights."""
+    export_huggingface(base_model, tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors .* cut short"):
+        load_checkpoint(tmp_path)
+
+
+def test_sharded_folders_are_read_whole(base_model, tmp_path):
+    """Large models come in several files and an index."""
+    export_huggingface(base_model, tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    names = sorted(tensors)
+    shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for shard, chosen in shards.items():
+        save_file({name: tensors[name] for name in chosen}, tmp_path / shard)
+    index = {name: shard for shard, chosen in shards.items() for name in chosen}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    assert_same_answers(base_model, load_checkpoint(tmp_path))

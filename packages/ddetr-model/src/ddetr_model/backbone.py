@@ -119,7 +119,8 @@ def _build_body(config: ModelConfig, stages: Sequence[int]) -> tuple[nn.Module, 
         return _build_resnet_50(config.dilation, stages)
     if config.backbone.startswith(TIMM_PREFIX):
         return _build_timm(config.backbone.removeprefix(TIMM_PREFIX), stages)
-    gc_vit = GCViT(VARIANTS[config.backbone], stages)
+    variant = VARIANTS[config.backbone]
+    gc_vit = GCViT(variant, stages, output_norms=config.backbone_output_norms)
     return gc_vit, gc_vit.num_channels
 
 

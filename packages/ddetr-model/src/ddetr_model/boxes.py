@@ -10,6 +10,7 @@ from torch import Tensor
 
 __all__ = ["cxcywh_to_xyxy", "generalized_iou", "inverse_sigmoid", "refine_boxes"]
 
+REFERENCE_EPS = 1e-5  # logits of references nearer than this to 0 or 1 are cut, as published
 MIN_AREA = 1e-9  # keeps quotients and their gradients finite for boxes without area
 
 
@@ -35,7 +36,7 @@ def generalized_iou(
     return overlap / union.clamp(min=MIN_AREA) - (hull - union) / hull.clamp(min=MIN_AREA)
 
 
-def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+def inverse_sigmoid(x: Tensor, eps: float = REFERENCE_EPS) -> Tensor:
     """Give the float32 logits of x (any shape, 0 to 1), at most log(1 / eps) from zero.
 
     eps is subnormal in float16, hence the cast.
@@ -47,6 +48,7 @@ def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
 def refine_boxes(
     deltas: Tensor,  # (..., 4), logits
     reference_points: Tensor,  # (..., 2) x, y or (..., 4) cx, cy, w, h; 0 to 1
+    eps: float = REFERENCE_EPS,
 ) -> Tensor:
     """Move reference points by predicted logits (Zhu et al. 2021, appendix A.4).
 
@@ -54,7 +56,7 @@ def refine_boxes(
         (..., 4) cxcywh, 0 to 1, float32. A point gives the centre alone; the size is all delta's.
     """
     deltas = deltas.float()
-    logits = inverse_sigmoid(reference_points)
+    logits = inverse_sigmoid(reference_points, eps)
     known = logits.shape[-1]
     return torch.cat([deltas[..., :known] + logits, deltas[..., known:]], dim=-1).sigmoid()
 

@@ -42,6 +42,10 @@ class ModelConfig(BaseModel):
     backbone: str = Field(
         "resnet_50", description="resnet_50, one of the gc_vit_* names, or timm:<name>."
     )
+    backbone_output_norms: bool = Field(
+        False,
+        description="A layer norm on each map that a gc_vit backbone gives, as in TAO's detectors.",
+    )
     train_backbone: bool = Field(True, description="False freezes the whole backbone.")
     dilation: bool = Field(
         False, description="Last ResNet stage at stride 16 with dilated convolutions (DC5)."
@@ -73,6 +77,13 @@ class ModelConfig(BaseModel):
         True,
         description="The backbone and the group norms leave padding out, so an image's answer does "
         "not depend on its batch; false computes as the published code, for its weights' sake.",
+    )
+    reference_eps: float = Field(
+        1e-5,
+        gt=0,
+        lt=0.5,
+        description="References nearer than this to the image's border count as this near; 1e-5 as "
+        "published, 1e-3 in detrex.",
     )
     num_select: int = Field(
         DEFAULT_NUM_SELECT,
@@ -160,6 +171,8 @@ class ModelConfig(BaseModel):
             raise ValueError("two_stage needs with_box_refine: set model.with_box_refine to true")
         if self.dilation and self.backbone != "resnet_50":
             raise ValueError(f"dilation needs backbone resnet_50, got {self.backbone}")
+        if self.backbone_output_norms and not self.backbone.startswith("gc_vit"):
+            raise ValueError(f"backbone_output_norms needs a gc_vit backbone, got {self.backbone}")
         paths = {self.pretrained_backbone_path, self.pretrained_model_path} - {None}
         if len(paths) > 1:
             raise ValueError(

@@ -81,6 +81,7 @@ class DeformableDecoder(nn.Module):
             DeformableDecoderLayer(config) for _ in range(config.dec_layers)
         )
         self.with_box_refine = config.with_box_refine
+        self.reference_eps = config.reference_eps
         self.recompute = False  # activation checkpointing
 
     def forward(
@@ -103,7 +104,7 @@ class DeformableDecoder(nn.Module):
                 layer, self.recompute, content, positions, on_levels, memory, pyramid
             )
             contents.append(content)
-            boxes.append(refine_boxes(box_head(content), reference_points))
+            boxes.append(refine_boxes(box_head(content), reference_points, self.reference_eps))
             if self.with_box_refine:
                 reference_points = boxes[-1].detach()
         return contents, boxes

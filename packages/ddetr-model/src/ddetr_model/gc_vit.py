@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from ddetr_model.gc_vit_convolutions import Downsample, GlobalQuery, Stem
+from ddetr_model.gc_vit_convolutions import ChannelNorm, Downsample, GlobalQuery, Stem
 
 __all__ = ["VARIANTS", "GCViT", "Variant"]
 
@@ -50,12 +50,16 @@ QUERY_HALVINGS = (3, 2, 0, 0)
 class GCViT(nn.Module):
     """The feature pyramid of a GCViT: stages at strides 4, 8, 16 and 32."""
 
-    def __init__(self, variant: Variant, stages: Sequence[int]) -> None:
+    def __init__(
+        self, variant: Variant, stages: Sequence[int], *, output_norms: bool = False
+    ) -> None:
         """Build the stages up to the last wanted one, with random weights.
 
         Args:
             variant: which GCViT.
             stages: 0 to 3, rising: the stages whose maps forward gives.
+            output_norms: norm each of these maps, as published detectors do, instead of the
+                last stage alone, as the published classifiers do.
         """
         super().__init__()
         self.wanted = tuple(stages)
@@ -67,6 +71,11 @@ class GCViT(nn.Module):
         for index in range(max(stages) + 1):
             start = sum(variant.depths[:index])
             self.stages.append(Stage(variant, index, rates[start : start + variant.depths[index]]))
+        if output_norms:
+            self.stages[-1].norm = nn.Identity()
+        for stage, channels in zip(self.wanted, self.num_channels, strict=True):
+            norm = ChannelNorm(channels) if output_norms else nn.Identity()
+            self.add_module(f"norm{stage}", norm)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Turn images (B, 3, H, W) into one map (B, C, H / stride, W / stride) a wanted stage."""
@@ -74,7 +83,8 @@ class GCViT(nn.Module):
         for index, stage in enumerate(self.stages):
             features = stage(features)
             if index in self.wanted:
-                maps.append(features)
+                norm = self.get_submodule(f"norm{index}")
+                maps.append(norm(features).contiguous())
         return maps
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Downsample", "GlobalQuery", "Stem"]
+__all__ = ["ChannelNorm", "Downsample", "GlobalQuery", "Stem"]
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -98,4 +98,4 @@ class GlobalQuery(nn.Module):
         size = (self.window, self.window)
         if pooled.shape[-2:] == size:
             return pooled
-        return F.interpolate(pooled, size=size, mode="bilinear", align_corners=False)
+        return F.interpolate(pooled, size=size, mode="bicubic", align_corners=False)

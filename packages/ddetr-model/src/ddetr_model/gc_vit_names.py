@@ -22,6 +22,7 @@ RENAMES = (
     (r"\.gamma([12])$", r".ls\1.gamma"),
     (r"^norm\.", "stages.3.norm."),
 )
+INDEX = ".relative_position_index"  # the same in every file, and made here when it is built
 
 
 def is_nvlabs(tensors: Mapping[str, Tensor]) -> bool:
@@ -36,6 +37,8 @@ def from_nvlabs(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     renamed = {}
     for name, value in tensors.items():
+        if name.endswith(INDEX):
+            continue
         new = _rename(name)
         is_excitation = new.endswith(("se.fc1.weight", "se.fc2.weight")) and value.dim() == 2
         renamed[new] = value[:, :, None, None] if is_excitation else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +31,22 @@ class Inert:
         self.state = state
 
 
-# Settings that trainers store beside the tensors. Nothing of these libraries is imported.
-INERT_CLASSES = (
-    "omegaconf.base.ContainerMetadata",
-    "omegaconf.base.Metadata",
-    "omegaconf.dictconfig.DictConfig",
-    "omegaconf.listconfig.ListConfig",
-    "omegaconf.nodes.AnyNode",
-    "omegaconf.nodes.BooleanNode",
-    "omegaconf.nodes.FloatNode",
-    "omegaconf.nodes.IntegerNode",
-    "omegaconf.nodes.StringNode",
-    "typing.Any",
+# Libraries whose settings trainers store beside the tensors, as Lightning's hyper-parameters, TAO's
+# spec or OpenMMLab's log. Nothing of theirs is imported, so nothing of theirs can run.
+SETTINGS_LIBRARIES = (
+    *(f"builtins.{kind}" for kind in ("bool", "dict", "float", "int", "list", "str", "tuple")),
+    "builtins.getattr",  # how a method is pickled; it gives nothing here
+    "lightning",
+    "lightning_fabric",
+    "mmcv",
+    "mmengine",
+    "numpy",
+    "nvidia_tao_core",
+    "nvidia_tao_pytorch",
+    "omegaconf",
+    "pathlib",
+    "pytorch_lightning",
+    "typing",
 )
 
 
@@ -57,15 +61,13 @@ def read_file(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no weights at {path}")
     if path.suffix == ".safetensors":
         return dict(_read_safetensors(path))
-    inert: list[Any] = [(Inert, name) for name in INERT_CLASSES]
+    foreign = _foreign_objects(path)
+    inert: list[Any] = [(Inert, name) for name in foreign if _is_settings(name)]
     try:
         with torch.serialization.safe_globals([argparse.Namespace, *inert]):
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds Python objects beside its tensors, which would run code when read: if "
-            'you trust it, load it where it was made and torch.save {"model": state_dict} alone'
-        ) from error
+        raise CheckpointError(_refusal(path, foreign)) from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is no file of weights, or is cut short") from error
     if not isinstance(contents, dict):
@@ -89,6 +91,28 @@ def tensors_of(contents: Mapping[str, Any]) -> dict[str, Tensor]:
         if len(inside) * 2 > len(tensors):
             return inside
     return tensors
+
+
+def _foreign_objects(path: Path) -> list[str]:
+    """Name the classes and functions that a file asks for beside tensors, without loading it."""
+    try:
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return []  # of the form before PyTorch 1.6, or damaged, which loading tells
+    return sorted(set(found) - {"argparse.Namespace"})
+
+
+def _is_settings(name: str) -> bool:
+    return any(name == known or name.startswith(f"{known}.") for known in SETTINGS_LIBRARIES)
+
+
+def _refusal(path: Path, foreign: Sequence[str]) -> str:
+    objects = ", ".join(name for name in foreign if not _is_settings(name)) or "Python objects"
+    return (
+        f"{path} holds {objects} beside its tensors, which would run code when read: if you trust "
+        "it, convert it where it was made, with c = torch.load(file, weights_only=False) and "
+        "torch.save({'model': c.get('model', c.get('state_dict'))}, 'plain.pth'), and read that"
+    )
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,7 @@
-"""Checkpoints of other projects: the original authors', Hugging Face's, TAO's; by name."""
+"""Checkpoints of other projects, read by name and never by position.
+
+Those of the original authors, Hugging Face transformers, TAO, detrex and mmdetection.
+"""
 
 from ddetr_model.importers.huggingface import export_huggingface
 from ddetr_model.importers.original import export_original

@@ -30,6 +30,10 @@ FIELDS = {
     "bbox_loss_coefficient": "bbox_loss_coef",
     "giou_loss_coefficient": "giou_loss_coef",
     "focal_alpha": "focal_alpha",
+    # Ours alone; transformers reads over them.
+    "num_select": "num_select",
+    "padding_invariant": "padding_invariant",
+    "reference_eps": "reference_eps",
 }
 
 # Loss weights, which matter in training alone; transformers takes no fractions here.
@@ -78,8 +82,10 @@ def export_huggingface(model: DeformableDETR, folder: str | os.PathLike[str]) ->
     folder.mkdir(parents=True, exist_ok=True)
     tensors = to_huggingface_names(model.state_dict())
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    text = json.dumps(_huggingface_config(model), indent=2)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    _write_json(_huggingface_config(model), folder / "config.json")
+    preprocess = model.metadata.preprocess if model.metadata else None
+    if preprocess is not None:
+        _write_json(_huggingface_preprocess(preprocess), folder / "preprocessor_config.json")
 
 
 def _huggingface_config(model: DeformableDETR) -> dict[str, Any]:
@@ -159,7 +165,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _categories(config: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     names = config.get("id2label", {})
-    return tuple({"id": int(index), "name": name} for index, name in names.items() if name != "N/A")
+    return tuple(
+        {"id": int(index), "name": name}
+        for index, name in names.items()
+        if name not in ("N/A", f"LABEL_{index}")  # which stand for no name
+    )
 
 
 def _preprocess(folder: Path) -> dict[str, Any]:
@@ -169,11 +179,35 @@ def _preprocess(folder: Path) -> dict[str, Any]:
     size = settings.get("size")
     sides = size if isinstance(size, dict) else {}
     found = {
+        "mode": "fixed" if {"height", "width"} <= sides.keys() else None,
         "mean": settings.get("image_mean"),
         "std": settings.get("image_std"),
         "shortest_edge": sides.get("shortest_edge"),
         "max_size": sides.get("longest_edge"),
+        "height": sides.get("height"),
+        "width": sides.get("width"),
     }
     return PUBLISHED_PREPROCESS | {
         name: value for name, value in found.items() if value is not None
     }
+
+
+def _huggingface_preprocess(preprocess: Mapping[str, Any]) -> dict[str, Any]:
+    settings = PUBLISHED_PREPROCESS | dict(preprocess)
+    sides = {"shortest_edge": settings["shortest_edge"], "longest_edge": settings["max_size"]}
+    if settings["mode"] == "fixed":
+        sides = {"height": settings["height"], "width": settings["width"]}
+    return {
+        "image_processor_type": "DeformableDetrImageProcessor",
+        "do_resize": True,
+        "size": sides,
+        "do_rescale": True,
+        "do_normalize": True,
+        "image_mean": list(settings["mean"]),
+        "image_std": list(settings["std"]),
+        "do_pad": True,
+    }
+
+
+def _write_json(contents: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")

@@ -1,18 +1,24 @@
-"""The published layout, {"model": tensors, "args": settings}, which TAO wraps in Lightning's."""
+"""The published layout, {"model": tensors, "args": settings}, which TAO wraps in Lightning's.
+
+TAO's GCViT detectors name their backbone's tensors as NVlabs does.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ddetr_model.config import EXTRA_LEVEL
 from ddetr_model.detector import DeformableDETR
+from ddetr_model.gc_vit_names import from_nvlabs, is_nvlabs
 from ddetr_model.importers.foreign import ForeignCheckpoint
-from ddetr_model.weights import tensors_of
+from ddetr_model.weights import CheckpointError
 
 __all__ = ["export_original", "read_original"]
 
@@ -26,15 +32,33 @@ FIELDS = {
     "bbox_loss_coef": "bbox_loss_coef",
     "giou_loss_coef": "giou_loss_coef",
     "focal_alpha": "focal_alpha",
+    # Ours alone; the published code reads over them.
+    "num_select": "num_select",
+    "padding_invariant": "padding_invariant",
+    "reference_eps": "reference_eps",
 }
+BODY = "backbone.0.body."
+LARGEST_WINDOWS = f"{BODY}stages.2.blocks.0.attn.rel_pos.relative_position_bias_table"
+LARGE_384_OFFSETS = (2 * 24 - 1) ** 2  # between the pixels of a window
 
 
-def read_original(contents: Mapping[str, Any]) -> ForeignCheckpoint:
-    """Give a file's tensors, and the settings among its contents as hints."""
+def read_original(
+    contents: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path
+) -> ForeignCheckpoint:
+    """Give a file's tensors, and the settings among its contents as hints.
+
+    Raises:
+        CheckpointError: the backbone is TAO's gc_vit_large_384, which computes something else.
+    """
     args = contents.get("args")
     settings = vars(args) if isinstance(args, argparse.Namespace) else {}
     hints = {field: settings[name] for name, field in FIELDS.items() if name in settings}
-    weights = tensors_of(contents)
+    weights = _with_backbone_names(tensors)
+    if weights.get(LARGEST_WINDOWS, torch.empty(0)).shape[0] == LARGE_384_OFFSETS:
+        raise CheckpointError(
+            f"{path} has TAO's gc_vit_large_384, which pools its global query once more than the "
+            "published network: its answers cannot be had here"
+        )
     if "num_queries" in settings and "query_embed.weight" not in weights:
         hints["num_queries"] = settings["num_queries"]
     return ForeignCheckpoint(weights, hints)
@@ -66,6 +90,14 @@ def export_original(model: DeformableDETR, path: str | os.PathLike[str]) -> None
         if not name.endswith("num_batches_tracked")
     }
     torch.save({"model": tensors, "args": args}, path)
+
+
+def _with_backbone_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    body = {n.removeprefix(BODY): value for n, value in tensors.items() if n.startswith(BODY)}
+    if not is_nvlabs(body):
+        return dict(tensors)
+    others = {name: value for name, value in tensors.items() if not name.startswith(BODY)}
+    return others | {f"{BODY}{name}": value for name, value in from_nvlabs(body).items()}
 
 
 def _check_exportable(model: DeformableDETR) -> None:

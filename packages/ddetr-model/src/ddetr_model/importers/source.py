@@ -13,9 +13,11 @@ from torch import Tensor
 from ddetr_model.config import ModelConfig
 from ddetr_model.coverage import LoadReport, compare
 from ddetr_model.detector import DeformableDETR
-from ddetr_model.importers.architecture import infer_config
+from ddetr_model.importers.architecture import build_config, infer_config
 from ddetr_model.importers.foreign import PUBLISHED_PREPROCESS, ForeignCheckpoint
 from ddetr_model.importers.huggingface import is_huggingface, read_huggingface
+from ddetr_model.importers.openmmlab import read_openmmlab
+from ddetr_model.importers.openmmlab_names import is_openmmlab
 from ddetr_model.importers.original import read_original
 from ddetr_model.metadata import METADATA_KEY, CheckpointMetadata, metadata_of
 from ddetr_model.weights import CheckpointError, read_file, tensors_of
@@ -36,7 +38,8 @@ def import_checkpoint(
     Args:
         path: a .pth or .safetensors file, or a folder with config.json beside the weights.
         allow_partial: accept a file that lacks tensors; they stay random.
-        overrides: ModelConfig fields that win over what is read or inferred.
+        overrides: ModelConfig fields that win over what is read or inferred; with another
+            num_classes the class heads start anew, and stand among the report's mismatched.
 
     Returns:
         The detector, in eval mode with .metadata, and the report of what fitted.
@@ -51,12 +54,16 @@ def import_checkpoint(
     model = DeformableDETR(config, load_backbone_file=False)
     weights = complete_heads(source.weights, model.state_dict())
     report = compare(model.state_dict(), weights)
-    _check(report, path, allow_partial)
+    _check(report, path, allow_partial, new_classes="num_classes" in overrides)
     model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
     model.metadata = CheckpointMetadata(
-        model_config_=config, categories=source.categories, preprocess=source.preprocess
+        model_config_=config,
+        categories=() if report.mismatched else source.categories,  # no longer those of the heads
+        preprocess=source.preprocess,
     )
     logger.info("imported=%s tensors=%d", path, len(report.loaded))
+    if report.mismatched:
+        logger.warning("re-initialised for %d classes: %s", config.num_classes, report.mismatched)
     return model.eval(), report
 
 
@@ -74,7 +81,10 @@ def read_checkpoint(path: Path) -> ForeignCheckpoint:
         return _read_ours(contents, path)
     if path.is_dir() or is_huggingface(contents):
         return read_huggingface(path if path.is_dir() else path.parent)
-    return read_original(contents)
+    tensors = tensors_of(contents)
+    if is_openmmlab(tensors):
+        return read_openmmlab(contents, tensors, path)
+    return read_original(contents, tensors, path)
 
 
 def complete_heads(
@@ -105,18 +115,24 @@ def _read_ours(contents: Mapping[str, Any], path: Path) -> ForeignCheckpoint:
 
 
 def _config(source: ForeignCheckpoint, overrides: Mapping[str, Any], path: Path) -> ModelConfig:
-    if source.config is not None:
-        return ModelConfig(**(source.config.model_dump() | dict(overrides)))
     # Other projects let padding leak into an image; their weights' own answers come only so.
-    hints = {"padding_invariant": False, **source.hints, **overrides}
-    return infer_config(source.weights, hints, path)
+    stated = {"padding_invariant": False, **source.hints}
+    if source.config is not None:
+        stated = source.config.model_dump()
+    if "num_classes" in overrides:
+        stated.pop("num_select", None)  # may be more than what fewer classes can give
+    fields = stated | dict(overrides)
+    if source.config is not None:
+        return build_config(fields, path)
+    return infer_config(source.weights, fields, path)
 
 
-def _check(report: LoadReport, path: Path, allow_partial: bool) -> None:
-    if report.mismatched:
+def _check(report: LoadReport, path: Path, allow_partial: bool, *, new_classes: bool) -> None:
+    misfits = report.misfits if new_classes else report.mismatched
+    if misfits:
         raise CheckpointError(
-            f"{path}: {len(report.mismatched)} tensors have another shape than the inferred "
-            f"architecture, such as {report.mismatched[0]}"
+            f"{path}: {len(misfits)} tensors have another shape than the architecture, "
+            f"such as {misfits[0]}"
         )
     if report.missing and not allow_partial:
         raise CheckpointError(
