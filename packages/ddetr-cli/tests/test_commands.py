@@ -175,19 +175,6 @@ def test_a_summary_counts_by_part(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.slow
-def test_an_import_does_not_overwrite_and_names_what_is_missing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Both are exit status 2 with the path."""
-    target = tmp_path / "ours.pth"
-    assert ddetr("import", str(tmp_path / "theirs.pth"), str(target)) == 2
-    assert "theirs.pth" in capsys.readouterr().err
-    target.write_text("")
-    assert ddetr("import", str(tmp_path / "theirs.pth"), str(target)) == 2
-    assert "ours.pth exists" in capsys.readouterr().err
-
-
-@pytest.mark.slow
 def test_the_doctor_shows_versions_and_tests_the_kernels(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

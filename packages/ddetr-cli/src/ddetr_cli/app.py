@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
@@ -33,6 +34,16 @@ _SPEC_OPTION = typer.Option(
     metavar="SPEC.YAML",
     help="The spec file: YAML blocks of keys.",
 )
+
+
+class ImportLayout(str, Enum):
+    """What `ddetr import` writes."""
+
+    ddetr = "ddetr"
+    huggingface = "huggingface"
+    original = "original"
+
+
 SpecFile = Annotated[Path, _SPEC_OPTION]
 OptionalSpecFile = Annotated[Optional[Path], _SPEC_OPTION]  # noqa: UP045
 Overrides = Annotated[
@@ -118,12 +129,55 @@ def inference(spec: SpecFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def export(spec: SpecFile, overrides: Overrides = None) -> None:
+def export(
+    spec: OptionalSpecFile = None,
+    overrides: Overrides = None,
+    to_standard: Annotated[
+        bool,
+        typer.Option(
+            "--to-standard",
+            help="Rewrite a plugin file with standard operators: export.onnx_file of the spec, or "
+            "without -e the files PLUGIN.onnx [STANDARD.onnx].",
+        ),
+    ] = False,
+) -> None:
     """Write a checkpoint as ONNX and compare both before the file gets its name."""
-    from ddetr_cli.commands.export import EXPORT
+    from ddetr_cli.commands.export import EXPORT, TO_STANDARD, rewrite_as_standard
+
+    if spec is None and to_standard:
+        from ddetr_cli.answer import answer
+
+        raise typer.Exit(answer(partial(rewrite_as_standard, overrides or ())))
+    if spec is None:
+        raise typer.BadParameter("the spec file is missing", param_hint="-e")
     from ddetr_cli.run import run_subtask
 
-    raise typer.Exit(run_subtask(EXPORT, spec, overrides or ()))
+    subtask = TO_STANDARD if to_standard else EXPORT
+    raise typer.Exit(run_subtask(subtask, spec, overrides or ()))
+
+
+@app.command("gen_trt_engine")
+def gen_trt_engine(spec: SpecFile, overrides: Overrides = None) -> None:
+    """Build a TensorRT engine of an exported file, on a machine with TensorRT."""
+    from ddetr_cli.commands.gen_trt_engine import GEN_TRT_ENGINE
+    from ddetr_cli.run import run_subtask
+
+    raise typer.Exit(run_subtask(GEN_TRT_ENGINE, spec, overrides or ()))
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.ONNX", help="Or .onnx.enc, .engine.")],
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    max_upload_mib: Annotated[int, typer.Option(min=1, help="Largest image file.")] = 20,
+) -> None:
+    """Answer detections over HTTP, with a page to drop an image on."""
+    from ddetr_cli.answer import answer
+    from ddetr_cli.commands.serve import ServeOptions, serve_model
+
+    options = ServeOptions(model, host, port, max_upload_mib)
+    raise typer.Exit(answer(partial(serve_model, options)))
 
 
 @app.command()
@@ -184,15 +238,32 @@ def migrate(spec: SpecFile) -> None:
 @app.command("import")
 def import_(
     source: Annotated[Path, typer.Argument(help="A .pth or .safetensors file, or a folder.")],
-    target: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
-    allow_partial: Annotated[bool, typer.Option(help="Accept missing tensors.")] = False,
+    target: Annotated[Path, typer.Option("-o", "--output", help="The file or folder to write.")],
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            metavar="[model.KEY=VALUE]...", help="What the source does not tell: model.nheads=4"
+        ),
+    ] = None,
+    layout: Annotated[
+        ImportLayout, typer.Option("--to", help="Ours, or the layout of another program.")
+    ] = ImportLayout.ddetr,
+    num_classes: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Start the class heads anew for so many classes."),
+    ] = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Leave missing tensors random.")
+    ] = False,
 ) -> None:
-    """Make a checkpoint of another program's Deformable DETR weights."""
+    """Read weights of any Deformable DETR, and write them as ours or as another program's."""
     from ddetr_cli.answer import answer
-    from ddetr_cli.commands.import_ import import_weights
+    from ddetr_cli.commands.import_ import ImportOptions, import_weights
 
-    work = partial(import_weights, source, target, allow_partial)
-    raise typer.Exit(answer(work))
+    options = ImportOptions(
+        source, target, layout.value, num_classes, allow_partial, overrides or ()
+    )
+    raise typer.Exit(answer(partial(import_weights, options)))
 
 
 @app.command()
@@ -202,6 +273,26 @@ def doctor() -> None:
     from ddetr_cli.commands.doctor import diagnose
 
     raise typer.Exit(answer(diagnose))
+
+
+@app.command()
+def plan(spec: SpecFile, overrides: Overrides = None) -> None:
+    """Show what a training will take: steps, memory, disk; exit status 2 if it cannot fit."""
+    from ddetr_cli.answer import answer
+    from ddetr_cli.commands.plan import plan_run
+
+    raise typer.Exit(answer(partial(plan_run, spec, overrides or ())))
+
+
+@app.command()
+def replay(
+    evidence: Annotated[Path, typer.Argument(help="The nan_epoch_*.pt that a run has left.")],
+) -> None:
+    """Repeat in fp32 on the CPU the step at which a training met NaN; 1 if it is still bad."""
+    from ddetr_cli.answer import answer
+    from ddetr_cli.commands.replay import replay_step
+
+    raise typer.Exit(answer(partial(replay_step, evidence)))
 
 
 @app.command()

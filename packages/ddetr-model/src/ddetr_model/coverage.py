@@ -27,14 +27,17 @@ class LoadReport(NamedTuple):
         """Mismatched tensors beside the class heads, which depend on the number of classes."""
         return tuple(name for name in self.mismatched if CLASS_HEADS not in name)
 
+    def by_part(self) -> list[tuple[str, dict[str, int]]]:
+        """Count each part's tensors by field: (part, {"loaded": ..., "missing": ..., ...})."""
+        columns = {field: _count(names) for field, names in self._asdict().items()}
+        parts = sorted(set().union(*columns.values()))
+        return [(part, {field: of[part] for field, of in columns.items()}) for part in parts]
+
     def table(self) -> str:
-        """Count loaded, missing, mismatched and unexpected tensors of each part, a line each."""
-        columns = [_count(names) for names in self]
-        parts = sorted(set().union(*columns))
-        lines = [f"{'part':<24}{'loaded':>8}{'missing':>9}{'unexpected':>12}{'mismatched':>12}"]
-        for part in parts:
-            loaded, missing, unexpected, mismatched = (column[part] for column in columns)
-            lines.append(f"{part:<24}{loaded:>8}{missing:>9}{unexpected:>12}{mismatched:>12}")
+        """Write the counts of by_part, a line each part."""
+        lines = ["".join([f"{'part':<24}", *(f"{field:>12}" for field in self._fields)])]
+        for part, counts in self.by_part():
+            lines.append(f"{part:<24}" + "".join(f"{count:>12}" for count in counts.values()))
         return "\n".join(lines)
 
 
