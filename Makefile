@@ -6,7 +6,7 @@ MANIFESTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 NATIVE := packages/ddetr-ops/hatch_build.py packages/ddetr-ops/CMakeLists.txt $(shell find packages/ddetr-ops/csrc -type f)
 LIBRARY = $(firstword $(wildcard packages/ddetr-ops/src/ddetr_ops/_core*.so))
 
-.PHONY: help demo test lint types wheels gpu-check clean setup
+.PHONY: help demo test lint types wheels ops-wheel gpu-check clean setup
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
@@ -25,6 +25,9 @@ types: setup     ## mypy, strict, over the six packages
 
 wheels: setup    ## build every wheel, install each alone in a clean environment, run its tests there
 	@$(HATCH) run wheels
+
+ops-wheel: setup ## what ddetr-ops promises of its builds: auditwheel, another torch, AddressSanitizer
+	@PATH="$(CURDIR)/.bootstrap/bin:$$PATH" .venv/bin/python scripts/check_ops_wheel.py $(ARGS)
 
 gpu-check:       ## on a machine with a GPU: build the op in place, its tests, its benchmarks
 	@sh scripts/gpu_check.sh

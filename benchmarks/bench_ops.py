@@ -1,19 +1,19 @@
-"""Time the operator against eager grid_sample, interleaved in one process.
+"""Time the operator against grid_sample, eager and compiled, interleaved in one process.
 
     python benchmarks/bench_ops.py [--repeats N] [--threads 1 2] [--device cpu] [--output FILE]
 
 Each repeat runs the reference and the native kernels one after the other, so that both see the same
 load; the ratio of the minima is the best estimate for a quiet machine, the medians stand beside it.
-The JSON names the machine and the load.
+--compiled adds torch.compile of the reference on the encoder shapes of batch 1. The rows "points"
+time what the layer computes in front of the operator. The JSON names the machine and the load.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import functools
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import describe_machine
 from torch import Tensor
 
-from ddetr_ops import _native, ms_deform_attn
+from ddetr_ops import _native, ms_deform_attn, ms_deform_attn_reference, sampling_points
+from ddetr_ops.points import sampling_points_reference
 
 HEADS, CHANNELS, POINTS = 8, 32, 4
 STRIDES = (8, 16, 32, 64)
@@ -39,34 +41,36 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if problem := _native.problem_on(torch.device(options.device).type):
         sys.exit(f"bench_ops: {problem}")
-    load_before = os.getloadavg()[0]
-    rows = []
+    report: dict[str, Any] = {"machine": machine(options.device), "dtype": options.dtype}
+    load_before, rows = os.getloadavg()[0], []
     for threads in options.threads:
         torch.set_num_threads(threads)
-        for case in cases(options.batches):
+        for case in cases(options):
             row = {"threads": threads, **measure(case, options)}
             rows.append(row)
             sys.stdout.write(f"{row['case']} T{threads}: {summary(row)}\n")
             sys.stdout.flush()
-    report = {"machine": machine(options.device), "dtype": options.dtype, "rows": rows}
     report["load_average"] = {"before": load_before, "after": os.getloadavg()[0]}
+    report["rows"] = rows
     output = options.output or RESULTS / f"ops_{options.device}_{options.dtype}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def cases(batches: list[int]) -> list[dict[str, Any]]:
-    """Encoder (a query for each pixel) and decoder (300 queries) at two image sizes."""
-    return [
+def cases(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Encoder (a query for each pixel), decoder (300 queries) and what stands in front of them."""
+    found = [
         {"kind": kind, "image_hw": image_hw, "batch": batch}
-        for kind in ("encoder", "decoder")
+        for kind in ("encoder", "decoder", "points")
         for image_hw in ((800, 1066), (544, 960))
-        for batch in batches
+        for batch in options.batches
     ]
+    return [case for case in found if case["kind"] != "points" or options.device == "cpu"]
 
 
 def make_arguments(case: dict[str, Any], options: argparse.Namespace) -> list[Tensor]:
@@ -76,7 +80,7 @@ def make_arguments(case: dict[str, Any], options: argparse.Namespace) -> list[Te
     shapes = torch.tensor([[-(-height // s), -(-width // s)] for s in STRIDES])
     areas = shapes.prod(1)
     batch, pixels = case["batch"], int(areas.sum())
-    if case["kind"] == "encoder":
+    if case["kind"] != "decoder":
         centres = torch.cat([pixel_centres(h, w) for h, w in shapes.tolist()])  # (Q, 2)
     else:
         centres = torch.rand(300, 2, generator=random)
@@ -100,33 +104,49 @@ def pixel_centres(height: int, width: int) -> Tensor:
     return torch.stack([(xs + 0.5) / width, (ys + 0.5) / height], -1).flatten(0, 1)
 
 
+def functions(
+    case: dict[str, Any], options: argparse.Namespace
+) -> tuple[dict[str, Callable[..., Any]], list[Any]]:
+    """What is compared, "reference" and "native" among it, and the arguments that all take."""
+    arguments: list[Any] = make_arguments(case, options)
+    if case["kind"] == "points":
+        _, shapes, _, offsets, logits = arguments
+        references = torch.rand(*offsets.shape[:2], len(STRIDES), 2)
+        chosen = {"reference": sampling_points_reference, "native": sampling_points}
+        return chosen, [references, offsets, logits, shapes]
+    chosen = {
+        "reference": ms_deform_attn_reference,
+        "native": functools.partial(ms_deform_attn, backend="native"),
+    }
+    if options.compiled and (case["kind"], case["batch"]) == ("encoder", 1):
+        arguments[1] = arguments[1].tolist()  # Python ints: one graph without a break
+        chosen["compiled"] = torch.compile(ms_deform_attn_reference, fullgraph=True)
+    return chosen, arguments
+
+
 def measure(case: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds of forward and backward of both back-ends, and their ratios."""
-    arguments = make_arguments(case, options)
-    leaves = [t for t in arguments if t.requires_grad]
+    """Milliseconds of forward and backward of each function, and the native ones' ratios."""
+    chosen, arguments = functions(case, options)
+    leaves = [t for t in arguments if isinstance(t, Tensor) and t.requires_grad]
     times: dict[str, list[float]] = {}
     # A short call is repeated more often: its minimum needs more chances.
-    repeats = options.repeats * (1 if case["kind"] == "encoder" else 4)
+    repeats = options.repeats * (4 if case["kind"] == "decoder" else 1)
     for _ in range(repeats + 1):
-        for backend in ("reference", "native"):
-
-            def forward(chosen: Any = backend) -> Tensor:
-                return ms_deform_attn(*arguments, backend=chosen)
-
-            output, forward_ms = timed(forward, options.device)
-            upstream = torch.ones_like(output)
-            _, backward_ms = timed(
-                lambda output=output, upstream=upstream: torch.autograd.grad(
-                    output, leaves, upstream
-                ),
-                options.device,
-            )
-            times.setdefault(f"{backend}_forward", []).append(forward_ms)
-            times.setdefault(f"{backend}_backward", []).append(backward_ms)
+        for name, function in chosen.items():
+            outputs, forward_ms = timed(functools.partial(function, *arguments), options.device)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            upstream = [torch.ones_like(output) for output in outputs]
+            differentiate = functools.partial(torch.autograd.grad, outputs, leaves, upstream)
+            _, backward_ms = timed(differentiate, options.device)
+            times.setdefault(f"{name}_forward", []).append(forward_ms)
+            times.setdefault(f"{name}_backward", []).append(backward_ms)
     height, width = case["image_hw"]
     row: dict[str, Any] = {"case": f"{case['kind']} {height}x{width} N{case['batch']}"}
     for direction in ("forward", "backward"):
-        row[direction] = compare(times[f"reference_{direction}"], times[f"native_{direction}"])
+        native = times[f"native_{direction}"]
+        row[direction] = compare(times[f"reference_{direction}"], native)
+        if "compiled" in chosen:
+            row[f"{direction}_compiled"] = compare(times[f"compiled_{direction}"], native)
     return row
 
 
@@ -156,26 +176,20 @@ def compare(reference: list[float], native: list[float]) -> dict[str, float]:
 
 
 def summary(row: dict[str, Any]) -> str:
-    """One line: ratio of the minima (of the medians), and the native minimum."""
+    """One line: ratios of the minima (of the medians), and the native minimum."""
     return ", ".join(
-        f"{direction} {row[direction]['ratio_of_minima']:.1f}x "
-        f"({row[direction]['ratio_of_medians']:.1f}x), {row[direction]['native_min_ms']:.2f} ms"
-        for direction in ("forward", "backward")
+        f"{name} {figures['ratio_of_minima']:.1f}x ({figures['ratio_of_medians']:.1f}x), "
+        f"{figures['native_min_ms']:.2f} ms"
+        for name, figures in row.items()
+        if isinstance(figures, dict)
     )
 
 
 def machine(device: str) -> dict[str, str | int | None]:
     """What the figures belong to."""
-    cpu_lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
-    models = [line.split(":", 1)[1].strip() for line in cpu_lines if "model name" in line]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "instruction_set": _native.instruction_set(),
-        "gpu": torch.cuda.get_device_name() if device != "cpu" else None,
-        "torch": torch.__version__,
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-    }
+    gpu = {"gpu": torch.cuda.get_device_name()} if device != "cpu" else {}
+    found = describe_machine("ddetr-ops")
+    return {**found, "torch": torch.__version__, "kernels": _native.instruction_set(), **gpu}
 
 
 if __name__ == "__main__":

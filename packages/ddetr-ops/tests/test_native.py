@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -187,3 +190,23 @@ def test_an_infinite_pixel_stays_where_it_is_sampled(make_arguments, queries):
     output = ms_deform_attn(*arguments, backend="native")
     assert not output[0, 0].isfinite().any()
     assert output[0, 1:].isfinite().all()
+
+
+@pytest.mark.slow
+def test_more_than_two_to_the_31_numbers():
+    """Places are counted in 64 bits: the last number of nine gigabytes is found.
+
+    NumPy's zeros are mapped, not written, so that the test needs no such memory.
+    """
+    shape = (2, 2048 * 2100, 8, 32)
+    assert math.prod(shape) > 2**31
+    zeros = np.zeros(shape, dtype=np.float32)
+    zeros[-1, -1, -1] = np.arange(1, 33)
+    last_pixel = torch.tensor([1 - 0.5 / 2100, 1 - 0.5 / 2048])
+    locations = last_pixel.expand(2, 1, 8, 1, 1, 2)
+    weights = torch.ones(2, 1, 8, 1, 1)
+    value = torch.from_numpy(zeros)
+    output = ms_deform_attn(value, [(2048, 2100)], None, locations, weights, backend="native")
+    torch.testing.assert_close(output[1, 0, -32:], torch.arange(1.0, 33.0), rtol=1e-3, atol=0)
+    assert not output[0].any()
+    assert not output[1, 0, :-32].any()

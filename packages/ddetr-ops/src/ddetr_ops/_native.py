@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 try:  # torch is imported first: its wheel brings the OpenMP runtime that the kernels share
-    from ddetr_ops import _core
+    import ddetr_ops._core as _core
 except ImportError as error:
     _core = None  # type: ignore[assignment]
     _IMPORT_PROBLEM = str(error)
