@@ -128,7 +128,9 @@ def points_cpu(
     inputs = [t.contiguous() for t in (reference_points, sampling_offsets, attention_logits)]
     locations, weights = torch.empty_like(inputs[1]), torch.empty_like(inputs[2])
     _core.points(
-        *map(_array, inputs),
+        _array(inputs[0]),
+        _array(inputs[1]),
+        _array(inputs[2]),
         spatial_shapes.tolist(),
         _array(locations),
         _array(weights),
@@ -149,15 +151,20 @@ def points_backward_cpu(
     upstream = [t.contiguous() for t in (grad_locations, grad_weights)]
     inputs = [t.contiguous() for t in (reference_points, sampling_offsets, attention_weights)]
     make = torch.empty_like if inputs[1].numel() else torch.zeros_like
-    gradients = [make(tensor) for tensor in inputs]
+    references_grad, offsets_grad, logits_grad = (make(tensor) for tensor in inputs)
     _core.points_backward(
-        *map(_array, upstream),
-        *map(_array, inputs),
+        _array(upstream[0]),
+        _array(upstream[1]),
+        _array(inputs[0]),
+        _array(inputs[1]),
+        _array(inputs[2]),
         spatial_shapes.tolist(),
-        *map(_array, gradients),
+        _array(references_grad),
+        _array(offsets_grad),
+        _array(logits_grad),
         torch.get_num_threads(),
     )
-    return gradients[0], gradients[1], gradients[2]
+    return references_grad, offsets_grad, logits_grad
 
 
 def forward_cuda(
