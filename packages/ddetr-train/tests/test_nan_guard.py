@@ -58,6 +58,35 @@ def test_the_step_can_be_replayed(run_training, poisoned) -> None:
     assert math.isfinite(again.loss)
     assert again.first_bad is None
     assert replay(stop.value.evidence) == again
+    assert again.first_bad_in_run == "the output of transformer.encoder.layers.0.linear2"
+    assert (again.epoch, again.batch_idx, len(again.images)) == (0, 2, 2)
+
+
+def test_a_fault_in_the_weights_shows_again(run_training, monkeypatch) -> None:
+    """What does not go away in fp32 is named by the replay too."""
+
+    def build(*args, **kwargs) -> DeformableDETR:
+        network = DeformableDETR(*args, **kwargs)
+        with torch.no_grad():
+            network.input_proj[0][0].weight[0] = math.inf
+        return network
+
+    monkeypatch.setattr(trainer, "DeformableDETR", build)
+    with pytest.raises(NonFiniteError, match=r"the weight input_proj\.0\.0\.weight") as stop:
+        run_training()
+    assert replay(stop.value.evidence).first_bad == "the weight input_proj.0.0.weight"
+
+
+def test_a_fine_tuning_is_replayed_with_its_norms_frozen(
+    run_training, model_config, poisoned, tmp_path
+) -> None:
+    """Frozen batch norms have no counters and no batch statistics, there and in the replay."""
+    model = model_config.model_copy(update={"backbone": "timm:test_resnet"})
+    start = run_training(model=model, num_epochs=1, results_dir=tmp_path / "start")
+    poisoned("input_proj.0.0", at_call=1)
+    with pytest.raises(NonFiniteError) as stop:
+        run_training(model=model, pretrained_model_path=start.latest_checkpoint)
+    assert replay(stop.value.evidence).first_bad is None
 
 
 def test_the_evidence_is_encrypted_with_the_run(run_training, poisoned) -> None:

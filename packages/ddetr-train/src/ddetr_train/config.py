@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
@@ -77,6 +77,11 @@ class TrainConfig(DeviceConfig):
     )
     seed: int = Field(1234, ge=0, lt=2**32, description="Seed of every random number of the run.")
     num_epochs: int = Field(10, gt=0, description="Passes over the training images.")
+    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] | None = Field(
+        None,
+        description="Images a step and device; null takes dataset.batch_size, auto the most that "
+        "the GPU holds.",
+    )
     checkpoint_interval: int = Field(
         1, gt=0, description="Epochs between model_epoch_EEE.pth files; the last is always kept."
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader
 
 from ddetr_data.coco import DetectionSet
@@ -25,6 +26,7 @@ from ddetr_data.torch import (
     collate,
     fixed_canvas_hw,
 )
+from ddetr_train.memory import worst_size_hw
 
 
 class Position(NamedTuple):
@@ -65,6 +67,8 @@ class DetectionDataModule(pl.LightningDataModule):
             else None
         )
         self.eval_class_ids = dataset.eval_class_ids
+        self.num_classes = num_classes
+        self.batch_size = dataset.batch_size
         self._dataset = dataset
         self._seed = seed
         self.workers = min(dataset.workers, _usable_cpus())
@@ -75,27 +79,30 @@ class DetectionDataModule(pl.LightningDataModule):
             "images": len(self.train_set.images),
             "labels": _digest(self.train_set),
             "classes": {str(each.id): each.name for each in self.train_set.categories},
-            "batch_size": self._dataset.batch_size,
+            "batch_size": self.batch_size,
             "train_sampler": self._dataset.train_sampler,
         }
 
     def batches_per_epoch(self, num_replicas: int) -> int:
         """Count the batches of one process."""
         draws = -(-len(self.train_set.images) // num_replicas)
-        return -(-draws // self._dataset.batch_size)
+        return -(-draws // self.batch_size)
+
+    def worst_size_hw(self) -> tuple[int, int]:
+        """Height and width of the largest training batch."""
+        return worst_size_hw(self._dataset.augmentation, self._sizes_wh())
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Draw from `position` on; later epochs follow by themselves."""
         augmentation = self._dataset.augmentation
-        sizes_wh = np.array([(each.width, each.height) for each in self.train_set.images], np.int32)
-        canvas_hw = fixed_canvas_hw(augmentation, sizes_wh)
+        canvas_hw = fixed_canvas_hw(augmentation, self._sizes_wh())
         dataset = DetectionDataset(
             self.train_set, TrainTransform(augmentation, canvas_hw), self._seed
         )
         sampler = DetectionSampler.over(
             self.train_set, self._dataset.train_sampler, seed=self._seed, **self._replica()
         )
-        batches = EpochBatches(dataset, sampler, self._dataset.batch_size)
+        batches = EpochBatches(dataset, sampler, self.batch_size)
         batches.start_at(self.position)
         return self._loader(dataset, batches, partial(collate, fixed_size_hw=canvas_hw))
 
@@ -108,7 +115,7 @@ class DetectionDataModule(pl.LightningDataModule):
         share = -(-len(dataset) // replica["num_replicas"]) * replica["num_replicas"]
         indices = np.resize(np.arange(len(dataset)), share)
         mine = indices[replica["rank"] :: replica["num_replicas"]].tolist()
-        batches = BatchSampler(mine, self._dataset.batch_size, drop_last=False)
+        batches = BatchSampler(mine, self.batch_size, drop_last=False)
         return self._loader(dataset, batches, collate)
 
     def state_dict(self) -> dict[str, Any]:
@@ -118,6 +125,9 @@ class DetectionDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue at a checkpoint's position."""
         self.position = Position(*state_dict["position"])
+
+    def _sizes_wh(self) -> NDArray[np.int32]:
+        return np.array([(each.width, each.height) for each in self.train_set.images], np.int32)
 
     def _replica(self) -> dict[str, int]:
         if self.trainer is None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
+from ddetr_data.coco import DetectionSet
 from ddetr_data.torch.collate import Batch
 from ddetr_model.detector import DeformableDETR
 from ddetr_model.losses import SetCriterion
@@ -31,7 +33,7 @@ class NonFiniteError(RuntimeError):
     def __init__(self, where: str, first_bad: str, evidence: Path) -> None:
         super().__init__(
             f"{where}: {first_bad} is the first that is not finite; {evidence} holds the batch, "
-            "the weights and the seed to replay it"
+            f"the weights and the seed: `ddetr replay {evidence}` repeats the step in fp32"
         )
         self.first_bad = first_bad
         self.evidence = evidence
@@ -47,9 +49,12 @@ class _Step:
 class NanGuard:
     """Remembers the batch at hand and looks at each update's gradient norm."""
 
-    def __init__(self, folder: Path, files: AtomicCheckpointIO) -> None:
+    def __init__(
+        self, folder: Path, files: AtomicCheckpointIO, images: DetectionSet | None = None
+    ) -> None:
         self._folder = folder
         self._files = files
+        self._images = images
         self._step: _Step | None = None
         self._bad: _Step | None = None
         self._skipped = 0
@@ -83,18 +88,32 @@ class NanGuard:
         name = f"nan_epoch_{step.epoch:03d}_batch_{step.batch_idx}_rank_{module.global_rank}.pt"
         evidence = self._folder / name
         seed = (module.config.seed, step.epoch, step.batch_idx, module.global_rank)
-        content = {
+        content: dict[str, Any] = {
             "model": module.model.config.model_dump(mode="json"),
             "state_dict": {key: _whole(value) for key, value in module.model.state_dict().items()},
+            "has_frozen_norms": _has_frozen_norms(module.model),
             "batch": step.batch._asdict(),
+            "images": self._paths(step.batch),
             "seed": list(seed),
+            "precision": module.config.precision,
+            "first_bad": "a sum over several batches",
         }
-        self._files.save_checkpoint(content, evidence)
         seed_batch(*seed)
-        with module.trainer.precision_plugin.forward_context():
-            first_bad = first_non_finite(module.model, module.criterion, step.batch)
-        where = f"epoch {step.epoch}, batch {step.batch_idx}"
-        raise NonFiniteError(where, first_bad or "a sum over several batches", evidence)
+        try:
+            with module.trainer.precision_plugin.forward_context():
+                found = first_non_finite(module.model, module.criterion, step.batch)
+            content["first_bad"] = found or content["first_bad"]
+        finally:
+            self._files.save_checkpoint(content, evidence)
+        raise NonFiniteError(
+            f"epoch {step.epoch}, batch {step.batch_idx}", content["first_bad"], evidence
+        )
+
+    def _paths(self, batch: Batch) -> list[str]:
+        if self._images is None:
+            return []
+        wanted = {int(target["image_id"]) for target in batch.targets}
+        return [str(record.path) for record in self._images.images if record.id in wanted]
 
 
 def first_non_finite(model: DeformableDETR, criterion: SetCriterion, batch: Batch) -> str | None:
@@ -159,6 +178,10 @@ def _floats(output: Any) -> Iterator[Tensor]:
 
 def _scales_loss(module: DetectionModule) -> bool:
     return getattr(module.trainer.precision_plugin, "scaler", None) is not None
+
+
+def _has_frozen_norms(model: nn.Module) -> bool:
+    return any(isinstance(module, FrozenBatchNorm2d) for module in model.modules())
 
 
 def _is_finite(value: Tensor) -> bool:

@@ -13,31 +13,45 @@ _BYTES_PER_VALUE = 4
 _WORKING_FILES = 3
 
 
+class PlanError(ValueError):
+    """A run cannot fit; the text says what it needs, what there is, and what to change."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Steps and disk of a whole run."""
+    """Steps, memory and disk of a whole run."""
 
     steps_per_epoch: int
     total_steps: int
     checkpoint_bytes: int
     checkpoint_files: int
+    batch_size: int = 1  # of one process
+    batch_size_hw: tuple[int, int] = (0, 0)  # of the largest batch
+    step_bytes: int = 0  # memory of a step with it, in one process
+    is_measured: bool = False  # on the GPU; else estimated
 
     @property
     def disk_bytes(self) -> int:
         """Space that all checkpoints take together at most."""
         return self.checkpoint_bytes * self.checkpoint_files
 
-    def __str__(self) -> str:
-        return (
-            f"{self.steps_per_epoch} steps an epoch, {self.total_steps} in all; "
-            f"{self.checkpoint_files} checkpoints of {self.checkpoint_bytes / 1e6:.0f} MB each"
-        )
+    def lines(self) -> list[str]:
+        """Say all of it, a sentence a line."""
+        height, width = self.batch_size_hw
+        how = "measured" if self.is_measured else "estimated"
+        return [
+            f"steps: {self.steps_per_epoch} an epoch, {self.total_steps} in all",
+            f"memory: {self.step_bytes / 1e9:.1f} GB a process ({how}) for the largest batch, "
+            f"{self.batch_size} images of {height} x {width}",
+            f"disk: {self.checkpoint_files} checkpoints of {self.checkpoint_bytes / 1e6:.0f} MB "
+            f"each, {self.disk_bytes / 1e9:.1f} GB",
+        ]
 
 
 def plan_run(
     config: TrainConfig, *, batches_per_epoch: int, num_values: int, num_trained: int
 ) -> Plan:
-    """Count steps and bytes.
+    """Count steps and bytes on the disk.
 
     Args:
         batches_per_epoch: of one process.
@@ -58,18 +72,39 @@ def plan_run(
     )
 
 
+def check_memory(plan: Plan, available_bytes: int, place: str) -> None:
+    """Refuse a run whose largest batch does not fit.
+
+    Raises:
+        PlanError: it does not.
+    """
+    if plan.step_bytes > available_bytes:
+        height, width = plan.batch_size_hw
+        raise PlanError(
+            f"a batch of {plan.batch_size} images of {height} x {width} needs "
+            f"{plan.step_bytes / 1e9:.1f} GB, {place} has {available_bytes / 1e9:.1f} GB: lower "
+            "dataset.batch_size or dataset.augmentation.scales, or set "
+            "train.activation_checkpoint"
+        )
+
+
 def check_disk(plan: Plan, results_dir: Path) -> None:
     """Refuse a run whose checkpoints do not fit beside what is there already.
 
     Raises:
-        OSError: the text says how much is needed and what to change.
+        PlanError: they do not.
     """
-    results_dir.mkdir(parents=True, exist_ok=True)
     present = sum(path.stat().st_size for path in results_dir.glob("*.pth"))
-    free = shutil.disk_usage(results_dir).free
+    free = free_disk_bytes(results_dir)
     if plan.disk_bytes - present > free:
-        raise OSError(
+        raise PlanError(
             f"{results_dir} has {free / 1e9:.1f} GB free, the run's checkpoints need "
             f"{plan.disk_bytes / 1e9:.1f} GB: set train.keep_last_checkpoints or a larger "
             "train.checkpoint_interval"
         )
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Free space where a folder is, or would be made."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ddetr_data.class_mapping import read_classmap
-from ddetr_data.config import DatasetConfig, InferSource
+from ddetr_data.classmap_names import named_by_classmap
+from ddetr_data.config import DatasetConfig
 from ddetr_data.inference import InferenceSummary, find_images, run_inference
-from ddetr_data.types import Category
 from ddetr_train.config import InferenceConfig
 from ddetr_train.detector import TorchDetector, build_detector, report_progress
 from ddetr_train.events import Observer, RunEvent, emit
@@ -39,7 +38,8 @@ def infer(
     if config.is_internal:
         images = [(path, Path(path.parent.name, path.name)) for path, _ in images]
     detector = build_detector(checkpoint, dataset, config, observers, encryption_key)
-    detector.categories = _named_by(source, detector.categories)
+    known = detector.categories
+    detector.categories = named_by_classmap(source.classmap, known, str(checkpoint))
     emit(observers, RunEvent("started", f"labelling {len(images)} images", total_steps=len(images)))
     summary = run_inference(
         detector,
@@ -54,21 +54,3 @@ def infer(
     figures = {"images": float(summary.images), "detections": float(summary.detections)}
     emit(observers, RunEvent("finished", text, metrics=figures))
     return summary
-
-
-def _named_by(source: InferSource, known: tuple[Category, ...]) -> tuple[Category, ...]:
-    """Take the classmap's names, in the order of the ids, in place of the checkpoint's.
-
-    Raises:
-        ValueError: the classmap has another number of names than the checkpoint has classes.
-    """
-    if source.classmap is None:
-        return known
-    names = read_classmap(source.classmap)
-    if not known:
-        return tuple(Category(number, name) for number, name in enumerate(names, start=1))
-    if len(names) != len(known):
-        raise ValueError(
-            f"{source.classmap} names {len(names)} classes, the checkpoint has {len(known)}"
-        )
-    return tuple(Category(each.id, name) for each, name in zip(known, names, strict=True))

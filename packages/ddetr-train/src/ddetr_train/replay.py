@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,9 +21,14 @@ from ddetr_train.randomness import seed_batch
 class Replay:
     """What the step gives in fp32; `first_bad` is None when all of it is finite."""
 
+    epoch: int
+    batch_idx: int
+    images: tuple[str, ...]  # files of the batch
+    precision: str  # of the run
+    first_bad_in_run: str
+    first_bad: str | None
     loss: float
     losses: dict[str, float]
-    first_bad: str | None
 
 
 def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
@@ -33,11 +39,11 @@ def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
         ValueError: it is no such file, or the key does not open it.
     """
     content = AtomicCheckpointIO(encryption_key).load_checkpoint(evidence)
-    if "batch" not in content or "seed" not in content:
-        raise ValueError(f"{evidence} holds no step to replay")
-    model = DeformableDETR(ModelConfig(**content["model"]), load_backbone_file=False)
-    model.load_state_dict(content["state_dict"])
-    model.train()
+    if not isinstance(content, dict) or not {"batch", "seed", "first_bad"} <= content.keys():
+        raise ValueError(
+            f"{evidence} holds no step to replay; a run that stops with NaN leaves nan_epoch_*.pt"
+        )
+    model = _build_model(content)
     batch = Batch(**content["batch"])
     criterion = SetCriterion(model.config)
     seed_batch(*content["seed"])
@@ -45,8 +51,22 @@ def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
     seed_batch(*content["seed"])
     with torch.no_grad():
         losses = criterion(model(batch.images, batch.mask), batch.targets)
+    _, epoch, batch_idx, _ = content["seed"]
     return Replay(
+        epoch=epoch,
+        batch_idx=batch_idx,
+        images=tuple(content["images"]),
+        precision=content["precision"],
+        first_bad_in_run=content["first_bad"],
+        first_bad=first_bad,
         loss=float(criterion.total_loss(losses)),
         losses={name: float(value) for name, value in losses.items()},
-        first_bad=first_bad,
     )
+
+
+def _build_model(content: dict[str, Any]) -> DeformableDETR:
+    model = DeformableDETR(ModelConfig(**content["model"]), load_backbone_file=False)
+    if content["has_frozen_norms"]:
+        model.freeze_pretrained_backbone()
+    model.load_state_dict(content["state_dict"])
+    return model.float().train()

@@ -28,6 +28,7 @@ class Resume:
 
     path: Path
     epochs_done: int
+    batch_size: int
     metrics: dict[str, float]
     notices: tuple[str, ...]
 
@@ -67,7 +68,8 @@ def read_resume(
     present = model.model_dump(mode="json")
     _refuse_differences(path, "model", checkpoint["ddetr"]["model"], present, _FREE_MODEL_KEYS)
     stored_data = checkpoint["DetectionDataModule"]["identity"]
-    _refuse_differences(path, "dataset", stored_data, data_identity, set())
+    chosen = {"batch_size"} if config.batch_size == "auto" else set()
+    _refuse_differences(path, "dataset", stored_data, data_identity, chosen)
     stored = checkpoint["hyper_parameters"]["train"]
     options = config.model_dump(mode="json")
     _refuse_differences(path, "train", _shaping(stored), _shaping(options), set())
@@ -75,6 +77,7 @@ def read_resume(
     return Resume(
         path=path,
         epochs_done=progress["processed"],
+        batch_size=stored_data["batch_size"],
         metrics=dict(checkpoint["ddetr"]["metrics"]),
         notices=tuple(_carried_options(stored, options)),
     )

@@ -27,7 +27,14 @@ from ddetr_train.devices import Devices, is_first_process
 from ddetr_train.events import Observer, RunEvent, emit
 from ddetr_train.module import DetectionModule
 from ddetr_train.nan_guard import NanGuard
-from ddetr_train.preflight import check_options, choose_run_devices, plan_and_check
+from ddetr_train.plan import check_disk
+from ddetr_train.preflight import (
+    check_options,
+    choose_batch_size,
+    choose_run_devices,
+    make_plan,
+    with_batch_size,
+)
 from ddetr_train.quiet import quiet_lightning
 from ddetr_train.randomness import seed_run
 from ddetr_train.resume import Resume, find_resume_path, read_resume
@@ -73,16 +80,22 @@ def train(
         devices = choose_run_devices(config, observers)
         notice = check_options(config, dataset, devices, is_encrypted=encryption_key is not None)
         _tell(observers, *([notice] if notice else []))
+        dataset = with_batch_size(dataset, config)
         data = DetectionDataModule(dataset, seed=config.seed, num_classes=model.num_classes)
         resume = _find_resume(model, config, data, results_dir, files)
         if resume is not None:
             _tell(observers, *resume.notices)
             if resume.epochs_done >= config.num_epochs:
                 return _already_done(resume, results_dir, observers)
+            data.batch_size = resume.batch_size
         seed_run(config.seed)
         network = _build_network(model, config, observers, encryption_key, resume is None)
-        plan_and_check(network, config, data, devices, results_dir, observers)
-        module = _build_module(network, config, data, NanGuard(results_dir, files))
+        if resume is None:
+            choose_batch_size(network, config, data, devices, observers)
+        _tell_plan(network, config, data, devices, results_dir, observers)
+        if config.compile:
+            network.compile()
+        module = _build_module(network, config, data, NanGuard(results_dir, files, data.train_set))
         trainer = build_trainer(config, devices, results_dir, data, files, observers)
         _fit(trainer, module, data, resume)
     result = TrainResult(
@@ -147,6 +160,22 @@ def _find_resume(
     return read_resume(path, model, config, data.identity(), files)
 
 
+def _tell_plan(
+    network: DeformableDETR,
+    config: TrainConfig,
+    data: DetectionDataModule,
+    devices: Devices,
+    results_dir: Path,
+    observers: Sequence[Observer],
+) -> None:
+    """Say what the run will take, and refuse it early when that does not fit."""
+    if config.is_dry_run:
+        return
+    plan = make_plan(network, config, data, devices)
+    _tell(observers, *plan.lines())
+    check_disk(plan, results_dir)
+
+
 def _already_done(resume: Resume, results_dir: Path, observers: Sequence[Observer]) -> TrainResult:
     text = (
         f"{resume.path} has all {resume.epochs_done} epochs, nothing is left to train: raise "
@@ -179,8 +208,6 @@ def _build_network(
     if config.freeze:
         frozen = freeze_modules(network, config.freeze)
         _tell(observers, f"{len(frozen)} tensors of {', '.join(config.freeze)} do not train")
-    if config.compile:
-        network.compile()
     return network
 
 

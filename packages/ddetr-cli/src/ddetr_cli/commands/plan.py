@@ -1,0 +1,33 @@
+"""`ddetr plan`: what a training will take, before it takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ddetr_cli.commands.train import check, model_for_training
+from ddetr_cli.console import RunConsole
+from ddetr_cli.ending import EXIT_SUCCESS
+from ddetr_cli.spec import Experiment, load_spec
+
+
+def plan_run(spec_file: Path, overrides: Sequence[str], console: RunConsole) -> int:
+    """Show steps, memory and disk of the spec's training; what cannot fit is refused.
+
+    Raises:
+        SpecError, FileNotFoundError: as `ddetr train` would.
+        PlanError: memory or disk are too small.
+    """
+    experiment = load_spec(Experiment, spec_file, overrides).spec
+    check(experiment)
+    model = model_for_training(experiment)
+    from ddetr_train.plan import free_disk_bytes
+    from ddetr_train.preflight import plan_training
+
+    dataset = experiment.dataset.model_copy(update={"num_classes": model.num_classes})
+    folder = experiment.results_of("train")
+    plan = plan_training(model, dataset, experiment.train, folder, [console.observe])
+    for line in plan.lines():
+        console.say(line)
+    console.say(f"free: {free_disk_bytes(folder) / 1e9:.1f} GB where {folder} is")
+    return EXIT_SUCCESS
