@@ -171,7 +171,7 @@ def test_a_results_folder_that_cannot_be_made_is_one_sentence(
     (tmp_path / "file").write_text("")
     end = finish(lambda run: None, f"results_dir={tmp_path}/file")
     assert end.exit_status == 2
-    assert f"{tmp_path}/file" in end.said
+    assert f"results_dir {tmp_path}/file/train cannot be written" in end.said
 
 
 def test_experiment_yaml_says_what_ran(finish: Callable[..., Finished], tmp_path: Path) -> None:

@@ -117,7 +117,18 @@ def _open_results(folder: Path, task: str, spec: BaseModel) -> StatusFile | None
     """Make the results folder, keep the resolved spec in it and start its status file.
 
     Only the first process of a run writes; the others get None.
+
+    Raises:
+        OSError: the folder cannot be made or written; the text says which key names it.
     """
+    try:
+        return _write_first_files(folder, task, spec)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"results_dir {folder} cannot be written ({reason}); set another") from error
+
+
+def _write_first_files(folder: Path, task: str, spec: BaseModel) -> StatusFile | None:
     folder.mkdir(parents=True, exist_ok=True)
     if not _is_main_process():
         return None
