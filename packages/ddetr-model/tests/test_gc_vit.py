@@ -19,7 +19,16 @@ PUBLISHED_MILLIONS = {
 }
 
 
-@pytest.mark.parametrize("name", [*list(VARIANTS)[:1], *list(VARIANTS)[3:4]])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gc_vit_xxtiny",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("gc_vit_xtiny", "gc_vit_tiny", "gc_vit_small", "gc_vit_base")
+        ),
+    ],
+)
 def test_features_equal_timm_at_its_size(name):
     """With timm's weights every stage gives timm's map of a 224 x 224 image."""
     timm = pytest.importorskip("timm")
@@ -29,7 +38,7 @@ def test_features_equal_timm_at_its_size(name):
             parameter.add_(torch.randn_like(parameter) * 0.02)
     ours = GCViT(VARIANTS[name], ALL_STAGES).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
-    images = torch.randn(2, 3, 224, 224)
+    images = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         wanted = theirs.forward_intermediates(images, intermediates_only=True)
         for mine, reference in zip(ours(images), wanted, strict=True):
@@ -75,3 +84,20 @@ def test_any_size_gives_maps_of_every_stride(size_hw):
 def test_stages_beyond_the_last_wanted_are_not_built():
     """Data-parallel training refuses parameters that nothing uses."""
     assert len(GCViT(VARIANTS["gc_vit_xxtiny"], (1,)).stages) == 2
+
+
+def test_each_map_of_a_detector_has_its_own_norm():
+    """With output_norms every wanted stage is normed over channels, and the last one once."""
+    network = GCViT(VARIANTS["gc_vit_xxtiny"], (1, 3), output_norms=True).eval()
+    assert {name for name in network.state_dict() if name.startswith("norm")} == {
+        "norm1.weight",
+        "norm1.bias",
+        "norm3.weight",
+        "norm3.bias",
+    }
+    assert "stages.3.norm.weight" not in network.state_dict()
+    with torch.no_grad():
+        for level in network(torch.randn(1, 3, 64, 64)):
+            torch.testing.assert_close(
+                level.mean(1), torch.zeros_like(level[:, 0]), atol=1e-5, rtol=0
+            )
