@@ -72,6 +72,28 @@ def test_a_single_image_can_be_scored(checkpoint, dataset, synthetic, tmp_path) 
     evaluate(checkpoint, one, EvaluateConfig(), tmp_path)
 
 
+def test_several_sources_are_scored_apart_too(checkpoint, dataset, tmp_path) -> None:
+    """results.json has each source's figures under its name; one source needs no such part."""
+    evaluate(checkpoint, dataset, EvaluateConfig(), tmp_path / "one")
+    assert "per_source" not in json.loads((tmp_path / "one" / "results.json").read_text())
+    two = (*dataset.test_data_sources, *dataset.train_data_sources)
+    both = dataset.model_copy(update={"test_data_sources": two})
+    evaluate(checkpoint, both, EvaluateConfig(), tmp_path / "two")
+    parts = json.loads((tmp_path / "two" / "results.json").read_text())["per_source"]
+    alone = json.loads((tmp_path / "one" / "results.json").read_text())
+    assert [Path(name).stem for name in parts] == ["instances_val", "instances_train"]
+    assert next(iter(parts.values()))["overall"] == pytest.approx(alone["overall"], abs=1e-6)
+
+
+def test_several_processes_score_as_one(checkpoint, dataset, tmp_path, as_ranks) -> None:
+    """Under a launcher the files are those of one process."""
+    config = EvaluateConfig(batch_size=2)
+    evaluate(checkpoint, dataset, config, tmp_path / "one")
+    assert as_ranks(lambda: evaluate(checkpoint, dataset, config, tmp_path / "two")) == [0, 0]
+    for name in ("results.json", "detections.json"):
+        assert (tmp_path / "two" / name).read_text() == (tmp_path / "one" / name).read_text()
+
+
 def test_scores_can_be_limited_to_classes(checkpoint, dataset, tmp_path) -> None:
     """An id that the data do not have is an error."""
     limited = dataset.model_copy(update={"eval_class_ids": (1, 2)})

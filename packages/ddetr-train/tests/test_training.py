@@ -194,10 +194,17 @@ def test_options_that_watch_a_validation_need_one(run_training, dataset, options
         run_training(data=dataset.model_copy(update={"val_data_sources": ()}), **options)
 
 
-def test_validation_runs_every_few_epochs(run_training, recorder) -> None:
-    """An interval of two validates epoch 1 of three."""
-    run_training(num_epochs=3, validation_interval=2)
-    assert [event.epoch for event in recorder.of("validation")] == [1]
+@pytest.mark.parametrize(
+    ("interval", "validated"), [(1, [0, 1, 2]), (2, [1, 2]), (3, [2]), (9, [2])]
+)
+def test_validation_runs_every_few_epochs_and_after_the_last(
+    run_training, recorder, interval, validated
+) -> None:
+    """So there is a best checkpoint, however large the interval."""
+    result = run_training(num_epochs=3, validation_interval=interval)
+    assert [event.epoch for event in recorder.of("validation")] == validated
+    assert result.best_checkpoint is not None
+    assert "val_AP" in result.metrics
 
 
 def test_training_stops_without_progress(run_training, recorder, tmp_path) -> None:

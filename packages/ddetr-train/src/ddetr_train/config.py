@@ -91,7 +91,9 @@ class TrainConfig(DeviceConfig):
     keep_last_checkpoints: int | None = Field(
         None, gt=0, description="Number of model_epoch_EEE.pth files to keep; null keeps all."
     )
-    validation_interval: int = Field(1, gt=0, description="Epochs between validations.")
+    validation_interval: int = Field(
+        1, gt=0, description="Epochs between validations; the last epoch always has one."
+    )
     resume_training_checkpoint_path: Path | None = Field(
         None, description="Checkpoint to continue from; wins over dd_model_latest.pth."
     )

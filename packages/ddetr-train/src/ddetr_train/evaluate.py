@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ddetr_data.config import DatasetConfig
 from ddetr_data.evaluation import evaluate_detector, write_results
 from ddetr_data.scoring import Scores
+from ddetr_data.source_scores import score_sources
 from ddetr_data.sources import open_sources
 from ddetr_data.types import Category
 from ddetr_train.config import EvaluateConfig
@@ -26,6 +28,8 @@ def evaluate(
     encryption_key: str | None = None,
 ) -> Scores:
     """Write results.json and detections.json for dataset.test_data_sources, and return the scores.
+
+    With several sources results.json also has "per_source", by the sources' names.
 
     Raises:
         FileNotFoundError: the checkpoint or the data are not there.
@@ -50,11 +54,18 @@ def evaluate(
         category_ids=dataset.eval_class_ids,
         batch_size=detector.batch_size,
     )
-    extra = {
+    extra: dict[str, Any] = {
         "checkpoint": str(checkpoint),
         "images": count,
         "conf_threshold": config.conf_threshold,
     }
+    if len(dataset.test_data_sources) > 1:
+        extra["per_source"] = score_sources(
+            labelled,
+            dataset.test_data_sources,
+            coco_results,
+            category_ids=dataset.eval_class_ids,
+        )
     write_results(results_dir, scores, coco_results, extra)
     emit(observers, RunEvent("finished", f"scores in {results_dir}", metrics=scores.overall))
     return scores

@@ -39,7 +39,7 @@ def infer(
         images = [(path, Path(path.parent.name, path.name)) for path, _ in images]
     detector = build_detector(checkpoint, dataset, config, observers, encryption_key)
     known = detector.categories
-    detector.categories = named_by_classmap(source.classmap, known, str(checkpoint))
+    detector.categories = named_by_classmap(source.classmap, known, "the checkpoint")
     emit(observers, RunEvent("started", f"labelling {len(images)} images", total_steps=len(images)))
     summary = run_inference(
         detector,

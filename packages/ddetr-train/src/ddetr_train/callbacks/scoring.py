@@ -29,6 +29,16 @@ class ValidationScoring(Callback):
         self._found: dict[int, Detections] = {}
 
     @override
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Validate also after the last epoch, when the run continues in its middle."""
+        _validate_after_last(trainer)
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Validate after the last epoch, whatever validation_interval is."""
+        _validate_after_last(trainer)
+
+    @override
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -60,6 +70,11 @@ class ValidationScoring(Callback):
         for image_id, found in {k: v for part in parts for k, v in part.items()}.items():
             scorer.add(image_id, found)
         return scorer.score()
+
+
+def _validate_after_last(trainer: Trainer) -> None:
+    if trainer.current_epoch + 1 == trainer.max_epochs:
+        trainer.check_val_every_n_epoch = 1
 
 
 def gather_objects(value: T) -> list[T]:
