@@ -8,17 +8,6 @@ import pytest
 import torch
 
 from ddetr_cli.app import main
-from ddetr_data.synthetic import make_dataset
-
-MODEL = (
-    "{backbone: 'timm:test_convnext', num_feature_levels: 2, return_interm_indices: [1, 2], "
-    "hidden_dim: 32, enc_layers: 1, dec_layers: 1, dim_feedforward: 32, num_queries: 10, "
-    "num_select: 10}"
-)
-AUGMENTATION = (
-    "{scales: [64], train_random_resize: [64], train_random_crop_min: 48, "
-    "train_random_crop_max: 64, random_resize_max_size: 64, test_random_resize: 64}"
-)
 
 
 def ddetr(*arguments: str | Path) -> int:
@@ -27,28 +16,9 @@ def ddetr(*arguments: str | Path) -> int:
     return int(ended.value.code or 0)
 
 
-@pytest.fixture
-def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tiny model on six drawn images."""
-    monkeypatch.setenv("DDETR_CACHE", str(tmp_path / "cache"))
-    make_dataset(tmp_path / "data", num_images={"train": 6}, image_size_hw=(64, 64), num_classes=2)
-    source = (
-        f"{{image_dir: {tmp_path}/data/images/train, "
-        f"json_file: {tmp_path}/data/annotations/instances_train.json}}"
-    )
-    path = tmp_path / "spec.yaml"
-    path.write_text(
-        f"results_dir: {tmp_path}/results\nmodel: {MODEL}\n"
-        f"dataset: {{train_data_sources: [{source}], num_classes: 3, batch_size: 2, workers: 0, "
-        f"augmentation: {AUGMENTATION}}}\n"
-        "train: {num_epochs: 3, accelerator: cpu, activation_checkpoint: false}\n"
-    )
-    return path
-
-
-def test_a_plan_shows_steps_memory_and_disk(spec: Path, capsys, tmp_path) -> None:
+def test_a_plan_shows_steps_memory_and_disk(tiny_spec: Path, capsys, tmp_path) -> None:
     """Nothing is trained, and no results folder is made."""
-    assert ddetr("plan", "-e", spec, "train.batch_size=3") == 0
+    assert ddetr("plan", "-e", tiny_spec, "train.batch_size=3") == 0
     out = capsys.readouterr().out
     assert "steps: 2 an epoch, 6 in all" in out
     assert "memory: " in out
@@ -56,31 +26,31 @@ def test_a_plan_shows_steps_memory_and_disk(spec: Path, capsys, tmp_path) -> Non
     assert not (tmp_path / "results").exists()
 
 
-def test_a_plan_that_cannot_fit_is_refused(spec: Path, capsys) -> None:
+def test_a_plan_that_cannot_fit_is_refused(tiny_spec: Path, capsys) -> None:
     """More pixels than any machine holds: one sentence, exit status 2."""
     sizes = ["scales=[20000]", "random_resize_max_size=40000"]
     overrides = [f"dataset.augmentation.{value}" for value in sizes]
-    assert ddetr("plan", "-e", spec, "train.batch_size=4096", *overrides) == 2
+    assert ddetr("plan", "-e", tiny_spec, "train.batch_size=4096", *overrides) == 2
     assert "lower dataset.batch_size" in capsys.readouterr().err
 
 
-def test_a_plan_with_a_wrong_spec_is_one_sentence(spec: Path, capsys) -> None:
+def test_a_plan_with_a_wrong_spec_is_one_sentence(tiny_spec: Path, capsys) -> None:
     """A missing file and a bad batch size are named, exit status 2."""
-    assert ddetr("plan", "-e", spec, "train.batch_size=0") == 2
+    assert ddetr("plan", "-e", tiny_spec, "train.batch_size=0") == 2
     assert "train.batch_size" in capsys.readouterr().err
-    assert ddetr("plan", "-e", spec, "train.pretrained_model_path=lost.pth") == 2
+    assert ddetr("plan", "-e", tiny_spec, "train.pretrained_model_path=lost.pth") == 2
     assert "lost.pth" in capsys.readouterr().err
 
 
-def test_a_run_that_met_nan_is_replayed(spec: Path, capsys, tmp_path, monkeypatch) -> None:
+def test_a_run_that_met_nan_is_replayed(tiny_spec: Path, capsys, tmp_path, monkeypatch) -> None:
     """The run says what was bad and how to look again; the replay is 1 while it is bad, else 0."""
     start = tmp_path / "start"
-    assert ddetr("train", "-e", spec, "train.num_epochs=1", f"results_dir={start}") == 0
+    assert ddetr("train", "-e", tiny_spec, "train.num_epochs=1", f"results_dir={start}") == 0
     weights = start / "train" / "dd_model_latest.pth"
     content = torch.load(weights, weights_only=True)
     content["state_dict"]["model.input_proj.0.0.weight"][0] = torch.nan
     torch.save(content, weights)
-    assert ddetr("train", "-e", spec, f"train.pretrained_model_path={weights}") == 1
+    assert ddetr("train", "-e", tiny_spec, f"train.pretrained_model_path={weights}") == 1
     err = capsys.readouterr().err
     (evidence,) = (tmp_path / "results" / "train").glob("nan_*.pt")
     assert f"ddetr replay {evidence}" in err

@@ -22,6 +22,7 @@ from ddetr_cli.ending import (
 )
 from ddetr_cli.interrupts import Interrupts
 from ddetr_cli.journal import Journal
+from ddetr_cli.secret_arguments import NOTICE, hide_passphrase
 from ddetr_cli.spec import Experiment, LoadedSpec, Spec, load_spec, spec_yaml
 from ddetr_cli.spec_tree import SpecError
 from ddetr_cli.status import StatusFile
@@ -99,6 +100,8 @@ def _execute(
         try:
             for text in loaded.notices:
                 run.notice(text)
+            if hide_passphrase(secret):
+                run.notice(NOTICE)
             subtask.check(loaded.spec)
             figures = subtask.execute(loaded.spec, run)
             return Ending("SUCCESS", EXIT_SUCCESS, f"{subtask.name} is done", figures)
