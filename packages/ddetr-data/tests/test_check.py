@@ -131,6 +131,36 @@ def test_kitti_folder_is_checked_line_by_line(tmp_path):
     assert found.places == ("line 3", "line 4", "line 5")
 
 
+def test_label_files_that_cannot_be_read_stop_nothing(tmp_path):
+    """A folder or a dangling link in a label's place, other encodings, no line ends."""
+    good = KITTI_LINE.format("person")
+    sources = kitti_set(tmp_path, good)
+    labels = tmp_path / "labels"
+    files = {"utf16": good.encode("utf-16"), "page": b"<html>", "run": (good * 100).encode()}
+    for name in (*files, "folder", "link"):
+        Image.new("RGB", (64, 48), (len(name), 1, 0)).save(tmp_path / "images" / f"{name}.png")
+    for name, content in files.items():
+        (labels / f"{name}.txt").write_bytes(content)
+    (labels / "folder.txt").mkdir()
+    (labels / "link.txt").symlink_to("nowhere")
+    (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
+    report = check_dataset({"train": sources})
+    assert report.counts["malformed_label_file"] == 2
+    assert report.counts["malformed_line"] == 2
+    assert report.counts["missing_label_file"] == 2
+    assert (report.images, report.annotations) == (7, 1)
+
+
+def test_kitti_folders_are_read_by_processes_with_one_result(tmp_path, monkeypatch):
+    """Findings do not depend on who reads the labels."""
+    sources = kitti_set(tmp_path, KITTI_LINE.format("person"), "person 0 0", "")
+    monkeypatch.setattr("ddetr_data.check_labels._CHUNK_FILES", 1)
+    monkeypatch.setattr("ddetr_data.parallel._CHUNKS_A_WORKER", 1)
+    alone = check_dataset({"train": sources}, CheckOptions(workers=1))
+    assert check_dataset({"train": sources}, CheckOptions(workers=2)) == alone
+    assert alone.counts == {"malformed_line": 1, "missing_label_file": 1}
+
+
 def test_kitti_classes_are_all_known_without_a_mapping(tmp_path):
     """Without a mapping only DontCare is left out, which is no warning."""
     lines = [KITTI_LINE.format(name) for name in ("person", "Car", "DontCare")]

@@ -66,6 +66,10 @@ ROW_FAULTS = [
     ("bbox", [1, 2, 3], "malformed_box", 1),
     ("bbox", ["1", "2", "3", "4"], "text_box", 1),
     ("bbox", [0, 0, 6400, 10], "huge_box", 1),
+    ("bbox", [0.1, 0.2, 0.5, 0.25], "share_box", 1),
+    ("bbox", {"x": 1, "y": 2, "w": 3, "h": 4}, "malformed_box", 1),
+    ("bbox", [[1, 2, 3, 4]], "malformed_box", 1),
+    ("bbox", [10**400, 1, 2, 3], "malformed_box", 1),
     ("category_id", 99, "unknown_category", 2),
     ("category_id", "1", "text_id", 1),
     ("category_id", None, "annotation_without_category", 1),
@@ -75,6 +79,7 @@ ROW_FAULTS = [
     ("id", 1, "shared_annotation_id", 1),
     ("iscrowd", 1, "crowd", 0),
     ("iscrowd", None, "filled_is_crowd", 1),
+    ("iscrowd", "0", "text_is_crowd", 1),
     ("area", None, "filled_area", 1),
 ]
 
@@ -102,6 +107,10 @@ IMAGE_FAULTS = [
     ({"file_name": "gone.png"}, "missing_image", 2),
     ({"width": None}, "filled_image_size", 1),
     ({"width": None, "file_name": "gone.png"}, "no_image_size", 2),
+    ({"width": "64", "height": "48"}, "text_image_size", 1),
+    ({"width": 0}, "filled_image_size", 1),
+    ({"file_name": "\ud800.png"}, "unreadable_image", 2),
+    ({"file_name": "a\x00.png"}, "unreadable_image", 2),
     ({"width": 128, "height": 96}, "resized_image", 1),
     ({"width": 48, "height": 64}, "other_image_size", 1),
 ]
@@ -128,6 +137,8 @@ CATEGORY_FAULTS = [
     ([*good_table()["categories"], {"id": 0, "name": "none"}], "category_id_zero", 0),
     ([*good_table()["categories"], {"id": 4, "name": "emu"}], "category_id_gaps", 0),
     ([*good_table()["categories"], {"id": 3, "name": "emu"}], "unused_category", 0),
+    ([{"id": 1, "name": "cat"}, {"id": 2, "name": 7}], "odd_category_name", 1),
+    ([{"id": 1, "name": "cat"}, {"id": 2, "name": "\udc00"}], "odd_category_name", 1),
 ]
 
 
@@ -146,6 +157,8 @@ def test_fault_of_the_category_table(folder, categories, fault, status):
         (b"", "unusable_json", "empty"),
         (b'{"images": [', "unusable_json", "cut off"),
         (b"[]", "unusable_json", "list"),
+        (b"[" * 100_000, "unusable_json", "deeply"),
+        (b'{"images": ' + b"9" * 5000 + b"}", "unusable_json", "digits"),
         (b"<!doctype html><html>", "unusable_json", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "unusable_json", "LFS"),
         (gzip.compress(b"{}")[:-6], "unusable_json", "gzip"),
@@ -173,6 +186,15 @@ def test_other_encodings_are_read(folder, dress, fault):
     report = check(folder, dress(json.dumps(good_table())))
     assert report.counts == {fault: 1}
     assert report.annotations == 6
+
+
+def test_rows_under_a_repeated_key_are_not_lost(folder):
+    """Python takes the last of two equal keys; lists of rows are joined, the rest is counted."""
+    text = json.dumps(good_table()).replace('"id": 1, "file', '"id": 7, "id": 1, "file')
+    more = [{**good_table()["annotations"][0], "id": 50}]
+    report = check(folder, f'{text[:-1]}, "annotations": {json.dumps(more)}}}'.encode())
+    assert report.counts == {"repeated_key": 2}
+    assert report.annotations == 7
 
 
 def test_boxes_in_another_format_are_refused(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ddetr_data.faults import DataError
-from ddetr_data.image_file import read_image, read_image_size_wh
+from ddetr_data.image_file import check_whole, read_header, read_image, read_image_size_wh
 
 GREY = np.tile(np.linspace(0, 255, 8, dtype=np.uint8), (4, 1))  # (4, 8)
 
@@ -100,3 +101,47 @@ def test_an_image_that_is_cut_off_is_refused(tmp_path: Path, ending: str) -> Non
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=r"a\.\w+ cannot be read"):
         read_image(path)
+
+
+def outcome(read: Callable[[Path], object], path: Path) -> bool:
+    """Whether a file can be read; any other error than the named one fails the test."""
+    try:
+        read(path)
+    except DataError:
+        return False
+    return True
+
+
+def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
+    """Bytes changed anywhere or near the start, a hole of zeros, or the end cut off."""
+    spoiled = np.frombuffer(whole, np.uint8).copy()
+    kind, place = rng.integers(4), int(rng.integers(len(whole)))
+    if kind == 0:
+        spoiled[rng.integers(0, len(whole), 4)] = rng.integers(0, 256, 4)
+    elif kind == 1:
+        spoiled[rng.integers(0, 200, 3)] = rng.integers(0, 256, 3)
+    elif kind == 2:
+        spoiled[place : place + 300] = 0
+    else:
+        spoiled = spoiled[:place]
+    return spoiled.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("ending", ["jpg", "jpeg", "png", "webp", "bmp", "tif", "gif", "jp2"])
+def test_damage_is_found_before_training_wherever_it_is(tmp_path: Path, ending: str) -> None:
+    """What check_whole lets pass can be decoded, and what it refuses cannot: no luck in between."""
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"progressive": True} if ending == "jpeg" else {"exif": exif}
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path, **options)
+    whole = path.read_bytes()
+    decoded = []
+    for _ in range(60):
+        path.write_bytes(damaged(whole, rng))
+        outcome(read_header, path)
+        decoded.append(outcome(read_image, path))
+        assert outcome(check_whole, path) == decoded[-1]
+    assert not all(decoded)

@@ -155,7 +155,7 @@ def test_what_is_no_store_is_refused(source: DataSource, tmp_path: Path) -> None
     folder.mkdir()
     (folder / "index.json").write_text('{"format_version": 0}')
     assert not is_store(folder)
-    with pytest.raises(DataError, match="must be an annotation store of version 1"):
+    with pytest.raises(DataError, match="must be an annotation store of version 2"):
         read_store(folder)
     with pytest.raises(DataError, match="is no annotation store"):
         read_store(tmp_path)

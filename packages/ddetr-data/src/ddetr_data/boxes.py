@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 SMALLEST_SIDE = 0.01  # pixels; anything thinner is no object
 BORDER_TOLERANCE = 1.0  # pixels; rounding in labelling tools, left as it is
 LARGEST_SHARE = 10.0  # of the image's size
+SMALLEST_IMAGE_TO_DOUBT = 16  # pixels; in smaller images a box inside the first pixel may be one
 FEWEST_TO_JUDGE = 3  # boxes; fewer say nothing about the format of a whole file
+NEARLY_ALL = 0.9  # of a file's boxes; the others have faults of their own
 
 Masks = dict[str, NDArray[np.bool_]]  # fault -> (N,)
 
@@ -51,6 +53,17 @@ def _parse_box(value: object) -> tuple[list[float], str | None]:
     return box, "text_box" if any(isinstance(number, str) for number in value) else None
 
 
+def find_shares(
+    boxes_xywh: NDArray[np.float64],  # (N, 4)
+    sizes_wh: NDArray[np.int32],  # (N, 2), of each box's image
+) -> NDArray[np.bool_]:
+    """Which boxes (N,) lie inside the first pixel, at fractions of it: shares, and no pixels."""
+    with np.errstate(invalid="ignore"):
+        outside = _any((boxes_xywh < 0) | (boxes_xywh > 1) | np.isnan(boxes_xywh))
+        fractions = _any(boxes_xywh != np.floor(boxes_xywh))
+    return fractions & ~outside & ~_any(sizes_wh < SMALLEST_IMAGE_TO_DOUBT)
+
+
 def judge_boxes(
     boxes_xywh: NDArray[np.float64],  # (N, 4)
     sizes_wh: NDArray[np.int32],  # (N, 2), of each box's image
@@ -60,10 +73,10 @@ def judge_boxes(
     Boxes that reach over the border by at most BORDER_TOLERANCE stay as they are.
     """
     start, extent = boxes_xywh[:, :2], boxes_xywh[:, 2:]
-    stop = start + extent
-    clipped_start = np.clip(start, 0, sizes_wh)
-    clipped_extent = np.clip(stop, 0, sizes_wh) - clipped_start
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
+        stop = start + extent
+        clipped_start = np.clip(start, 0, sizes_wh)
+        clipped_extent = np.clip(stop, 0, sizes_wh) - clipped_start
         over = _any((start < -BORDER_TOLERANCE) | (stop > sizes_wh + BORDER_TOLERANCE))
         candidates = {
             "not_finite_box": _any(~np.isfinite(boxes_xywh)),
@@ -98,15 +111,17 @@ def find_wrong_format(
     sizes_wh: NDArray[np.int32],  # (N, 2), of each box's image
 ) -> str | None:
     """Say which format the boxes of a whole file really are in, None when x, y, width, height."""
-    finite = np.isfinite(boxes_xywh).all(1)
-    boxes, sizes = boxes_xywh[finite], sizes_wh[finite]
+    with np.errstate(invalid="ignore"):
+        possible = np.isfinite(boxes_xywh).all(1) & (boxes_xywh[:, 2:] > 0).all(1)
+    boxes, sizes = boxes_xywh[possible], sizes_wh[possible]
     if len(boxes) < FEWEST_TO_JUDGE:
         return None
-    if boxes.min() >= 0 and boxes.max() <= 1:
+    if ((boxes >= 0) & (boxes <= 1)).all(1).mean() >= NEARLY_ALL:
         return "shares of the image (0 to 1)"
     last, limit = boxes[:, 2:], sizes + BORDER_TOLERANCE
     fits_as_corners = ((last > boxes[:, :2]) & (last <= limit)).all(1)
-    outside = (boxes[:, :2] + last > limit).any(1)
-    if fits_as_corners.all() and outside.mean() >= 0.5:
+    with np.errstate(over="ignore"):
+        outside = (boxes[:, :2] + last > limit).any(1)
+    if fits_as_corners.mean() >= NEARLY_ALL and outside.mean() >= 0.5:
         return "corners (left, top, right, bottom)"
     return None

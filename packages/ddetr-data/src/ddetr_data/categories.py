@@ -86,5 +86,9 @@ def _read_category(row: dict[str, object], where: str, faults: FaultLog) -> Cate
     name = row.get("name")
     if name is None or not str(name).strip():
         faults.add("unnamed_category", where)
-        name = f"class_{identity}"
-    return Category(identity, str(name))
+        return Category(identity, f"class_{identity}")
+    # A lone half of a surrogate pair can be neither shown nor written.
+    text = str(name).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if text != name:
+        faults.add("odd_category_name", where)
+    return Category(identity, text)

@@ -144,7 +144,9 @@ def _check_categories(files: Sequence[CheckedLabels], log: CheckLog, options: Ch
 
 def _check_image_ids(files: Sequence[CheckedLabels], log: CheckLog) -> None:
     """Image ids that several files of one split share, and whether there is an image at all."""
-    if files and not any(file.images or file.image_ids for file in files):
+    told = ("unusable_json", "no_images")
+    is_told = any(log.has(fault, file.file) for fault in told for file in files)
+    if files and not is_told and not any(file.images or file.image_ids for file in files):
         log.file = files[0].file
         log.refuse("no_images", "no image is left to be used")
     owners: dict[int, str] = {}

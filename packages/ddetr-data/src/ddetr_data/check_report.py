@@ -72,8 +72,8 @@ class CheckReport:
                 found.rule.severity,
                 found.fault,
                 str(found.count),
-                found.file,
-                _shortened(found),
+                _printable(found.file),
+                _printable(_shortened(found)),
                 f"{found.rule.action}: {found.rule.meaning}",
             )
             for found in self.findings
@@ -123,6 +123,10 @@ class CheckLog(FaultLog):
         fresh = [place.removeprefix(prefix) for place in islice(places, _LISTED - len(listed))]
         self._found[key] = (known + count, listed + fresh)
 
+    def has(self, fault: str, file: str) -> bool:
+        """Whether a fault of a file is noted."""
+        return (fault, file) in self._found
+
     def findings(self) -> tuple[Finding, ...]:
         """Everything noted so far: errors, then warnings, then notes, each by file and fault."""
         found = [
@@ -131,6 +135,14 @@ class CheckLog(FaultLog):
         ]
         found.sort(key=lambda one: (-_EXIT_STATUS[one.rule.severity], one.file, one.fault))
         return tuple(found)
+
+
+def _printable(text: str) -> str:
+    """Escape what a terminal or a UTF-8 file cannot take: line ends, broken letters."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def _shortened(found: Finding) -> str:

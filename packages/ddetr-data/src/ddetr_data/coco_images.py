@@ -96,6 +96,8 @@ class ImageReader:
         """Take the row's size, or else the image's own; None when that cannot be read."""
         width, height = as_id(row.get("width")), as_id(row.get("height"))
         if _is_side(width) and _is_side(height):
+            if isinstance(row["width"], str) or isinstance(row["height"], str):
+                self.faults.add("text_image_size", where)
             return int(width), int(height)
         try:
             size_wh = read_image_size_wh(locate_image(self.image_dir, file_name))

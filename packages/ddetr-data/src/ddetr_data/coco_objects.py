@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddetr_data.boxes import find_wrong_format, judge_boxes, parse_boxes
+from ddetr_data.boxes import find_shares, find_wrong_format, judge_boxes, parse_boxes
 from ddetr_data.coco_images import FileImages
 from ddetr_data.faults import RULES, FaultLog
 from ddetr_data.json_ids import as_id
@@ -129,6 +129,7 @@ class ObjectReader:
                 f"file are {wrong_format}; the first is {values[0]}",
             )
             return boxes, np.logical_and.reduce(np.isfinite(boxes), axis=1)
+        unread["share_box"] = find_shares(boxes, sizes_wh)
         boxes, judged = judge_boxes(boxes, sizes_wh)
         usable = np.ones(len(rows), np.bool_)
         for fault, mask in (*unread.items(), *judged.items()):
@@ -143,13 +144,16 @@ class ObjectReader:
         areas = np.array([_as_number(row.get("area")) for row in rows], np.float64)
         unusable = ~(np.isfinite(areas) & (areas > 0))
         self._count("filled_area", unusable & usable, rows)
-        return np.where(unusable, boxes[:, 2] * boxes[:, 3], areas)
+        with np.errstate(over="ignore"):  # of boxes that are dropped
+            return np.where(unusable, boxes[:, 2] * boxes[:, 3], areas)
 
     def _crowds_of(self, rows: list[Row]) -> NDArray[np.bool_]:
         values = [row.get("iscrowd") for row in rows]
         flags = [value if isinstance(value, bool) else as_id(value) for value in values]
         unusable = np.array([flag not in (0, 1) for flag in flags], np.bool_)
         self._count("filled_is_crowd", unusable, rows)
+        texts = np.array([isinstance(value, str) for value in values], np.bool_)
+        self._count("text_is_crowd", texts & ~unusable, rows)
         return np.array([flag == 1 for flag in flags], np.bool_)
 
     def _count_texts(self, keys: list[Any], rows: Sequence[Row]) -> None:

@@ -20,6 +20,9 @@ class FaultRule:
 
 
 RULES: Mapping[str, FaultRule] = {
+    "repeated_key": FaultRule(
+        "repair", "a key stands twice in an object: lists are joined, else the last value is taken"
+    ),
     "odd_encoding": FaultRule("repair", "the JSON starts with a BOM or is UTF-16 or UTF-32"),
     "compressed_json": FaultRule("repair", "the JSON is gzipped"),
     "missing_annotations": FaultRule("repair", "the JSON has no list of annotations"),
@@ -27,6 +30,7 @@ RULES: Mapping[str, FaultRule] = {
     "repeated_category": FaultRule("drop", "a category stands in the table twice"),
     "shared_category_name": FaultRule("repair", "two categories have one name"),
     "unnamed_category": FaultRule("repair", "a category has no name, it is called class_<id>"),
+    "odd_category_name": FaultRule("repair", "a category's name is no text, or has broken letters"),
     "text_id": FaultRule("repair", "an id is written as a text"),
     "unusable_image_id": FaultRule("repair", "an image id is no number up to 2**53, all are new"),
     "clashing_image_ids": FaultRule("repair", "files share image ids, all are numbered anew"),
@@ -34,6 +38,7 @@ RULES: Mapping[str, FaultRule] = {
     "image_without_file_name": FaultRule("drop", "an image has no file_name"),
     "repeated_image": FaultRule("drop", "an image stands in the file twice"),
     "filled_image_size": FaultRule("repair", "width or height is read from the image itself"),
+    "text_image_size": FaultRule("repair", "width or height is written as a text"),
     "missing_image": FaultRule("drop", "an image file is missing and corrupt_images is skip"),
     "unreadable_image": FaultRule("drop", "an image cannot be read and corrupt_images is skip"),
     "turned_image": FaultRule("repair", "the size is that before the EXIF turn, boxes are turned"),
@@ -48,6 +53,9 @@ RULES: Mapping[str, FaultRule] = {
     "malformed_box": FaultRule("drop", "bbox is not four numbers"),
     "text_box": FaultRule("repair", "bbox holds numbers written as texts"),
     "not_finite_box": FaultRule("drop", "bbox holds NaN or infinity"),
+    "share_box": FaultRule(
+        "drop", "a box lies inside the first pixel: shares of the image (0 to 1), not pixels"
+    ),
     "inverted_box": FaultRule("drop", "a box has a negative width or height"),
     "zero_box": FaultRule("drop", "a box has no width or no height"),
     "huge_box": FaultRule("drop", "a box is more than ten times its image's size"),
@@ -55,6 +63,7 @@ RULES: Mapping[str, FaultRule] = {
     "clipped_box": FaultRule("repair", "a box reaches over its image's border and is clipped"),
     "filled_area": FaultRule("repair", "area is missing or no number, width x height stands in"),
     "filled_is_crowd": FaultRule("repair", "iscrowd is missing or neither 0 nor 1, 0 stands in"),
+    "text_is_crowd": FaultRule("repair", "iscrowd is 0 or 1 written as a text"),
     "unusable_json": FaultRule("refuse", "the file is missing, cut off, empty or no COCO JSON"),
     "no_categories": FaultRule("refuse", "the JSON has no table of categories"),
     "unusable_category_id": FaultRule("refuse", "a category id is no number from 0 to 2**20"),

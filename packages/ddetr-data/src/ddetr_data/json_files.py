@@ -17,6 +17,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _LFS_MAGIC = b"version https://git-lfs"
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _JSON_ENDINGS = (".json", ".json.gz")
+_TABLES = ("images", "annotations", "categories")
 _NOT_LABELS = ("status.json",)  # the log that `ddetr convert` leaves beside its shards
 
 
@@ -74,13 +75,17 @@ def read_json_object(path: AnyFile, faults: FaultLog) -> dict[str, Any]:
     if encoding != "utf-8" or data.startswith(_BYTE_ORDER_MARKS):
         faults.add("odd_encoding", str(path))
     try:
-        content = json.loads(data.decode(encoding))
+        keys = _RepeatedKeys()
+        content = json.loads(data.decode(encoding), object_pairs_hook=keys.join)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} must be a text in UTF-8, byte {error.start} is not") from error
     except json.JSONDecodeError as error:
         raise DataError(_explain(path, error)) from error
+    except ValueError as error:  # Python reads no numbers of thousands of digits
+        raise DataError(f"{path} must be COCO JSON, it cannot be read: {error}") from error
     except RecursionError as error:
         raise DataError(f"{path} must be COCO JSON, it is nested too deeply for that") from error
+    faults.add_rows("repeated_key", str(path), iter(keys.found), len(keys.found))
     if isinstance(content, list):
         raise DataError(
             f"{path} must hold an object with images, annotations and categories, it holds a list "
@@ -89,6 +94,27 @@ def read_json_object(path: AnyFile, faults: FaultLog) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path} must hold a JSON object, it holds {type(content).__name__}")
     return content
+
+
+class _RepeatedKeys:
+    """Makes dicts of JSON objects, in which a key that stands twice loses no rows."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def join(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Give the dict; of a repeated key lists are joined, else the last value is taken."""
+        content = dict(pairs)
+        if len(content) == len(pairs):
+            return content
+        joined: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in joined:
+                self.found.append(f"key {key!r}")
+            known = joined.get(key)
+            is_table = key in _TABLES and isinstance(known, list) and isinstance(value, list)
+            joined[key] = known + value if is_table and known is not None else value
+        return joined
 
 
 def _unpacked(path: AnyFile, data: bytes, faults: FaultLog) -> bytes:

@@ -22,6 +22,7 @@ __all__ = [
     "write_kitti",
 ]
 
+_LONGEST_NAME = 255  # characters of a class name; more is a file without line ends
 _NUMBERS = 14  # numeric columns without a score
 _BOX = slice(3, 7)  # left, top, right, bottom among the numeric columns
 
@@ -51,13 +52,16 @@ def parse_kitti_line(line: str, where: str) -> KittiObject:
     Values are not judged here: NaN and inverted boxes come through, for the caller to decide.
 
     Raises:
-        KittiError: fewer than 15 columns, or a column after the name that is not a number.
+        KittiError: fewer than 15 columns, a column after the name that is not a number, or a name
+            of more than 255 characters.
     """
     words = line.split()
     numbers = _numeric_tail(words)
     if len(numbers) < _NUMBERS:
         raise KittiError(f"{where}: {_fault(words)}")
     name = " ".join(words[: len(words) - len(numbers)])
+    if len(name) > _LONGEST_NAME:
+        raise KittiError(f"{where}: a class name of {len(name)} characters, line ends are missing")
     left, top, right, bottom = numbers[_BOX]
     return KittiObject(
         name=name,

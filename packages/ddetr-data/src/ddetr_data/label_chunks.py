@@ -122,14 +122,17 @@ class ChunkReader:
         """Size and mapped rows of an image; None when it is left out."""
         try:
             size_wh = read_image_size_wh(file.image)
-        except (DataError, FileNotFoundError):
+        except (DataError, OSError):
             tally.drop(str(file.image), "unreadable_image")
             return None
         try:
             return size_wh, [
                 row for row in self.read_rows(file.label, size_wh) if self._is_wanted(row, tally)
             ]
-        except FileNotFoundError:
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):  # a folder, or no right to read it
+                tally.drop(str(file.label), "malformed_label_file")
+                return size_wh, []
             if self.missing_labels == "error":
                 raise FileNotFoundError(f"the label file {file.label} is missing") from None
         if self.missing_labels == "empty":

@@ -23,7 +23,7 @@ from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.image_table import ImageColumns, ImageTable
 from ddetr_data.types import Category
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # also raised when a rule for faulty labels changes
 _INDEX = "index.json"
 
 

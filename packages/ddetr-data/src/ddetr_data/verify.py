@@ -21,9 +21,10 @@ from ddetr_data.faults import RULES, DataError, FaultLog
 from ddetr_data.image_file import QUARTER_TURNS, ImageHeader, check_whole, read_header
 from ddetr_data.image_table import ImageColumns, ImageTable, locate_image
 from ddetr_data.locations import AnyFile, RemoteFile, exists, join, list_names
+from ddetr_data.parallel import available_cores
 from ddetr_data.types import ImageRecord
 
-READERS = 8  # threads; reading headers mostly waits for the disk
+READERS = max(8, available_cores())  # threads; decoding lets go of the interpreter
 LISTED = 3  # names of unusable images in an error
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def verify_images(
     corrupt_images: Literal["error", "skip"] = "error",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> DetectionSet:
-    """Read every image's header and end; bring sizes and boxes to the images as they are.
+    """See that every image can be decoded; bring sizes and boxes to the images as they are.
 
     Args:
         detection_set: as load_sources gives it.
