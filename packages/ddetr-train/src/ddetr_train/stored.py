@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from ddetr_data.crypto import is_encrypted
 from ddetr_model.checkpoint import CheckpointMetadata, LoadReport, load_checkpoint, load_pretrained
@@ -13,6 +16,7 @@ from ddetr_model.weights import tensors_of
 from ddetr_train.checkpoint_io import AtomicCheckpointIO
 
 _NAMES_SHOWN = 3
+_BACKBONE = "backbone."
 
 
 def load_model(
@@ -31,7 +35,12 @@ def load_model(
     contents = AtomicCheckpointIO(encryption_key).load_checkpoint(path)
     metadata = metadata_of(contents, path)
     model = DeformableDETR(metadata.model_config_, load_backbone_file=False)
-    model.load_state_dict(tensors_of(contents))
+    weights = tensors_of(contents)
+    report = compare(model.state_dict(), weights)
+    if report.missing or report.mismatched:
+        first = (report.missing + report.mismatched)[0]
+        raise ValueError(f"{path} does not fit its own architecture, for example in {first}")
+    _fill(model, weights, report)
     return model.eval(), metadata
 
 
@@ -46,8 +55,18 @@ def start_from(model: DeformableDETR, path: Path, encryption_key: str | None = N
         return _describe(load_pretrained(model, path), path)
     weights = tensors_of(AtomicCheckpointIO(encryption_key).load_checkpoint(path))
     report = compare(model.state_dict(), weights)
-    model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
+    if report.misfits or not report.loaded:
+        first = (report.misfits + report.missing)[0]
+        raise ValueError(f"{path} is of another architecture, for example in {first}")
+    _fill(model, weights, report)
+    if not any(name.startswith(_BACKBONE) for name in report.missing):
+        model.freeze_pretrained_backbone()
     return _describe(report, path)
+
+
+def _fill(model: DeformableDETR, weights: Mapping[str, Tensor], report: LoadReport) -> None:
+    """Load what fits; a live batch norm's counter of steps may be absent."""
+    model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
 
 
 def _describe(report: LoadReport, path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch.distributed
@@ -9,6 +10,7 @@ from pytorch_lightning import Callback, Trainer
 from typing_extensions import override
 
 from ddetr_data.coco import DetectionSet
+from ddetr_data.evaluation import write_results
 from ddetr_data.scoring import CocoScorer, Scores
 from ddetr_data.types import Detections
 from ddetr_train.callbacks.checkpoints import BEST_METRIC
@@ -21,9 +23,13 @@ class ValidationScoring(Callback):
     """Collects detections during a validation and puts `val_<figure>` into the module's metrics."""
 
     def __init__(
-        self, detection_set: DetectionSet, category_ids: tuple[int, ...] | None = None
+        self,
+        detection_set: DetectionSet,
+        category_ids: tuple[int, ...] | None = None,
+        folder: Path | None = None,  # for the last validation's files; None writes none
     ) -> None:
         self.scores: Any = None  # Scores of the last validation
+        self._folder = folder
         self._detection_set = detection_set
         self._category_ids = category_ids
         self._found: dict[int, Detections] = {}
@@ -69,7 +75,11 @@ class ValidationScoring(Callback):
         scorer = CocoScorer(self._detection_set, category_ids=self._category_ids)
         for image_id, found in {k: v for part in parts for k, v in part.items()}.items():
             scorer.add(image_id, found)
-        return scorer.score()
+        scores = scorer.score()
+        if self._folder is not None:
+            facts = {"images": len(self._detection_set.images)}
+            write_results(self._folder, scores, scorer.results(), facts)
+        return scores
 
 
 def _validate_after_last(trainer: Trainer) -> None:

@@ -11,7 +11,7 @@ from ddetr_train.callbacks.checkpoints import BEST_METRIC, Checkpoints
 from ddetr_train.callbacks.preemption import Preemption
 from ddetr_train.callbacks.reporting import Reporting
 from ddetr_train.callbacks.scoring import ValidationScoring
-from ddetr_train.config import TrainConfig
+from ddetr_train.config import VALIDATION_FOLDER, TrainConfig
 from ddetr_train.datamodule import DetectionDataModule
 from ddetr_train.events import Observer
 
@@ -27,7 +27,8 @@ def choose_callbacks(
     if config.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
     if data.val_set is not None:
-        callbacks.append(ValidationScoring(data.val_set, data.eval_class_ids))
+        folder = None if config.is_dry_run else results_dir / VALIDATION_FOLDER
+        callbacks.append(ValidationScoring(data.val_set, data.eval_class_ids, folder))
         if config.early_stopping_patience is not None:
             callbacks.append(
                 EarlyStopping(
