@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from ddetr_cli.report.charts import bar_chart
+from ddetr_cli.report.charts import bar_chart, confusion_chart, precision_recall_chart
 from ddetr_cli.report.history import read_history
+from ddetr_cli.report.mistakes import find_mistakes, read_detections
 from ddetr_cli.report.page import write_evaluation_report, write_training_report
 from ddetr_cli.status import StatusFile
+from ddetr_data.coco import DetectionSet
+from ddetr_data.faults import FaultLog
+from ddetr_data.types import Annotations, Category, ImageRecord
+from ddetr_train.config import VALIDATION_FOLDER
 from ddetr_train.events import RunEvent
 
 
@@ -56,6 +64,107 @@ def test_an_evaluation_report_ranks_the_classes(tmp_path: Path) -> None:
     assert table.index("good") < table.index("&lt;b&gt;") < table.index("none")
     assert "<td>-</td>" in table
     assert "<b>" not in text
+
+
+NAMES = ("<b>cat</b>", "$dog_", "\u72ac")
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> DetectionSet:
+    """Three images, and the files of an evaluation that did well, missed all, and made things up.
+
+    Images 1 and 2 hold a cat and a dog; in image 1 both are found, in image 2 neither. Image 3 has
+    no object, and a cat is found in it. The last class does not occur.
+    """
+    boxes = np.array([[10.0, 10.0, 30.0, 30.0], [50.0, 20.0, 20.0, 40.0]])
+    objects = Annotations(boxes, np.array([1, 2]), np.zeros(2, bool), boxes[:, 2:].prod(1))
+    records = []
+    for number, labels in ((1, objects), (2, objects), (3, Annotations())):
+        path = tmp_path / f"<i>{number}.png"
+        Image.new("RGB", (100, 80), "white").save(path)
+        records.append(ImageRecord(number, path, path.name, 100, 80, labels))
+    rows = [
+        {"image_id": 1, "category_id": 1, "bbox": [10, 10, 30, 30], "score": 0.9},
+        {"image_id": 1, "category_id": 2, "bbox": [50, 20, 20, 40], "score": 0.8},
+        {"image_id": 3, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.95},
+    ]
+    (tmp_path / "detections.json").write_text(json.dumps(rows))
+    per_class = {name: {"AP": 0.5, "AP50": 0.5} for name in NAMES}
+    content = {"overall": {"AP": 0.5, "AP50": 0.5}, "per_class": per_class}
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    categories = tuple(Category(number, name) for number, name in enumerate(NAMES, start=1))
+    return DetectionSet(records, categories, FaultLog())
+
+
+def test_mistakes_by_hand(judged: DetectionSet, tmp_path: Path) -> None:
+    """Two missed in one image, one invented in another, and a matrix that says the same."""
+    mistakes = find_mistakes(judged, read_detections(tmp_path / "detections.json"))
+    counts = [(bad.record.id, bad.missed, bad.invented, bad.confused) for bad in mistakes.worst]
+    assert counts == [(2, 2, 0, 0), (3, 0, 1, 0)]
+    assert mistakes.confusion.counts.tolist() == [
+        [1, 0, 0, 1],
+        [0, 1, 0, 1],
+        [0, 0, 0, 0],
+        [1, 0, 0, 0],
+    ]
+    assert mistakes.curves["$dog_"].best_threshold == pytest.approx(0.8)
+    assert math.isnan(mistakes.curves[NAMES[2]].best_threshold)
+
+
+def test_only_the_scored_classes_count(judged: DetectionSet, tmp_path: Path) -> None:
+    """With eval_class_ids the other classes' objects are neither missed nor invented."""
+    mistakes = find_mistakes(judged, read_detections(tmp_path / "detections.json"), [2])
+    assert list(mistakes.curves) == ["$dog_"]
+    assert [(bad.record.id, bad.missed) for bad in mistakes.worst] == [(2, 1)]
+
+
+def test_the_page_shows_mistakes_and_needs_no_other_file(
+    judged: DetectionSet, tmp_path: Path
+) -> None:
+    """Charts and pictures are inside; names of classes and files are escaped, in any script."""
+    text = write_evaluation_report(tmp_path, judged).read_text("utf-8")
+    for title in ("Precision and recall", "Confusion", "Worst images"):
+        assert f"<h2>{title}</h2>" in text
+    assert text.count('src="data:image/jpeg;base64,') == 2
+    assert text.count('src="') == 2
+    assert "&lt;i&gt;2.png" in text
+    assert "2 missed, 0 invented, 0 confused" in text
+    assert "<b>cat" not in text
+    assert "<i>" not in text
+    assert "\u72ac" in text
+
+
+def test_a_picture_that_is_gone_is_said_so(judged: DetectionSet, tmp_path: Path) -> None:
+    """The report is written all the same."""
+    (tmp_path / "<i>2.png").unlink()
+    text = write_evaluation_report(tmp_path, judged).read_text("utf-8")
+    assert text.count("data:image/jpeg") == 1
+    assert "2.png" in text
+
+
+def test_a_training_report_shows_the_last_validation(
+    trained: Path, judged: DetectionSet, tmp_path: Path
+) -> None:
+    """The files under validation/ become the same sections as those of an evaluation."""
+    folder = trained / VALIDATION_FOLDER
+    folder.mkdir()
+    for name in ("results.json", "detections.json"):
+        (tmp_path / name).rename(folder / name)
+    text = write_training_report(trained, judged).read_text("utf-8")
+    assert "<h2>Worst images</h2>" in text
+    assert "<td>2.250</td>" in text
+
+
+def test_many_classes_are_drawn_without_numbers() -> None:
+    """Eighty classes fit; twelve have their counts written in."""
+    few, many = (
+        confusion_chart("c", [f"c{i}" for i in range(n)], [[7] * n for _ in range(n)])
+        for n in (12, 80)
+    )
+    assert few.count(">7<") == 144
+    assert many.count(">7<") == 0
+    curves = {f"c{i}": ([0.0, 1.0], [1.0, 0.0]) for i in range(80)}
+    assert ElementTree.fromstring(precision_recall_chart("p", curves)).tag.endswith("svg")
 
 
 def test_equal_figures_draw_equal_charts() -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 _FROZEN = ConfigDict(
     frozen=True, extra="forbid", protected_namespaces=(), populate_by_name=True, allow_inf_nan=False
 )
+
+# In a training's results folder: results.json and detections.json of the last validation.
+VALIDATION_FOLDER = "validation"
+
+
+LoggerName: TypeAlias = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class DeviceConfig(BaseModel):
@@ -118,6 +124,11 @@ class TrainConfig(DeviceConfig):
     )
     freeze: tuple[str, ...] = Field(
         (), description='Modules that do not train, such as "backbone" or "transformer.encoder".'
+    )
+    loggers: tuple[LoggerName, ...] = Field(
+        ("tensorboard",),
+        description="Where figures are logged, below results_dir and nowhere else; mlflow and "
+        "wandb are extras of ddetr-train.",
     )
     verbose: bool = Field(False, description="Report every change of a learning rate.")
     is_dry_run: bool = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddetr_cli.interrupts import Interrupted
@@ -54,6 +55,7 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
         raise Interrupted(str(stop)) from stop
     if run.is_main_process and not experiment.train.is_dry_run:
         _show(result, run)
+        run.console.say(f"report: {_write_report(experiment, run)}")
     return result.metrics
 
 
@@ -78,7 +80,18 @@ def _show(result: TrainResult, run: Run) -> None:
     for name, path in (("best", result.best_checkpoint), ("latest", result.latest_checkpoint)):
         if path is not None:
             run.console.say(f"{name} checkpoint: {path}")
-    run.console.say(f"report: {write_training_report(run.results_dir)}")
+
+
+def _write_report(experiment: Experiment, run: Run) -> Path:
+    dataset = experiment.dataset
+    if not dataset.val_data_sources:
+        return write_training_report(run.results_dir)
+    from ddetr_data.sources import open_sources
+
+    labelled = open_sources(
+        dataset.val_data_sources, num_classes=None, dataset_type=dataset.dataset_type
+    )
+    return write_training_report(run.results_dir, labelled, dataset.eval_class_ids)
 
 
 TRAIN = Subtask("train", Experiment, lambda spec: spec.results_of("train"), check, execute)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 _WIDTH_INCHES, _HEIGHT_INCHES = 7.0, 3.2
 _INCHES_A_BAR = 0.28
+_LARGEST_SQUARE_INCHES, _INCHES_A_CLASS = 9.0, 0.55
+_MOST_NAMED = 10  # curves with a colour and a place in the legend
+_MOST_NUMBERED = 15  # classes of a confusion matrix that has its counts written in
 
 
 def line_chart(title: str, lines: Mapping[str, Mapping[int, float]]) -> str:
@@ -31,7 +35,7 @@ def bar_chart(title: str, names: Sequence[str], values: Sequence[float]) -> str:
     figure = _figure(max(_HEIGHT_INCHES / 2, _INCHES_A_BAR * len(names) + 1))
     axes = figure.subplots()
     axes.barh(range(len(names)), values)
-    axes.set_yticks(range(len(names)), labels=list(names))
+    axes.set_yticks(range(len(names)), labels=[_plain(name) for name in names])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_title(title)
@@ -39,10 +43,58 @@ def bar_chart(title: str, names: Sequence[str], values: Sequence[float]) -> str:
     return _svg(figure)
 
 
-def _figure(height_inches: float) -> Figure:
+def precision_recall_chart(
+    title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+) -> str:
+    """Draw (recalls, precisions) of each class; of many classes only the first have a colour."""
+    figure = _figure(_HEIGHT_INCHES * 1.4)
+    axes = figure.subplots()
+    for place, (name, (recalls, precisions)) in enumerate(curves.items()):
+        style = {"label": _plain(name)} if place < _MOST_NAMED else {"color": "#cccccc", "lw": 0.7}
+        axes.plot(recalls, precisions, zorder=-place, **style)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    if curves:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return _svg(figure)
+
+
+def confusion_chart(title: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Draw how often each true class (row) was taken for which (column), shaded by row."""
+    side = min(_LARGEST_SQUARE_INCHES, 2.5 + _INCHES_A_CLASS * len(names))
+    figure = _figure(side * 0.85, width_inches=side)
+    axes = figure.subplots()
+    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    size = 9 if len(names) <= _MOST_NUMBERED else 5
+    ticks = [_plain(name) for name in names]
+    axes.set_xticks(range(len(names)), labels=ticks, rotation=45, ha="right", fontsize=size)
+    axes.set_yticks(range(len(names)), labels=ticks, fontsize=size)
+    axes.set_xlabel("detected")
+    axes.set_ylabel("true")
+    axes.set_title(title)
+    if len(names) <= _MOST_NUMBERED:
+        for row, column in ((r, c) for r in range(len(names)) for c in range(len(names))):
+            color = "white" if shares[row][column] > 0.5 else "black"
+            text = str(counts[row][column])
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
+    figure.colorbar(image, label="share of the row")
+    return _svg(figure)
+
+
+def _plain(name: str) -> str:
+    """Keep matplotlib from reading a class name as a formula."""
+    return name.replace("$", r"\$")
+
+
+def _figure(height_inches: float, width_inches: float = _WIDTH_INCHES) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
+    return Figure(figsize=(width_inches, height_inches), layout="constrained")
 
 
 def _svg(figure: Figure) -> str:
@@ -50,7 +102,10 @@ def _svg(figure: Figure) -> str:
     import matplotlib
 
     file = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "ddetr"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
+    # Text stays text: it can be searched, and any script is drawn by the reader's own fonts.
+    settings = {"svg.hashsalt": "ddetr", "svg.fonttype": "none"}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # of scripts only the reader has
+        figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
     text = file.getvalue()
     return text[text.index("<svg") :]

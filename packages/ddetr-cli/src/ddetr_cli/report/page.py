@@ -6,56 +6,173 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ddetr_cli.report.charts import bar_chart, line_chart
+from ddetr_cli.report.charts import (
+    bar_chart,
+    confusion_chart,
+    line_chart,
+    precision_recall_chart,
+)
 from ddetr_cli.report.history import read_history
+from ddetr_train.config import VALIDATION_FOLDER
+
+if TYPE_CHECKING:
+    from ddetr_cli.report.mistakes import BadImage, Mistakes
+    from ddetr_data.coco import DetectionSet
+    from ddetr_data.types import Category
 
 REPORT_NAME = "report.html"
 _LOSSES: tuple[str, ...] = ("train_loss", "val_loss")
 _SCORES: tuple[str, ...] = ("val_AP", "val_AP50", "val_AP75")
-_STYLE = (
-    "body{font:15px sans-serif;max-width:60em;margin:2em auto;color:#222}"
-    "table{border-collapse:collapse}td,th{padding:.2em .8em;border-bottom:1px solid #ddd;"
-    "text-align:right}td:first-child,th:first-child{text-align:left}"
-)
+_HEADLINES: tuple[str, ...] = ("AP", "AP50", "AP75", "AR100")
 
 
-def write_training_report(results_dir: Path) -> Path:
-    """Write losses and scores over the epochs of status.json; gives the file."""
+def write_training_report(
+    results_dir: Path,
+    validation_set: DetectionSet | None = None,
+    category_ids: Sequence[int] | None = None,
+) -> Path:
+    """Write losses and scores over the epochs, and what the last validation found; gives the file.
+
+    Args:
+        results_dir: holds status.json, and results.json and detections.json under validation/.
+        validation_set: the ground truth of the validation, if there was one.
+        category_ids: classes that were scored, absent: all.
+    """
     history = read_history(results_dir / "status.json")
     losses = {name: history[name] for name in _LOSSES if name in history}
     scores = {name: history[name] for name in _SCORES if name in history}
-    sections = [line_chart("Loss", losses)] if losses else []
+    charts = [line_chart("Loss", losses)] if losses else []
     if scores:
-        sections.append(line_chart("Scores on the validation data", scores))
-    epochs = sorted({epoch for values in history.values() for epoch in values})
-    columns = [*losses, *scores]
-    rows = [
-        [str(epoch), *(_text(history[name].get(epoch)) for name in columns)] for epoch in epochs
-    ]
-    sections.append(_table(["epoch", *columns], rows))
-    return _write(results_dir, "Training", sections)
+        charts.append(line_chart("Scores on the validation data", scores))
+    sections = [_section("Training", *charts, _epoch_table(history, [*losses, *scores]))]
+    validation = results_dir / VALIDATION_FOLDER
+    if validation_set is not None and (validation / "results.json").is_file():
+        content = _read_json(validation / "results.json")
+        sections += _score_sections(content)
+        sections += _mistake_sections(validation, validation_set, category_ids)
+    return _write(results_dir, "Training", [], sections)
 
 
-def write_evaluation_report(results_dir: Path) -> Path:
-    """Write the twelve figures and each class's AP of results.json; gives the file."""
-    content = json.loads((results_dir / "results.json").read_text("utf-8"))
+def write_evaluation_report(
+    results_dir: Path,
+    test_set: DetectionSet | None = None,
+    category_ids: Sequence[int] | None = None,
+) -> Path:
+    """Write the scores of results.json and what detections.json gets wrong; gives the file.
+
+    Args:
+        results_dir: holds results.json, and detections.json if test_set is given.
+        test_set: the ground truth; without it the report has the scores alone.
+        category_ids: classes that were scored, absent: all.
+    """
+    content = _read_json(results_dir / "results.json")
+    sections = _score_sections(content)
+    if test_set is not None:
+        sections += _mistake_sections(results_dir, test_set, category_ids)
+    facts = [f"{name}: {content[name]}" for name in ("checkpoint", "images") if name in content]
+    return _write(results_dir, "Evaluation", facts, sections)
+
+
+def _score_sections(content: Mapping[str, Any]) -> list[str]:
     overall, per_class = content["overall"], content["per_class"]
     ranked = sorted(per_class, key=lambda name: -(per_class[name]["AP"] or 0.0))
     values = [per_class[name]["AP"] or 0.0 for name in ranked]
-    sections = [
-        f"<p>{escape(str(content.get('checkpoint', '')))}</p>",
-        _table(list(overall), [[_text(value) for value in overall.values()]]),
-        bar_chart("AP of each class", ranked, values),
-        _class_table(ranked, per_class),
-    ]
-    return _write(results_dir, "Evaluation", sections)
-
-
-def _class_table(ranked: Sequence[str], per_class: Mapping[str, Mapping[str, float | None]]) -> str:
     rows = [[name, _text(per_class[name]["AP"]), _text(per_class[name]["AP50"])] for name in ranked]
-    return _table(["class", "AP", "AP50"], rows)
+    cards = "".join(
+        f'<div class="card"><strong>{_text(overall[name])}</strong>{name}</div>'
+        for name in _HEADLINES
+        if name in overall
+    )
+    table = _table(list(overall), [[_text(value) for value in overall.values()]])
+    return [
+        _section("Scores", f'<div class="cards">{cards}</div>', table),
+        _section(
+            "Classes",
+            bar_chart("AP of each class", ranked, values),
+            _table(["class", "AP", "AP50"], rows),
+        ),
+    ]
+
+
+def _mistake_sections(
+    folder: Path, detection_set: DetectionSet, category_ids: Sequence[int] | None
+) -> list[str]:
+    from ddetr_cli.report.mistakes import find_mistakes, read_detections
+
+    detections = read_detections(folder / "detections.json")
+    mistakes = find_mistakes(detection_set, detections, category_ids)
+    return [
+        _section("Precision and recall", *_curves(mistakes)),
+        _section(
+            "Confusion",
+            "<p>Each class counts from the score at which its F1 is best. The last column was "
+            "missed, the last row was invented.</p>",
+            confusion_chart(
+                "True classes and detected ones, at IoU 0.50",
+                mistakes.confusion.names,
+                mistakes.confusion.counts.tolist(),
+            ),
+        ),
+        _section("Worst images", *_worst(mistakes.worst, detection_set.categories)),
+    ]
+
+
+def _curves(mistakes: Mistakes) -> list[str]:
+    drawn = {
+        name: (curve.recall.tolist(), curve.precision.tolist())
+        for name, curve in mistakes.curves.items()
+        if len(curve.recall)
+    }
+    rows = [
+        [name, _text(curve.best_f1), _text(curve.best_threshold)]
+        for name, curve in mistakes.curves.items()
+    ]
+    return [
+        precision_recall_chart("Precision over recall at IoU 0.50", drawn),
+        _table(["class", "best F1", "at score"], rows),
+    ]
+
+
+def _worst(images: Sequence[BadImage], categories: Sequence[Category]) -> list[str]:
+    from ddetr_cli.report.thumbnails import FOUND_COLOR, OBJECT_COLOR
+
+    if not images:
+        return ["<p>No image has a mistake at these scores.</p>"]
+    legend = (
+        f'<p><span style="color:{OBJECT_COLOR}">&#9632; objects</span> '
+        f'<span style="color:{FOUND_COLOR}">&#9632; detections</span>, most mistakes first</p>'
+    )
+    figures = "".join(_figure(image, categories) for image in images)
+    return [legend, f'<div class="gallery">{figures}</div>']
+
+
+def _figure(image: BadImage, categories: Sequence[Category]) -> str:
+    from ddetr_cli.report.thumbnails import thumbnail
+    from ddetr_data.faults import DataError
+
+    name = escape(image.record.file_name)
+    try:
+        picture = f'<img alt="{name}" src="{thumbnail(image, categories)}">'
+    except (OSError, DataError) as error:
+        picture = f"<p>{escape(str(error))}</p>"
+    counts = f"{image.missed} missed, {image.invented} invented, {image.confused} confused"
+    return f"<figure>{picture}<figcaption>{name}<br>{counts}</figcaption></figure>"
+
+
+def _epoch_table(history: Mapping[str, Mapping[int, float]], columns: Sequence[str]) -> str:
+    epochs = sorted({epoch for values in history.values() for epoch in values})
+    rows = [
+        [str(epoch), *(_text(history[name].get(epoch)) for name in columns)] for epoch in epochs
+    ]
+    return _table(["epoch", *columns], rows)
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -63,17 +180,25 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
     )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _text(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def _write(results_dir: Path, title: str, sections: Sequence[str]) -> Path:
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-    heading = f"<h1>{title}</h1><p>{escape(str(results_dir))}</p>"
-    body = f"<body>{heading}{''.join(sections)}</body>"
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def _write(results_dir: Path, title: str, facts: Sequence[str], sections: Sequence[str]) -> Path:
+    style = files("ddetr_cli.report").joinpath("report.css").read_text("utf-8")
+    viewport = '<meta name="viewport" content="width=device-width">'
+    head = f'<meta charset="utf-8">{viewport}<title>{title}</title><style>{style}</style>'
+    lines = "<br>".join(escape(line) for line in (str(results_dir), *facts))
+    body = f"<header><h1>{title}</h1><p>{lines}</p></header>{''.join(sections)}"
+    page = f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
     path = results_dir / REPORT_NAME
-    path.write_text(f"<!doctype html><html><head>{head}</head>{body}</html>", encoding="utf-8")
+    path.write_text(page, encoding="utf-8")
     return path

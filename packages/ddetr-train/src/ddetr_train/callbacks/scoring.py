@@ -32,7 +32,7 @@ class ValidationScoring(Callback):
         self._folder = folder
         self._detection_set = detection_set
         self._category_ids = category_ids
-        self._found: dict[int, Detections] = {}
+        self.found: dict[int, Detections] = {}  # of this process, by image id
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -58,13 +58,13 @@ class ValidationScoring(Callback):
         sizes_hw = torch.stack([target["orig_size"] for target in batch.targets])
         found = detections_of(outputs, sizes_hw, pl_module.model.config.num_select)
         ids = (int(target["image_id"]) for target in batch.targets)
-        self._found.update(zip(ids, found, strict=True))
+        self.found.update(zip(ids, found, strict=True))
 
     @override
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Score on the first process and tell the others."""
-        parts = gather_objects(self._found)
-        self._found = {}
+        parts = gather_objects(self.found)
+        self.found = {}
         scores = self._score(parts) if trainer.is_global_zero else None
         self.scores = trainer.strategy.broadcast(scores)
         for name, value in self.scores.overall.items():

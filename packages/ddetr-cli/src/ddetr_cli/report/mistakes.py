@@ -1,0 +1,139 @@
+"""Where a detector errs: curves, confusions, and the images with the most mistakes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ddetr_data.coco import DetectionSet
+    from ddetr_data.confusion import ConfusionTable
+    from ddetr_data.curves import PrecisionRecall
+    from ddetr_data.types import Detections, ImageRecord
+
+_NUM_WORST = 9
+_NO_THRESHOLD = 0.5  # for a class whose best score is unknown, as nothing of it was found
+
+
+@dataclass(frozen=True, eq=False)
+class BadImage:
+    """An image with what was found in it, and how much of that is wrong."""
+
+    record: ImageRecord
+    found: Detections  # above its class's threshold
+    missed: int  # objects without a detection
+    invented: int  # detections without an object
+    confused: int  # objects that were taken for another class
+
+
+@dataclass(frozen=True, eq=False)
+class Mistakes:
+    """What a report shows beyond the scores."""
+
+    curves: dict[str, PrecisionRecall]  # by class name
+    confusion: ConfusionTable
+    worst: list[BadImage]  # most mistakes first
+
+
+def read_detections(path: Path) -> dict[int, Detections]:
+    """Read detections.json of an evaluation, by image id."""
+    from ddetr_data.results import detections_from_coco
+
+    return detections_from_coco(json.loads(path.read_text("utf-8")))
+
+
+def find_mistakes(
+    detection_set: DetectionSet,
+    detections: Mapping[int, Detections],
+    category_ids: Sequence[int] | None = None,
+) -> Mistakes:
+    """Count mistakes among the detections above the score at which their class's F1 is best.
+
+    Args:
+        detection_set: the ground truth.
+        detections: by image id; an image without any is one in which all is missed.
+        category_ids: classes that count, absent: all.
+    """
+    from ddetr_data.confusion import confusion_table
+    from ddetr_data.scoring import CocoScorer
+
+    scorer = CocoScorer(detection_set, category_ids=category_ids)
+    for image_id, found in detections.items():
+        scorer.add(image_id, found)
+    curves = scorer.curves()
+    thresholds = {
+        category.id: _threshold(curve)
+        for category, curve in zip(scorer.categories, curves.values(), strict=True)
+    }
+    of_scored = _only(detection_set, set(thresholds))
+    sure = {image_id: _above(found, thresholds) for image_id, found in detections.items()}
+    images = [_judge_image(of_scored, record, sure) for record in of_scored.images]
+    ranked = sorted(images, key=lambda image: -(image.missed + image.invented + image.confused))
+    return Mistakes(
+        curves,
+        confusion_table(of_scored, sure, conf_threshold=0.0),
+        [image for image in ranked[:_NUM_WORST] if image.missed + image.invented + image.confused],
+    )
+
+
+def _threshold(curve: PrecisionRecall) -> float:
+    return _NO_THRESHOLD if math.isnan(curve.best_threshold) else curve.best_threshold
+
+
+def _only(detection_set: DetectionSet, category_ids: set[int]) -> DetectionSet:
+    """Leave out the objects of other classes."""
+    categories = tuple(c for c in detection_set.categories if c.id in category_ids)
+    if len(categories) == len(detection_set.categories):
+        return detection_set
+    images = [_with_objects_of(record, category_ids) for record in detection_set.images]
+    return replace(detection_set, images=images, categories=categories)
+
+
+def _with_objects_of(record: ImageRecord, category_ids: set[int]) -> ImageRecord:
+    import numpy as np
+
+    objects = record.annotations
+    keep = np.isin(objects.labels, sorted(category_ids))
+    chosen = replace(
+        objects,
+        boxes_xywh=objects.boxes_xywh[keep],
+        labels=objects.labels[keep],
+        is_crowd=objects.is_crowd[keep],
+        area=objects.area[keep],
+    )
+    return replace(record, annotations=chosen)
+
+
+def _above(found: Detections, thresholds: Mapping[int, float]) -> Detections:
+    import numpy as np
+
+    least = np.array([thresholds.get(int(label), math.inf) for label in found.labels])
+    keep = found.scores >= least.astype(found.scores.dtype)
+    return replace(
+        found,
+        boxes_xyxy=found.boxes_xyxy[keep],
+        scores=found.scores[keep],
+        labels=found.labels[keep],
+    )
+
+
+def _judge_image(
+    detection_set: DetectionSet, record: ImageRecord, sure: Mapping[int, Detections]
+) -> BadImage:
+    from ddetr_data.confusion import confusion_table
+    from ddetr_data.types import Detections
+
+    alone = replace(detection_set, images=[record])
+    counts = confusion_table(alone, sure, conf_threshold=0.0).counts
+    pairs = counts[:-1, :-1]
+    return BadImage(
+        record,
+        sure.get(record.id, Detections.empty()),
+        missed=int(counts[:-1, -1].sum()),
+        invented=int(counts[-1, :-1].sum()),
+        confused=int(pairs.sum() - pairs.trace()),
+    )
