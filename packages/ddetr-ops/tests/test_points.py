@@ -63,6 +63,16 @@ def test_native_equals_plain_pytorch(instruction_set, coordinates, levels_points
 
 
 @native
+def test_points_of_one_image_serve_a_batch():
+    """As in plain PyTorch, reference points (1, Q, L, 2) count for each image of the batch."""
+    (points, *others), shapes = make_inputs((3, 9, 3, 2, 4), 2)
+    tensors = (points[:1], *others)
+    found = sampling_points(*tensors, shapes)
+    for one, other in zip(found, sampling_points_reference(*tensors, shapes), strict=True):
+        torch.testing.assert_close(one, other, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@native
 @settings(deadline=None, max_examples=30)
 @given(
     sizes=st.tuples(*[st.integers(0, 3)] * 2, *[st.integers(1, 6)] * 3),

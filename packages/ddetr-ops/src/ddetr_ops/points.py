@@ -34,7 +34,7 @@ _backward_operator: Any = torch.ops.ddetr_ops.sampling_points_backward.default
 
 
 def sampling_points(
-    reference_points: Tensor,  # (B, Q, L, 2) x y, or (B, Q, L, 4) cx cy w h; 0 to 1
+    reference_points: Tensor,  # (B or 1, Q, L, 2) x y, or (B or 1, Q, L, 4) cx cy w h; 0 to 1
     sampling_offsets: Tensor,  # (B, Q, M, L, P, 2) pixels, or with boxes P-ths of half a box
     attention_logits: Tensor,  # (B, Q, M, L, P)
     spatial_shapes: SpatialShapes,  # (L, 2) int64, height then width
@@ -56,6 +56,9 @@ def sampling_points(
     native = not _native.problem_on("cpu") and dtype == torch.float32
     if not native or any(tensor.device.type != "cpu" for tensor in arguments):
         return sampling_points_reference(*arguments, spatial_shapes)
+    if len(reference_points) == 1:  # one image's serve the whole batch, as in plain PyTorch
+        reference_points = reference_points.expand(len(sampling_offsets), -1, -1, -1)
+        arguments = (reference_points, sampling_offsets, attention_logits)
     shapes = torch.as_tensor(spatial_shapes, dtype=torch.int64)
     locations, weights = _operator(*(tensor.to(dtype) for tensor in arguments), shapes)
     return locations, weights
