@@ -31,6 +31,8 @@ LOADS_NO_TORCH = [name for name in ALLOWED_SIBLINGS if name != "ddetr_ops"]
 # Distributions whose module has another name, or that arrive with a declared one.
 MODULES_OF = {
     "pillow": {"PIL"},
+    "protobuf": {"google"},
+    "cuda-python": {"cuda"},
     "pyyaml": {"yaml"},
     "pytorch-lightning": {"pytorch_lightning", "lightning_fabric", "lightning_utilities"},
     "faster-coco-eval": {"faster_coco_eval"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,6 +24,40 @@ def _seeded() -> None:
     np.random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def fakes() -> ModuleType:
+    """The stand-in for TensorRT and CUDA."""
+    place = Path(__file__).with_name("fake_tensorrt.py")
+    spec = importlib.util.spec_from_file_location("fake_tensorrt", place)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fake_tensorrt(fakes, monkeypatch):
+    """Install a TensorRT of a version, and CUDA; gives the module tensorrt."""
+
+    def install(version: str = "10.9.0"):
+        trt = fakes.make_tensorrt(version)
+        monkeypatch.setitem(sys.modules, "tensorrt", trt)
+        for name in ("cuda", "cuda.bindings"):
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", fakes.CudaRuntime())
+        return trt
+
+    return install
+
+
+@pytest.fixture
+def cheap_scrypt(monkeypatch) -> None:
+    """Make passphrases cost nothing; they guard nothing here."""
+    from ddetr_data import crypto
+
+    monkeypatch.setattr(crypto, "_SCRYPT_LOG2_N", 4)
 
 
 @pytest.fixture(scope="session")

@@ -27,10 +27,6 @@ def test_defaults_are_those_of_the_documentation() -> None:
         ({"sampling": "grid"}, "sampling grid needs opset_version >= 16"),
         ({"precision": "int8_qdq"}, "needs opset_version >= 13"),
         ({"precision": "int8_qdq", "opset_version": 13}, "needs calibration_image_dir"),
-        (
-            {"precision": "int8_qdq", "opset_version": 17, "on_cpu": False},
-            "with on_cpu false is not available",
-        ),
         ({"onnx_fil": "x"}, "Extra inputs are not permitted"),
     ],
 )

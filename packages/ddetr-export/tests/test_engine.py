@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from unittest.mock import MagicMock
+import json
+import sys
 
+import numpy as np
 import onnx
 import pytest
 
+from ddetr_export import Detector
 from ddetr_export.config import TrtEngineConfig
 from ddetr_export.engine import EngineBuildError, build_engine
-
-
-@pytest.fixture
-def fake_tensorrt():
-    """Make a module tensorrt of a version, whose objects note what is done to them."""
-
-    def make(version: str) -> MagicMock:
-        trt = MagicMock(name="tensorrt")
-        trt.__version__ = version
-        trt.NetworkDefinitionCreationFlag = SimpleNamespace(EXPLICIT_BATCH=0, STRONGLY_TYPED=1)
-        network = trt.Builder.return_value.create_network.return_value
-        network.num_inputs = 1
-        network.get_input.return_value = SimpleNamespace(name="inputs", shape=(-1, 3, 24, 32))
-        layers = [SimpleNamespace(name=name, precision=None) for name in ("conv1", "norm1")]
-        network.num_layers, network.get_layer.side_effect = 2, layers.__getitem__
-        trt.layers = layers
-        trt.Builder.return_value.build_serialized_network.return_value = b"engine"
-        return trt
-
-    return make
+from ddetr_export.tensorrt_module import Cuda
 
 
 def settings_of(trt):
     return trt.Builder.return_value.create_builder_config.return_value
 
 
-def build(trt, onnx_file, folder, **tensorrt):
+def build(trt, onnx_file, folder, *, encryption_key=None, cuda=None, **tensorrt):
+    options = {key: tensorrt.pop(key) for key in ("gpu_id", "input_width") if key in tensorrt}
     timing_cache = str(folder / "timing.cache")
-    config = TrtEngineConfig(tensorrt=tensorrt, timing_cache=timing_cache)
-    cache = settings_of(trt).create_timing_cache.return_value
-    cache.serialize.return_value = b"timings"
-    return build_engine(onnx_file, folder / "model.engine", config, trt=trt)
+    config = TrtEngineConfig(tensorrt=tensorrt, timing_cache=timing_cache, **options)
+    return build_engine(
+        onnx_file,
+        folder / "model.engine",
+        config,
+        encryption_key=encryption_key,
+        trt=trt,
+        cuda=cuda,
+    )
 
 
 def test_batches_workspace_and_caches_reach_the_builder(toy_onnx, fake_tensorrt, tmp_path) -> None:
@@ -62,24 +51,24 @@ def test_batches_workspace_and_caches_reach_the_builder(toy_onnx, fake_tensorrt,
     workspace = trt.MemoryPoolType.WORKSPACE
     settings_of(trt).set_memory_pool_limit.assert_called_once_with(workspace, 512 * 2**20)
     trt.init_libnvinfer_plugins.assert_called_once()
-    assert (tmp_path / "model.engine").read_bytes() == b"engine"
+    assert (tmp_path / "model.engine").read_bytes() == toy_onnx().read_bytes()
     assert (tmp_path / "timing.cache").read_bytes() == b"timings"
     assert (report.data_type, report.batch_sizes) == ("FP32", (1, 4, 8))
 
 
-@pytest.mark.parametrize(("version", "network_flags"), [("8.6.1", 1), ("10.9.0", 0), ("11.0.0", 2)])
+@pytest.mark.parametrize(("version", "network_flags"), [("8.6.1", 1), ("10.9.0", 2), ("11.0.0", 2)])
 def test_each_version_gets_its_kind_of_network(
     toy_onnx, fake_tensorrt, tmp_path, version, network_flags
 ) -> None:
-    """8.6 asks for explicit batches, 11 for strong types."""
+    """8.6 asks for explicit batches; from 10 on the file's number formats are binding."""
     trt = fake_tensorrt(version)
     build(trt, toy_onnx(), tmp_path)
     trt.Builder.return_value.create_network.assert_called_once_with(network_flags)
 
 
-def test_half_precision_is_a_flag_only_before_version_11(toy_onnx, fake_tensorrt, tmp_path) -> None:
-    """From 11 on the parser is given a half-precision file, and no flag is set."""
-    for version, flags in (("10.9.0", 1), ("11.0.0", 0)):
+def test_half_precision_is_a_flag_only_before_version_10(toy_onnx, fake_tensorrt, tmp_path) -> None:
+    """Later the parser is given a half-precision file, and no flag is set."""
+    for version, flags in (("8.6.1", 2), ("10.9.0", 0), ("11.0.0", 0)):
         trt = fake_tensorrt(version)
         build(trt, toy_onnx(), tmp_path, data_type="fp16")
         assert settings_of(trt).set_flag.call_count == flags
@@ -87,19 +76,43 @@ def test_half_precision_is_a_flag_only_before_version_11(toy_onnx, fake_tensorrt
         onnx.checker.check_model(onnx.load_from_string(content))
 
 
-def test_layers_keep_the_precision_that_is_asked_for(toy_onnx, fake_tensorrt, tmp_path) -> None:
-    """A pattern sets the layers it matches and leaves the others."""
+def test_bfloat_is_a_flag_in_version_10(toy_onnx, fake_tensorrt, tmp_path) -> None:
+    """The network is then weakly typed, as the flag wants."""
     trt = fake_tensorrt("10.9.0")
+    build(trt, toy_onnx(), tmp_path, data_type="BF16")
+    assert settings_of(trt).set_flag.call_args_list[0].args == (trt.BuilderFlag.BF16,)
+    trt.Builder.return_value.create_network.assert_called_once_with(0)
+
+
+def test_layers_keep_the_precision_that_is_asked_for(toy_onnx, fake_tensorrt, tmp_path) -> None:
+    """By flags the builder is told, and the plugin is never left to compute places in half."""
+    trt = fake_tensorrt("8.6.1")
     build(trt, toy_onnx(), tmp_path, data_type="FP16", layers_precision=["norm*:fp32"])
-    assert [layer.precision for layer in trt.layers] == [None, trt.DataType.FLOAT]
+    full = trt.DataType.FLOAT
+    assert [layer.precision for layer in trt.layers] == [None, full, full]
+
+
+def test_layers_of_a_typed_file_are_its_nodes(fakes, toy_onnx, fake_tensorrt, tmp_path) -> None:
+    """From version 10 on a rule is written into the ONNX file, by the names of its nodes."""
+    model = onnx.load(toy_onnx())
+    for node in model.graph.node:
+        node.name = f"node_{node.output[0]}"
+    (tmp_path / "named.onnx").write_bytes(model.SerializeToString())
+    trt = fake_tensorrt("11.0.0")
+    build(trt, tmp_path / "named.onnx", tmp_path, layers_precision=["node_pred_log*:fp16"])
+    sent = onnx.load_from_string(fakes.parsed(trt))
+    (node,) = (each for each in sent.graph.node if each.name == "node_pred_logits")
+    assert node.output[0] == "pred_logits_fp16"
 
 
 @pytest.mark.parametrize(
     ("version", "settings", "message"),
     [
         ("10.9.0", {"layers_precision": ["norm1"]}, "layer:fp32"),
-        ("10.9.0", {"layers_precision": ["absent:fp32"]}, "names no layer"),
-        ("11.0.0", {"layers_precision": ["norm1:fp32"]}, "not possible in TensorRT 11"),
+        ("8.6.1", {"layers_precision": ["absent:fp32"]}, "names no layer"),
+        ("11.0.0", {"layers_precision": ["absent:fp32"]}, "names no layer"),
+        ("11.0.0", {"layers_precision": ["*:int8"]}, "needs data_type INT8"),
+        ("10.9.0", {"gpu_id": 3}, "gpu_id 3 is not on this machine, which has 1"),
         ("11.0.0", {"data_type": "BF16"}, "BF16 is not available"),
         ("10.9.0", {"data_type": "INT8"}, "cal_image_dir"),
     ],
@@ -128,6 +141,7 @@ def test_tensorrts_own_words_are_passed_on(toy_onnx, fake_tensorrt, tmp_path) ->
     with pytest.raises(EngineBuildError, match="no importer for NonZero"):
         build(trt, toy_onnx(), tmp_path)
     trt = fake_tensorrt("10.9.0")
+    trt.Builder.return_value.build_serialized_network.side_effect = None
     trt.Builder.return_value.build_serialized_network.return_value = None
     with pytest.raises(EngineBuildError, match="built no engine"):
         build(trt, toy_onnx(), tmp_path)
@@ -136,8 +150,102 @@ def test_tensorrts_own_words_are_passed_on(toy_onnx, fake_tensorrt, tmp_path) ->
 
 def test_without_tensorrt_the_error_says_how_to_get_it(toy_onnx, tmp_path, monkeypatch) -> None:
     """One sentence names the extra; a missing file is said before that."""
-    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
-    with pytest.raises(ValueError, match=r"ddetr-export\[tensorrt\]"):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(ValueError, match=r"pip install 'ddetr-export\[tensorrt\]'"):
         build_engine(toy_onnx(), tmp_path / "model.engine", TrtEngineConfig())
     with pytest.raises(FileNotFoundError, match=r"absent\.onnx"):
         build_engine(tmp_path / "absent.onnx", tmp_path / "model.engine", TrtEngineConfig())
+
+
+def test_the_gpu_is_the_one_asked_for(fakes, toy_onnx, fake_tensorrt, tmp_path) -> None:
+    """gpu_id chooses the device before TensorRT starts."""
+    runtime = fakes.CudaRuntime(gpus=4)
+    build(fake_tensorrt(), toy_onnx(), tmp_path, gpu_id=3, cuda=Cuda(runtime))
+    assert runtime.device == 3
+
+
+def test_sizes_that_do_not_count_are_told(toy_onnx, fake_tensorrt, tmp_path) -> None:
+    """The ONNX file has its own input size; another one in the spec is a notice."""
+    report = build(fake_tensorrt(), toy_onnx(), tmp_path, input_width=960)
+    assert report.notices == (
+        "gen_trt_engine.input_width=960 does not count: the ONNX file has 32",
+    )
+
+
+def test_eight_bits_of_a_quantized_file_need_no_images(
+    fakes, toy_onnx, fake_tensorrt, tmp_path
+) -> None:
+    """A file that was exported with int8_qdq goes to the parser as it is."""
+    model = onnx.load(toy_onnx())
+    for name, inputs in (("QuantizeLinear", "mean"), ("DequantizeLinear", "small")):
+        output = "small" if name == "QuantizeLinear" else "unused"
+        model.graph.node.append(onnx.helper.make_node(name, [inputs, "scale"], [output]))
+    scale = onnx.numpy_helper.from_array(np.float32(1), "scale")
+    model.graph.initializer.append(scale)
+    (tmp_path / "pairs.onnx").write_bytes(model.SerializeToString())
+    trt = fake_tensorrt("11.0.0")
+    build(trt, tmp_path / "pairs.onnx", tmp_path, data_type="INT8")
+    assert fakes.parsed(trt) == (tmp_path / "pairs.onnx").read_bytes()
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    random = np.random.default_rng(2)
+    return [random.integers(0, 255, (40, 50, 3), np.uint8) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("least", "most"), [(1, 4), (2, 2), (3, 8)])
+def test_an_engine_detects_as_its_onnx_file(toy_onnx, fake_tensorrt, tmp_path, least, most) -> None:
+    """Any number of images, below and above what the engine takes at once."""
+    build(
+        fake_tensorrt(),
+        toy_onnx(),
+        tmp_path,
+        min_batch_size=least,
+        opt_batch_size=most,
+        max_batch_size=most,
+    )
+    detector = Detector(tmp_path / "model.engine")
+    assert detector.batch_size == most
+    assert detector.providers == ("TensorRT 10.9.0",)
+    expected = Detector(toy_onnx()).predict(pictures(5))
+    for found, other in zip(detector.predict(pictures(5)), expected, strict=True):
+        np.testing.assert_allclose(found.boxes_xyxy, other.boxes_xyxy, rtol=1e-5)
+        np.testing.assert_array_equal(found.labels, other.labels)
+    with pytest.raises(ValueError, match=rf"takes {least} to {most} images|exported with batch"):
+        Detector(tmp_path / "model.engine", batch_size=9)
+
+
+def test_an_engine_says_what_it_is(toy_onnx, fake_tensorrt, tmp_path) -> None:
+    """Its notes hold classes, precision and the profile read back; without them it stops."""
+    report = build(fake_tensorrt(), toy_onnx(), tmp_path, data_type="fp16", max_batch_size=3)
+    notes = json.loads((tmp_path / "model.engine.json").read_text("utf-8"))
+    assert (notes["data_type"], notes["batch_sizes"]) == ("FP16", [1, 1, 3])
+    assert report.batch_sizes == (1, 1, 3)
+    assert [each.name for each in Detector(report.path).categories] == ["red cell", "platelet"]
+    (tmp_path / "model.engine.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no model\.engine\.json beside it"):
+        Detector(report.path)
+
+
+def test_an_engine_of_another_machine_is_refused(toy_onnx, fake_tensorrt, tmp_path) -> None:
+    """TensorRT gives no engine for a file that it did not build; that becomes a sentence."""
+    trt = fake_tensorrt()
+    path = build(trt, toy_onnx(), tmp_path).path
+    trt.Runtime.return_value.deserialize_cuda_engine.side_effect = lambda _content: None
+    with pytest.raises(ValueError, match="an engine runs only where it was built"):
+        Detector(path)
+
+
+def test_with_a_key_engine_notes_and_caches_are_locked(
+    toy_onnx, fake_tensorrt, tmp_path, cheap_scrypt
+) -> None:
+    """No class name and no weight stands in clear in what is written."""
+    report = build(fake_tensorrt(), toy_onnx(), tmp_path, encryption_key="open sesame")
+    assert report.path.name == "model.engine.enc"
+    written = {path.name for path in tmp_path.iterdir()} - {"toy.onnx"}
+    assert written == {"model.engine.enc", "model.engine.json.enc", "timing.cache"}
+    for name in written:
+        assert b"red cell" not in (tmp_path / name).read_bytes()
+    detector = Detector(report.path, "open sesame")
+    assert len(detector.predict(pictures(2))) == 2

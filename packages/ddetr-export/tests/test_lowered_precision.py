@@ -86,7 +86,7 @@ def picture_folder(tmp_path):
 def test_calibration_writes_pairs_around_convolutions(network_file, picture_folder) -> None:
     """The calibrated file computes nearly the same, in standard operators."""
     config = CalibrationConfig(cal_image_dir=str(picture_folder), cal_batches=3)
-    content = calibrate(network_file, config)
+    content = calibrate(network_file.read_bytes(), "network.onnx", config)
     model = onnx.load_from_string(content)
     operators = [node.op_type for node in model.graph.node]
     assert "QuantizeLinear" in operators
@@ -99,19 +99,23 @@ def test_a_changed_file_makes_the_cache_anew(network_file, picture_folder, tmp_p
     cache = tmp_path / "cache.bin"
     cache.write_bytes(b"another tool's cache")
     config = CalibrationConfig(cal_image_dir=str(picture_folder), cal_cache_file=str(cache))
-    first = calibrate(network_file, config)
+    first = calibrate(network_file.read_bytes(), "network.onnx", config)
     assert cache.read_bytes().endswith(first)
     marked = first + b"marked"
     cache.write_bytes(cache.read_bytes() + b"marked")
-    assert calibrate(network_file, config) == marked
+    assert calibrate(network_file.read_bytes(), "network.onnx", config) == marked
     (changed := onnx.load(network_file)).doc_string = "changed"
     network_file.write_bytes(changed.SerializeToString())
-    assert b"marked" not in calibrate(network_file, config)
+    assert b"marked" not in calibrate(network_file.read_bytes(), "network.onnx", config)
 
 
 def test_calibration_says_what_it_lacks(network_file, tmp_path) -> None:
     """No folder, or one without images, is one clear error."""
     with pytest.raises(ValueError, match="cal_image_dir"):
-        calibrate(network_file, CalibrationConfig())
+        calibrate(network_file.read_bytes(), "network.onnx", CalibrationConfig())
     with pytest.raises(FileNotFoundError, match="no image folder"):
-        calibrate(network_file, CalibrationConfig(cal_image_dir=str(tmp_path / "absent")))
+        calibrate(
+            network_file.read_bytes(),
+            "network.onnx",
+            CalibrationConfig(cal_image_dir=str(tmp_path / "absent")),
+        )

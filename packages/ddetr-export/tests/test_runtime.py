@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
+from ddetr_data.crypto import DamagedFileError, EncryptionError, NotEncryptedError, WrongKeyError
+from ddetr_export.model_file import write_model
 from ddetr_export.runtime import Detector
 
 
@@ -81,8 +85,120 @@ def test_a_foreign_file_is_refused(toy_onnx, tmp_path) -> None:
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(ValueError, match=r"does not accept .*text\.onnx"):
         Detector(tmp_path / "text.onnx")
-    with pytest.raises(ValueError, match=r"give the \.onnx file"):
-        Detector(tmp_path / "model.engine")
+    (tmp_path / "empty.onnx").touch()
+    with pytest.raises(ValueError, match=r"empty\.onnx"):
+        Detector(tmp_path / "empty.onnx")
+
+
+def test_a_file_that_contradicts_its_metadata_is_refused(toy_onnx, tmp_path) -> None:
+    """Another input size, or outputs that are none of a detector's, are told when it is opened."""
+    wrong_size = onnx.load(toy_onnx())
+    wrong_size.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 40
+    other_outputs = onnx.load(toy_onnx())
+    del other_outputs.graph.output[1]
+    other_input = onnx.load(toy_onnx())
+    other_input.graph.input[0].name = other_input.graph.node[0].input[0] = "pixels"
+    path = tmp_path / "wrong.onnx"
+    for model, message in (
+        (wrong_size, r"metadata say \(batch, 3, 24, 32\)"),
+        (other_outputs, "has the outputs pred_logits; a detector needs"),
+        (other_input, "no input named inputs"),
+    ):
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(ValueError, match=message):
+            Detector(path)
+
+
+GREY = np.linspace(0, 255, 30 * 40).reshape(30, 40).astype(np.uint8)
+RGB = np.stack([GREY] * 3, axis=-1)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        GREY,
+        GREY[:, :, None],
+        (GREY.astype(np.uint16) * 257),
+        np.dstack([RGB, np.full_like(GREY, 255)]),
+        Image.fromarray(GREY),
+        Image.fromarray(GREY.astype(np.uint16) * 257),
+        Image.fromarray(RGB).convert("RGBA"),
+    ],
+    ids=["grey", "one channel", "16 bit", "RGBA", "L image", "I;16 image", "RGBA image"],
+)
+def test_grey_transparent_and_16_bit_images_are_taken(toy_onnx, image) -> None:
+    """Each is detected in as the same picture in RGB."""
+    (expected,) = Detector(toy_onnx()).predict([RGB])
+    (found,) = Detector(toy_onnx()).predict([image])
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (["absent.png"], FileNotFoundError, r"absent\.png is missing"),
+        (["broken.png"], ValueError, r"broken\.png cannot be read"),
+        ([np.zeros((4, 5, 7), np.uint8)], TypeError, r"\(H, W, 3\) or \(H, W\)"),
+        ([np.zeros((4, 5, 3), np.float32)], TypeError, "uint8"),
+        ([np.zeros((0, 5, 3), np.uint8)], ValueError, "at least one pixel"),
+        ([None], TypeError, "an image must be"),
+        ("one.png", TypeError, "put a single one in brackets"),
+        (RGB, TypeError, "put a single one in brackets"),
+    ],
+)
+def test_what_is_no_image_is_told(toy_onnx, tmp_path, monkeypatch, images, error, message) -> None:
+    """One sentence each, and the detector goes on working."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    detector = Detector(toy_onnx())
+    with pytest.raises(error, match=message):
+        detector.predict(images)
+    assert len(detector.predict([RGB])) == 1
+
+
+def test_an_encrypted_file_detects_the_same(toy_onnx, locked_onnx) -> None:
+    """With its key it is read in memory; nothing new is on the disk."""
+    before = sorted(locked_onnx.parent.iterdir())
+    (expected,) = Detector(toy_onnx()).predict([RGB])
+    (found,) = Detector(locked_onnx, "open sesame").predict([RGB])
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert sorted(locked_onnx.parent.iterdir()) == before
+
+
+def test_each_failure_to_decrypt_has_its_sentence(locked_onnx, toy_onnx) -> None:
+    """No key, a wrong key, a damaged file and one that is not encrypted are told apart."""
+    with pytest.raises(EncryptionError, match="is encrypted: set encryption_key"):
+        Detector(locked_onnx)
+    with pytest.raises(WrongKeyError, match="another one was used"):
+        Detector(locked_onnx, "open says me")
+    locked_onnx.write_bytes(locked_onnx.read_bytes()[:-7])
+    with pytest.raises(DamagedFileError, match="damaged or cut short"):
+        Detector(locked_onnx, "open sesame")
+    locked_onnx.write_bytes(toy_onnx().read_bytes())
+    with pytest.raises(NotEncryptedError, match="is not encrypted although its name says so"):
+        Detector(locked_onnx, "open sesame")
+
+
+def test_a_plain_file_is_read_with_a_key_too(toy_onnx) -> None:
+    """A key in the environment does not lock out the other files."""
+    assert len(Detector(toy_onnx(), "open sesame").predict([RGB])) == 1
+
+
+@pytest.fixture
+def locked_onnx(toy_onnx, cheap_scrypt):
+    path = toy_onnx().with_name("locked.onnx.enc")
+    write_model(path, toy_onnx().read_bytes(), "open sesame")
+    return path
+
+
+def test_the_providers_are_chosen_and_told(toy_onnx, caplog) -> None:
+    """The CPU is always there; what was chosen is a property and in the log."""
+    with caplog.at_level(logging.INFO, "ddetr_export"):
+        detector = Detector(toy_onnx(), providers=["CPUExecutionProvider"])
+    assert detector.providers == ("CPUExecutionProvider",)
+    assert "CPUExecutionProvider" in caplog.text
+    with pytest.raises(ValueError, match="at least one execution provider"):
+        Detector(toy_onnx(), providers=[])
 
 
 @pytest.mark.parametrize(

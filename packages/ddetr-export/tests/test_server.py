@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import io
+import socket
+import struct
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
@@ -14,18 +20,19 @@ pytest.importorskip("httpx")
 
 from fastapi.testclient import TestClient
 
-from ddetr_export.server import create_app
-
-
-@pytest.fixture
-def client(toy_onnx) -> TestClient:
-    return TestClient(create_app(Detector(toy_onnx()), max_upload_mib=1))
+from ddetr_export.server import create_app, serve
+from ddetr_export.service import BusyError, DetectionService, UploadLimits
 
 
 def png(width: int = 40, height: int = 30) -> bytes:
     content = io.BytesIO()
     Image.new("RGB", (width, height), "teal").save(content, "PNG")
     return content.getvalue()
+
+
+@pytest.fixture
+def client(toy_onnx) -> TestClient:
+    return TestClient(create_app(Detector(toy_onnx()), max_upload_mib=1))
 
 
 def test_an_image_is_answered_with_detections(client, toy_onnx) -> None:
@@ -42,32 +49,108 @@ def test_an_image_is_answered_with_detections(client, toy_onnx) -> None:
 
 
 def test_the_threshold_drops_low_scores(client) -> None:
-    """Nothing is sure enough for a threshold above 1."""
-    assert client.post("/predict?threshold=1.1", content=png()).json()["detections"] == []
+    """What is below it is left out; what is no threshold is refused."""
+    everything = client.post("/predict?threshold=0", content=png()).json()["detections"]
+    middle = everything[1]["score"]
+    kept = client.post(f"/predict?threshold={middle}", content=png()).json()["detections"]
+    assert kept == everything[: len(kept)]
+    assert len(kept) < len(everything)
+    for wrong in ("2", "-1", "nan", "high"):
+        assert client.post(f"/predict?threshold={wrong}", content=png()).status_code == 422
 
 
-def test_what_is_no_image_or_too_large_is_refused(client) -> None:
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "sentence"),
+    [
+        (b"no image", {}, 400, "not an image"),
+        (b"", {}, 400, "the body is empty"),
+        (png()[:60], {}, 400, "not an image"),
+        (bytes(2**20 + 1), {}, 413, "at most 1 MiB"),
+        (png(), {"content-type": "multipart/form-data; boundary=x"}, 415, "not a form"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(client, content, headers, status, sentence) -> None:
     """Refusals have the right status and one sentence, and the server goes on."""
-    reply = client.post("/predict", content=b"no image")
-    assert (reply.status_code, "not an image" in reply.json()["detail"]) == (400, True)
-    reply = client.post("/predict", content=bytes(2**20 + 1))
-    assert (reply.status_code, "at most 1 MiB" in reply.json()["detail"]) == (413, True)
+    reply = client.post("/predict", content=content, headers=headers)
+    assert (reply.status_code, sentence in reply.json()["detail"]) == (status, True)
     assert client.post("/predict", content=png()).status_code == 200
 
 
+def test_an_upload_without_a_length_is_limited_too(client) -> None:
+    """Reading stops at the limit, whatever the client says or does not say of the size."""
+    reply = client.post("/predict", content=(bytes(2**18) for _ in range(5)))
+    assert (reply.status_code, "at most 1 MiB" in reply.json()["detail"]) == (413, True)
+
+
+def test_a_decompression_bomb_is_known_from_its_header(client) -> None:
+    """A small file that would unpack to 900 megapixels is refused before it is unpacked."""
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+    reply = client.post("/predict", content=bomb)
+    assert reply.status_code == 400
+    assert "pixels" in reply.json()["detail"]
+
+
+def test_a_photograph_on_its_side_is_turned(client) -> None:
+    """The answer's size and boxes are those of the upright picture."""
+    content = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 30)).save(content, "JPEG", exif=exif)
+    answer = client.post("/predict", content=content.getvalue()).json()
+    assert answer["image"] == {"width": 30, "height": 40}
+
+
+def test_many_at_once_are_answered_up_to_a_limit(toy_onnx) -> None:
+    """More than may wait are told to come back; the others get their answers."""
+    entered, release = threading.Semaphore(0), threading.Event()
+
+    class SlowDetector(Detector):
+        def predict(self, images):
+            entered.release()
+            assert release.wait(30)
+            return super().predict(images)
+
+    service = DetectionService(SlowDetector(toy_onnx()), UploadLimits(waiting=3))
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(service.predict, png(), 0.0) for _ in range(3)]
+        assert entered.acquire(timeout=30)
+        while "in_flight 3" not in service.metrics():
+            time.sleep(0.01)
+        with pytest.raises(BusyError, match="3 images wait already"):
+            service.predict(png(), 0.0)
+        release.set()
+        assert all(len(each.result()["detections"]) == 4 for each in answers)
+    assert "ddetr_requests_in_flight 0" in service.metrics()
+
+
 def test_health_and_metrics_tell_what_happened(client) -> None:
-    """The model's name, and counts of answered and refused requests."""
+    """The model, and counts that Prometheus' own reader takes."""
+    parser = pytest.importorskip("prometheus_client.parser")
     client.post("/predict", content=png())
     client.post("/predict", content=b"")
     health = client.get("/health").json()
     assert (health["status"], health["model"]) == ("ok", "toy.onnx")
-    metrics = client.get("/metrics").text
-    assert 'ddetr_requests_total{outcome="answered"} 1' in metrics
-    assert 'ddetr_requests_total{outcome="refused"} 1' in metrics
+    assert health["input"] == {"height": 24, "width": 32}
+    families = {
+        each.name: each
+        for each in parser.text_string_to_metric_families(client.get("/metrics").text)
+    }
+    requests = families["ddetr_requests"].samples
+    counts = {each.labels["outcome"]: each.value for each in requests}
+    assert counts == {"answered": 1, "refused": 1, "busy": 0}
+    seconds = {each.name: each.value for each in families["ddetr_detection_seconds"].samples}
+    assert seconds["ddetr_detection_seconds_count"] == 1
+    assert seconds["ddetr_detection_seconds_sum"] > 0
 
 
-def test_the_page_is_served(client) -> None:
-    """The root answers with the page that images are dropped on."""
-    reply = client.get("/")
-    assert "text/html" in reply.headers["content-type"]
-    assert "Drop an image" in reply.text
+def test_serving_says_when_the_address_is_taken(toy_onnx) -> None:
+    """One sentence, before anything is served."""
+    detector = Detector(toy_onnx())
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken, pytest.raises(ValueError, match="cannot listen at"):
+        serve(detector, port=taken.getsockname()[1])

@@ -4,67 +4,79 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from ddetr_data.crypto import EncryptionError
 from ddetr_data.preprocess import PreprocessConfig, preprocess
 from ddetr_export.check_images import find_images
 from ddetr_export.config import CalibrationConfig
-from ddetr_export.int8 import to_int8
+from ddetr_export.int8 import is_quantized, to_int8
 from ddetr_export.metadata import read_metadata
+from ddetr_export.model_file import read_model, write_model
 
 logger = logging.getLogger(__name__)
 
 _MAGIC = b"ddetr calibration of "  # then the digest, a line end, and the calibrated ONNX file
 
 
-def calibrate(onnx_file: Path, config: CalibrationConfig) -> bytes:
-    """Quantize the file's convolutions with ranges of the calibration images.
+def calibrate(
+    content: bytes, name: str, config: CalibrationConfig, encryption_key: str | None = None
+) -> bytes:
+    """Quantize an ONNX file's convolutions with ranges of the calibration images.
 
-    With a cal_cache_file the result is kept there, and used again as long as the ONNX file and
-    the list of images are the same; a cache of anything else is made anew.
+    With a cal_cache_file the result is kept there, encrypted if there is a key, and used again as
+    long as the ONNX file and the images are the same; a cache of anything else is made anew. A
+    file that is quantized already stays as it is and needs no image.
+
+    Args:
+        content: The ONNX file's bytes.
+        name: What errors call it.
+        config: Images and cache.
+        encryption_key: The passphrase of the cache.
 
     Raises:
         ValueError: no image folder is given.
         FileNotFoundError: an image folder is missing or empty.
     """
+    model = onnx.load_from_string(content)
+    if is_quantized(model):
+        return content
     if not config.cal_image_dir:
         raise ValueError(
             "data_type INT8 needs tensorrt.calibration.cal_image_dir, a folder of typical images"
         )
     images = [path for folder in config.cal_image_dir for path in find_images(Path(folder))]
     images = images[: config.cal_batch_size * config.cal_batches]
-    key = _digest(onnx_file, images)
+    header = _MAGIC + _digest(content, images).encode() + b"\n"
     cache = Path(config.cal_cache_file) if config.cal_cache_file else None
-    header = _MAGIC + key.encode() + b"\n"
-    if cache is not None and cache.is_file():
-        kept = cache.read_bytes()
-        if kept.startswith(header):
-            logger.info("calibration_cache=%s is used again", cache)
-            return kept.removeprefix(header)
-    content = _quantize(onnx_file, images)
+    kept = _kept(cache, encryption_key)
+    if kept.startswith(header):
+        logger.info("calibration_cache=%s is used again", cache)
+        return kept.removeprefix(header)
+    preprocess_config = PreprocessConfig(**read_metadata(model, name).preprocess)
+    pixels = np.stack([preprocess(path, preprocess_config) for path in images])
+    calibrated: bytes = to_int8(model, pixels).SerializeToString()
     if cache is not None:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        draft = cache.with_name(f".{cache.name}.partial")
-        draft.write_bytes(header + content)
-        draft.replace(cache)
-    return content
+        write_model(cache, header + calibrated, encryption_key)
+    return calibrated
 
 
-def _digest(onnx_file: Path, images: list[Path]) -> str:
-    digest = hashlib.sha256(onnx_file.read_bytes())
+def _kept(cache: Path | None, encryption_key: str | None) -> bytes:
+    """What the cache holds; nothing where there is none or another key locked it."""
+    if cache is None or not cache.is_file():
+        return b""
+    try:
+        return read_model(cache, encryption_key)
+    except EncryptionError as error:
+        logger.warning("calibration_cache=%s is made anew: %s", cache, error)
+        return b""
+
+
+def _digest(content: bytes, images: list[Path]) -> str:
+    digest = hashlib.sha256(content)
     for path in images:
-        digest.update(f"{path.name}:{path.stat().st_size}\n".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def _quantize(onnx_file: Path, images: list[Path]) -> bytes:
-    metadata = read_metadata(onnx.load(onnx_file), str(onnx_file))
-    config = PreprocessConfig(**metadata.preprocess)
-    pixels = np.stack([preprocess(path, config) for path in images])
-    with tempfile.TemporaryDirectory() as folder:
-        to_int8(onnx_file, Path(folder) / "int8.onnx", pixels)
-        return (Path(folder) / "int8.onnx").read_bytes()

@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import TensorProto
 
 from ddetr_export.__about__ import __version__
 from ddetr_export.comparison import Comparison
+from ddetr_export.model_file import beside
+from ddetr_export.onnx_network import DETECTION_OUTPUTS, RAW_OUTPUTS
 from ddetr_export.operators import operator_problems
 from ddetr_export.plugin_contract import plugin_problems
 from ddetr_export.plugin_file import plugin_nodes
+from ddetr_export.precision_scores import Score
+from ddetr_export.session import open_session
 from ddetr_export.standard_opset import standard_opset
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy", "ddetr-model")
@@ -41,6 +47,7 @@ class Certificate:
     checks: tuple[Check, ...]
     comparison: Comparison
     facts: dict[str, Any]  # hashes, versions, names and types; JSON values
+    scores: tuple[Score, ...] = ()  # on labelled images, where there were any
 
     @property
     def problems(self) -> list[str]:
@@ -52,6 +59,7 @@ class Certificate:
         content = {
             "passed": not self.problems,
             "comparison": asdict(self.comparison),
+            "scores": [asdict(each) for each in self.scores],
             "checks": [
                 {"name": check.name, "passed": check.passed, "problems": list(check.problems)}
                 for check in self.checks
@@ -64,39 +72,78 @@ class Certificate:
 
 
 def certificate_path(onnx_file: Path) -> Path:
-    """Where the certificate of a file stands: model.onnx has model.certificate.json."""
-    return onnx_file.with_suffix(".certificate.json")
+    """Where a file's certificate stands: model.onnx(.enc) has model.certificate.json."""
+    return beside(onnx_file, ".certificate.json")
 
 
-def certify(path: Path, checkpoint: Path, comparison: Comparison, opset: int) -> Certificate:
-    """Check a finished file and collect the facts about it.
+def certify(
+    model: onnx.ModelProto,
+    checkpoint: Path,
+    comparison: Comparison,
+    opset: int,
+    scores: Sequence[Score] = (),
+) -> Certificate:
+    """Check a finished model and collect the facts about it.
 
     Args:
-        path: The file, under whatever name.
+        model: As it is to be written.
         checkpoint: What it was exported from.
         comparison: With PyTorch.
         opset: The one that was asked for.
+        scores: On labelled images.
     """
-    model = onnx.load(path)
     found = standard_opset(model)
     checks = [
         Check("comparison with PyTorch", comparison.problems()),
         Check("opset", () if found == opset else (f"asked for {opset}, the file has {found}",)),
+        Check("inputs and outputs", tuple(_signature_problems(model))),
         Check("operators and sizes that TensorRT takes", tuple(operator_problems(model))),
         Check("onnx.checker", _checker_problems(model)),
+        Check("loads in ONNX Runtime", _loading_problems(model)),
     ]
     if any(plugin_nodes(model)):
         checks.append(Check("contract of the TensorRT plugin", tuple(plugin_problems(model))))
     facts = {
-        "onnx_sha256": _sha256(path),
-        "checkpoint_sha256": _sha256(checkpoint),
+        "onnx_sha256": hashlib.sha256(model.SerializeToString()).hexdigest(),
+        "checkpoint_sha256": _sha256(checkpoint) if checkpoint.is_file() else None,
         "opset": found,
         "nodes": len(model.graph.node),
         "inputs": [_signature(each) for each in model.graph.input],
         "outputs": [_signature(each) for each in model.graph.output],
         "versions": {"ddetr-export": __version__, **_versions()},
     }
-    return Certificate(tuple(checks), comparison, facts)
+    return Certificate(tuple(checks), comparison, facts, tuple(scores))
+
+
+def _signature_problems(model: onnx.ModelProto) -> Iterator[str]:
+    """Whether names, types and axes are those that the file promises."""
+    inputs = {each.name: each for each in model.graph.input}
+    outputs = {each.name: each for each in model.graph.output}
+    if tuple(outputs) not in (RAW_OUTPUTS, DETECTION_OUTPUTS):
+        yield f"outputs are named {', '.join(outputs)}"
+    if tuple(inputs) != (("inputs", "target_sizes") if "boxes" in outputs else ("inputs",)):
+        yield f"inputs are named {', '.join(inputs)}"
+    batches = set()
+    for value in (*inputs.values(), *outputs.values()):
+        tensor = value.type.tensor_type
+        wanted = TensorProto.INT32 if value.name == "labels" else TensorProto.FLOAT
+        if tensor.elem_type != wanted:
+            yield f"{value.name} has the type {TensorProto.DataType.Name(tensor.elem_type)}"
+        batch = tensor.shape.dim[0]
+        batches.add(batch.dim_param or batch.dim_value)
+    if len(batches) > 1:
+        yield f"inputs and outputs have several batches: {batches}"
+
+
+def _loading_problems(model: onnx.ModelProto) -> tuple[str, ...]:
+    """What ONNX Runtime says against the finished file; a bare plugin it cannot know."""
+    if any(plugin_nodes(model)) and not model.functions:
+        return ()
+    try:
+        open_session(model.SerializeToString(), "the file", ["CPUExecutionProvider"])
+    except ValueError as error:
+        return (str(error),)
+    return ()
 
 
 def _checker_problems(model: onnx.ModelProto) -> tuple[str, ...]:
@@ -111,7 +158,7 @@ def _signature(value: onnx.ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
     return {
         "name": value.name,
-        "dtype": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(),
+        "dtype": TensorProto.DataType.Name(tensor.elem_type).lower(),
         "shape": [axis.dim_value or axis.dim_param for axis in tensor.shape.dim],
     }
 

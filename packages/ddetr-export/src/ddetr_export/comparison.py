@@ -16,7 +16,7 @@ from ddetr_export.config import Precision
 from ddetr_export.detections import FloatArray, select_detections
 
 # images (B, 3, H, W) -> pred_logits (B, Q, C), pred_boxes (B, Q, 4)
-Network = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+Forward = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
 # Largest errors of logits and boxes. In float32 only the order of sums differs, about 1e-5. The
 # others bound what goes wrong by mistake: how good a lowered precision is, AP has to say.
@@ -48,8 +48,8 @@ class Comparison:
 
 
 def compare(
-    exported: Network,
-    reference: Network,
+    exported: Forward,
+    reference: Forward,
     images: FloatArray,  # (N, 3, H, W)
     batch_sizes: Sequence[int],
     *,

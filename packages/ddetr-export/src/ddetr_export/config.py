@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ddetr_export.layer_rules import layer_rules
+
 OLDEST_GRID_SAMPLE_OPSET = 16
 OLDEST_PER_CHANNEL_OPSET = 13
 
@@ -69,6 +71,12 @@ class ExportConfig(_Block):
         None, description="Folder of images for the comparison; null generates them."
     )
     check_images: int = Field(3, ge=2, description="Images in the comparison with PyTorch.")
+    score_images: int = Field(
+        50,
+        ge=0,
+        description="Most labelled images of dataset.val_data_sources (or test) that AP of the "
+        "file and of PyTorch is measured on; 0: none.",
+    )
 
     @field_validator("batch_size")
     @classmethod
@@ -89,11 +97,6 @@ class ExportConfig(_Block):
                 raise ValueError(
                     f"precision int8_qdq needs opset_version >= {OLDEST_PER_CHANNEL_OPSET} "
                     f"(per-channel scales), got {self.opset_version}"
-                )
-            if not self.on_cpu:
-                raise ValueError(
-                    "precision int8_qdq with on_cpu false is not available in this version; "
-                    "export with on_cpu true"
                 )
             if self.calibration_image_dir is None:
                 raise ValueError(
@@ -140,6 +143,12 @@ class TensorRTConfig(_Block):
     @classmethod
     def _null_is_none(cls, value: Any) -> Any:
         return () if value is None else value
+
+    @field_validator("layers_precision")
+    @classmethod
+    def _rules_are_rules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        layer_rules(value)
+        return value
 
     @model_validator(mode="after")
     def _batches_are_ordered(self) -> TensorRTConfig:

@@ -5,8 +5,7 @@ N images, H, W the file's input size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,17 +19,15 @@ from ddetr_export.session import open_session
 
 def first_divergence(
     graph: nn.Module,
-    onnx_file: Path,
+    exported: onnx.ModelProto,
     images: FloatArray,  # (N, 3, H, W)
     tolerance: float,
 ) -> str | None:
     """Name the module, in the order they run, whose output is the first to differ.
 
-    Only the older exporter's node names tell which module a node came from.
-
     Args:
         graph: What was traced.
-        onnx_file: What came of it.
+        exported: What came of it; its nodes are named /module/part/Operator.
         images: Input to both.
         tolerance: Largest difference that counts as none.
 
@@ -38,11 +35,10 @@ def first_divergence(
         "module (ONNX node)", or None where the nodes' names tell nothing or nothing differs.
     """
     expected = _module_outputs(graph, images)
-    exported = onnx.load(onnx_file)
     nodes = _last_nodes(exported, expected)
     if not nodes:
         return None
-    found = _values(exported, onnx_file, [node.output[0] for node in nodes.values()], images)
+    found = _values(exported, [node.output[0] for node in nodes.values()], images)
     for name, value in expected.items():
         if name in nodes:
             other = found[nodes[name].output[0]]
@@ -78,25 +74,33 @@ def _last_nodes(exported: onnx.ModelProto, modules: Mapping[str, Any]) -> dict[s
     """
     last: dict[str, onnx.NodeProto] = {}
     for node in exported.graph.node:
-        parts = node.name.strip("/").split("/")[:-1]
-        for length in range(1, len(parts) + 1):
-            name = ".".join(parts[:length])
-            if name in modules:
-                last[name] = node
+        for name in _modules_of(node, modules):
+            last[name] = node
     return {name: node for name, node in last.items() if node.op_type != "Conv"}
 
 
+def _modules_of(node: onnx.NodeProto, modules: Mapping[str, Any]) -> Iterator[str]:
+    """The modules around a node, outermost first; a part's name may repeat those before it."""
+    around = [""]
+    for part in node.name.strip("/").split("/")[:-1]:
+        names = (f"{outer}.{part}".strip(".") for outer in reversed(around))
+        name = next((each for each in names if each in modules), None)
+        if name is not None:
+            yield name
+        around.append(name if name is not None else f"{around[-1]}.{part}".strip("."))
+
+
 def _values(
-    exported: onnx.ModelProto, onnx_file: Path, names: list[str], images: FloatArray
+    exported: onnx.ModelProto, names: list[str], images: FloatArray
 ) -> dict[str, FloatArray]:
-    """Run the file with further outputs."""
-    known = {each.name for each in exported.graph.output}
+    """Run the model with further outputs."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(exported)
+    known = {each.name for each in probe.graph.output}
     wanted = list(dict.fromkeys(names))
-    exported.graph.output.extend(
+    probe.graph.output.extend(
         onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in known
     )
-    probe = onnx_file.with_name(f"probe-{onnx_file.name}")
-    probe.write_bytes(exported.SerializeToString())
-    session = open_session(probe, ["CPUExecutionProvider"])
+    session = open_session(probe.SerializeToString(), "the probe", ["CPUExecutionProvider"])
     values = session.run(wanted, {"inputs": images})
     return dict(zip(wanted, values, strict=True))

@@ -1,12 +1,12 @@
-"""From a model in memory to a complete ONNX file that nobody has compared yet.
+"""From a PyTorch model to a complete ONNX model that nobody has compared yet.
 
 B images, H, W the input size, Q queries, C classes.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
-from pathlib import Path
 
 import onnx
 import torch
@@ -16,6 +16,7 @@ from ddetr_export.config import OLDEST_GRID_SAMPLE_OPSET, ExportConfig
 from ddetr_export.folding import fold_constants
 from ddetr_export.graph import ExportGraph
 from ddetr_export.metadata import ExportMetadata, write_metadata
+from ddetr_export.onnx_network import RAW_OUTPUTS
 from ddetr_export.plugin_file import complete_plugin_nodes
 from ddetr_export.plugin_function import PLUGIN_DOMAIN
 from ddetr_export.plugin_node import plugin_sampler
@@ -26,16 +27,16 @@ from ddetr_export.standard_opset import standard_opset
 from ddetr_export.tracing import OLDEST_DYNAMO_OPSET, Signature, trace_to_onnx
 from ddetr_model import DeformableDETR
 
-OUTPUTS = ("pred_logits", "pred_boxes")
+_SCOPES_NOTE = "pkg.torch.onnx.name_scopes"  # the newer exporter's word on where a node came from
 
 
-def write_draft(
-    model: DeformableDETR, draft: Path, config: ExportConfig, metadata: ExportMetadata
-) -> ExportGraph:
-    """Trace the model in float32 and write it with metadata, without a plugin's body.
+def make_draft(
+    model: DeformableDETR, config: ExportConfig, metadata: ExportMetadata
+) -> tuple[ExportGraph, onnx.ModelProto]:
+    """Trace the model in float32, with metadata and without a plugin's body.
 
     Returns:
-        What was traced.
+        What was traced, and what came of it.
 
     Raises:
         ValueError: the input size is too small for the model.
@@ -49,17 +50,16 @@ def write_draft(
     with torch.no_grad():
         shapes = [tuple(output.shape[1:]) for output in graph(example)]
     for optimize in (True, False):  # the newer exporter's optimiser breaks some files
-        trace_to_onnx(
+        exported = trace_to_onnx(
             graph,
             [example],
-            draft,
-            Signature(("inputs",), OUTPUTS, dynamic),
+            Signature(("inputs",), RAW_OUTPUTS, dynamic),
             config.opset_version,
             optimize=optimize,
             custom_domains=() if config.on_cpu else (PLUGIN_DOMAIN,),
         )
-        exported = onnx.load(draft)
         _insist_on_opset(exported, config.opset_version)
+        _name_by_module(exported)
         _drop_exporters_notes(exported)
         _state_shapes(exported, shapes)
         fold_constants(exported)
@@ -67,10 +67,9 @@ def write_draft(
             complete_plugin_nodes(exported, graph.attention_queries(), graph.attention_heads)
         write_metadata(exported, metadata)
         exported.producer_name, exported.producer_version = "ddetr-export", metadata.version
-        draft.write_bytes(exported.SerializeToString())
-        if config.opset_version < OLDEST_DYNAMO_OPSET or not config.on_cpu or _loads(draft):
+        if config.opset_version < OLDEST_DYNAMO_OPSET or not config.on_cpu or _loads(exported):
             break
-    return graph
+    return graph, exported
 
 
 def choose_sampler(config: ExportConfig) -> Sampler:
@@ -87,6 +86,18 @@ def _insist_on_opset(exported: onnx.ModelProto, wanted: int) -> None:
     found = standard_opset(exported)
     if found != wanted:
         raise ExportError(f"asked for opset {wanted}, the exporter wrote {found}")
+
+
+def _name_by_module(exported: onnx.ModelProto) -> None:
+    """Name the newer exporter's nodes as the older one does: /module/part/Operator."""
+    for number, node in enumerate(exported.graph.node):
+        notes = {each.key: each.value for each in node.metadata_props}
+        scopes: list[str] = ast.literal_eval(notes.get(_SCOPES_NOTE, "[]"))
+        modules = [each.removeprefix("model.") for each in scopes[1:-1]]
+        if modules:
+            outer = ["", *(f"{each}." for each in modules)]
+            parts = [each.removeprefix(above) for above, each in zip(outer, modules, strict=False)]
+            node.name = f"/{'/'.join(parts)}/{node.op_type}_{number}"
 
 
 def _drop_exporters_notes(exported: onnx.ModelProto) -> None:
@@ -109,10 +120,10 @@ def _state_shapes(
             axis.dim_value = length
 
 
-def _loads(draft: Path) -> bool:
-    """Whether ONNX Runtime takes the file."""
+def _loads(exported: onnx.ModelProto) -> bool:
+    """Whether ONNX Runtime takes the model."""
     try:
-        open_session(draft, ["CPUExecutionProvider"])
+        open_session(exported.SerializeToString(), "the draft", ["CPUExecutionProvider"])
     except ValueError:
         return False
     return True

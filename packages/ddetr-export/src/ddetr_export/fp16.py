@@ -7,30 +7,56 @@ is below the smallest normal half. So do inputs and outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from ddetr_export.layer_rules import LayerRule
+
 _NORMS = frozenset({"InstanceNormalization", "GroupNormalization"})
 _PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})
-# Their output's type is not that of their input.
-_TYPED = frozenset({"Cast", "Constant", "ConstantOfShape", "Range", "Resize", "Shape"})
+# Their output's type is not that of their input; pairs of 8 bit have scales at 32 bit.
+_TYPED = frozenset(
+    {"Cast", "Constant", "ConstantOfShape", "Range", "Resize", "Shape"}
+    | {"QuantizeLinear", "DequantizeLinear"}
+)
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
-def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+def to_fp16(
+    model: onnx.ModelProto, *, by_default: bool = True, rules: Sequence[LayerRule] = ()
+) -> onnx.ModelProto:
     """Bring the backbone and all products with weights to 16-bit floats.
+
+    Args:
+        model: In 32 bit, or with 8-bit convolutions.
+        by_default: Halve at all; else only what rules say.
+        rules: Exceptions by the nodes' names, the last that matches wins.
 
     Returns:
         A new model of the same inputs and outputs; weights beyond the range of a half are cut
         to its largest.
+
+    Raises:
+        ValueError: a rule names no node, or wants 8 bit, which needs calibration.
     """
     halved = onnx.ModelProto()
     halved.CopyFrom(model)
-    _Halving(halved).run()
+    places = _halved_nodes(halved.graph) if by_default else set()
+    names = [node.name for node in halved.graph.node]
+    for rule in rules:
+        if rule.format == "int8":
+            raise ValueError(f"layers_precision {rule.pattern}:int8 needs data_type INT8")
+        named = set(rule.places(names)) - _typed_nodes(halved.graph)
+        places = places | named if rule.format == "fp16" else places - named
+    _Halving(halved, places).run()
     return halved
+
+
+def _typed_nodes(graph: onnx.GraphProto) -> set[int]:
+    return {place for place, node in enumerate(graph.node) if node.op_type in _TYPED}
 
 
 def _halved_nodes(graph: onnx.GraphProto) -> set[int]:
@@ -49,14 +75,14 @@ def _halved_nodes(graph: onnx.GraphProto) -> set[int]:
         for place, node in enumerate(graph.node)
         if node.op_type in _PRODUCTS and weights.intersection(node.input)
     }
-    typed = {place for place, node in enumerate(graph.node) if node.op_type in _TYPED}
-    return (backbone | products) - norms - typed
+    return (backbone | products) - norms - _typed_nodes(graph)
 
 
 class _Halving:
     """One pass over a graph; a value may exist as a float, as a half, or as both."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, places: set[int]) -> None:
+        self.places = places  # of the nodes that compute in half
         self.graph = model.graph
         inferred = onnx.shape_inference.infer_shapes(model).graph
         values = (*inferred.input, *inferred.value_info, *inferred.output)
@@ -66,10 +92,9 @@ class _Halving:
         self.absent: set[str] = set()  # float values that so far exist as halves alone
 
     def run(self) -> None:
-        halved = _halved_nodes(self.graph)
         nodes: list[NodeProto] = []
         for place, node in enumerate(self.graph.node):
-            nodes += self._halve(node) if place in halved else self._restore(node.input)
+            nodes += self._halve(node) if place in self.places else self._restore(node.input)
             nodes.append(node)
         nodes += self._restore(output.name for output in self.graph.output)
         infos = [each for each in self.graph.value_info if each.name not in self.absent]

@@ -8,30 +8,76 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 
+from ddetr_export.config import OLDEST_PER_CHANNEL_OPSET
 from ddetr_export.detections import FloatArray
+from ddetr_export.plugin_file import embed_fallback, plugin_nodes
 from ddetr_export.plugin_function import PLUGIN_DOMAIN
+from ddetr_export.standard_opset import standard_opset
 
 
 def to_int8(
-    source: Path,
-    target: Path,
+    model: onnx.ModelProto,
     images: FloatArray,  # (N, 3, H, W), preprocessed
-) -> None:
-    """Quantize the convolutions of source with ranges found on images; writes target.
+) -> onnx.ModelProto:
+    """Quantize the convolutions with ranges found on images; everything else stays at 32 bit.
 
-    Weights get a scale a channel, activations one a tensor, both symmetric, as TensorRT wants.
-    Everything else stays at 32 bit.
+    Weights get a scale a channel, activations one a tensor, both symmetric; biases stay as they
+    are, since TensorRT takes no 32-bit ones. A file below opset 13, which has no scales a channel,
+    is brought to 13. Plugin nodes stay; the model has their body if it had it before. ONNX
+    Runtime's calibration writes the model to a temporary folder, which it removes.
+
+    Returns:
+        A new model, or the same where it is quantized already.
     """
+    if is_quantized(model):
+        return model
+    prepared = with_scales_per_channel(model)
+    has_body = bool(prepared.functions)
+    if any(plugin_nodes(prepared)) and not has_body:
+        embed_fallback(prepared)
+    quantized = _quantize(prepared, images)
+    if not has_body:
+        del quantized.functions[:]
+    used = {"", PLUGIN_DOMAIN} & {node.domain for node in quantized.graph.node}
+    kept = [each for each in quantized.opset_import if each.domain in used]
+    del quantized.opset_import[:]
+    quantized.opset_import.extend(kept)
+    return quantized
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether the file holds 8-bit pairs already."""
+    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+def with_scales_per_channel(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model, of the oldest opset that has scales a channel if it was below that."""
+    import onnx.version_converter
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if standard_opset(model) >= OLDEST_PER_CHANNEL_OPSET:
+        return copy
+    has_body = bool(copy.functions)
+    converted = onnx.version_converter.convert_version(copy, OLDEST_PER_CHANNEL_OPSET)
+    if has_body:
+        embed_fallback(converted)
+    return converted
+
+
+def _quantize(model: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    with _hushed():
+    with tempfile.TemporaryDirectory(prefix="ddetr-int8-") as folder, _hushed():
+        target = Path(folder) / "int8.onnx"
         quantize_static(
-            source,
+            model,
             target,
             _Images(images),
             quant_format=QuantFormat.QDQ,
@@ -39,14 +85,13 @@ def to_int8(
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+            },
         )
-    model = onnx.load(target)
-    domains = {node.domain for node in model.graph.node}
-    kept = [each for each in model.opset_import if each.domain in {"", PLUGIN_DOMAIN} | domains]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
-    target.write_bytes(model.SerializeToString())
+        return onnx.load(target)
 
 
 class _Images:

@@ -24,6 +24,7 @@ class ExportMetadata:
     preprocess: Mapping[str, Any]  # a ddetr_data PreprocessConfig of mode "fixed", as a dict
     model: Mapping[str, Any]  # a ddetr_model ModelConfig, as a dict
     version: str = __version__  # of ddetr-export
+    tolerance: float | None = None  # largest error against PyTorch that the export met
 
     def to_properties(self) -> dict[str, str]:
         """The key and value texts that `metadata_props` holds."""
@@ -32,6 +33,7 @@ class ExportMetadata:
             "preprocess": dict(self.preprocess),
             "model": dict(self.model),
             "version": self.version,
+            "tolerance": self.tolerance,
         }
         return {f"{_PREFIX}{key}": json.dumps(value) for key, value in values.items()}
 
@@ -52,6 +54,7 @@ class ExportMetadata:
                 preprocess=values["preprocess"],
                 model=values["model"],
                 version=values["version"],
+                tolerance=json.loads(properties.get(f"{_PREFIX}tolerance", "null")),
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(

@@ -5,9 +5,9 @@ B images, H, W the input size, Q queries, C classes.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,24 +15,32 @@ import numpy as np
 import onnx
 import torch
 
+from ddetr_data.coco import DetectionSet
 from ddetr_data.preprocess import PreprocessConfig
 from ddetr_data.types import Category
 from ddetr_export.certificate import certificate_path, certify
 from ddetr_export.check_images import load_images
-from ddetr_export.comparison import TOLERANCES, Comparison, Network, compare
+from ddetr_export.checkpoint_file import read_checkpoint
+from ddetr_export.comparison import TOLERANCES, Comparison, Forward, compare
 from ddetr_export.config import ExportConfig
 from ddetr_export.detections import FloatArray
 from ddetr_export.divergence import first_divergence
-from ddetr_export.drafting import OUTPUTS, write_draft
+from ddetr_export.drafting import make_draft
 from ddetr_export.fp16 import to_fp16
+from ddetr_export.graph import ExportGraph
 from ddetr_export.graph_postprocess import append_postprocess
 from ddetr_export.int8 import to_int8
 from ddetr_export.metadata import ExportMetadata
+from ddetr_export.model_file import write_model, written_path
+from ddetr_export.onnx_network import RAW_OUTPUTS
 from ddetr_export.plugin_file import embed_fallback
+from ddetr_export.precision_scores import Score, score_networks
 from ddetr_export.report import ExportError, ExportReport
 from ddetr_export.session import open_session
 from ddetr_export.sidecars import write_sidecars
-from ddetr_model import DeformableDETR, load_checkpoint
+from ddetr_model import DeformableDETR
+
+Tell = Callable[[str], None]
 
 
 def export_onnx(
@@ -40,7 +48,9 @@ def export_onnx(
     onnx_file: str | Path,
     config: ExportConfig,
     *,
-    on_progress: Callable[[str], None] | None = None,
+    encryption_key: str | None = None,
+    labelled: DetectionSet | None = None,
+    on_progress: Tell | None = None,
 ) -> ExportReport:
     """Write the checkpoint's model as an ONNX file and compare it with PyTorch.
 
@@ -51,46 +61,30 @@ def export_onnx(
         checkpoint: A file of `ddetr_model.save_checkpoint` or of a training run.
         onnx_file: Where to write; its folder is made.
         config: Input size, opset, batch and the like.
+        encryption_key: Opens an encrypted checkpoint; the model is then written encrypted, with
+            `.enc` behind its name, and nothing of it reaches the disk in clear.
+        labelled: Images to score the file and PyTorch on; config.score_images of them.
         on_progress: Called with a few words as each step begins.
 
     Raises:
         FileNotFoundError: there is no checkpoint, or no image where config says.
-        FileExistsError: onnx_file is there and config.overwrite is false.
-        ValueError: the checkpoint or the wish is unusable.
+        FileExistsError: the file is there and config.overwrite is false.
+        ValueError: the checkpoint or the wish is unusable, or the key does not open it.
         ExportError: ONNX Runtime and PyTorch differ, or TensorRT would refuse the file.
     """
     started = time.perf_counter()
-    tell = on_progress or (lambda _step: None)
-    target = Path(onnx_file)
-    _check_target(target, config)
-    tell("reading the checkpoint")
-    model = load_checkpoint(checkpoint)
-    metadata = describe(model, config)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
-        draft = Path(folder) / target.name
-        tell("tracing the network")
-        graph = write_draft(model, draft, config, metadata)
-        _lower_precision(draft, config, metadata)
-        tell("comparing ONNX Runtime with PyTorch")
-        images = load_images(
-            config.check_image_dir, config.check_images, PreprocessConfig(**metadata.preprocess)
-        )
-        runnable = _runnable(draft, config)
-        comparison = _compare(model, runnable, config, images)
-        if comparison.problems():
-            place = first_divergence(
-                graph, runnable, _one_run(images, config), comparison.tolerance
-            )
-            _refuse(target, [*comparison.problems(), *([f"first in {place}"] if place else [])])
-        _complete(draft, model, config)
-        certificate = certify(draft, Path(checkpoint), comparison, config.opset_version)
-        if certificate.problems:
-            _refuse(target, certificate.problems)
-        draft.replace(target)
+    target = checked_target(onnx_file, config, encryption_key)
+    export = _Export.begin(Path(checkpoint), config, encryption_key, on_progress or _ignore, target)
+    comparison = export.compare()
+    scores = export.score(labelled) if labelled is not None and config.score_images else ()
+    finished = export.finished_model()
+    certificate = certify(finished, Path(checkpoint), comparison, config.opset_version, scores)
+    if certificate.problems:
+        export.refuse(certificate.problems)
+    write_model(target, finished.SerializeToString(), encryption_key)
     certificate.write(certificate_path(target))
     if config.serialize_nvdsinfer:
-        write_sidecars(target, config, metadata)
+        write_sidecars(target, config, export.metadata)
     return ExportReport(
         path=target,
         opset=config.opset_version,
@@ -99,7 +93,28 @@ def export_onnx(
         max_error_logits=comparison.max_error_logits,
         max_error_boxes=comparison.max_error_boxes,
         seconds=time.perf_counter() - started,
+        scores=scores,
     )
+
+
+def checked_target(onnx_file: str | Path, config: ExportConfig, encryption_key: str | None) -> Path:
+    """Give the file that will be written.
+
+    Raises:
+        FileExistsError: it is there and config.overwrite is false.
+        ValueError: it is a folder, or config and encryption exclude each other.
+    """
+    target = written_path(Path(onnx_file), encryption_key)
+    if target.is_dir():
+        raise ValueError(f"onnx_file must name a file, {target} is a folder")
+    if target.exists() and not config.overwrite:
+        raise FileExistsError(f"{target} exists; give another onnx_file or export.overwrite=true")
+    if encryption_key is not None and config.serialize_nvdsinfer:
+        raise ValueError(
+            "serialize_nvdsinfer writes files for DeepStream and Triton, which read no encrypted "
+            "model; leave out encryption_key or serialize_nvdsinfer"
+        )
+    return target
 
 
 def describe(model: DeformableDETR, config: ExportConfig) -> ExportMetadata:
@@ -118,65 +133,130 @@ def describe(model: DeformableDETR, config: ExportConfig) -> ExportMetadata:
         categories=tuple(Category(each["id"], each["name"]) for each in model.metadata.categories),
         preprocess=preprocess.model_dump(mode="json"),
         model=model.config.model_dump(mode="json"),
-    )
-
-
-def _check_target(target: Path, config: ExportConfig) -> None:
-    if target.is_dir():
-        raise ValueError(f"onnx_file must name a file, {target} is a folder")
-    if target.exists() and not config.overwrite:
-        raise FileExistsError(f"{target} exists; give another onnx_file or export.overwrite=true")
-
-
-def _lower_precision(draft: Path, config: ExportConfig, metadata: ExportMetadata) -> None:
-    if config.precision == "fp16":
-        draft.write_bytes(to_fp16(onnx.load(draft)).SerializeToString())
-    if config.precision == "int8_qdq":
-        preprocess = PreprocessConfig(**metadata.preprocess)
-        images = load_images(config.calibration_image_dir, config.calibration_images, preprocess)
-        to_int8(draft, draft, images)
-
-
-def _compare(
-    model: DeformableDETR, runnable: Path, config: ExportConfig, images: FloatArray
-) -> Comparison:
-    return compare(
-        _exported_network(runnable),
-        _pytorch_network(model),
-        images,
-        (1, max(2, len(images))) if config.batch_size == -1 else (config.batch_size,),
-        num_select=model.config.num_select,
         tolerance=TOLERANCES[config.precision],
     )
 
 
-def _one_run(images: FloatArray, config: ExportConfig) -> FloatArray:
-    """Images for one run: one, or as many as the file's fixed batch."""
-    return images[np.arange(max(1, config.batch_size)) % len(images)]
+@dataclass(frozen=True)
+class _Export:
+    """One export under way: the checkpoint's model and what was made of it."""
+
+    config: ExportConfig
+    target: Path
+    tell: Tell
+    model: DeformableDETR
+    metadata: ExportMetadata
+    graph: ExportGraph  # what was traced
+    network: onnx.ModelProto  # what came of it, in the precision asked for, without a plugin's body
+
+    @classmethod
+    def begin(
+        cls,
+        checkpoint: Path,
+        config: ExportConfig,
+        encryption_key: str | None,
+        tell: Tell,
+        target: Path,
+    ) -> _Export:
+        """Read the checkpoint, trace it and lower its precision."""
+        tell("reading the checkpoint")
+        model = read_checkpoint(checkpoint, encryption_key)
+        metadata = describe(model, config)
+        tell("tracing the network")
+        graph, draft = make_draft(model, config, metadata)
+        if config.precision != "fp32":
+            tell(f"lowering the precision to {config.precision}")
+        network = _lowered(draft, config, metadata)
+        return cls(config, target, tell, model, metadata, graph, network)
+
+    @property
+    def preprocess(self) -> PreprocessConfig:
+        return PreprocessConfig(**self.metadata.preprocess)
+
+    def compare(self) -> Comparison:
+        """Compare ONNX Runtime with PyTorch.
+
+        Raises:
+            ExportError: they differ; the text names the first part that does.
+        """
+        config = self.config
+        self.tell("comparing ONNX Runtime with PyTorch")
+        images = load_images(config.check_image_dir, config.check_images, self.preprocess)
+        comparison = compare(
+            _exported_forward(self._runnable()),
+            _pytorch_forward(self.model),
+            images,
+            (1, max(2, len(images))) if config.batch_size == -1 else (config.batch_size,),
+            num_select=self.model.config.num_select,
+            tolerance=TOLERANCES[config.precision],
+        )
+        if comparison.problems():
+            one_run = images[np.arange(max(1, config.batch_size)) % len(images)]
+            place = first_divergence(self.graph, self._runnable(), one_run, comparison.tolerance)
+            self.refuse([*comparison.problems(), *([f"first in {place}"] if place else [])])
+        return comparison
+
+    def score(self, labelled: DetectionSet) -> tuple[Score, ...]:
+        """AP of PyTorch and of the file."""
+        return score_networks(
+            {
+                "PyTorch": _pytorch_forward(self.model),
+                self.config.precision: _exported_forward(self._runnable()),
+            },
+            labelled,
+            self.config.score_images,
+            self.preprocess,
+            num_select=self.model.config.num_select,
+            batch_size=max(1, self.config.batch_size),
+            on_progress=self.tell,
+        )
+
+    def finished_model(self) -> onnx.ModelProto:
+        """Add what stands around the compared network: post-processing, and the plugin's body."""
+        config = self.config
+        finished = _copy(self.network)
+        if config.postprocess:
+            append_postprocess(finished, config.num_select or self.model.config.num_select)
+        if not config.on_cpu and config.embed_fallback:
+            embed_fallback(finished)
+        return finished
+
+    def refuse(self, problems: Sequence[str]) -> NoReturn:
+        """End the export with an error that says why there is no file."""
+        raise ExportError(f"{self.target} was not written: {'; '.join(problems)}")
+
+    def _runnable(self) -> onnx.ModelProto:
+        """The network as ONNX Runtime runs it: with the body of its plugin nodes."""
+        if self.config.on_cpu:
+            return self.network
+        runnable = _copy(self.network)
+        embed_fallback(runnable)
+        return runnable
 
 
-def _runnable(draft: Path, config: ExportConfig) -> Path:
-    """The draft, or beside it the draft with the body of its plugin nodes."""
-    if config.on_cpu:
-        return draft
-    exported = onnx.load(draft)
-    embed_fallback(exported)
-    runnable = draft.with_name(f"runnable-{draft.name}")
-    runnable.write_bytes(exported.SerializeToString())
-    return runnable
+def _lowered(
+    draft: onnx.ModelProto, config: ExportConfig, metadata: ExportMetadata
+) -> onnx.ModelProto:
+    if config.precision == "fp16":
+        return to_fp16(draft)
+    if config.precision == "int8_qdq":
+        preprocess = PreprocessConfig(**metadata.preprocess)
+        images = load_images(config.calibration_image_dir, config.calibration_images, preprocess)
+        return to_int8(draft, images)
+    return draft
 
 
-def _exported_network(path: Path) -> Network:
-    session = open_session(path, ["CPUExecutionProvider"])
+def _exported_forward(model: onnx.ModelProto) -> Forward:
+    session = open_session(model.SerializeToString(), "the export", ["CPUExecutionProvider"])
 
     def run(images: FloatArray) -> tuple[FloatArray, FloatArray]:
-        logits, boxes = session.run(OUTPUTS, {"inputs": images})
+        logits, boxes = session.run(list(RAW_OUTPUTS), {"inputs": images})
         return logits, boxes
 
     return run
 
 
-def _pytorch_network(model: DeformableDETR) -> Network:
+def _pytorch_forward(model: DeformableDETR) -> Forward:
     @torch.no_grad()
     def run(images: FloatArray) -> tuple[FloatArray, FloatArray]:
         outputs = model(torch.from_numpy(images))
@@ -185,15 +265,11 @@ def _pytorch_network(model: DeformableDETR) -> Network:
     return run
 
 
-def _complete(draft: Path, model: DeformableDETR, config: ExportConfig) -> None:
-    """Add what stands around the compared network: post-processing, and the plugin's body."""
-    exported = onnx.load(draft)
-    if config.postprocess:
-        append_postprocess(exported, config.num_select or model.config.num_select)
-    if not config.on_cpu and config.embed_fallback:
-        embed_fallback(exported)
-    draft.write_bytes(exported.SerializeToString())
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
-def _refuse(target: Path, problems: Sequence[str]) -> NoReturn:
-    raise ExportError(f"{target} was not written: {'; '.join(problems)}")
+def _ignore(_step: str) -> None:
+    """Stand in for a listener."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from ddetr_export.model_file import read_model, write_model, written_path
+from ddetr_export.onnx_bytes import load_onnx
 from ddetr_export.plugin_function import PLUGIN_DOMAIN, PLUGIN_OP, plugin_function
 from ddetr_export.standard_opset import standard_opset
 
@@ -50,22 +52,29 @@ def embed_fallback(model: onnx.ModelProto) -> None:
     model.ir_version = max(model.ir_version, _OLDEST_IR_WITH_FUNCTIONS)
 
 
-def to_standard(plugin_file: str | Path, onnx_file: str | Path, *, overwrite: bool = False) -> None:
+def to_standard(
+    plugin_file: str | Path,
+    onnx_file: str | Path,
+    *,
+    encryption_key: str | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Write a plugin file again with standard operators only, its metadata kept.
+
+    Returns:
+        The file written: onnx_file, with `.enc` behind it where there is a key.
 
     Raises:
         FileNotFoundError: there is no plugin_file.
-        FileExistsError: onnx_file is there and overwrite is false.
-        ValueError: plugin_file has no plugin node.
+        FileExistsError: the file to write is there and overwrite is false.
+        ValueError: plugin_file is no ONNX file, has no plugin node, or the key does not open it.
     """
     import onnx.inliner
 
-    source, target = Path(plugin_file), Path(onnx_file)
-    if not source.is_file():
-        raise FileNotFoundError(f"no ONNX file at {source}")
+    source, target = Path(plugin_file), written_path(Path(onnx_file), encryption_key)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists; give another name or allow to overwrite it")
-    model = onnx.load(source)
+    model = load_onnx(read_model(source, encryption_key, "ONNX file"), source)
     if not any(plugin_nodes(model)):
         raise ValueError(f"{source} has no {PLUGIN_OP} node: it is standard already")
     if not model.functions:
@@ -78,6 +87,5 @@ def to_standard(plugin_file: str | Path, onnx_file: str | Path, *, overwrite: bo
         each for each in model.metadata_props if each not in standard.metadata_props
     )
     onnx.checker.check_model(standard)
-    draft = target.with_name(f".{target.name}.partial")
-    draft.write_bytes(standard.SerializeToString())
-    draft.replace(target)
+    write_model(target, standard.SerializeToString(), encryption_key)
+    return target

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddetr_export.precision_scores import Score
+
 
 class ExportError(RuntimeError):
     """The exported file does not compute what the checkpoint computes; nothing was kept."""
@@ -21,3 +23,4 @@ class ExportReport:
     max_error_logits: float
     max_error_boxes: float  # parts of the image, since boxes run from 0 to 1
     seconds: float
+    scores: tuple[Score, ...] = ()  # of the file and of PyTorch, where there were labelled images

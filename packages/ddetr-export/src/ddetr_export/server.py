@@ -2,151 +2,128 @@
 
 from __future__ import annotations
 
-import io
-import threading
-import time
+import socket
+from collections.abc import Callable
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-from ddetr_data.preprocess import open_image
 from ddetr_export.runtime import Detector
+from ddetr_export.service import BusyError, DetectionService, UploadLimits
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from ddetr_data.types import Detections
+    from fastapi import FastAPI, Request, Response
 
 _MOST_UPLOAD_MIB = 20
+_RETRY_SECONDS = 1
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def serve(
-    onnx_file: str | Path,
+    detector: Detector,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
     max_upload_mib: int = _MOST_UPLOAD_MIB,
+    on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Answer until interrupted; see `create_app` for what is answered.
 
+    Args:
+        detector: What answers.
+        host: Address to listen at; 0.0.0.0 is every one of the machine.
+        port: 0 takes a free one.
+        max_upload_mib: Largest image file.
+        on_ready: Called with the page's address once requests are taken.
+
     Raises:
-        FileNotFoundError, ValueError: the file is missing or not ours, or the extra is missing.
+        ValueError: the extra is missing, or the address cannot be listened at.
     """
-    detector = Detector(onnx_file)
     app = create_app(detector, max_upload_mib=max_upload_mib)
     import uvicorn
 
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise ValueError(f"cannot listen at {host}:{port}: {error.strerror or error}") from error
+    with listener:
+        if on_ready is not None:
+            on_ready(f"http://{host}:{listener.getsockname()[1]}")
+        settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+        uvicorn.Server(settings).run(sockets=[listener])
 
 
 def create_app(detector: Detector, *, max_upload_mib: int = _MOST_UPLOAD_MIB) -> FastAPI:
     """Make the web application.
 
-    `POST /predict?threshold=0.5` takes an image as the request's body and answers
-    {"image": {"width", "height"}, "detections": [{"box_xyxy", "score", "category_id",
-    "category"}]}; `/health` names the model; `/metrics` counts in Prometheus' text form; `/` is a
-    page to drop an image on.
+    `POST /predict?threshold=0.5` takes an image file as the request's body and answers
+    {"image": {"width", "height"}, "seconds", "detections": [{"box_xyxy", "score", "category_id",
+    "category"}]}. A body that is too large is 413, one that is no image 400, a form 415, and 503
+    says that too many wait. `/health` names the model; `/metrics` counts in Prometheus' text
+    form; `/` is a page to drop an image on.
 
     Raises:
         ValueError: FastAPI is not installed.
     """
     try:
-        from fastapi import FastAPI, HTTPException, Request
+        from fastapi import FastAPI, Query, Request
         from fastapi.concurrency import run_in_threadpool
         from fastapi.responses import HTMLResponse, PlainTextResponse
     except ImportError as error:
         raise ValueError("serving needs FastAPI: install ddetr-export[serve]") from error
 
     app = FastAPI(title="ddetr", docs_url=None, redoc_url=None)
-    service = _Service(detector)
+    service = DetectionService(detector, UploadLimits(max_upload_mib))
 
-    async def predict(request: Request, threshold: float = 0.5) -> dict[str, Any]:
-        content = bytearray()
-        async for block in request.stream():
-            content += block
-            if len(content) > max_upload_mib << 20:
-                service.count("refused")
-                raise HTTPException(413, f"an image may have at most {max_upload_mib} MiB")
+    async def predict(request: Request, threshold: float = Query(0.5, ge=0, le=1)) -> Any:
         try:
-            return await run_in_threadpool(service.predict, bytes(content), threshold)
+            content = await _body(request, service.limits)
+            return await run_in_threadpool(service.predict, content, threshold)
+        except _RefusedError as refused:
+            return _refusal(service, refused.status, str(refused))
+        except BusyError as error:
+            return _refusal(service, 503, str(error))
         except ValueError as error:
-            service.count("refused")
-            raise HTTPException(400, str(error)) from error
+            return _refusal(service, 400, str(error))
 
     # Named here, not by decorators' annotations: those cannot see imports made in a function.
     predict.__annotations__ = {"request": Request, "threshold": float}
     app.add_api_route("/predict", predict, methods=["POST"])
     app.add_api_route("/health", service.health)
     app.add_api_route("/metrics", service.metrics, response_class=PlainTextResponse)
-    app.add_api_route("/", _page, response_class=HTMLResponse)
+    page = resources.files("ddetr_export").joinpath("page.html").read_text("utf-8")
+    app.add_api_route("/", lambda: HTMLResponse(page, headers=_SECURITY_HEADERS))
     return app
 
 
-def _page() -> str:
-    return resources.files("ddetr_export").joinpath("page.html").read_text("utf-8")
+class _RefusedError(Exception):
+    """A request that is not looked at further."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
 
 
-class _Service:
-    """The detector and what it did so far."""
+async def _body(request: Request, limits: UploadLimits) -> bytes:
+    """Read the body, and no more of it than is allowed."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise _RefusedError(415, "post the image file itself as the body, not a form")
+    too_large = _RefusedError(413, f"an image file may have at most {limits.upload_mib} MiB")
+    if int(request.headers.get("content-length") or 0) > limits.upload_bytes:
+        raise too_large
+    content = bytearray()
+    async for block in request.stream():
+        content += block
+        if len(content) > limits.upload_bytes:
+            raise too_large
+    return bytes(content)
 
-    def __init__(self, detector: Detector) -> None:
-        self.detector = detector
-        self.names = {category.id: category.name for category in detector.categories}
-        self.counts = {"answered": 0, "refused": 0}
-        self.seconds = 0.0
-        self.lock = threading.Lock()
 
-    def count(self, outcome: str, seconds: float = 0.0) -> None:
-        """Note one more request of that outcome."""
-        with self.lock:
-            self.counts[outcome] += 1
-            self.seconds += seconds
+def _refusal(service: DetectionService, status: int, text: str) -> Response:
+    from fastapi.responses import JSONResponse
 
-    def predict(self, content: bytes, threshold: float) -> dict[str, Any]:
-        """Detect in an encoded image.
-
-        Raises:
-            ValueError: content is no image that Pillow reads.
-        """
-        started = time.perf_counter()
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                picture = open_image(ImageOps.exif_transpose(image))
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
-            raise ValueError("the body is not an image that can be read") from error
-        (found,) = self.detector.predict([picture])
-        self.count("answered", time.perf_counter() - started)
-        return {
-            "image": {"width": picture.width, "height": picture.height},
-            "detections": self._rows(found.above(threshold)),
-        }
-
-    def health(self) -> dict[str, Any]:
-        """Say which model answers."""
-        return {
-            "status": "ok",
-            "model": self.detector.path.name,
-            "providers": list(self.detector.providers),
-            "categories": len(self.names),
-        }
-
-    def metrics(self) -> str:
-        """Count in Prometheus' text form."""
-        with self.lock:
-            rows = [f'ddetr_requests_total{{outcome="{k}"}} {n}' for k, n in self.counts.items()]
-            seconds = self.seconds
-        kinds = ["# TYPE ddetr_requests_total counter", "# TYPE ddetr_predict_seconds counter"]
-        return "\n".join([kinds[0], *rows, kinds[1], f"ddetr_predict_seconds {seconds:.6f}", ""])
-
-    def _rows(self, found: Detections) -> list[dict[str, Any]]:
-        return [
-            {
-                "box_xyxy": [round(float(each), 2) for each in box],
-                "score": round(float(score), 4),
-                "category_id": int(label),
-                "category": self.names.get(int(label), str(int(label))),
-            }
-            for box, score, label in zip(found.boxes_xyxy, found.scores, found.labels, strict=True)
-        ]
+    service.count("busy" if status == 503 else "refused")
+    headers = {"Retry-After": str(_RETRY_SECONDS)} if status == 503 else None
+    return JSONResponse({"detail": text}, status, headers)

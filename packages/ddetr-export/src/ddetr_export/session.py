@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,27 +15,28 @@ logger = logging.getLogger(__name__)
 _PREFERRED_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
-def open_session(path: Path, providers: Sequence[str] | None = None) -> InferenceSession:
-    """Load the file in ONNX Runtime.
+def open_session(
+    content: bytes, name: str, providers: Sequence[str] | None = None
+) -> InferenceSession:
+    """Load a model in ONNX Runtime.
 
     Args:
-        path: The ONNX file.
+        content: The bytes of an ONNX file.
+        name: What errors call it.
         providers: Execution providers by name, first choice first; None takes the fastest that
             this build has, and logs which.
 
     Raises:
-        FileNotFoundError: there is no such file.
         ValueError: a provider is not in this build, or ONNX Runtime refuses the file.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 
-    if not path.is_file():
-        raise FileNotFoundError(f"no ONNX file at {path}; write one with `ddetr export`")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: warnings about its own optimiser are not ours
+    chosen = _choose(providers)
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=_choose(providers))
+        session = onnxruntime.InferenceSession(content, options, providers=chosen)
     except (
         refusals.Fail,
         refusals.InvalidArgument,
@@ -44,8 +44,11 @@ def open_session(path: Path, providers: Sequence[str] | None = None) -> Inferenc
         refusals.InvalidProtobuf,
         refusals.NotImplemented,
     ) as error:
-        raise ValueError(f"ONNX Runtime does not accept {path}: {error}") from error
-    logger.info("onnx_file=%s providers=%s", path, session.get_providers())
+        raise ValueError(f"ONNX Runtime does not accept {name}: {error}") from error
+    found = session.get_providers()
+    if found[0] != chosen[0]:
+        logger.warning("%s did not start; %s runs on %s", chosen[0], name, found[0])
+    logger.info("onnx_file=%s providers=%s", name, found)
     return session
 
 
@@ -55,6 +58,8 @@ def _choose(wanted: Sequence[str] | None) -> list[str]:
     available = onnxruntime.get_available_providers()
     if wanted is None:
         return [name for name in _PREFERRED_PROVIDERS if name in available]
+    if not wanted:
+        raise ValueError("providers must name at least one execution provider, or be None")
     for name in wanted:
         if name not in available:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""From a PyTorch module to an ONNX file, by the exporter that is right for the opset.
+"""From a PyTorch module to an ONNX model, by the exporter that is right for the opset.
 
 PyTorch has two exporters. The older one writes opset 11 to 17 faithfully; the newer one writes 18
 and up, and what it converts down is damaged now and then. Both talk a lot: their words go to the
@@ -13,8 +13,8 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Signature:
-    """Names of a file's inputs and outputs; the first axis of each is the batch."""
+    """Names of a model's inputs and outputs; the first axis of each is the batch."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -37,46 +37,45 @@ class Signature:
 def trace_to_onnx(
     graph: nn.Module,
     examples: Sequence[Tensor],
-    path: Path,
     signature: Signature,
     opset: int,
     *,
     optimize: bool = True,
     custom_domains: Sequence[str] = (),
-) -> None:
-    """Write graph as an ONNX file with its weights inside.
+) -> onnx.ModelProto:
+    """Trace graph; nothing is written to the disk.
 
     Args:
         graph: A module in evaluation mode.
         examples: One tensor an input. A dynamic batch needs a batch of at least 2 in them, since 1
             would be taken for a constant.
-        path: Where to write; a file there is replaced.
         signature: Names, and whether the batch is dynamic.
-        opset: Operator set of the file.
+        opset: Operator set of the model.
         optimize: Let the newer exporter simplify the graph; the older one always does.
         custom_domains: Operator domains beside the standard one that graph emits.
     """
     trace = _trace_dynamo if opset >= OLDEST_DYNAMO_OPSET else _trace_torchscript
     with torch.no_grad(), _quiet() as words:
-        trace(graph, tuple(examples), path, signature, opset, optimize, custom_domains)
+        model = trace(graph, tuple(examples), signature, opset, optimize, custom_domains)
     for line in words.getvalue().splitlines():
         logger.debug("exporter said: %s", line)
+    return model
 
 
 def _trace_torchscript(
     graph: nn.Module,
     examples: tuple[Tensor, ...],
-    path: Path,
     signature: Signature,
     opset: int,
     _optimize: bool,
     custom_domains: Sequence[str],
-) -> None:
+) -> onnx.ModelProto:
+    content = io.BytesIO()
     names = (*signature.inputs, *signature.outputs)
     torch.onnx.export(
         graph,
         examples,
-        path,
+        content,  # type: ignore[arg-type]
         dynamo=False,
         opset_version=opset,
         input_names=list(signature.inputs),
@@ -84,31 +83,31 @@ def _trace_torchscript(
         dynamic_axes={name: {0: "batch"} for name in names} if signature.dynamic_batch else None,
         custom_opsets=dict.fromkeys(custom_domains, 1),
     )
+    return onnx.load_from_string(content.getvalue())
 
 
 def _trace_dynamo(
     graph: nn.Module,
     examples: tuple[Tensor, ...],
-    path: Path,
     signature: Signature,
     opset: int,
     optimize: bool,
     _custom_domains: Sequence[str],
-) -> None:
+) -> onnx.ModelProto:
     batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
-    torch.onnx.export(
+    program = torch.onnx.export(
         graph,
         examples,
-        path,
         dynamo=True,
         opset_version=opset,
         input_names=list(signature.inputs),
         output_names=list(signature.outputs),
         dynamic_shapes=tuple({0: batch} for _ in examples) if signature.dynamic_batch else None,
         optimize=optimize,
-        external_data=False,
         verbose=False,
     )
+    model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]
+    return model
 
 
 @contextlib.contextmanager

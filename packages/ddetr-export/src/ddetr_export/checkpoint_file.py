@@ -1,0 +1,30 @@
+"""Checkpoints as models, plain or encrypted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ddetr_data.crypto import decrypt_file, is_encrypted
+from ddetr_model import DeformableDETR, load_checkpoint
+from ddetr_model.metadata import metadata_of
+from ddetr_model.weights import tensors_of
+
+
+def read_checkpoint(path: Path, encryption_key: str | None) -> DeformableDETR:
+    """Read a detector, in eval mode on the CPU, with its metadata.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no checkpoint, or encrypted and the key does not open it.
+    """
+    if not path.is_file() or not is_encrypted(path):
+        return load_checkpoint(path)
+    content = decrypt_file(path, encryption_key)
+    contents = torch.load(content, map_location="cpu", weights_only=True)
+    metadata = metadata_of(contents, path)
+    model = DeformableDETR(metadata.model_config_, load_backbone_file=False)
+    model.load_state_dict(tensors_of(contents))
+    model.metadata = metadata
+    return model.eval()

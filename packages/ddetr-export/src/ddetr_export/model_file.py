@@ -1,0 +1,76 @@
+"""Exported models on the disk, plain or encrypted, and the files that stand beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ddetr_data.crypto import NotEncryptedError, decrypt_file, encrypting, is_encrypted
+
+ENCRYPTED_SUFFIX = ".enc"
+ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
+
+
+def written_path(path: Path, encryption_key: str | None) -> Path:
+    """The name under which a model goes to the disk: with a key, `.enc` is added.
+
+    Raises:
+        ValueError: the name says that it is encrypted and there is no key.
+    """
+    if path.suffix != ENCRYPTED_SUFFIX:
+        return path if encryption_key is None else path.with_name(path.name + ENCRYPTED_SUFFIX)
+    if encryption_key is None:
+        raise ValueError(f"{path} ends in {ENCRYPTED_SUFFIX}, but no encryption_key is set")
+    return path
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A companion of model.onnx or model.onnx.enc: model and the ending."""
+    plain = path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
+    return plain.with_suffix(ending)
+
+
+def is_engine(path: Path) -> bool:
+    """Whether the name is one of a TensorRT engine, encrypted or not."""
+    plain = path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
+    return plain.suffix.lower() in ENGINE_SUFFIXES
+
+
+def read_model(path: Path, encryption_key: str | None, wanted: str = "model") -> bytes:
+    """Read a model; of an encrypted one nothing reaches the disk in clear.
+
+    Args:
+        path: The file; a plain one is read with or without a key.
+        encryption_key: The passphrase.
+        wanted: What the file is called in an error.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        EncryptionError: it is encrypted and the key is absent, wrong, or the file is damaged; or
+            its name says that it is encrypted and it is not.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no {wanted} at {path}")
+    if is_encrypted(path):
+        return decrypt_file(path, encryption_key).getvalue()
+    if path.suffix == ENCRYPTED_SUFFIX:
+        raise NotEncryptedError(
+            f"{path} is not encrypted although its name says so: give it the name "
+            f"{path.stem}, or export it again with encryption_key"
+        )
+    return path.read_bytes()
+
+
+def write_model(path: Path, content: bytes, encryption_key: str | None) -> None:
+    """Write whole or not at all; with a key no byte of content reaches the disk in clear."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.partial")
+    try:
+        with draft.open("wb") as file:
+            if encryption_key is None:
+                file.write(content)
+            else:
+                with encrypting(file, encryption_key) as target:
+                    target.write(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

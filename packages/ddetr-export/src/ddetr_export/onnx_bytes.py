@@ -1,0 +1,24 @@
+"""The bytes of an ONNX file as a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+
+def load_onnx(content: bytes, source: Path) -> onnx.ModelProto:
+    """Parse an ONNX file's bytes.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_from_string(content)
+    except DecodeError as error:
+        raise ValueError(f"{source} is no ONNX file, or is cut short") from error
+    if not model.graph.input:
+        raise ValueError(f"{source} is no ONNX file of a network: it has no input")
+    return model

@@ -1,0 +1,155 @@
+"""A stand-in for TensorRT and CUDA: it notes what the builder is told, and its engines compute.
+
+An engine of this fake is the ONNX file that the parser was given, run by ONNX Runtime; GPU memory
+is the process's own. The real TensorRT never ran with these packages.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+import numpy as np
+import onnxruntime
+
+
+def make_tensorrt(version: str) -> MagicMock:
+    """Make a module tensorrt of that version, whose objects note what is done to them."""
+    trt = MagicMock(name="tensorrt")
+    trt.__version__ = version
+    trt.nptype = np.dtype
+    trt.TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
+    trt.LayerType = SimpleNamespace(PLUGIN_V2="plugin", OTHER="other")
+    trt.NetworkDefinitionCreationFlag = SimpleNamespace(EXPLICIT_BATCH=0, STRONGLY_TYPED=1)
+    network = trt.Builder.return_value.create_network.return_value
+    network.num_inputs = 1
+    network.get_input.return_value = SimpleNamespace(name="inputs", shape=(-1, 3, 24, 32))
+    kinds = {"conv1": "other", "norm1": "other", "attention": "plugin"}
+    trt.layers = [SimpleNamespace(name=n, precision=None, type=k) for n, k in kinds.items()]
+    network.num_layers, network.get_layer.side_effect = len(trt.layers), trt.layers.__getitem__
+    trt.Builder.return_value.build_serialized_network.side_effect = lambda *_: parsed(trt)
+    settings = trt.Builder.return_value.create_builder_config.return_value
+    settings.create_timing_cache.return_value.serialize.return_value = b"timings"
+    trt.Runtime.return_value.deserialize_cuda_engine.side_effect = lambda content: _Engine(
+        content, profile_of(trt)
+    )
+    return trt
+
+
+def parsed(trt: MagicMock) -> bytes:
+    """The ONNX bytes that the parser was given last."""
+    (content,) = trt.OnnxParser.return_value.parse.call_args.args
+    return bytes(content)
+
+
+def profile_of(trt: MagicMock) -> list[tuple[int, ...]]:
+    """Least, best and largest shape that the builder was told; one image where it was not."""
+    call = trt.Builder.return_value.create_optimization_profile.return_value.set_shape.call_args
+    return list(call.args[1:]) if call else [(1, 3, 24, 32)] * 3
+
+
+class _Engine:
+    def __init__(self, content: bytes, profile: list[tuple[int, ...]]) -> None:
+        self._session = onnxruntime.InferenceSession(content)
+        self._profile = profile
+        tensors = (*self._session.get_inputs(), *self._session.get_outputs())
+        self._shapes = {
+            each.name: tuple(n if isinstance(n, int) else -1 for n in each.shape)
+            for each in tensors
+        }
+        self._inputs = [each.name for each in self._session.get_inputs()]
+        self.num_io_tensors = len(tensors)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self._shapes)[index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "input" if name in self._inputs else "output"
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return "int32" if name == "labels" else "float32"
+
+    def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
+        assert (name, index) == ("inputs", 0)
+        return self._profile
+
+    def create_execution_context(self) -> _Context:
+        return _Context(self)
+
+
+class _Context:
+    def __init__(self, engine: _Engine) -> None:
+        self._engine = engine
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        least, _, most = self._engine._profile
+        assert least[0] <= shape[0] <= most[0], f"batch {shape[0]} is outside the profile"
+        self._shapes[name] = tuple(shape)
+        return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        batch = self._shapes["inputs"][0]
+        return self._shapes.get(name, (batch, *self._engine.get_tensor_shape(name)[1:]))
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self._addresses[name] = address
+        return True
+
+    def execute_async_v3(self, _stream: int) -> bool:
+        feeds = {name: self._memory(name).copy() for name in self._engine._inputs}
+        names = [each for each in self._engine._shapes if each not in feeds]
+        results = self._engine._session.run(names, feeds)
+        for name, result in zip(names, results, strict=True):
+            self._memory(name)[...] = result
+        return True
+
+    def _memory(self, name: str) -> np.ndarray:
+        shape, dtype = self.get_tensor_shape(name), np.dtype(self._engine.get_tensor_dtype(name))
+        num_bytes = int(np.prod(shape)) * dtype.itemsize
+        memory = (ctypes.c_char * num_bytes).from_address(self._addresses[name])
+        return np.frombuffer(memory, dtype).reshape(shape)
+
+
+class CudaRuntime:
+    """cuda.bindings.runtime on the process's own memory; every call gives a status first."""
+
+    cudaMemcpyKind = SimpleNamespace(  # noqa: N815
+        cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2
+    )
+
+    def __init__(self, gpus: int = 1) -> None:
+        self._gpus = gpus
+        self._memory: dict[int, ctypes.Array] = {}
+        self.device = 0
+
+    def cudaGetDeviceCount(self) -> tuple[int, int]:  # noqa: N802
+        return 0, self._gpus
+
+    def cudaSetDevice(self, device: int) -> tuple[int]:  # noqa: N802
+        self.device = device
+        return (0,)
+
+    def cudaMalloc(self, num_bytes: int) -> tuple[int, int]:  # noqa: N802
+        memory = (ctypes.c_char * num_bytes)()
+        self._memory[ctypes.addressof(memory)] = memory
+        return 0, ctypes.addressof(memory)
+
+    def cudaFree(self, address: int) -> tuple[int]:  # noqa: N802
+        del self._memory[address]
+        return (0,)
+
+    def cudaMemcpy(self, target: int, source: int, num_bytes: int, _kind: int) -> tuple[int]:  # noqa: N802
+        ctypes.memmove(target, source, num_bytes)
+        return (0,)
+
+    def cudaStreamCreate(self) -> tuple[int, int]:  # noqa: N802
+        return 0, 7
+
+    def cudaStreamSynchronize(self, _stream: int) -> tuple[int]:  # noqa: N802
+        return (0,)
