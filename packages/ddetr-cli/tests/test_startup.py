@@ -16,7 +16,7 @@ HEAVY = ("torch", "pytorch_lightning", "onnx", "onnxruntime", "scipy", "pycocoto
 # CPU seconds, since other programs may hold up the wall clock.
 HELP_SECONDS = 0.5
 WRONG_SPEC_SECONDS = 1.0
-SUBTASKS = ["train", "evaluate", "inference", "export", "convert"]
+SUBTASKS = ["train", "evaluate", "inference", "export", "gen_trt_engine", "convert"]
 
 
 def ddetr(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -97,7 +97,8 @@ MISSING_FILES = [
     ("evaluate", [], "evaluate.checkpoint is not set"),
     ("evaluate", ["evaluate.checkpoint=m.pth"], "evaluate.checkpoint: m.pth does not exist"),
     ("evaluate", ["evaluate.checkpoint=spec.yaml"], "evaluate.checkpoint must end in .pth"),
-    ("evaluate", ["evaluate.trt_engine=m.plan"], "evaluate.trt_engine is not available"),
+    ("evaluate", ["evaluate.trt_engine=m.plan"], "evaluate.trt_engine: m.plan does not exist"),
+    ("evaluate", ["evaluate.trt_engine=spec.yaml"], "evaluate.trt_engine must end in .engine"),
     ("inference", ["inference.checkpoint=m.onnx"], "inference.checkpoint: m.onnx does not exist"),
     ("export", [], "export.checkpoint is not set"),
     ("export", ["export.checkpoint=m.pth"], "export.checkpoint: m.pth does not exist"),
@@ -109,7 +110,27 @@ MISSING_FILES = [
     ),
     ("convert", [], "input_source is not set"),
     ("convert", ["input_source=s.txt"], "input_source: s.txt does not exist"),
-    ("export", ["encryption_key=open-sesame"], "export with encryption_key is not available"),
+    (
+        "export",
+        ["export.checkpoint=spec.yaml", "export.onnx_file=a.onnx.enc"],
+        "a.onnx.enc ends in .enc, but no encryption_key is set",
+    ),
+    ("gen_trt_engine", [], "gen_trt_engine.onnx_file is not set"),
+    ("gen_trt_engine", ["gen_trt_engine.onnx_file=m.onnx"], "m.onnx does not exist"),
+    (
+        "gen_trt_engine",
+        ["gen_trt_engine.onnx_file=spec.yaml"],
+        "gen_trt_engine.trt_engine is not set",
+    ),
+    (
+        "gen_trt_engine",
+        [
+            "gen_trt_engine.onnx_file=spec.yaml",
+            "gen_trt_engine.trt_engine=m.engine",
+            "gen_trt_engine.tensorrt.calibration.cal_image_dir=[nowhere]",
+        ],
+        "gen_trt_engine.tensorrt.calibration.cal_image_dir: nowhere does not exist",
+    ),
 ]
 
 

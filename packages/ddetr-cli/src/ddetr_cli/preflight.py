@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from ddetr_cli.spec_tree import SpecError
 from ddetr_data.config import DataSource
 from ddetr_data.locations import is_url
@@ -58,16 +56,6 @@ def existing_sources(sources: Sequence[DataSource], key: str) -> None:
 def existing_images(locations: Sequence[str], key: str) -> None:
     """Check that every folder or file of a list is there."""
     _existing_patterns(locations, key)
-
-
-def no_encryption(encryption_key: SecretStr | None) -> None:
-    """Refuse a passphrase, so that nobody takes readable files for encrypted ones.
-
-    Raises:
-        SpecError: there is one.
-    """
-    if encryption_key is not None:
-        raise SpecError("export with encryption_key is not available in this version; leave it out")
 
 
 def _existing_patterns(locations: Sequence[str], key: str) -> None:

@@ -1,34 +1,53 @@
-"""The file that `evaluate` and `inference` run: a checkpoint, or an ONNX file."""
+"""The file that `evaluate` and `inference` run: a checkpoint, an ONNX file or an engine."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ddetr_cli.preflight import existing_file
+from ddetr_cli.spec import KEY_VARIABLE
 from ddetr_cli.spec_tree import SpecError
+from ddetr_data.crypto import is_encrypted
+from ddetr_export.model_file import ENCRYPTED_SUFFIX, is_engine
+from ddetr_export.tensorrt_module import HOW_TO_GET_TENSORRT, has_tensorrt
 from ddetr_train.config import EvaluateConfig, InferenceConfig
 
-_ENDINGS = (".pth", ".pt", ".ckpt", ".onnx")
+_CHECKPOINT_ENDINGS = (".pth", ".pt", ".ckpt")
 
 
-def checked_detector_file(config: EvaluateConfig | InferenceConfig, task: str) -> Path:
-    """Give the file to run.
+def checked_detector_file(
+    config: EvaluateConfig | InferenceConfig, task: str, passphrase: str | None
+) -> Path:
+    """Give the file to run: trt_engine, else checkpoint.
 
     Raises:
-        SpecError: none is set, or it is of a kind that this version does not run.
+        SpecError: none is set, it is of an unknown kind, it is locked, or it is an engine and
+            TensorRT is not installed.
         FileNotFoundError: it does not exist.
     """
-    if config.trt_engine is not None:
-        raise SpecError(
-            f"{task}.trt_engine is not available in this version; "
-            f"set {task}.checkpoint to a .pth or .onnx file"
-        )
-    path = existing_file(config.checkpoint, f"{task}.checkpoint")
-    if path.suffix.lower() not in _ENDINGS:
-        raise SpecError(f"{task}.checkpoint must end in {', '.join(_ENDINGS)}, got {path}")
+    key = f"{task}.checkpoint" if config.trt_engine is None else f"{task}.trt_engine"
+    path = existing_file(config.trt_engine or config.checkpoint, key)
+    if config.trt_engine is not None and not is_engine(path):
+        raise SpecError(f"{key} must end in .engine, .plan or .trt, got {path}")
+    if not (path.suffix.lower() in _CHECKPOINT_ENDINGS or is_exported(path)):
+        raise SpecError(f"{key} must end in .pth, .pt, .ckpt, .onnx or .onnx.enc, got {path}")
+    readable_file(path, passphrase)
+    if is_engine(path) and not has_tensorrt():
+        raise SpecError(f"{key}: {HOW_TO_GET_TENSORRT}")
     return path
 
 
-def is_onnx(path: Path) -> bool:
-    """Whether ONNX Runtime runs the file, without PyTorch."""
-    return path.suffix.lower() == ".onnx"
+def readable_file(path: Path, passphrase: str | None) -> None:
+    """Ask for the key of an encrypted file before anything heavy is loaded.
+
+    Raises:
+        SpecError: the file is encrypted and there is no key.
+    """
+    if passphrase is None and is_encrypted(path):
+        raise SpecError(f"{path} is encrypted: set encryption_key or {KEY_VARIABLE} to read it")
+
+
+def is_exported(path: Path) -> bool:
+    """Whether ONNX Runtime or TensorRT runs the file, without PyTorch."""
+    plain = path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
+    return plain.suffix.lower() == ".onnx" or is_engine(path)

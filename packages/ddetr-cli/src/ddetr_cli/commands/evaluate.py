@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ddetr_cli.commands.detector_file import checked_detector_file, is_onnx
+from ddetr_cli.commands.detector_file import checked_detector_file, is_exported
 from ddetr_cli.preflight import existing_sources
 from ddetr_cli.report.page import write_evaluation_report
 from ddetr_cli.run import Run, Subtask
@@ -13,18 +13,18 @@ from ddetr_cli.spec import Experiment
 
 def check(experiment: Experiment) -> None:
     """Find a missing detector and missing data."""
-    checked_detector_file(experiment.evaluate, "evaluate")
+    checked_detector_file(experiment.evaluate, "evaluate", experiment.passphrase)
     existing_sources(experiment.dataset.test_data_sources, "dataset.test_data_sources")
 
 
 def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Score the detector and show the figures."""
     config, dataset = experiment.evaluate, experiment.dataset
-    path = checked_detector_file(config, "evaluate")
-    if is_onnx(path):
-        from ddetr_cli.commands.onnx_detector import score_onnx
+    path = checked_detector_file(config, "evaluate", experiment.passphrase)
+    if is_exported(path):
+        from ddetr_cli.commands.exported_detector import score_exported
 
-        scores = score_onnx(path, dataset, config, run)
+        scores = score_exported(path, dataset, config, run, experiment.passphrase)
     else:
         from ddetr_train.evaluate import evaluate
 
@@ -38,7 +38,13 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
         )
     run.console.scores(scores.overall, scores.per_class)
     run.console.say(f"scores: {run.results_dir / 'results.json'}")
-    run.console.say(f"report: {write_evaluation_report(run.results_dir)}")
+    from ddetr_data.sources import open_sources
+
+    labelled = open_sources(
+        dataset.test_data_sources, num_classes=None, dataset_type=dataset.dataset_type
+    )
+    report = write_evaluation_report(run.results_dir, labelled, dataset.eval_class_ids)
+    run.console.say(f"report: {report}")
     return scores.overall
 
 

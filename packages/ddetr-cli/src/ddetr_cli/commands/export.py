@@ -1,37 +1,48 @@
-"""`ddetr export`: a checkpoint as an ONNX file, compared with PyTorch."""
+"""`ddetr export`: a checkpoint as ONNX, compared with PyTorch; or a plugin file rewritten."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ddetr_cli.preflight import existing_file, given, no_encryption
+from ddetr_cli.commands.detector_file import readable_file
+from ddetr_cli.console import RunConsole
+from ddetr_cli.preflight import existing_file, existing_sources, given
 from ddetr_cli.run import Run, Subtask
-from ddetr_cli.spec import Experiment
+from ddetr_cli.spec import KEY_VARIABLE, Experiment
+from ddetr_cli.spec_tree import SpecError
 from ddetr_train.events import RunEvent
+
+if TYPE_CHECKING:
+    from ddetr_data.coco import DetectionSet
+    from ddetr_export.precision_scores import Score
+
+_STANDARD_ENDING = ".standard.onnx"
 
 
 def check(experiment: Experiment) -> None:
-    """Find a missing checkpoint, and a file in the way."""
-    no_encryption(experiment.encryption_key)
+    """Find a missing or locked checkpoint, and a file in the way."""
     export = experiment.export
-    existing_file(export.checkpoint, "export.checkpoint")
-    onnx_file = given(export.onnx_file, "export.onnx_file")
-    if onnx_file.exists() and not export.overwrite:
-        raise FileExistsError(
-            f"export.onnx_file: {onnx_file} exists; give export.overwrite=true to replace it"
-        )
+    checkpoint = given(export.checkpoint, "export.checkpoint")
+    if not checkpoint.is_dir():  # a folder of Hugging Face's is one too
+        readable_file(existing_file(checkpoint, "export.checkpoint"), experiment.passphrase)
+    _free(_target(experiment), "export.onnx_file", overwrite=export.overwrite)
 
 
 def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Export, and show how far ONNX Runtime's answers are from PyTorch's."""
+    labelled = _labelled(experiment, run)
     from ddetr_export import export_onnx
 
-    export = experiment.export
-    onnx_file = given(export.onnx_file, "export.onnx_file")
     report = export_onnx(
-        given(export.checkpoint, "export.checkpoint"),
-        onnx_file,
-        export,
+        given(experiment.export.checkpoint, "export.checkpoint"),
+        given(experiment.export.onnx_file, "export.onnx_file"),
+        experiment.export,
+        encryption_key=experiment.passphrase,
+        labelled=labelled,
         on_progress=lambda step: run.report(RunEvent("started", step)),
     )
     figures = {
@@ -44,7 +55,112 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     }
     rows = [tuple(f"{value:.4g}" for value in figures.values())]
     run.console.table(f"exported {report.path}", list(figures), rows)
-    return figures
+    _show_scores(report.scores, run)
+    return {**figures, **{f"AP_{each.network}": each.AP or 0.0 for each in report.scores}}
+
+
+def check_standard(experiment: Experiment) -> None:
+    """Find a missing or locked plugin file, and a file in the way."""
+    source = _plugin_file(experiment)
+    readable_file(source, experiment.passphrase)
+    target = _locked_name(standard_name(source), experiment.passphrase)
+    _free(target, "the standard file", overwrite=experiment.export.overwrite)
+
+
+def execute_standard(experiment: Experiment, run: Run) -> Mapping[str, float]:
+    """Write export.onnx_file, a plugin file, again with standard operators."""
+    from ddetr_export import to_standard
+
+    source = _plugin_file(experiment)
+    target = to_standard(
+        source,
+        standard_name(source),
+        encryption_key=experiment.passphrase,
+        overwrite=experiment.export.overwrite,
+    )
+    run.console.say(f"standard operators: {target}")
+    return {"megabytes": target.stat().st_size / 1e6}
+
+
+def rewrite_as_standard(paths: Sequence[str], console: RunConsole) -> int:
+    """Do the same for SOURCE and perhaps TARGET, without a spec; the key is the environment's."""
+    from ddetr_export import to_standard
+
+    if len(paths) not in (1, 2):
+        raise SpecError(
+            "export --to-standard takes -e SPEC.YAML, or PLUGIN.onnx and perhaps STANDARD.onnx, "
+            f"got {len(paths)} names"
+        )
+    source = Path(paths[0])
+    target = Path(paths[1]) if len(paths) == len(("source", "target")) else standard_name(source)
+    written = to_standard(source, target, encryption_key=os.environ.get(KEY_VARIABLE) or None)
+    console.say(f"standard operators: {written}")
+    return 0
+
+
+def standard_name(plugin_file: Path) -> Path:
+    """model.onnx and model.onnx.enc both become model.standard.onnx."""
+    from ddetr_export.model_file import beside
+
+    return beside(plugin_file, _STANDARD_ENDING)
+
+
+def _plugin_file(experiment: Experiment) -> Path:
+    named = given(experiment.export.onnx_file, "export.onnx_file")
+    locked = _locked_name(named, experiment.passphrase)
+    return locked if locked.is_file() else existing_file(named, "export.onnx_file")
+
+
+def _target(experiment: Experiment) -> Path:
+    onnx_file = given(experiment.export.onnx_file, "export.onnx_file")
+    return _locked_name(onnx_file, experiment.passphrase)
+
+
+def _locked_name(path: Path, passphrase: str | None) -> Path:
+    from ddetr_export.model_file import written_path
+
+    return written_path(path, passphrase)
+
+
+def _free(path: Path, what: str, *, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{what}: {path} exists; give export.overwrite=true to replace it")
+
+
+def _labelled(experiment: Experiment, run: Run) -> DetectionSet | None:
+    """The labelled images to score on: those of val_data_sources, else of test_data_sources.
+
+    A spec may name data that only the training machine has: that is said and AP left out.
+    """
+    data = experiment.dataset
+    key = "val_data_sources" if data.val_data_sources else "test_data_sources"
+    sources = getattr(data, key)
+    if not sources or experiment.export.score_images == 0:
+        return None
+    try:
+        existing_sources(sources, f"dataset.{key}")
+    except FileNotFoundError as error:
+        run.notice(f"AP is not measured: {error}")
+        return None
+    from ddetr_data.coco import load_sources
+
+    return load_sources(sources, num_classes=None)
+
+
+def _show_scores(scores: Sequence[Score], run: Run) -> None:
+    if not scores:
+        return
+    columns = ["network", "AP", "AP50", "AP75"]
+    rows = [
+        (each.network, *(_text(value) for value in (each.AP, each.AP50, each.AP75)))
+        for each in scores
+    ]
+    run.console.table(f"scores on {scores[0].images} labelled images", columns, rows)
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 EXPORT = Subtask("export", Experiment, lambda spec: spec.results_of("export"), check, execute)
+TO_STANDARD = replace(EXPORT, check=check_standard, execute=execute_standard)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ddetr_cli.commands.detector_file import checked_detector_file, is_onnx
+from ddetr_cli.commands.detector_file import checked_detector_file, is_exported
 from ddetr_cli.preflight import existing_images, optional_files
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def check(experiment: Experiment) -> None:
     """Find a missing detector, missing images and a missing class list."""
-    checked_detector_file(experiment.inference, "inference")
+    checked_detector_file(experiment.inference, "inference", experiment.passphrase)
     source = _infer_source(experiment)
     existing_images(source.image_dir, "dataset.infer_data_sources.image_dir")
     optional_files([("dataset.infer_data_sources.classmap", source.classmap)])
@@ -27,11 +27,12 @@ def check(experiment: Experiment) -> None:
 def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Detect in every image and show how many objects of each class there are."""
     config = experiment.inference
-    path = checked_detector_file(config, "inference")
-    if is_onnx(path):
-        from ddetr_cli.commands.onnx_detector import label_with_onnx
+    path = checked_detector_file(config, "inference", experiment.passphrase)
+    if is_exported(path):
+        from ddetr_cli.commands.exported_detector import label_with_exported
 
-        summary = label_with_onnx(path, _infer_source(experiment), config, run)
+        source = _infer_source(experiment)
+        summary = label_with_exported(path, source, config, run, experiment.passphrase)
     else:
         from ddetr_train.predict import infer
 

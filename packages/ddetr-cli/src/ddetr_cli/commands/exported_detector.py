@@ -1,4 +1,4 @@
-"""Scoring and labelling with an ONNX file: the files that a checkpoint gives, without PyTorch."""
+"""Scoring and labelling with an ONNX file or an engine, as with a checkpoint, without PyTorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ddetr_cli.progress import Progress
 from ddetr_cli.run import Run
 from ddetr_cli.spec_tree import SpecError
-from ddetr_data.class_mapping import number_categories, read_classmap
+from ddetr_data.classmap_names import named_by_classmap
 from ddetr_data.coco import load_sources
 from ddetr_data.config import DatasetConfig, InferSource
 from ddetr_data.evaluation import evaluate_detector, write_results
@@ -33,9 +33,11 @@ class NamedDetector:
         return self.detector.predict(images)
 
 
-def score_onnx(path: Path, dataset: DatasetConfig, config: EvaluateConfig, run: Run) -> Scores:
+def score_exported(
+    path: Path, dataset: DatasetConfig, config: EvaluateConfig, run: Run, passphrase: str | None
+) -> Scores:
     """Write results.json and detections.json for the test data, and give the scores."""
-    detector = open_onnx(path, config)
+    detector = open_detector(path, config, run, passphrase)
     num_classes = detector.metadata.model.get("num_classes")
     test_set = load_sources(dataset.test_data_sources, num_classes=num_classes)
     scores, detections = evaluate_detector(
@@ -54,16 +56,17 @@ def score_onnx(path: Path, dataset: DatasetConfig, config: EvaluateConfig, run: 
     return scores
 
 
-def label_with_onnx(
-    path: Path, source: InferSource, config: InferenceConfig, run: Run
+def label_with_exported(
+    path: Path, source: InferSource, config: InferenceConfig, run: Run, passphrase: str | None
 ) -> InferenceSummary:
     """Write KITTI labels and annotated images."""
     images = find_images(source.image_dir)
     if config.is_internal:
         images = [(image, Path(image.parent.name, image.name)) for image, _ in images]
-    detector = open_onnx(path, config)
+    detector = open_detector(path, config, run, passphrase)
+    categories = named_by_classmap(source.classmap, detector.categories, str(path))
     return run_inference(
-        NamedDetector(detector, _names(detector, source.classmap), detector.batch_size),
+        NamedDetector(detector, categories, detector.batch_size),
         images,
         run.results_dir,
         conf_threshold=config.conf_threshold,
@@ -73,13 +76,15 @@ def label_with_onnx(
     )
 
 
-def open_onnx(path: Path, config: EvaluateConfig | InferenceConfig) -> Detector:
-    """Open an ONNX file with the block's batch size; its input size is its own.
+def open_detector(
+    path: Path, config: EvaluateConfig | InferenceConfig, run: Run, passphrase: str | None
+) -> Detector:
+    """Open the file with the block's batch size and tell what runs it; its input size is its own.
 
     Raises:
         ValueError: the block asks for another input size or batch than the file has.
     """
-    detector = Detector(path, batch_size=config.batch_size)
+    detector = Detector(path, passphrase, batch_size=config.batch_size)
     wanted = (config.input_height, config.input_width)
     fixed = (detector.preprocess_config.height, detector.preprocess_config.width)
     if None not in wanted and wanted != fixed:
@@ -87,16 +92,5 @@ def open_onnx(path: Path, config: EvaluateConfig | InferenceConfig) -> Detector:
             f"{path} was exported for input_height {fixed[0]} and input_width {fixed[1]}, "
             f"got {wanted[0]} and {wanted[1]}"
         )
+    run.console.say(f"{path.name} runs on {', '.join(detector.providers)}")
     return detector
-
-
-def _names(detector: Detector, classmap: str | None) -> tuple[Category, ...]:
-    """Take the classmap's names in the order of the file's ids; without one, the file's names."""
-    known = detector.categories
-    if classmap is None:
-        return known
-    names = read_classmap(classmap)
-    if known and len(known) != len(names):
-        raise SpecError(f"{classmap} names {len(names)} classes, {detector.path} has {len(known)}")
-    ids = known or number_categories(names)
-    return tuple(Category(each.id, name) for each, name in zip(ids, names, strict=True))

@@ -1,0 +1,38 @@
+"""`ddetr serve`: detection over HTTP with an exported file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddetr_cli.console import RunConsole
+from ddetr_cli.spec import KEY_VARIABLE
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What the command line says."""
+
+    model: Path
+    host: str
+    port: int
+    max_upload_mib: int
+
+
+def serve_model(options: ServeOptions, console: RunConsole) -> int:
+    """Answer until interrupted; the key of an encrypted file is the environment's."""
+    from ddetr_export import Detector, serve
+
+    detector = Detector(options.model, os.environ.get(KEY_VARIABLE) or None)
+    serve(
+        detector,
+        host=options.host,
+        port=options.port,
+        max_upload_mib=options.max_upload_mib,
+        on_ready=lambda address: console.say(
+            f"{options.model.name} runs on {', '.join(detector.providers)}; "
+            f"open {address} or post images to {address}/predict; Ctrl+C ends it"
+        ),
+    )
+    return 0
