@@ -7,6 +7,8 @@ torch-2.13  the same wheel passes its tests under torch 2.13.0, with no compiler
 torch       and under the newest torch
 pure        a wheel without the native part works through the reference and warns once
 asan        the tests of wrong input and of the kernels run under AddressSanitizer
+arm         the kernels compile for 64-bit ARM and agree with float64 under QEMU; left out, and said
+            so, without aarch64-linux-gnu-g++ and qemu-aarch64
 
 --cuda builds the wheel with the CUDA compiler from the package index, for every architecture.
 """
@@ -25,7 +27,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "packages" / "ddetr-ops"
-STEPS = ("repair", "torch-2.13", "torch", "pure", "asan")
+STEPS = ("repair", "torch-2.13", "torch", "pure", "asan", "arm")
+PORTABLE_KERNELS = ("baseline", "dispatch", "memory", "points", "scalar")
 WARNS_ONCE = """
 import warnings, torch, ddetr_ops
 value, places = torch.rand(1, 6, 2, 4), torch.rand(1, 3, 2, 1, 2, 2)
@@ -51,6 +54,8 @@ def main() -> None:
                 check_with_sanitizer(folder / step)
             elif step == "pure":
                 check_pure(folder / step)
+            elif step == "arm":
+                check_on_arm(folder / "agreement")
             else:
                 wheel = repaired_wheel(folder, "pypi" if options.cuda else "0")
                 if step != "repair":
@@ -118,6 +123,19 @@ def check_with_sanitizer(folder: Path) -> None:
     tests = [folder / "tests" / f"test_{name}.py" for name in ("wrong_input", "native", "points")]
     options = ("-q", "-p", "no:cacheprovider", "-k", "not compile")
     run(python, "-m", "pytest", *options, *tests, variables=variables)
+
+
+def check_on_arm(program: Path) -> None:
+    """Cross-compile the kernels with a test of their own and run it in an emulator."""
+    compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
+    if missing := [tool for tool in (compiler, emulator) if shutil.which(tool) is None]:
+        print(f"left out: there is no {' and no '.join(missing)}", flush=True)
+        return
+    kernels = [PACKAGE / "csrc" / "cpu" / f"{name}.cpp" for name in PORTABLE_KERNELS]
+    flags = ("-std=gnu++17", "-O3", "-Wno-psabi", "-fno-math-errno", "-fno-trapping-math")
+    test = PACKAGE / "tests" / "native" / "agreement.cpp"
+    run(compiler, *flags, "-static", test, *kernels, "-o", program)
+    run(emulator, program)
 
 
 def library_of_gcc(name: str) -> str:
