@@ -6,6 +6,7 @@ B images of H x W pixels.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -136,6 +137,16 @@ def machine_bytes() -> int:
         if path.is_file() and (text := path.read_text("ascii").strip()).isdigit():
             limits.append(int(text))
     return min(limits)
+
+
+def peak_process_bytes() -> int:
+    """Highest memory of this process so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _largest_layer_bytes(

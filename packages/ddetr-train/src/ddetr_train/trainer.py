@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from ddetr_data.config import DatasetConfig
 from ddetr_model.config import ModelConfig
@@ -25,6 +24,7 @@ from ddetr_train.config import TrainConfig
 from ddetr_train.datamodule import DetectionDataModule
 from ddetr_train.devices import Devices, is_first_process
 from ddetr_train.events import Observer, RunEvent, emit
+from ddetr_train.loggers import build_loggers
 from ddetr_train.module import DetectionModule
 from ddetr_train.nan_guard import NanGuard
 from ddetr_train.plan import check_disk
@@ -120,9 +120,6 @@ def build_trainer(
     observers: Sequence[Observer],
 ) -> pl.Trainer:
     """Set up Lightning for the options; a dry run logs and keeps nothing."""
-    logger = None
-    if not config.is_dry_run:
-        logger = TensorBoardLogger(results_dir, name="tensorboard", version="")
     return pl.Trainer(
         accelerator=devices.accelerator,
         devices=devices.devices,
@@ -137,7 +134,7 @@ def build_trainer(
         deterministic=config.deterministic,
         callbacks=choose_callbacks(config, results_dir, data, observers),
         plugins=[files],
-        logger=logger if logger is not None else False,
+        logger=False if config.is_dry_run else build_loggers(config, results_dir),
         default_root_dir=results_dir,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,

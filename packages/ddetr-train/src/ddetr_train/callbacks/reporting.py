@@ -11,6 +11,7 @@ from pytorch_lightning import Callback, Trainer
 from typing_extensions import override
 
 from ddetr_train.events import EventKind, Observer, RunEvent, emit
+from ddetr_train.memory import peak_process_bytes
 from ddetr_train.optimizer import learning_rates
 
 
@@ -73,9 +74,7 @@ class Reporting(Callback):
         images = len(batch.images) * trainer.world_size
         figures = {"images_per_second": images / (now - self._last_batch_at)}
         self._last_batch_at = now
-        if torch.cuda.is_available():
-            figures["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        return figures
+        return figures | {"peak_memory_gib": _peak_memory_bytes(trainer) / 2**30}
 
     def _record(self, trainer: Trainer, kind: EventKind, metrics: Mapping[str, float]) -> None:
         self._log(trainer, metrics)
@@ -109,3 +108,11 @@ class Reporting(Callback):
         if not done:
             return None
         return (time.monotonic() - self._began_at) / done * (self._total_steps - step)
+
+
+def _peak_memory_bytes(trainer: Trainer) -> int:
+    """Highest use so far: of the GPU by tensors, or of the machine's memory by this process."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return peak_process_bytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 
 from ddetr_train.callbacks.checkpoints import BEST_METRIC, Checkpoints
+from ddetr_train.callbacks.pictures import SamplePictures
 from ddetr_train.callbacks.preemption import Preemption
 from ddetr_train.callbacks.reporting import Reporting
 from ddetr_train.callbacks.scoring import ValidationScoring
@@ -28,7 +29,8 @@ def choose_callbacks(
         callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
     if data.val_set is not None:
         folder = None if config.is_dry_run else results_dir / VALIDATION_FOLDER
-        callbacks.append(ValidationScoring(data.val_set, data.eval_class_ids, folder))
+        scoring = ValidationScoring(data.val_set, data.eval_class_ids, folder)
+        callbacks += [SamplePictures(data.val_set, scoring), scoring]
         if config.early_stopping_patience is not None:
             callbacks.append(
                 EarlyStopping(

@@ -1,0 +1,93 @@
+"""What TensorBoard, MLflow and W&B are given."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ddetr_train import loggers
+from ddetr_train.config import TrainConfig
+from ddetr_train.loggers import build_loggers
+
+FAST = {"num_epochs": 1}
+
+
+def losses(recorder) -> list[float]:
+    return [event.metrics["step_loss"] for event in recorder.of("step")]
+
+
+def test_figures_are_in_the_log_and_in_the_events(run_training, recorder, tmp_path) -> None:
+    """TensorBoard has the losses, each group's rate and the 12 scores, as the events do."""
+    run_training(**FAST)
+    log = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    tags = set(log.Reload().Tags()["scalars"])
+    scores = {f"val_{name}" for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")}
+    scores |= {f"val_{name}" for name in ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")}
+    rates = {"lr_base", "lr_backbone", "lr_linear_proj"}
+    assert tags >= {"step_loss", "train_loss", "val_loss"} | rates | scores
+    assert tags >= {"gradient_norm", "images_per_second", "peak_memory_gib"}
+    assert scores <= recorder.of("validation")[0].metrics.keys()
+    logged = [point.value for point in log.Scalars("step_loss")]
+    assert logged == pytest.approx(losses(recorder))
+
+
+def test_sample_pictures_show_detections_beside_labels(run_training, recorder, tmp_path) -> None:
+    """One for each of the first images: the right half has the boxes of the labels on it."""
+    run_training(**FAST)
+    log = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    tags = log.Tags()["images"]
+    assert len(tags) == 3
+    picture = np.asarray(Image.open(io.BytesIO(log.Images(tags[0])[0].encoded_image_string)))
+    assert picture.shape == (64, 128, 3)
+    left, right = picture[:, :64].astype(int), picture[:, 64:].astype(int)
+    assert np.abs(left - right).max() > 100
+
+
+def test_mlflow_gets_the_same_figures_in_a_folder(run_training, recorder, tmp_path) -> None:
+    """The run lies below the results, and nothing goes over a network."""
+    mlflow = pytest.importorskip("mlflow")
+    run_training(**FAST, loggers=["tensorboard", "mlflow"])
+    client = mlflow.MlflowClient((tmp_path / "run" / "mlflow").as_uri())
+    experiment = client.get_experiment_by_name("ddetr")
+    (run,) = client.search_runs([experiment.experiment_id])
+    points = client.get_metric_history(run.info.run_id, "step_loss")
+    assert [point.value for point in points] == pytest.approx(losses(recorder))
+    assert "val_AP" in run.data.metrics
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_missing_library_is_a_sentence(run_training, recorder, monkeypatch, name) -> None:
+    """It says what to install, before the first step."""
+
+    def absent(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setitem(loggers._MAKERS, name, absent)
+    with pytest.raises(ValueError, match=rf"ddetr-train\[{name}\]"):
+        run_training(loggers=[name])
+    assert recorder.of("step") == []
+
+
+def test_wandb_stays_offline(monkeypatch, tmp_path) -> None:
+    """Its logger is made for the results folder, without a network."""
+    made = {}
+    monkeypatch.setattr(loggers, "WandbLogger", lambda **options: made.update(options))
+    build_loggers(TrainConfig(loggers=("wandb",)), tmp_path / "run")
+    assert made["offline"] is True
+    assert Path(made["save_dir"]) == tmp_path / "run"
+    assert os.environ["WANDB_MODE"] == "offline"
+
+
+def test_no_logger_is_loaded_that_was_not_asked_for(run_training, tmp_path) -> None:
+    """An empty list leaves no log."""
+    run_training(**FAST, loggers=[])
+    assert not (tmp_path / "run" / "tensorboard").exists()
+    assert "wandb" not in sys.modules
