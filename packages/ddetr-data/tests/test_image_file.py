@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ddetr_data.faults import DataError
 from ddetr_data.image_file import check_whole, read_header, read_image, read_image_size_wh
@@ -145,3 +146,32 @@ def test_damage_is_found_before_training_wherever_it_is(tmp_path: Path, ending: 
         decoded.append(outcome(read_image, path))
         assert outcome(check_whole, path) == decoded[-1]
     assert not all(decoded)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content).to_bytes(4, "big")
+    return len(content).to_bytes(4, "big") + kind + content + checksum
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_the_size_of_a_png_is_read_without_its_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_late: bool
+) -> None:
+    """EXIF data before the pixels are enough; only what follows them costs decoding."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 4)).save(path, **({} if is_late else {"exif": exif}))
+    if is_late:
+        start, _, end = path.read_bytes().rpartition(b"\0\0\0\0IEND")
+        chunk = png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+        path.write_bytes(start + chunk + b"\0\0\0\0IEND" + end)
+    assert read_image(path).size == (4, 8)
+    loads = []
+    load = PngImagePlugin.PngImageFile.load
+    monkeypatch.setattr(
+        PngImagePlugin.PngImageFile, "load", lambda image: (loads.append(1), load(image))[1]
+    )
+    assert read_image_size_wh(path) == (4, 8)
+    assert bool(loads) == is_late
+    assert check_whole(path).size_wh == (4, 8)

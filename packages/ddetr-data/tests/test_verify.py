@@ -38,7 +38,7 @@ def test_a_faultless_set_comes_back_as_it_was(source: DataSource) -> None:
     verified = verify_images(load(source), on_progress=lambda *step: seen.append(step))
     assert dict(verified.faults) == {}
     assert verified.to_coco() == load(source).to_coco()
-    assert seen == [(1, 2), (2, 2)]
+    assert seen[-1] == (2, 2)
 
 
 def test_missing_and_damaged_images_are_all_named(source: DataSource) -> None:

@@ -6,17 +6,21 @@ import contextlib
 import os
 import warnings
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from ddetr_data.faults import DataError
 from ddetr_data.locations import RemoteFile, opened
 
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_PNG_SIGNATURE_BYTES = 8
+_PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # where orientation may stand
+
 AnyImageFile: TypeAlias = str | os.PathLike[str] | RemoteFile
 
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError)
@@ -66,8 +70,7 @@ def read_header(path: AnyImageFile) -> ImageHeader:
     try:
         with warnings.catch_warnings(), Image.open(opened(path)) as image:
             warnings.simplefilter("ignore")
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            return ImageHeader(image.size, orientation if orientation in range(1, 9) else 1)
+            return _header_of(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"the image {path} is missing") from None
     except _DECODING_ERRORS as error:
@@ -79,8 +82,8 @@ def read_image_size_wh(path: AnyImageFile) -> tuple[int, int]:
     return read_header(path).size_wh
 
 
-def check_whole(path: AnyImageFile) -> None:
-    """See that read_image will not fail, as cheaply as the kind of image allows.
+def check_whole(path: AnyImageFile) -> ImageHeader:
+    """Read the header, and see that read_image will not fail, as cheaply as the kind allows.
 
     PNG by its checksums, JPEG by decoding an eighth of its size; what fails there and other kinds
     by decoding.
@@ -94,14 +97,45 @@ def check_whole(path: AnyImageFile) -> None:
         Image.open(opened(path)) as image,
     ):
         warnings.simplefilter("ignore")
-        if image.format == "PNG":
-            image.verify()
-            return
+        header = _header_of(image)
+        if isinstance(image, PngImageFile):
+            if image.fp is not None:  # else it was decoded for its header
+                image.verify()
+            return header
         if image.format == "JPEG":
             image.draft("L", (1, 1))
             image.load()
-            return
+            return header
     read_image(path)
+    return read_header(path)
+
+
+def _header_of(image: Image.Image) -> ImageHeader:
+    # Pillow decodes all of a PNG before it tells the EXIF data, since they may follow the pixels.
+    exif = Image.Image.getexif(image) if _is_told_before_pixels(image) else image.getexif()
+    orientation = exif.get(ExifTags.Base.Orientation, 1)
+    return ImageHeader(image.size, orientation if orientation in range(1, 9) else 1)
+
+
+def _is_told_before_pixels(image: Image.Image) -> bool:
+    if not isinstance(image, PngImageFile) or image.fp is None:
+        return False
+    return not _has_late_text(image.fp)
+
+
+def _has_late_text(file: IO[bytes]) -> bool:
+    """Whether a PNG has EXIF data or texts after its pixels; the file's place stays."""
+    place, after_pixels = file.tell(), False
+    file.seek(_PNG_SIGNATURE_BYTES)
+    try:
+        while len(start := file.read(8)) == 8 and start[4:] != b"IEND":
+            if after_pixels and start[4:] in _PNG_TEXTS:
+                return True
+            after_pixels |= start[4:] == b"IDAT"
+            file.seek(int.from_bytes(start[:4], "big") + 4, os.SEEK_CUR)  # and the checksum
+    finally:
+        file.seek(place)
+    return False
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

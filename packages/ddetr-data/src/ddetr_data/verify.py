@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from ddetr_data.boxes import judge_boxes
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError, FaultLog
-from ddetr_data.image_file import QUARTER_TURNS, ImageHeader, check_whole, read_header
+from ddetr_data.image_file import QUARTER_TURNS, ImageHeader, check_whole
 from ddetr_data.image_table import ImageColumns, ImageTable, locate_image
 from ddetr_data.locations import AnyFile, RemoteFile, exists, join, list_names
 from ddetr_data.parallel import available_cores
 from ddetr_data.types import ImageRecord
 
 READERS = max(8, available_cores())  # threads; decoding lets go of the interpreter
+PART = 64  # images a thread reads at a time
 LISTED = 3  # names of unusable images in an error
 
 logger = logging.getLogger(__name__)
@@ -53,10 +54,11 @@ def verify_images(
     table = detection_set.images
     if not isinstance(table, ImageTable):
         raise TypeError(f"images must be an ImageTable, got {type(table).__name__}")
+    parts = [range(start, min(start + PART, len(table))) for start in range(0, len(table), PART)]
+    found: list[ImageHeader | Exception] = []
     with ThreadPoolExecutor(READERS) as pool:
-        found = []
-        for header in pool.map(_inspect, table):
-            found.append(header)
+        for headers in pool.map(lambda part: [_inspect(table.path(i)) for i in part], parts):
+            found += headers
             if on_progress is not None:
                 on_progress(len(found), len(table))
     unusable = {i: fault for i, fault in enumerate(found) if isinstance(fault, Exception)}
@@ -68,8 +70,8 @@ def verify_images(
     for fault in unusable.values():
         missing = isinstance(fault, FileNotFoundError)
         faults.add("missing_image" if missing else "unreadable_image", str(fault))
-    headers = [None if isinstance(header, Exception) else header for header in found]
-    columns = _fit_to_images(table, headers, faults)
+    usable = [None if isinstance(header, Exception) else header for header in found]
+    columns = _fit_to_images(table, usable, faults)
     for name in faults.keys() - detection_set.faults.keys():
         logger.warning("images: %s: %d", RULES[name].meaning, faults[name])
     return replace(detection_set, images=ImageTable(columns, table.image_dirs), faults=faults)
@@ -88,14 +90,11 @@ def missing_images(table: ImageTable) -> list[AnyFile]:
     return missing
 
 
-def _inspect(record: ImageRecord) -> ImageHeader | Exception:
+def _inspect(path: AnyFile) -> ImageHeader | Exception:
     try:
-        path = record.path.fetched() if isinstance(record.path, RemoteFile) else record.path
-        header = read_header(path)
-        check_whole(path)
+        return check_whole(path.fetched() if isinstance(path, RemoteFile) else path)
     except (DataError, OSError) as error:
         return error
-    return header
 
 
 def _refusal(faults: Sequence[Exception], total: int) -> str:
