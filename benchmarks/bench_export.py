@@ -1,16 +1,16 @@
-"""Whole model, 960x544, batch 1, on the CPU: our ONNX files, Hugging Face's, and PyTorch.
+"""Whole model on the CPU, batch 1: our ONNX files, Hugging Face's of the same weights, and PyTorch.
 
-    python benchmarks/bench_export.py [--rounds 7] [--out benchmarks/results/export.json]
+    python benchmarks/bench_export.py [--rounds 5] [--height 544] [--width 960] [--out FILE.json]
 
-Everything runs in one process, one after the other in an order that is shuffled each round, so that
-a busy machine slows all alike. Weights are random: the time does not depend on them.
+One set of weights, made by Hugging Face transformers, goes through both exports. Everything runs in
+one process, one after the other in an order that is shuffled each round, so that a busy machine
+slows all alike. Threads do not spin between calls.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
 import statistics
 import tempfile
@@ -24,30 +24,34 @@ import onnx
 import onnxruntime
 import torch
 import transformers
+from machine import describe_machine
 
 from ddetr_export import ExportConfig, export_onnx
 from ddetr_export.tracing import Signature, trace_to_onnx
-from ddetr_model import DeformableDETR, ModelConfig, save_checkpoint
+from ddetr_model import DeformableDETR, load_checkpoint
 
-HEIGHT, WIDTH = 544, 960
+Forward = Callable[[np.ndarray], list[np.ndarray]]
 OURS: dict[str, dict[str, Any]] = {
     "ours, opset 12, gather": {"opset_version": 12},
-    "ours, opset 17, grid": {"opset_version": 17},
-    "ours, opset 17, gather": {"opset_version": 17, "sampling": "gather"},
+    "ours, opset 17, GridSample": {"opset_version": 17},
     "ours, opset 17, plugin with body": {"opset_version": 17, "on_cpu": False},
 }
+THEIRS, NATIVE = "Hugging Face, opset 17", "ours, PyTorch, native operator"
+OUTPUTS = ("pred_logits", "pred_boxes")
 
 
 class HuggingFaceModel(torch.nn.Module):
-    """Their DeformableDetr of the same architecture, called the way it is exported."""
+    """Their DeformableDetr, called the way it is exported: without padding."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int) -> None:
         super().__init__()
         config = transformers.DeformableDetrConfig(
             use_timm_backbone=True,
             backbone="resnet50",
             use_pretrained_backbone=False,
             with_box_refine=True,
+            encoder_layers=layers,
+            decoder_layers=layers,
             num_labels=91,
         )
         self.model = transformers.DeformableDetrForObjectDetection(config).eval()
@@ -60,73 +64,98 @@ class HuggingFaceModel(torch.nn.Module):
 
 def main() -> None:
     """Export everything, time everything, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--layers", type=int, default=6, help="Of the encoder and of the decoder.")
+    parser.add_argument("--height", type=int, default=544)
+    parser.add_argument("--width", type=int, default=960)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/export.json"))
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     torch.manual_seed(0)
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        files = export_all(Path(folder))
-        runners = {name: onnx_runner(path, arguments.threads) for name, path in files.items()}
-        runners["ours, PyTorch"] = torch_runner(DeformableDETR(ModelConfig()).eval())
-        seconds = measure(runners, arguments.rounds)
-        figures = {name: describe(files.get(name), seconds[name]) for name in runners}
+        files, exports, model = export_all(Path(folder), options)
+        runners = {name: onnx_forward(path, options.threads) for name, path in files.items()}
+        runners[NATIVE] = torch_forward(model)
+        images = np.random.default_rng(0).normal(size=(1, 3, options.height, options.width))
+        seconds = measure(runners, images.astype(np.float32), options.rounds)
+        theirs = runners[THEIRS](images.astype(np.float32))
+        figures = {
+            name: {
+                **describe(seconds[name], files.get(name)),
+                **differences(runners[name](images.astype(np.float32)), theirs),
+                **exports.get(name, {}),
+            }
+            for name in runners
+        }
+    least = statistics.median(seconds[THEIRS])
+    for values in figures.values():
+        values["times_hugging_face"] = round(values["median_seconds"] / least, 3)
     report = {
-        "what": f"batch 1, {WIDTH}x{HEIGHT}, ResNet-50, 6+6 layers, 300 queries, CPU",
-        "rounds": arguments.rounds,
-        "threads": arguments.threads,
-        "machine": platform.processor() or platform.machine(),
-        "versions": {
-            each.__name__: each.__version__ for each in (torch, onnxruntime, transformers)
-        },
+        "what": f"batch 1, {options.width}x{options.height}, ResNet-50, {options.layers}+"
+        f"{options.layers} layers, 300 queries, CPU, random weights",
+        "rounds": options.rounds,
+        "threads": options.threads,
+        "machine": describe_machine("torch", "onnxruntime", "transformers"),
         "figures": figures,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    print(json.dumps(report, indent=2))
 
 
-def export_all(folder: Path) -> dict[str, Path]:
-    """Write their file and ours."""
-    save_checkpoint(DeformableDETR(ModelConfig()), folder / "model.pth")
-    files = {}
+def export_all(
+    folder: Path, options: argparse.Namespace
+) -> tuple[dict[str, Path], dict[str, dict[str, float]], DeformableDETR]:
+    """Write their file and ours of the same weights; what our exports say; our model."""
+    theirs = HuggingFaceModel(options.layers)
+    theirs.model.save_pretrained(folder / "huggingface")
+    files, said = {}, {}
+    size = {"input_height": options.height, "input_width": options.width}
     for index, (name, settings) in enumerate(OURS.items()):
         files[name] = folder / f"{index}.onnx"
-        export_onnx(folder / "model.pth", files[name], ExportConfig(check_images=2, **settings))
-    files["Hugging Face, opset 17"] = folder / "theirs.onnx"
-    trace_to_onnx(
-        HuggingFaceModel(),
-        [torch.zeros(2, 3, HEIGHT, WIDTH)],
-        files["Hugging Face, opset 17"],
-        Signature(("inputs",), ("pred_logits", "pred_boxes"), dynamic_batch=True),
+        config = ExportConfig(check_images=2, **size, **settings)
+        report = export_onnx(folder / "huggingface", files[name], config)
+        said[name] = {
+            "export_seconds": round(report.seconds, 1),
+            "max_error_logits": report.max_error_logits,
+            "max_error_boxes": report.max_error_boxes,
+        }
+    started = time.perf_counter()
+    exported = trace_to_onnx(
+        theirs,
+        [torch.zeros(2, 3, options.height, options.width)],
+        Signature(("inputs",), OUTPUTS, dynamic_batch=True),
         opset=17,
     )
-    return files
+    said[THEIRS] = {"export_seconds": round(time.perf_counter() - started, 1)}
+    files[THEIRS] = folder / "theirs.onnx"
+    files[THEIRS].write_bytes(exported.SerializeToString())
+    return files, said, load_checkpoint(folder / "huggingface")
 
 
-def onnx_runner(path: Path, threads: int) -> Callable[[], Any]:
-    """Make a call that runs the file once; threads do not spin between calls."""
+def onnx_forward(path: Path, threads: int) -> Forward:
+    """Make a call that runs the file once."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    images = np.random.default_rng(0).normal(size=(1, 3, HEIGHT, WIDTH)).astype(np.float32)
-    return lambda: session.run(None, {"inputs": images})
+    return lambda images: session.run(OUTPUTS, {"inputs": images})
 
 
-def torch_runner(model: DeformableDETR) -> Callable[[], Any]:
+def torch_forward(model: DeformableDETR) -> Forward:
     """Make a call that runs the model once."""
-    images = torch.randn(1, 3, HEIGHT, WIDTH)
 
     @torch.inference_mode()
-    def run() -> Any:
-        return model(images)
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        outputs = model(torch.from_numpy(images))
+        return [outputs[name].numpy() for name in OUTPUTS]
 
     return run
 
 
-def measure(runners: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def measure(runners: dict[str, Forward], images: np.ndarray, rounds: int) -> dict[str, list[float]]:
     """Seconds of each call; one more round before, which is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     order = list(runners)
@@ -134,15 +163,23 @@ def measure(runners: dict[str, Callable[[], Any]], rounds: int) -> dict[str, lis
         random.shuffle(order)
         for name in order:
             started = time.perf_counter()
-            runners[name]()
+            runners[name](images)
             if number:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
 
 
-def describe(path: Path | None, seconds: list[float]) -> dict[str, float | int]:
+def differences(found: list[np.ndarray], theirs: list[np.ndarray]) -> dict[str, float]:
+    """Largest differences from Hugging Face's file."""
+    return {
+        f"difference_{name}": float(np.abs(one - other).max())
+        for name, one, other in zip(("logits", "boxes"), found, theirs, strict=True)
+    }
+
+
+def describe(seconds: list[float], path: Path | None) -> dict[str, float]:
     """Median and least seconds, and what the file weighs."""
-    figures: dict[str, float | int] = {
+    figures: dict[str, float] = {
         "median_seconds": round(statistics.median(seconds), 4),
         "min_seconds": round(min(seconds), 4),
     }

@@ -27,14 +27,24 @@ def _seeded() -> None:
 
 
 @pytest.fixture(scope="session")
-def fakes() -> ModuleType:
+def load_beside():
+    """Import a module that stands beside the tests, by name."""
+
+    def load(name: str) -> ModuleType:
+        place = Path(__file__).with_name(f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name, place)
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def fakes(load_beside) -> ModuleType:
     """The stand-in for TensorRT and CUDA."""
-    place = Path(__file__).with_name("fake_tensorrt.py")
-    spec = importlib.util.spec_from_file_location("fake_tensorrt", place)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_beside("fake_tensorrt")
 
 
 @pytest.fixture
