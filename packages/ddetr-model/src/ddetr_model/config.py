@@ -92,6 +92,16 @@ class ModelConfig(BaseModel):
         description="Detections kept an image; the default shrinks to num_queries x num_classes.",
     )
 
+    denoising_groups: int = Field(
+        0, ge=0, description="Times that training shows each object in noise; 0 does not."
+    )
+    denoising_label_noise: float = Field(
+        0.2, ge=0, le=1, description="Share of the noised objects that get a random class."
+    )
+    denoising_box_noise: float = Field(
+        0.4, ge=0, lt=1, description="Largest change of a noised box, as a part of its own size."
+    )
+
     aux_loss: bool = Field(True, description="Losses on every decoder layer, not only the last.")
     cls_loss_coef: float = Field(
         2.0, gt=0, description="Weight of the focal loss, also in matching."

@@ -17,7 +17,14 @@ from ddetr_model.pyramid import Pyramid
 from ddetr_model.recompute import run_layer
 from ddetr_ops import MSDeformAttn
 
-__all__ = ["DeformableDecoder", "DeformableDecoderLayer", "Queries"]
+__all__ = ["Blocked", "DeformableDecoder", "DeformableDecoderLayer", "Queries"]
+
+
+class Blocked(NamedTuple):
+    """What queries must not look at in self-attention; True is blocked."""
+
+    pairs: Tensor  # (Q, Q) bool, who looks, then at whom
+    queries: Tensor  # (B, Q) bool, what nobody may look at
 
 
 class Queries(NamedTuple):
@@ -26,6 +33,7 @@ class Queries(NamedTuple):
     content: Tensor  # (B, Q, C)
     positions: Tensor  # (B, Q, C)
     reference_points: Tensor  # (B, Q, 2) x, y or (B, Q, 4) cx, cy, w, h; parts of the image
+    blocked: Blocked | None = None  # with denoising queries alone
 
 
 class DeformableDecoderLayer(nn.Module):
@@ -53,10 +61,14 @@ class DeformableDecoderLayer(nn.Module):
         reference_points: Tensor,  # (B, Q, L, 2 or 4), parts of each padded level
         memory: Tensor,  # (B, S, C)
         pyramid: Pyramid,
+        blocked: Blocked | None = None,
     ) -> Tensor:
         """Let the queries agree on who takes what, then look at the image, (B, Q, C)."""
         placed = content + positions
-        shared, _ = self.self_attn(placed, placed, content, need_weights=False)
+        masks = {}
+        if blocked is not None:
+            masks = {"attn_mask": blocked.pairs, "key_padding_mask": blocked.queries}
+        shared, _ = self.self_attn(placed, placed, content, need_weights=False, **masks)
         content = self.norm2(content + self.dropout(shared))
         seen = self.cross_attn(
             content + positions,
@@ -96,12 +108,12 @@ class DeformableDecoder(nn.Module):
         Returns:
             For each layer the queries' content (B, Q, C) and their boxes (B, Q, 4) cxcywh 0 to 1.
         """
-        content, positions, reference_points = queries
+        content, positions, reference_points, blocked = queries
         contents, boxes = [], []
         for layer, box_head in zip(self.layers, box_heads, strict=False):
             on_levels = _on_levels(reference_points, pyramid.valid_ratios)
             content = run_layer(
-                layer, self.recompute, content, positions, on_levels, memory, pyramid
+                layer, self.recompute, content, positions, on_levels, memory, pyramid, blocked
             )
             contents.append(content)
             boxes.append(refine_boxes(box_head(content), reference_points, self.reference_eps))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ddetr_model.backbone import Backbone
 from ddetr_model.backbone_weights import load_backbone
 from ddetr_model.config import EXTRA_LEVEL, ModelConfig
+from ddetr_model.denoising import Denoising
 from ddetr_model.freezing import freeze_modules
 from ddetr_model.heads import build_heads
 from ddetr_model.padding import MaskedGroupNorm, downsample_mask, nearest_mask, pad_images
@@ -63,31 +64,52 @@ class DeformableDETR(nn.Module):
         if not config.two_stage:
             self.query_embed = nn.Embedding(config.num_queries, width * 2)
         self.class_embed, self.bbox_embed = build_heads(config)
+        self.denoising = Denoising(config) if config.denoising_groups else None
         self._list_heads_as_published()
         self._freeze_heads_without_loss()
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> dict[str, Any]:
+    def forward(
+        self,
+        images: Tensor,
+        mask: Tensor | None = None,
+        targets: Sequence[dict[str, Tensor]] | None = None,
+    ) -> dict[str, Any]:
         """Detect objects.
 
         Args:
             images: (B, 3, H, W) float, normalised, padding zero.
             mask: (B, H, W) bool, True where an image is padded; None if nothing is.
+            targets: an image's boxes (N, 4) cxcywh and labels (N,), of which training makes
+                denoising queries where config asks for them; of no effect otherwise.
 
         Returns:
             pred_logits (B, Q, K); pred_boxes (B, Q, 4) cxcywh, 0 to 1 of the unpadded image;
             aux_outputs, the same two for every earlier decoder layer, empty without aux_loss;
-            in two stages enc_outputs, the same two for every pixel of the pyramid.
+            in two stages enc_outputs, the same two for every pixel of the pyramid;
+            with denoising queries dn_outputs, a list of the same two for each of these layers, and
+            dn_padding (B, D) bool, True where such a query stands for no object.
         """
+        noised = None
+        if self.denoising is not None and self.training and targets is not None:
+            noised = self.denoising(targets)
         pyramid = self._build_pyramid(images, mask)
         query_embed = None if self.config.two_stage else self.query_embed.weight
         contents, boxes, proposals = self.transformer(
-            pyramid, query_embed, self.class_embed, self.bbox_embed
+            pyramid, query_embed, self.class_embed, self.bbox_embed, noised
         )
         layers = [
             {"pred_logits": class_head(content), "pred_boxes": box}
             for class_head, content, box in zip(self.class_embed, contents, boxes, strict=False)
         ]
-        outputs = {**layers[-1], "aux_outputs": layers[:-1] if self.config.aux_loss else []}
+        if not self.config.aux_loss:
+            layers = layers[-1:]
+        denoised: dict[str, Any] = {}
+        if noised is not None:
+            count = noised.padding.shape[1]
+            first = [{name: value[:, :count] for name, value in layer.items()} for layer in layers]
+            layers = [{name: value[:, count:] for name, value in layer.items()} for layer in layers]
+            denoised = {"dn_outputs": first, "dn_padding": noised.padding}
+        outputs = {**layers[-1], "aux_outputs": layers[:-1], **denoised}
         if proposals is not None:
             outputs["enc_outputs"] = _proposal_outputs(proposals)
         return outputs

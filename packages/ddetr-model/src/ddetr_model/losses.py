@@ -26,6 +26,8 @@ from ddetr_model.matcher import (
 
 __all__ = ["SetCriterion", "sigmoid_focal_loss"]
 
+NO_OBJECT_LOGIT = -1e4  # of a slot without an object: its focal loss is zero, and its gradient
+
 
 class SetCriterion(nn.Module):
     """Matches predictions with objects and says how wrong they are."""
@@ -57,7 +59,8 @@ class SetCriterion(nn.Module):
 
         Returns:
             loss_ce, loss_bbox, loss_giou of the last layer; the same with _0, _1, ... for earlier
-            layers and with _enc for proposals; class_error in per cent and cardinality_error.
+            layers, _enc for proposals, and _dn behind the layer for denoising queries;
+            class_error in per cent and cardinality_error.
         """
         with torch.autocast(outputs["pred_logits"].device.type, enabled=False):
             return self._losses(outputs, pad_targets(targets), num_boxes)
@@ -88,7 +91,31 @@ class SetCriterion(nn.Module):
         losses: dict[str, Tensor] = {}
         for group, names, objects, matched in zip(groups, suffixes, meant, matches, strict=True):
             losses |= self._group_losses(group, names, objects, matched, num_boxes)
+        if "dn_outputs" in outputs:
+            losses |= self._denoising_losses(outputs, suffixes[0], targets, num_boxes)
         return losses | _errors(groups[0], targets, matches[0])
+
+    def _denoising_losses(
+        self,
+        outputs: dict[str, Any],
+        suffixes: Sequence[str],
+        targets: PaddedTargets,
+        num_boxes: Tensor | float,
+    ) -> dict[str, Tensor]:
+        """Compare each noised object with itself: group g's slot t is target t."""
+        logits, boxes = _stack(outputs["dn_outputs"])
+        padding = outputs["dn_padding"]  # (B, D)
+        per_group = max(1, targets.labels.shape[1])  # T; a batch without objects has one slot
+        num_groups = padding.shape[1] // per_group
+        filled = torch.arange(per_group) < torch.tensor(targets.counts)[:, None]  # (B, T)
+        slots = filled.repeat(len(logits), num_groups).nonzero().to(padding.device)
+        images, queries = slots[:, 0] % len(padding), slots[:, 1]
+        layers = torch.div(slots[:, 0], len(padding), rounding_mode="floor")
+        matches = Matches(layers, images, queries, queries % per_group)
+        certain = logits.masked_fill(padding[..., None], NO_OBJECT_LOGIT)
+        names = [f"{suffix}_dn" for suffix in suffixes]
+        weight = num_boxes * num_groups
+        return self._group_losses(Predictions(certain, boxes), names, targets, matches, weight)
 
     def _group_losses(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ddetr_model.config import ModelConfig
 from ddetr_model.decoder import DeformableDecoder, Queries
+from ddetr_model.denoising import NoisedObjects
 from ddetr_model.encoder import DeformableEncoder
 from ddetr_model.position import encode_coordinates
 from ddetr_model.proposals import propose_boxes
@@ -75,8 +76,9 @@ class DeformableTransformer(nn.Module):
         query_embed: Tensor | None,  # (Q, 2 * C): positions, then content; None in two stages
         class_heads: nn.ModuleList,
         box_heads: nn.ModuleList,
+        noised: NoisedObjects | None = None,
     ) -> TransformerOutput:
-        """Encode the pyramid, start the queries and decode them."""
+        """Encode the pyramid, start the queries and decode them, noised objects first."""
         memory = self.encoder(pyramid)  # (B, S, C)
         proposals = None
         if query_embed is None:
@@ -84,6 +86,8 @@ class DeformableTransformer(nn.Module):
             queries = self._proposed_queries(proposals, pyramid)
         else:
             queries = self._learned_queries(query_embed, memory.shape[0])
+        if noised is not None:
+            queries = noised.before(queries)
         contents, boxes = self.decoder(queries, memory, pyramid, box_heads)
         return TransformerOutput(contents, boxes, proposals)
 

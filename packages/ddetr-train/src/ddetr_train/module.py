@@ -116,9 +116,9 @@ class DetectionModule(pl.LightningModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Run the network and compute its errors, unweighted."""
-        losses: dict[str, Tensor] = self.criterion(
-            self.model(batch.images, _needed_mask(batch)), batch.targets
-        )
+        noised = batch.targets if self.model.config.denoising_groups else None
+        outputs = self.model(batch.images, _needed_mask(batch), noised)
+        losses: dict[str, Tensor] = self.criterion(outputs, batch.targets)
         return losses
 
     @override

@@ -122,7 +122,7 @@ def first_non_finite(model: DeformableDETR, criterion: SetCriterion, batch: Batc
         if not _is_finite(_whole(weight)):
             return f"the weight {name}"
     with torch.enable_grad(), _outputs_watched(model) as bad_modules:
-        losses = criterion(model(batch.images, batch.mask), batch.targets)
+        losses = criterion(model(batch.images, batch.mask, batch.targets), batch.targets)
     if bad_modules:
         return f"the output of {bad_modules[0]}"
     for name, value in losses.items():

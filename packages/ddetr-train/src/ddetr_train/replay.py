@@ -50,7 +50,7 @@ def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
     first_bad = first_non_finite(model, criterion, batch)
     seed_batch(*content["seed"])
     with torch.no_grad():
-        losses = criterion(model(batch.images, batch.mask), batch.targets)
+        losses = criterion(model(batch.images, batch.mask, batch.targets), batch.targets)
     _, epoch, batch_idx, _ = content["seed"]
     return Replay(
         epoch=epoch,

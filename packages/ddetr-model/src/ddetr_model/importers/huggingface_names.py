@@ -59,7 +59,7 @@ def to_huggingface_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename published tensors, split query, key and value, and drop counters and aliases."""
     renamed: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        if name.endswith("num_batches_tracked"):
+        if name.endswith("num_batches_tracked") or name.startswith("denoising."):
             continue
         new = _huggingface_name(name)
         if ".in_proj_" not in new:

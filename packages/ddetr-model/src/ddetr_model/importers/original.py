@@ -87,7 +87,7 @@ def export_original(model: DeformableDETR, path: str | os.PathLike[str]) -> None
     tensors = {
         name: value
         for name, value in model.state_dict().items()
-        if not name.endswith("num_batches_tracked")
+        if not name.endswith("num_batches_tracked") and not name.startswith("denoising.")
     }
     torch.save({"model": tensors, "args": args}, path)
 
