@@ -1,6 +1,7 @@
 #!/bin/sh
-# On a machine with a GPU and its torch: build the op in place with CMake alone, run the tests marked
-# gpu, measure. Needs python (PYTHON=...) with torch, pytest, hypothesis, pybind11; cmake, ninja, nvcc.
+# On a machine with a GPU and its torch: build the op in place with CMake alone, run every test marked
+# gpu, measure. Needs python (PYTHON=...) with torch, pytest, pytest-timeout, hypothesis, pybind11 and,
+# for the tests of training, what ddetr-train requires; cmake, ninja, nvcc.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -13,9 +14,17 @@ cmake -S "$package" -B build/gpu-check -G Ninja \
     -DDDETR_OPS_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="$architectures"
 cmake --build build/gpu-check
 
-export PYTHONPATH="$PWD/$package/src${PYTHONPATH:+:$PYTHONPATH}"
-"$python" -m ddetr_ops
-"$python" -m pytest -q -m gpu "$package/tests"
-for dtype in float32 float16 bfloat16; do
-    "$python" benchmarks/bench_ops.py --device cuda --threads 1 --batches 4 --repeats 20 --dtype "$dtype"
+for sources in packages/*/src; do
+    PYTHONPATH="$PWD/$sources${PYTHONPATH:+:$PYTHONPATH}"
 done
+export PYTHONPATH
+"$python" -m ddetr_ops
+status=0
+for tests in $(grep -rl --include='test_*.py' 'mark\.gpu' packages tests | xargs -n1 dirname | sort -u); do
+    "$python" -m pytest -q -m gpu "$tests" || status=1
+done
+for dtype in float32 float16 bfloat16; do
+    "$python" benchmarks/bench_ops.py --device cuda --threads 1 --batches 4 --repeats 20 --dtype "$dtype" \
+        ${OUT:+--output "$OUT/ops_cuda_$dtype.json"}
+done
+exit $status
