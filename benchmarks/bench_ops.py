@@ -188,8 +188,8 @@ def summary(row: dict[str, Any]) -> str:
 def machine(device: str) -> dict[str, str | int | None]:
     """What the figures belong to."""
     gpu = {"gpu": torch.cuda.get_device_name()} if device != "cpu" else {}
-    found = describe_machine("ddetr-ops")
-    return {**found, "torch": torch.__version__, "kernels": _native.instruction_set(), **gpu}
+    found = describe_machine("torch")
+    return {**found, "kernels": _native.instruction_set(), **gpu}
 
 
 if __name__ == "__main__":
