@@ -36,6 +36,8 @@ class InferenceSummary:
     labels_dir: Path
     images_dir: Path
     unreadable: tuple[Path, ...] = field(default=())  # images left out because they do not decode
+    frames: int = 0  # of videos
+    videos_dir: Path | None = None
 
 
 def run_inference(
@@ -47,6 +49,7 @@ def run_inference(
     color_map: Mapping[str, str] | None = None,
     outline_width: int = 3,
     on_progress: Callable[[int, int], None] | None = None,
+    on_image: Callable[[Path, tuple[int, int], Detections], None] | None = None,
 ) -> InferenceSummary:
     """Detect in each image and write `labels/<relative>.txt` and `images_annotated/<relative>`.
 
@@ -57,6 +60,7 @@ def run_inference(
     Args:
         images: (path, relative path) as find_images gives them.
         on_progress: called with images done and images in all, after each batch.
+        on_image: called with relative path, width and height, and what is kept, for each image.
 
     Raises:
         ValueError: threshold outside 0..1, or a colour that is none; before any image is read.
@@ -81,6 +85,8 @@ def run_inference(
                 image, kept, detector.categories, color_map=color_map, outline_width=outline_width
             )
             _save(drawn, images_dir / relative)
+            if on_image is not None:
+                on_image(relative, image.size, kept)
         if on_progress is not None:
             on_progress(start + len(batch), len(images))
     return InferenceSummary(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from ddetr_data.labelling import LabelOptions
 
 _FROZEN = ConfigDict(
     frozen=True, extra="forbid", protected_namespaces=(), populate_by_name=True, allow_inf_nan=False
@@ -198,6 +201,23 @@ class InferenceConfig(_ScoringConfig):
         default_factory=dict, description="Colour of a class in the annotated images, by name."
     )
     outline_width: int = Field(3, gt=0, description="Width of a drawn box's outline in pixels.")
+    coco_json: bool = Field(
+        False, description="Also write all detections to detections.json, as a COCO data set."
+    )
+    csv: bool = Field(False, description="Also write all detections to detections.csv.")
     is_internal: bool = Field(
         False, description="Name a result <folder of the image>/<file> wherever the search began."
     )
+
+    @property
+    def label_options(self) -> LabelOptions:
+        """What ddetr_data.labelling is to keep of the detections."""
+        from ddetr_data.labelling import LabelOptions
+
+        return LabelOptions(
+            conf_threshold=self.conf_threshold,
+            color_map=self.color_map,
+            outline_width=self.outline_width,
+            coco_json=self.coco_json,
+            csv_file=self.csv,
+        )

@@ -1,4 +1,4 @@
-"""Label images with a checkpoint."""
+"""Label images and videos with a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ddetr_data.classmap_names import named_by_classmap
 from ddetr_data.config import DatasetConfig
-from ddetr_data.inference import InferenceSummary, find_images, run_inference
+from ddetr_data.inference import InferenceSummary
+from ddetr_data.labelling import find_media, label_media
 from ddetr_train.config import InferenceConfig
 from ddetr_train.detector import TorchDetector, build_detector, report_progress
 from ddetr_train.events import Observer, RunEvent, emit
@@ -25,7 +26,7 @@ def infer(
     observers: Sequence[Observer] = (),
     encryption_key: str | None = None,
 ) -> InferenceSummary:
-    """Write KITTI labels and annotated images for dataset.infer_data_sources.
+    """Write KITTI labels, annotated images and videos for dataset.infer_data_sources.
 
     Raises:
         FileNotFoundError: the checkpoint or an image folder is not there.
@@ -34,22 +35,14 @@ def infer(
     source = dataset.infer_data_sources
     if source is None:
         raise ValueError("inference needs dataset.infer_data_sources.image_dir")
-    images = find_images(source.image_dir)
-    if config.is_internal:
-        images = [(path, Path(path.parent.name, path.name)) for path, _ in images]
+    images, videos = find_media(source.image_dir, by_own_folder=config.is_internal)
     detector = build_detector(checkpoint, dataset, config, observers, encryption_key)
     known = detector.categories
     detector.categories = named_by_classmap(source.classmap, known, "the checkpoint")
-    emit(observers, RunEvent("started", f"labelling {len(images)} images", total_steps=len(images)))
-    summary = run_inference(
-        detector,
-        images,
-        results_dir,
-        conf_threshold=config.conf_threshold,
-        color_map=config.color_map,
-        outline_width=config.outline_width,
-        on_progress=partial(report_progress, observers),
-    )
+    text = f"labelling {len(images)} images" + (f", {len(videos)} videos" if videos else "")
+    emit(observers, RunEvent("started", text, total_steps=len(images)))
+    progress = partial(report_progress, observers)
+    summary = label_media(detector, images, videos, results_dir, config.label_options, progress)
     text = f"{summary.detections} detections in {summary.images} images"
     figures = {"images": float(summary.images), "detections": float(summary.detections)}
     emit(observers, RunEvent("finished", text, metrics=figures))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ddetr_cli.progress import Progress
 from ddetr_cli.run import Run
@@ -13,8 +14,10 @@ from ddetr_data.classmap_names import named_by_classmap
 from ddetr_data.coco import load_sources
 from ddetr_data.config import DatasetConfig, InferSource
 from ddetr_data.evaluation import evaluate_detector, write_results
-from ddetr_data.inference import InferenceSummary, find_images, run_inference
+from ddetr_data.inference import InferenceSummary
+from ddetr_data.labelling import find_media, label_media
 from ddetr_data.scoring import Scores
+from ddetr_data.source_scores import score_sources
 from ddetr_data.types import Category, Detections, ImageLike
 from ddetr_export import Detector
 from ddetr_train.config import EvaluateConfig, InferenceConfig
@@ -47,11 +50,18 @@ def score_exported(
         on_progress=Progress(run.report, "images"),
         category_ids=dataset.eval_class_ids,
     )
-    extra = {
+    extra: dict[str, Any] = {
         "checkpoint": str(path),
         "images": len(test_set.images),
         "conf_threshold": config.conf_threshold,
     }
+    if len(dataset.test_data_sources) > 1:
+        extra["per_source"] = score_sources(
+            test_set,
+            dataset.test_data_sources,
+            detections,
+            category_ids=dataset.eval_class_ids,
+        )
     write_results(run.results_dir, scores, detections, extra)
     return scores
 
@@ -60,19 +70,16 @@ def label_with_exported(
     path: Path, source: InferSource, config: InferenceConfig, run: Run, passphrase: str | None
 ) -> InferenceSummary:
     """Write KITTI labels and annotated images."""
-    images = find_images(source.image_dir)
-    if config.is_internal:
-        images = [(image, Path(image.parent.name, image.name)) for image, _ in images]
+    images, videos = find_media(source.image_dir, by_own_folder=config.is_internal)
     detector = open_detector(path, config, run, passphrase)
     categories = named_by_classmap(source.classmap, detector.categories, str(path))
-    return run_inference(
+    return label_media(
         NamedDetector(detector, categories, detector.batch_size),
         images,
+        videos,
         run.results_dir,
-        conf_threshold=config.conf_threshold,
-        color_map=config.color_map,
-        outline_width=config.outline_width,
-        on_progress=Progress(run.report, "images"),
+        config.label_options,
+        Progress(run.report, "images"),
     )
 
 

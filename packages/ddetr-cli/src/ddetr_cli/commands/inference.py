@@ -63,6 +63,8 @@ def _show(summary: InferenceSummary, run: Run) -> None:
         run.notice(f"{path} does not decode and was left out")
     run.console.say(f"labels: {summary.labels_dir}")
     run.console.say(f"annotated images: {summary.images_dir}")
+    if summary.videos_dir is not None:
+        run.console.say(f"annotated videos: {summary.videos_dir}, {summary.frames} frames")
 
 
 INFERENCE = Subtask(

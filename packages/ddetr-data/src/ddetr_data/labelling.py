@@ -1,0 +1,159 @@
+"""Everything that a folder, a file or a list of them holds, labelled: images and videos."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from ddetr_data.detection_files import DetectionFiles
+from ddetr_data.draw import draw_detections
+from ddetr_data.faults import DataError
+from ddetr_data.inference import InferenceSummary, find_images, kitti_rows, run_inference
+from ddetr_data.kitti import write_kitti
+from ddetr_data.types import Detector
+from ddetr_data.video import can_read_videos, find_videos, is_video, label_video
+
+__all__ = ["LabelOptions", "find_media", "label_media"]
+
+logger = logging.getLogger(__name__)
+
+Found = list[tuple[Path, Path]]  # path, relative path
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """What is kept of the detections, and how."""
+
+    conf_threshold: float = 0.5
+    color_map: Mapping[str, str] = field(default_factory=dict)
+    outline_width: int = 3
+    coco_json: bool = False
+    csv_file: bool = False
+
+
+def find_media(
+    entries: Sequence[str | os.PathLike[str]], *, by_own_folder: bool = False
+) -> tuple[Found, Found]:
+    """Find images, and videos if PyAV is there; without it a folder's videos are logged.
+
+    Args:
+        entries: folders (searched with their sub-folders) and files.
+        by_own_folder: give <folder of the file>/<file> as relative paths.
+
+    Raises:
+        FileNotFoundError: an entry does not exist, or there is neither image nor video.
+        DataError: a video is named itself, but PyAV is not installed.
+    """
+    videos = find_videos(entries)
+    others = [entry for entry in entries if not (is_video(Path(entry)) and Path(entry).is_file())]
+    if videos and not can_read_videos():
+        if len(others) < len(entries):
+            raise DataError(f"{videos[0][0]} is a video: install ddetr-data[video] to read it")
+        logger.warning("videos=%d are left out: install ddetr-data[video]", len(videos))
+        videos = []
+    try:
+        images = find_images(others) if others or not videos else []
+    except FileNotFoundError:
+        if not videos or not all(Path(entry).exists() for entry in entries):
+            raise
+        images = []
+    if by_own_folder:
+        images, videos = _in_own_folder(images), _in_own_folder(videos)
+    return images, videos
+
+
+def label_media(
+    detector: Detector,
+    images: Found,
+    videos: Found,
+    results_dir: str | os.PathLike[str],
+    options: LabelOptions,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> InferenceSummary:
+    """Label images as run_inference does, and every frame of videos.
+
+    A video gets `labels/<video>/<frame>.txt` and `videos_annotated/<video>`. With coco_json and
+    csv_file all detections are in one file too; the frame 7 of a video is <video>#7 there.
+
+    Raises:
+        ValueError: as run_inference.
+    """
+    folder = Path(results_dir)
+    files = DetectionFiles(
+        folder, detector.categories, coco_json=options.coco_json, csv_file=options.csv_file
+    )
+    with files:
+        summary = run_inference(
+            detector,
+            images,
+            folder,
+            conf_threshold=options.conf_threshold,
+            color_map=options.color_map,
+            outline_width=options.outline_width,
+            on_progress=on_progress,
+            on_image=lambda relative, size_wh, found: files.add(
+                relative.as_posix(), size_wh, found
+            ),
+        )
+        for path, relative in videos:
+            summary = _with_video(summary, path, relative, detector, options, files)
+    return summary
+
+
+def _in_own_folder(found: Found) -> Found:
+    return [(path, Path(path.parent.name, path.name)) for path, _ in found]
+
+
+def _with_video(
+    summary: InferenceSummary,
+    path: Path,
+    relative: Path,
+    detector: Detector,
+    options: LabelOptions,
+    files: DetectionFiles,
+) -> InferenceSummary:
+    """Label a video and add it up; one that does not decode joins the unreadable."""
+    per_class = Counter(summary.per_class)
+
+    def draw(frames: Sequence[Image.Image], first: int) -> list[Image.Image]:
+        drawn = []
+        for number, (frame, found) in enumerate(
+            zip(frames, detector.predict(frames), strict=True), start=first
+        ):
+            kept = found.above(options.conf_threshold)
+            rows = kitti_rows(kept, detector.categories, frame.size)
+            per_class.update(row.name for row in rows)
+            write_kitti(summary.labels_dir / relative / f"{number:06d}.txt", rows)
+            files.add(f"{relative.as_posix()}#{number}", frame.size, kept)
+            drawn.append(
+                draw_detections(
+                    frame,
+                    kept,
+                    detector.categories,
+                    color_map=options.color_map,
+                    outline_width=options.outline_width,
+                )
+            )
+        return drawn
+
+    videos_dir = summary.images_dir.with_name("videos_annotated")
+    is_mp4 = relative.suffix.lower() == ".mp4"
+    target = videos_dir / (relative if is_mp4 else relative.with_name(f"{relative.name}.mp4"))
+    try:
+        frames = label_video(path, target, detector.batch_size, draw)
+    except DataError as error:
+        logger.warning("skipped video=%s reason=%s", path, error)
+        return replace(summary, unreadable=(*summary.unreadable, path))
+    return replace(
+        summary,
+        detections=sum(per_class.values()),
+        per_class=dict(sorted(per_class.items())),
+        frames=summary.frames + frames,
+        videos_dir=videos_dir,
+    )
