@@ -95,7 +95,7 @@ def test_first_boxes_sit_on_their_reference_points(tiny_config, mixed_batch):
     )
 
 
-@pytest.mark.parametrize("indices", [(1, 2, 3, 4), (3,)])
+@pytest.mark.parametrize("indices", LEVELS)
 def test_activation_checkpointing_is_exact(indices, tiny_config, mixed_batch, targets):
     """The same loss and the same gradients to the bit, with dropout on."""
     config = tiny_config(
@@ -221,6 +221,38 @@ def test_freeze_stops_the_named_parts(tiny_config):
     assert all(name.startswith(("transformer.encoder.", "input_proj.")) for name in frozen)
     assert not any(p.requires_grad for p in model.input_proj.parameters())
     assert all(p.requires_grad for p in model.transformer.decoder.parameters())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "backbone",
+        "backbone.0.body.layer2",
+        "transformer",
+        "transformer.encoder",
+        "transformer.decoder.layers.1",
+        "transformer.level_embed",
+        "input_proj",
+        "query_embed",
+        "class_embed",
+        "bbox_embed",
+    ],
+)
+def test_freeze_takes_modules_and_parameters(name, tiny_config):
+    """All of what is named stops to learn, and what shares no name with it goes on."""
+    model = DeformableDETR(tiny_config())
+    model.freeze([name])
+    for parameter, value in model.named_parameters():
+        is_named = parameter == name or parameter.startswith(f"{name}.")
+        shared = name == "bbox_embed" and ".bbox_embed." in parameter  # listed in the decoder
+        assert value.requires_grad != (is_named or shared), parameter
+
+
+def test_freeze_knows_shared_heads_by_both_names(tiny_config):
+    """The decoder's refining heads are the detector's."""
+    model = DeformableDETR(tiny_config())
+    model.freeze(["transformer.decoder.bbox_embed"])
+    assert not any(p.requires_grad for p in model.bbox_embed.parameters())
 
 
 def test_freeze_offers_the_nearest_name(tiny_config):

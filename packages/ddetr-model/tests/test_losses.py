@@ -79,10 +79,32 @@ def test_degenerate_boxes_stay_finite(tiny_config, targets, size):
     assert torch.isfinite(outputs["pred_boxes"].grad).all()
 
 
-def test_half_precision_extremes_stay_finite(tiny_config, targets):
-    """Logits at the end of float16 are lifted to float32 before anything is computed."""
+@pytest.mark.parametrize("box", [[0.5, 0.5, 0.0, 0.0], [0.0, 1.0, 1e-20, 1.0], [0.5] * 4])
+def test_degenerate_objects_stay_finite(tiny_config, box):
+    """Objects without area, on the border, and many at one place give finite gradients."""
     outputs = random_outputs()
-    outputs["pred_logits"] = torch.full((2, 7, 5), -6e4, dtype=torch.float16)
+    target = {"boxes": torch.tensor([box] * 3), "labels": torch.tensor([1, 1, 2])}
+    criterion = SetCriterion(tiny_config())
+    total = criterion.total_loss(criterion(outputs, [target, target]))
+    total.backward()
+    assert torch.isfinite(total)
+    assert torch.isfinite(outputs["pred_boxes"].grad).all()
+
+
+def test_more_objects_than_queries_train_every_query(tiny_config):
+    """Nine objects for seven queries: seven are matched, and all boxes get a gradient."""
+    outputs = random_outputs(images=1, layers=1)
+    target = {"boxes": torch.rand(9, 4) * 0.3 + 0.3, "labels": torch.arange(9) % 5}
+    losses = SetCriterion(tiny_config())(outputs, [target])
+    losses["loss_bbox"].backward()
+    assert (outputs["pred_boxes"].grad.abs().sum(-1) > 0).all()
+
+
+@pytest.mark.parametrize("extreme", [-6e4, 6e4])
+def test_half_precision_extremes_stay_finite(extreme, tiny_config, targets):
+    """Logits at the ends of float16 are lifted to float32 before anything is computed."""
+    outputs = random_outputs()
+    outputs["pred_logits"] = torch.full((2, 7, 5), extreme, dtype=torch.float16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = SetCriterion(tiny_config())(outputs, targets)
     assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in losses.values())

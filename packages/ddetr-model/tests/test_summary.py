@@ -31,9 +31,35 @@ def test_attention_is_counted(tiny_config):
     assert found == pytest.approx(projections + samples, rel=0.01)
 
 
+@pytest.mark.usefixtures("shallow_resnet")
+def test_self_attention_is_counted(tiny_config):
+    """Twice the queries cost four times the dot products, and twice everything else."""
+    one, two, four = (
+        summarize(DeformableDETR(tiny_config(num_queries=count)), (64, 96)).flops
+        for count in (100, 200, 400)
+    )
+    decoder = [flops["transformer.decoder"] for flops in (one, two, four)]
+    layers, channels = 2, 32
+    bend = decoder[2] - 3 * decoder[1] + 2 * decoder[0]  # a line would give none
+    assert bend == layers * 2 * channels * (400**2 - 3 * 200**2 + 2 * 100**2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["gc_vit_xxtiny", "timm:regnetx_002", "timm:resnet18"])
+def test_every_backbone_has_a_summary(backbone, tiny_config):
+    """Parameters, operations and activations of the backbone are counted."""
+    if backbone.startswith("timm:"):
+        pytest.importorskip("timm")
+    summary = summarize(DeformableDETR(tiny_config(backbone=backbone)), (64, 96))
+    assert summary.parameters["backbone"] > 2e6
+    assert summary.flops["backbone"] > 1e7
+    assert summary.activation_bytes > 2**20
+
+
 @pytest.mark.slow
 def test_r50_has_the_papers_size():
     """40 M parameters; 173 GFLOPs is the paper's mean over images near 800 x 1066."""
     summary = summarize(DeformableDETR(ModelConfig(with_box_refine=False)))
     assert summary.total_parameters / 1e6 == pytest.approx(40, rel=0.01)
     assert summary.total_flops / 1e9 == pytest.approx(173, rel=0.05)
+    assert "173 GFLOPs" in summary.table()

@@ -23,7 +23,7 @@ def freeze_modules(model: nn.Module, names: Sequence[str]) -> list[str]:
     Raises:
         ValueError: a name is neither a module nor a parameter; the text offers the nearest.
     """
-    modules = {name for name, _ in model.named_modules() if name}
+    modules = {name for name, _ in model.named_modules(remove_duplicate=False) if name}
     parameters = dict(model.named_parameters(remove_duplicate=False))
     known = modules | parameters.keys()
     for name in names:

@@ -19,6 +19,7 @@ from ddetr_ops import MSDeformAttn
 __all__ = ["ModelSummary", "count_activation_bytes", "summarize"]
 
 PAPER_SIZE_HW = (800, 1066)
+PAPER_FIGURES = "40 M parameters, 173 GFLOPs, a mean over images of 800 pixels and their shapes"
 PARTS = ("backbone", "input_proj", "transformer.encoder", "transformer.decoder")
 HEADS = "queries, embeddings and heads"
 NATIVE_OP = "ddetr_ops::ms_deform_attn"
@@ -53,9 +54,10 @@ class ModelSummary:
         lines.append(f"{'all':<32}{self.total_parameters:>14,}{self.total_flops / 1e9:>10.1f}")
         height, width = self.image_size_hw
         mebibytes = self.activation_bytes / 2**20
-        lines.append(
-            f"activations of one {height} x {width} image in training: {mebibytes:.0f} MiB"
-        )
+        lines += [
+            f"activations of one {height} x {width} image in training: {mebibytes:.0f} MiB",
+            f"for comparison, R50 in the paper: {PAPER_FIGURES}",
+        ]
         return "\n".join(lines)
 
 
@@ -107,6 +109,7 @@ def _count_flops(model: DeformableDETR, image: Tensor) -> dict[str, int]:
     analysis = FlopCountAnalysis(_OutputsOnly(model), (image,))
     analysis.set_op_handle(NATIVE_OP, _count_attention)
     analysis.set_op_handle("aten::grid_sampler", _count_sampling)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _count_dot_products)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.tracer_warnings("none")
     logging.getLogger("fvcore").setLevel(logging.ERROR)
@@ -126,6 +129,11 @@ def _count_attention(inputs: list[Any], _outputs: list[Any]) -> int:
 
 def _count_sampling(_inputs: list[Any], outputs: list[Any]) -> int:
     return 5 * _product(outputs[0].type().sizes())  # B * M, D, Q, P
+
+
+def _count_dot_products(inputs: list[Any], _outputs: list[Any]) -> int:
+    query, key = (value.type().sizes() for value in inputs[:2])  # (B, M, Q, D), (B, M, K, D)
+    return 2 * _product(query) * int(key[-2])  # with every key, then with every value
 
 
 def _product(sizes: list[int]) -> int:
