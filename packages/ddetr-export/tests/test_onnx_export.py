@@ -68,6 +68,44 @@ def test_the_file_has_the_opset_asked_for(make_checkpoint, tmp_path, opset, samp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("opset", "on_cpu"),
+    [(opset, opset % 2 == 0) for opset in (13, 14, 15, 18, 19, 20, 21, 22, 23)],
+)
+def test_every_opset_is_written_as_asked(make_checkpoint, tmp_path, opset, on_cpu) -> None:
+    """From 11 to 23, with standard operators and with plugin nodes in turn."""
+    report = export(make_checkpoint(), tmp_path, opset_version=opset, on_cpu=on_cpu)
+    assert opset_of(report.path) == opset
+    for found, expected in run_both(make_checkpoint(), report.path, batch=2):
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ({"backbone": "gc_vit_xxtiny"}, {}),
+        ({"backbone": "gc_vit_xxtiny"}, {"opset_version": 17, "input_height": 75}),
+        ({"backbone": "resnet_50", "dilation": True}, {"input_width": 101}),
+        ({"two_stage": True}, {"opset_version": 11, "batch_size": 1}),
+        ({"two_stage": True}, {"opset_version": 18}),
+    ],
+    ids=["GCViT", "GCViT, odd size", "DC5", "two stages", "two stages, new exporter"],
+)
+def test_every_backbone_exports_both_ways(
+    make_checkpoint, tmp_path, model, settings, on_cpu
+) -> None:
+    """GCViT, dilated ResNet and proposals, as standard operators and as plugin nodes."""
+    checkpoint = make_checkpoint(**model)
+    report = export(checkpoint, tmp_path, on_cpu=on_cpu, **settings)
+    assert report.max_error_logits < TOLERANCE
+    batch = 1 if "batch_size" in settings else 2
+    for found, expected in run_both(checkpoint, report.path, batch):
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["grid", "gather"])
 def test_new_opsets_come_from_the_new_exporter(make_checkpoint, tmp_path, sampling) -> None:
     """Opset 18 and up agree with PyTorch at batch 1 and 3 too."""
@@ -85,8 +123,9 @@ def test_new_opsets_come_from_the_new_exporter(make_checkpoint, tmp_path, sampli
         {"num_feature_levels": 5, "return_interm_indices": (0, 1, 2, 3, 4)},
         {"with_box_refine": False},
         {"num_feature_levels": 2, "return_interm_indices": (1, 2), "aux_loss": False},
+        {"num_feature_levels": 3, "return_interm_indices": (1, 2, 3)},
     ],
-    ids=["one level", "five levels", "no refinement", "no auxiliary losses"],
+    ids=["one level", "five levels", "no refinement", "no auxiliary losses", "three levels"],
 )
 def test_every_architecture_exports(make_checkpoint, tmp_path, settings) -> None:
     """Levels, refinement and losses may be any."""

@@ -74,7 +74,12 @@ def export_onnx(
     """
     started = time.perf_counter()
     target = checked_target(onnx_file, config, encryption_key)
-    export = _Export.begin(Path(checkpoint), config, encryption_key, on_progress or _ignore, target)
+    tell = on_progress or _ignore
+    tell("reading the checkpoint")
+    model = read_checkpoint(Path(checkpoint), encryption_key)
+    if labelled is not None:
+        _check_classes(labelled, model)
+    export = _Export.begin(model, config, tell, target)
     comparison = export.compare()
     scores = export.score(labelled) if labelled is not None and config.score_images else ()
     finished = export.finished_model()
@@ -151,16 +156,9 @@ class _Export:
 
     @classmethod
     def begin(
-        cls,
-        checkpoint: Path,
-        config: ExportConfig,
-        encryption_key: str | None,
-        tell: Tell,
-        target: Path,
+        cls, model: DeformableDETR, config: ExportConfig, tell: Tell, target: Path
     ) -> _Export:
-        """Read the checkpoint, trace it and lower its precision."""
-        tell("reading the checkpoint")
-        model = read_checkpoint(checkpoint, encryption_key)
+        """Trace the model and lower its precision."""
         metadata = describe(model, config)
         tell("tracing the network")
         graph, draft = make_draft(model, config, metadata)
@@ -232,6 +230,15 @@ class _Export:
         runnable = _copy(self.network)
         embed_fallback(runnable)
         return runnable
+
+
+def _check_classes(labelled: DetectionSet, model: DeformableDETR) -> None:
+    if labelled.num_classes > model.config.num_classes:
+        raise ValueError(
+            f"the labelled images have category ids up to {labelled.num_classes - 1}, the "
+            f"checkpoint num_classes {model.config.num_classes}; give it its own images to score "
+            "on, or none"
+        )
 
 
 def _lowered(
