@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import describe_machine
 from PIL import Image
 from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
@@ -46,21 +46,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     report: dict[str, Any] = {
         "images": options.images,
         "rounds": options.rounds,
-        "machine": {"cpu": cpu_name(), "python": platform.python_version()},
-        "versions": {name: __import__(name).__version__ for name in ("torch", "transformers")},
+        "machine": describe_machine("torch", "torchvision", "transformers", "pillow"),
     }
     for name in ("bccd", "coco_permissive"):
         images = DATA / name / "images" / "train"
         labels = DATA / name / "annotations" / "instances_train.json"
         report[name] = measure_set(images, labels, options.images, options.rounds)
         print(name, json.dumps(report[name], indent=1), flush=True)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    options.results.parent.mkdir(exist_ok=True)
+    options.results.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def measure_set(images: Path, labels: Path, count: int, rounds: int) -> dict[str, Any]:
@@ -188,13 +188,6 @@ def profile(dataset: DetectionDataset, count: int) -> dict[str, float]:
         "draw_view": round((drawn - decoded) / count * 1000, 2),
         "cut_resize_mirror_normalise": round((shown - drawn) / count * 1000, 2),
     }
-
-
-def cpu_name() -> str:
-    """The processor's name, where the system tells it."""
-    rows = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [row.split(":")[1].strip() for row in rows if row.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":
