@@ -224,3 +224,17 @@ def test_a_second_run_appends(finish: Callable[..., Finished]) -> None:
     """Earlier lines of status.json stay."""
     finish(lambda run: None)
     assert len(finish(lambda run: None).status) == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_too_full_for_the_last_line_is_a_failure(
+    finish: Callable[..., Finished],
+) -> None:
+    """Work that was done but cannot be noted ends with status 1 and a sentence with the file."""
+
+    def fill_the_disk(run: Run) -> None:
+        run.observers[-1].__self__.path = Path("/dev/full")  # that of status.json
+
+    end = finish(fill_the_disk)
+    assert end.exit_status == 1
+    assert "/dev/full: No space left on device" in end.said

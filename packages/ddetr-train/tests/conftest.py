@@ -165,7 +165,7 @@ def _in_processes(targets: list[Callable[[], object]]) -> list[int | None]:
 
 
 def _as_ranks(target: Callable[[], object], launcher: str = "torchrun") -> list[int | None]:
-    environments = {"torchrun": _torchrun, "nodes": _nodes}
+    environments = {"torchrun": _torchrun, "nodes": _nodes, "slurm": _slurm}
     rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
 
     def with_environment(rank: int) -> Callable[[], object]:
@@ -188,6 +188,13 @@ def _torchrun(rank: int) -> Mapping[str, str]:
 def _nodes(rank: int) -> Mapping[str, str]:
     """One process on each of two machines, told by plain variables."""
     return {"NODE_RANK": str(rank)}
+
+
+def _slurm(rank: int) -> Mapping[str, str]:
+    """Two tasks of one job step on one machine, as srun numbers them."""
+    sizes = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
+    ranks = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0"}
+    return {"SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7"} | sizes | ranks
 
 
 def _free_port() -> int:

@@ -31,7 +31,8 @@ def distance(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> f
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("strategy", "launcher"), [("ddp", "torchrun"), ("fsdp", "torchrun"), ("ddp", "nodes")]
+    ("strategy", "launcher"),
+    [("ddp", "torchrun"), ("fsdp", "torchrun"), ("ddp", "nodes"), ("ddp", "slurm")],
 )
 def test_two_processes_train_as_one(
     strategy, launcher, model_config, dataset, tmp_path, as_ranks

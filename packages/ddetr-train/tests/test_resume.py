@@ -214,6 +214,28 @@ def test_other_data_are_refused_by_their_difference(run_training, dataset) -> No
         run_training(num_epochs=2, data=dataset.model_copy(update={"batch_size": 5}))
 
 
+def test_other_augmentation_is_refused_by_its_difference(run_training, dataset) -> None:
+    """The views of the images are data too."""
+    run_training(num_epochs=1)
+    still = dataset.augmentation.model_copy(update={"horizontal_flip_prob": 0.0})
+    with pytest.raises(ValueError, match=r"dataset\.augmentation is .*horizontal_flip_prob.: 0\.5"):
+        run_training(num_epochs=2, data=dataset.model_copy(update={"augmentation": still}))
+
+
+def test_another_number_of_processes_goes_on_only_between_epochs(
+    start, tmp_path, as_ranks, in_a_process
+) -> None:
+    """Inside an epoch each process has had its own batches."""
+    options = {"num_epochs": 2, "checkpoint_interval_steps": 1, "validation_interval": 2}
+    in_a_process(lambda: start("cut", KillAt(2, kind="checkpoint"), **options))
+
+    def refused() -> None:
+        with pytest.raises(ValueError, match="by 1 processes, here are 2"):
+            start("cut", **options)
+
+    assert as_ranks(refused) == [0, 0]
+
+
 def test_options_that_shape_the_state_are_refused(run_training) -> None:
     """Another set of frozen modules does not fit the optimiser's state."""
     run_training(num_epochs=1)
@@ -226,6 +248,13 @@ def test_an_option_that_a_resume_cannot_change_is_told(run_training, recorder) -
     run_training(num_epochs=1)
     run_training(num_epochs=2, optim={"lr": 1e-3})
     assert "train.optim was changed" in recorder.text()
+
+
+def test_an_option_that_changes_from_here_on_is_told(run_training, recorder) -> None:
+    """The run goes on with the new value and says that it is another one."""
+    run_training(num_epochs=1)
+    run_training(num_epochs=2, clip_grad_norm=1.0)
+    assert "train.clip_grad_norm was 0.1 and is 1.0 from here on" in recorder.text()
 
 
 def test_bare_weights_cannot_be_resumed(run_training, tmp_path) -> None:

@@ -87,7 +87,11 @@ def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str
     if ending.exit_status != EXIT_SUCCESS:
         console.fail(ending.message)
     if status is not None:
-        status.write(ending.state, ending.message, kpi=ending.figures)
+        try:
+            status.write(ending.state, ending.message, kpi=ending.figures)
+        except OSError as error:
+            console.fail(sentence(error))
+            return ending.exit_status or EXIT_FAILURE
     return ending.exit_status
 
 

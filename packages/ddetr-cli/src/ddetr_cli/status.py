@@ -42,8 +42,11 @@ class StatusFile:
             "epoch": epoch,
             "eta": None if eta_seconds is None else duration(eta_seconds),
         }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as error:  # a full disk's error names no file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def observe(self, event: RunEvent) -> None:
         """Write what a run reports, save for its single steps and for notices said before."""

@@ -77,5 +77,7 @@ def _write_json(path: Path, content: object) -> None:
     try:
         part.write_text(json.dumps(content, indent=1), encoding="utf-8")
         os.replace(part, path)
+    except OSError as error:  # a full disk's error names no file
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)

@@ -81,6 +81,7 @@ class DetectionDataModule(pl.LightningDataModule):
             "classes": {str(each.id): each.name for each in self.train_set.categories},
             "batch_size": self.batch_size,
             "train_sampler": self._dataset.train_sampler,
+            "augmentation": self._dataset.augmentation.model_dump(mode="json"),
         }
 
     def batches_per_epoch(self, num_replicas: int) -> int:
@@ -120,7 +121,11 @@ class DetectionDataModule(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Carry the position and the data's identity in checkpoints."""
-        return {"position": list(self.position), "identity": self.identity()}
+        return {
+            "position": list(self.position),
+            "processes": self._replica()["num_replicas"],
+            "identity": self.identity(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue at a checkpoint's position."""

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
 # Set by torchrun (and by whoever follows it) to the number of processes on this machine.
 LOCAL_WORLD_SIZE = "LOCAL_WORLD_SIZE"
+# Set by srun: all tasks of the step, and how many of them are on each machine.
+_SLURM_TASKS, _SLURM_NODES = "SLURM_NTASKS", "SLURM_NNODES"
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
@@ -76,4 +80,9 @@ def is_first_process() -> bool:
 
 
 def _launched_processes() -> int:
-    return int(os.environ.get(LOCAL_WORLD_SIZE, "1"))
+    """Count the processes that a launcher has started on this machine; alone it is one."""
+    if LOCAL_WORLD_SIZE in os.environ:
+        return int(os.environ[LOCAL_WORLD_SIZE])
+    if SLURMEnvironment.detect():
+        return int(os.environ[_SLURM_TASKS]) // int(os.environ.get(_SLURM_NODES, "1"))
+    return 1

@@ -14,6 +14,13 @@ from ddetr_train.config import TrainConfig
 
 # Where the first weights came from does not matter once there is a checkpoint.
 _FREE_MODEL_KEYS = {"pretrained_backbone_path", "pretrained_model_path"}
+# Options that a new value changes from here on, with another result than an unbroken run's.
+_CHANGING_KEYS = (
+    "accumulate_grad_batches",
+    "clip_grad_norm",
+    "ema_decay",
+    "precision",
+)
 # Options that a checkpoint's optimiser and schedules carry, so a new value would have no effect.
 _CARRIED_KEYS = ("optim", "warmup_steps")
 
@@ -54,8 +61,13 @@ def read_resume(
     config: TrainConfig,
     data_identity: Mapping[str, Any],
     files: AtomicCheckpointIO,
+    processes: int = 1,
 ) -> Resume:
     """Check that the checkpoint continues this very run.
+
+    Args:
+        data_identity: of the data of this run.
+        processes: that this run has on all machines together.
 
     Raises:
         ResumeError: the model or the data differ, or it holds no training state.
@@ -70,6 +82,7 @@ def read_resume(
     stored_data = checkpoint["DetectionDataModule"]["identity"]
     chosen = {"batch_size"} if config.batch_size == "auto" else set()
     _refuse_differences(path, "dataset", stored_data, data_identity, chosen)
+    _refuse_other_processes(path, checkpoint["DetectionDataModule"], processes)
     stored = checkpoint["hyper_parameters"]["train"]
     options = config.model_dump(mode="json")
     _refuse_differences(path, "train", _shaping(stored), _shaping(options), set())
@@ -79,7 +92,7 @@ def read_resume(
         epochs_done=progress["processed"],
         batch_size=stored_data["batch_size"],
         metrics=dict(checkpoint["ddetr"]["metrics"]),
-        notices=tuple(_carried_options(stored, options)),
+        notices=tuple(_changed_options(stored, options)),
     )
 
 
@@ -98,6 +111,16 @@ def _refuse_differences(
         )
 
 
+def _refuse_other_processes(path: Path, stored: Mapping[str, Any], processes: int) -> None:
+    """Inside an epoch a checkpoint says how many batches each process has had."""
+    _, batches = stored["position"]
+    if batches and stored["processes"] != processes:
+        raise ResumeError(
+            f"{path} was saved in the middle of an epoch by {stored['processes']} processes, here "
+            f"are {processes}: continue with as many, or from a model_epoch_EEE.pth"
+        )
+
+
 def _shaping(options: Mapping[str, Any]) -> dict[str, Any]:
     """Pick what decides which tensors a checkpoint's training state has."""
     return {
@@ -110,9 +133,16 @@ def _shaping(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _carried_options(stored: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    return [
+def _changed_options(stored: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """Tell of options that differ: those that stay the checkpoint's, those that are new now."""
+    carried = [
         f"train.{key} was changed, but a resumed run keeps the checkpoint's {stored.get(key)}"
         for key in _CARRIED_KEYS
         if stored.get(key) != present.get(key)
     ]
+    changed = [
+        f"train.{key} was {stored.get(key)} and is {present.get(key)} from here on"
+        for key in _CHANGING_KEYS
+        if stored.get(key) != present.get(key)
+    ]
+    return carried + changed

@@ -82,7 +82,8 @@ def train(
         _tell(observers, *([notice] if notice else []))
         dataset = with_batch_size(dataset, config)
         data = DetectionDataModule(dataset, seed=config.seed, num_classes=model.num_classes)
-        resume = _find_resume(model, config, data, results_dir, files)
+        processes = devices.count * config.num_nodes
+        resume = _find_resume(model, config, data, results_dir, files, processes)
         if resume is not None:
             _tell(observers, *resume.notices)
             if resume.epochs_done >= config.num_epochs:
@@ -150,11 +151,12 @@ def _find_resume(
     data: DetectionDataModule,
     results_dir: Path,
     files: AtomicCheckpointIO,
+    processes: int,
 ) -> Resume | None:
     path = find_resume_path(config, results_dir)
     if path is None or config.is_dry_run:
         return None
-    return read_resume(path, model, config, data.identity(), files)
+    return read_resume(path, model, config, data.identity(), files, processes)
 
 
 def _tell_plan(
