@@ -87,6 +87,22 @@ def test_broken_voc_is_a_fault(tmp_path):
     assert [row.fault for row in read_voc_rows(path, SIZE_WH)] == ["malformed_label_file"]
 
 
+def test_difficult_voc_objects_are_objects(tmp_path):
+    """COCO has no mark for them; they are kept, not lost."""
+    path = tmp_path / "a.xml"
+    objects = [OBJECT.format("cat", 1, 1, 9, 9), OBJECT.format("dog", 2, 2, 9, 9)]
+    path.write_text(VOC.format(objects[0] + objects[1].replace("t>0<", "t>1<")))
+    assert [row.name for row in read_voc_rows(path, SIZE_WH)] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("encoding", ["GB2312", "nonsense"])
+def test_voc_in_an_encoding_that_xml_readers_lack_is_a_fault(tmp_path, encoding):
+    """The conversion goes on, and names the file."""
+    path = tmp_path / "a.xml"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
+    assert [row.fault for row in read_voc_rows(path, SIZE_WH)] == ["malformed_label_file"]
+
+
 def make_images(folder, *names):
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

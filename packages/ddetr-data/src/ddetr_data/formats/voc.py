@@ -16,7 +16,7 @@ def read_voc_rows(label: Path, image_size_wh: tuple[int, int]) -> Iterator[Label
     del image_size_wh
     try:
         root = ElementTree.fromstring(label.read_bytes())
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, ValueError, LookupError):  # the latter for odd encodings
         yield faulty_row(str(label), "malformed_label_file")
         return
     for number, item in enumerate(root.iter("object"), start=1):
