@@ -97,6 +97,19 @@ def test_a_set_is_checked_without_a_spec(
     assert "category_beyond_model" in capsys.readouterr().out
 
 
+def test_files_that_a_shell_made_of_a_glob_are_all_checked(
+    data_spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--annotations a.json b.json is two files, whichever way they are written."""
+    options = list(labelled_set(tmp_path))
+    first = next(Path(options[3]).glob("*.json"))
+    other = tmp_path / "other.json"
+    other.write_bytes(first.read_bytes())
+    for files in ([str(first), str(other)], [str(first), "--annotations", str(other)]):
+        assert ddetr("check", *options[:3], *files) == 1
+        assert "clashing_image_ids" in capsys.readouterr().out
+
+
 def test_kitti_labels_are_checked_without_a_spec(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

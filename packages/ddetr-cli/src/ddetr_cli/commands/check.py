@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,10 @@ def check_data(
         SpecError: neither or both of a spec and a set are given, or the spec is wrong or names no
             labelled data.
     """
+    if spec_file is None and labelled_set.annotations:  # a shell writes a glob's files apart
+        more = [word for word in overrides if "=" not in word]
+        labelled_set = replace(labelled_set, annotations=(*labelled_set.annotations, *more))
+        overrides = [word for word in overrides if "=" in word]
     _refuse_mixtures(spec_file, overrides, labelled_set)
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
         raise SpecError(f"--json {json_file}: its folder does not exist")
