@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -39,6 +40,25 @@ def test_a_terminal_gets_a_bar_with_the_time_left() -> None:
     console.close()
     assert "5/10" in screen.getvalue()
     assert "0:01:30 left" in screen.getvalue()
+
+
+def test_a_terminal_gets_a_table_of_the_epochs() -> None:
+    """Headings once, a row an epoch, with rate and peak memory of its last step."""
+    screen = io.StringIO()
+    console = RunConsole()
+    console.out = Console(file=screen, force_terminal=True, width=120)
+    step = {"step_loss": 9.0, "lr_base": 2e-4, "peak_memory_gib": 1.5, "images_per_second": 8.0}
+    for epoch, scores in enumerate([{}, {"val_AP": 0.25, "val_loss": 3.0}]):
+        console.observe(RunEvent("step", epoch=epoch, step=1, total_steps=2, metrics=step))
+        metrics = {"train_loss": 4.0, **scores}
+        console.observe(RunEvent("epoch", epoch=epoch, metrics=metrics, eta_seconds=60))
+    console.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    lines = [line.split() for line in text.splitlines()]
+    assert sum("peak" in line and "AP50" in line for line in lines) == 1
+    assert ["0", "4", "0.0002", "1.5", "0:01:00"] in lines
+    assert ["1", "4", "3", "0.25", "0.0002", "1.5", "0:01:00"] in lines
+    assert "8.0 images/s  1.5 GiB" in " ".join(text.split("\n"))
 
 
 def test_notices_go_to_standard_error_once(capsys: pytest.CaptureFixture[str]) -> None:

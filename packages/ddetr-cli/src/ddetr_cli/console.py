@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import typer
 
+from ddetr_cli.epoch_table import EpochTable
 from ddetr_cli.status import duration
 from ddetr_train.events import RunEvent
 
@@ -25,7 +26,15 @@ _FIGURE = re.compile(r"[-+.\de]*")
 _PLAIN_WIDTH = 160
 _SECONDS_BETWEEN_PLAIN_LINES = 30.0
 # What a line has room for, of the figures that training reports.
-_SHOWN = ("step_loss", "train_loss", "val_loss", "val_AP", "val_AP50", "gradient_norm")
+_SHOWN = (
+    "step_loss",
+    "train_loss",
+    "val_loss",
+    "val_AP",
+    "val_AP50",
+    "gradient_norm",
+    "peak_memory_gib",
+)
 
 Rows: TypeAlias = Sequence[tuple[str, ...]]
 
@@ -38,6 +47,7 @@ class RunConsole:
         self._progress: Progress | None = None
         self._said: set[str] = set()
         self._last_plain_line = 0.0
+        self._epochs = EpochTable()
 
     @cached_property
     def out(self) -> Console:
@@ -54,7 +64,8 @@ class RunConsole:
         elif event.kind == "notice":
             self.notice(event.message)
         elif event.kind == "epoch":
-            self.say(_line(event))
+            for line in self._epochs.lines(event) if self.out.is_terminal else [_line(event)]:
+                self.say(line)
         elif event.message and event.kind != "finished":
             self.say(event.message)
 
@@ -112,6 +123,7 @@ class RunConsole:
             self._progress.console.print(Text.from_ansi(text))  # above the bar
 
     def _show_step(self, event: RunEvent) -> None:
+        self._epochs.note_step(event)
         if self.out.is_terminal:
             self._move_bar(event)
         elif time.monotonic() - self._last_plain_line > _SECONDS_BETWEEN_PLAIN_LINES:
@@ -127,6 +139,7 @@ class RunConsole:
             description=_activity(event),
             total=event.total_steps,
             completed=event.step,
+            figures=_bar_figures(event),
             eta="" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left",
         )
 
@@ -143,11 +156,20 @@ def _bar_on(console: Console) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
         TextColumn("{task.fields[eta]}"),
     )
     progress = Progress(*columns, console=console, transient=True)
-    progress.add_task("", eta="")
+    progress.add_task("", figures="", eta="")
     return progress
+
+
+def _bar_figures(event: RunEvent) -> str:
+    shown = {"step_loss": "loss {:.3g}", "images_per_second": "{:.1f} images/s"}
+    shown["peak_memory_gib"] = "{:.1f} GiB"
+    return "  ".join(
+        text.format(event.metrics[name]) for name, text in shown.items() if name in event.metrics
+    )
 
 
 def _line(event: RunEvent) -> str:
