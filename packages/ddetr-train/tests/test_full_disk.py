@@ -45,7 +45,9 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint_whole(
                     pass
 
     folder = small_disk / "run"
-    with pytest.raises(OSError, match=r"\.pth could not be written|No space left on device: .*\.json"):
+    with pytest.raises(
+        OSError, match=r"\.pth could not be written|No space left on device: .*\.json"
+    ):
         run_training(results_dir=folder, observers=[fill], **OPTIONS)
     assert torch.load(folder / LATEST_NAME, weights_only=True)["epoch"] == 0
     assert [path for path in folder.rglob(".*") if path.stat().st_size] == []

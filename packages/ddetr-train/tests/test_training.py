@@ -164,6 +164,32 @@ def test_the_mean_of_the_weights_is_what_is_saved(run_training, tmp_path) -> Non
     TorchDetector(tmp_path / "run" / LATEST_NAME)
 
 
+def test_deterministic_algorithms_are_insisted_on_while_it_runs(run_training) -> None:
+    """PyTorch is told before the first step, and only when it is asked for."""
+    seen = []
+
+    def look(_event) -> None:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+
+    run_training(**FAST, observers=[look])
+    assert not any(seen)
+    seen.clear()
+    try:
+        run_training(num_epochs=2, deterministic=True, observers=[look])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen[-1]
+
+
+def test_the_rates_rise_from_update_to_update(run_training, recorder) -> None:
+    """A warm-up of four updates has its full rate from the fifth on."""
+    run_training(num_epochs=2, warmup_steps=4, optim={"lr": 1e-3})
+    rates = [event.metrics["lr_base"] for event in recorder.of("step")]
+    assert rates[:3] == sorted(rates[:3])
+    assert rates[0] < 5e-4
+    assert rates[4:] == pytest.approx([1e-3] * len(rates[4:]))
+
+
 def test_a_dry_run_leaves_no_file(run_training, recorder, tmp_path) -> None:
     """One batch of training and of validation run, and the folder is not even made."""
     result = run_training(is_dry_run=True, num_epochs=5)
