@@ -249,3 +249,24 @@ def test_with_a_key_engine_notes_and_caches_are_locked(
         assert b"red cell" not in (tmp_path / name).read_bytes()
     detector = Detector(report.path, "open sesame")
     assert len(detector.predict(pictures(2))) == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("data_type", ["FP32", "FP16"])
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_the_real_tensorrt_detects_as_onnx_runtime(
+    make_checkpoint, tmp_path, data_type, on_cpu
+) -> None:
+    """On a machine with TensorRT: standard operators and plugin nodes give the same scores."""
+    pytest.importorskip("tensorrt")
+    from ddetr_export import ExportConfig, export_onnx
+
+    settings = {"on_cpu": on_cpu, "sampling": "gather", "opset_version": 17}
+    config = ExportConfig(input_height=64, input_width=96, **settings)
+    path = export_onnx(make_checkpoint(), tmp_path / "model.onnx", config).path
+    wanted = TrtEngineConfig(tensorrt={"data_type": data_type, "max_batch_size": 4})
+    engine = build_engine(path, tmp_path / "model.engine", wanted).path
+    tolerance = 1e-3 if data_type == "FP32" else 5e-2
+    expected = Detector(path, providers=["CPUExecutionProvider"]).predict(pictures(3))
+    for found, other in zip(Detector(engine).predict(pictures(3)), expected, strict=True):
+        np.testing.assert_allclose(found.scores, other.scores, atol=tolerance)
