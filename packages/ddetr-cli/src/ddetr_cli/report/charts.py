@@ -103,8 +103,10 @@ def _svg(figure: Figure) -> str:
 
     file = io.StringIO()
     # Text stays text: it can be searched, and any script is drawn by the reader's own fonts.
-    settings = {"svg.hashsalt": "ddetr", "svg.fonttype": "none"}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "ddetr", "svg.fonttype": "none"}),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # of scripts only the reader has
         figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
     text = file.getvalue()
