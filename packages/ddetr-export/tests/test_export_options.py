@@ -84,6 +84,19 @@ def test_sidecars_know_the_classes(with_everything) -> None:
     assert 'name: "boxes", data_type: TYPE_FP32, dims: [6, 4]' in triton
 
 
+def test_triton_batches_only_what_has_a_free_batch(
+    with_everything, make_checkpoint, tmp_path
+) -> None:
+    """A fixed batch stands in the sizes of the tensors, where Triton wants it."""
+    dynamic = (with_everything / "config.pbtxt").read_text("utf-8")
+    assert "max_batch_size: 16" in dynamic
+    assert f"dims: [3, {HEIGHT}, {WIDTH}]" in dynamic
+    export(make_checkpoint(), tmp_path, batch_size=2, serialize_nvdsinfer=True)
+    fixed = (tmp_path / "config.pbtxt").read_text("utf-8")
+    assert "max_batch_size: 0" in fixed
+    assert f"dims: [2, 3, {HEIGHT}, {WIDTH}]" in fixed
+
+
 def test_two_stages_export(make_checkpoint, tmp_path) -> None:
     """Proposals from the encoder are chosen inside the file."""
     report = export(make_checkpoint(two_stage=True), tmp_path)

@@ -76,6 +76,8 @@ def _batch(config: ExportConfig) -> int:
 
 
 def _triton(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata) -> str:
+    # Triton batches only what has a free first dimension; a fixed batch is written into the sizes.
+    fixed = [] if config.batch_size < 1 else [config.batch_size]
     model = metadata.model
     queries, classes = model["num_queries"], model["num_classes"]
     inputs = [("inputs", "TYPE_FP32", [3, config.input_height, config.input_width])]
@@ -94,14 +96,15 @@ def _triton(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata) -> 
     return (
         f'name: "{onnx_file.stem}"\n'
         'platform: "onnxruntime_onnx"\n'
-        f"max_batch_size: {_batch(config)}\n"
-        f"input [{_tensors(inputs)}\n]\n"
-        f"output [{_tensors(outputs)}\n]\n"
+        f'default_model_filename: "{onnx_file.name}"\n'
+        f"max_batch_size: {0 if fixed else _batch(config)}\n"
+        f"input [{_tensors(inputs, fixed)}\n]\n"
+        f"output [{_tensors(outputs, fixed)}\n]\n"
     )
 
 
-def _tensors(tensors: list[tuple[str, str, list[int]]]) -> str:
+def _tensors(tensors: list[tuple[str, str, list[int]]], fixed: list[int]) -> str:
     return ",".join(
-        f'\n  {{ name: "{name}", data_type: {dtype}, dims: {dims} }}'
+        f'\n  {{ name: "{name}", data_type: {dtype}, dims: {[*fixed, *dims]} }}'
         for name, dtype, dims in tensors
     )

@@ -91,8 +91,8 @@ def rewrite_as_standard(paths: Sequence[str], console: RunConsole) -> int:
             "export --to-standard takes -e SPEC.YAML, or PLUGIN.onnx and perhaps STANDARD.onnx, "
             f"got {len(paths)} names"
         )
-    source = Path(paths[0])
-    target = Path(paths[1]) if len(paths) == len(("source", "target")) else standard_name(source)
+    source, *named = map(Path, paths)
+    target = named[0] if named else standard_name(source)
     written = to_standard(source, target, encryption_key=os.environ.get(KEY_VARIABLE) or None)
     console.say(f"standard operators: {written}")
     return 0
