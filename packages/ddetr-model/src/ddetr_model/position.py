@@ -27,8 +27,9 @@ def encode_coordinates(
     index = torch.arange(num_features, dtype=torch.float32, device=coordinates.device)
     wavelengths = TEMPERATURE ** (2 * torch.div(index, 2, rounding_mode="floor") / num_features)
     angles = coordinates.float()[..., None] * (2 * math.pi) / wavelengths  # (..., K, N)
-    waves = torch.stack([angles[..., 0::2].sin(), angles[..., 1::2].cos()], dim=-1)
-    return waves.flatten(-3)
+    waves = torch.where(index % 2 == 0, angles.sin(), angles.cos())
+    # Not flatten: in a traced graph its sizes would be computed, and those after it unknown.
+    return torch.cat(waves.unbind(-2), dim=-1)
 
 
 class SinePositionEncoding(nn.Module):
