@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from onnx import numpy_helper
 
 from ddetr_cli.app import main
 from ddetr_data.synthetic import make_dataset
@@ -159,6 +160,39 @@ def onnx_file(project: Path) -> Path:
     """The exported model."""
     assert ddetr("export", "-e", str(project / "spec.yaml")) == 0
     return project / "results" / "export" / "model.onnx"
+
+
+def test_export_measures_ap_on_the_labelled_images(onnx_file: Path) -> None:
+    """Beside the file: AP of PyTorch and of ONNX Runtime on the spec's validation images."""
+    certificate = json.loads(onnx_file.with_name("model.certificate.json").read_text())
+    assert [score["images"] for score in certificate["scores"]] == [3, 3]
+    pytorch, onnx = (score["AP"] for score in certificate["scores"])
+    assert math.isclose(pytorch, onnx, abs_tol=0.005)
+
+
+def test_an_export_that_differs_is_exit_status_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The sentence names the first module that diverges, and no file gets the name."""
+    from ddetr_export import onnx_export
+
+    make_draft = onnx_export.make_draft
+
+    def make_damaged(model, config, metadata):
+        graph, exported = make_draft(model, config, metadata)
+        for tensor in exported.graph.initializer:
+            if tensor.name.endswith("encoder.layers.0.norm1.bias"):
+                damaged = numpy_helper.to_array(tensor) + 9
+                tensor.CopyFrom(numpy_helper.from_array(damaged, tensor.name))
+        return graph, exported
+
+    monkeypatch.setattr(onnx_export, "make_draft", make_damaged)
+    target = project / "damaged" / "model.onnx"
+    options = [f"export.onnx_file={target}", f"export.results_dir={project}/damaged_run"]
+    assert ddetr("export", "-e", str(project / "spec.yaml"), *options) == 1
+    assert "first in transformer.encoder.layers.0.norm1" in capfd.readouterr().err
+    assert not target.exists()
+    assert last_status(project / "damaged_run")["status"] == "FAILURE"
 
 
 def test_an_onnx_file_scores_like_its_checkpoint_without_torch(
