@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddetr_ops import _native
+
 SHAPES = ((6, 9), (3, 5), (2, 2))
 
 
@@ -55,6 +57,16 @@ def make_arguments():
 @pytest.fixture
 def arguments() -> Arguments:
     return _random_arguments()
+
+
+@pytest.fixture(params=["avx512", "avx2", "baseline"])
+def instruction_set(request):
+    """Each instruction set that this processor has."""
+    before = _native.instruction_set()
+    if not _native._core.use_instruction_set(request.param):
+        pytest.skip(f"this processor or build has no {request.param}")
+    yield request.param
+    _native._core.use_instruction_set(before)
 
 
 @pytest.fixture(autouse=True)

@@ -41,16 +41,6 @@ def assert_same(arguments, tolerance):
         )
 
 
-@pytest.fixture(params=["avx512", "avx2", "baseline"])
-def instruction_set(request):
-    """Each instruction set that this processor has."""
-    before = _native.instruction_set()
-    if not _native._core.use_instruction_set(request.param):
-        pytest.skip(f"this processor or build has no {request.param}")
-    yield request.param
-    _native._core.use_instruction_set(before)
-
-
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 @pytest.mark.parametrize("channels", [1, 8, 24, 32, 40, 64, 100, 128])
 def test_every_head_size_agrees(instruction_set, make_arguments, channels, dtype):

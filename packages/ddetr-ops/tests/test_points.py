@@ -39,16 +39,6 @@ def results(function, tensors, shapes, dtype):
     return [*outputs, *torch.autograd.grad(outputs, leaves, upstream)]
 
 
-@pytest.fixture(params=["avx512", "avx2", "baseline"])
-def instruction_set(request):
-    """Each instruction set that this processor has."""
-    before = _native.instruction_set()
-    if not _native._core.use_instruction_set(request.param):
-        pytest.skip(f"this processor or build has no {request.param}")
-    yield request.param
-    _native._core.use_instruction_set(before)
-
-
 @native
 @pytest.mark.parametrize("coordinates", [2, 4])
 @pytest.mark.parametrize("levels_points", [(1, 1), (4, 4), (3, 5), (5, 8), (2, 3)])
