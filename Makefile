@@ -14,8 +14,8 @@ help:            ## this list
 demo: setup      ## synthetic set -> training -> scores -> pictures -> ONNX, in demo/
 	@$(HATCH) run demo $(ARGS)
 
-test: setup      ## every test that this machine can run, on all cores
-	@OMP_NUM_THREADS=1 $(HATCH) run test $(ARGS)
+test: setup      ## every test that this machine can run
+	@$(HATCH) run test $(ARGS)
 
 lint: setup      ## ruff: rules and format
 	@$(HATCH) run lint

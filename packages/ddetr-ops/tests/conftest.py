@@ -6,9 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from ddetr_ops import _native
+
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 
 SHAPES = ((6, 9), (3, 5), (2, 2))
 
