@@ -27,7 +27,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "packages" / "ddetr-ops"
-STEPS = ("repair", "torch-2.13", "torch", "pure", "asan", "arm")
+TORCHES = {"torch-2.13": "torch==2.13.0", "torch": "torch"}
+STEPS = ("repair", *TORCHES, "pure", "asan", "arm")
 PORTABLE_KERNELS = ("baseline", "dispatch", "memory", "points", "scalar")
 WARNS_ONCE = """
 import warnings, torch, ddetr_ops
@@ -58,8 +59,8 @@ def main() -> None:
                 check_on_arm(folder / "agreement")
             else:
                 wheel = repaired_wheel(folder, "pypi" if options.cuda else "0")
-                if step != "repair":
-                    check_under_torch(wheel, folder / step, step)
+                if step in TORCHES:
+                    check_under_torch(wheel, folder / step, TORCHES[step])
 
 
 def repaired_wheel(folder: Path, cuda: str) -> Path:
@@ -80,7 +81,7 @@ def repaired_wheel(folder: Path, cuda: str) -> Path:
 
 def check_under_torch(wheel: Path, folder: Path, torch: str) -> None:
     """The tests in an environment of the wheel and one torch; neither compiler nor driver there."""
-    python = environment(folder, wheel, torch.replace("-", "==") + ".0" * ("-" in torch))
+    python = environment(folder, wheel, torch)
     run(python, "-c", "import torch, ddetr_ops; print(torch.__version__, ddetr_ops.doctor())")
     copy_tests(folder)
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", folder / "tests")
