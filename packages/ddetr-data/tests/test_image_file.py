@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from ddetr_data import image_file
 from ddetr_data.faults import DataError
 from ddetr_data.image_file import check_whole, read_header, read_image, read_image_size_wh
 
@@ -175,3 +177,28 @@ def test_the_size_of_a_png_is_read_without_its_pixels(
     assert read_image_size_wh(path) == (4, 8)
     assert bool(loads) == is_late
     assert check_whole(path).size_wh == (4, 8)
+
+
+def test_reading_leaves_the_warnings_of_other_threads_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even while an image is decoded are the program's warning filters others."""
+    path = save(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    before, during = list(warnings.filters), []
+    monkeypatch.setattr(
+        image_file, "to_rgb", lambda image: during.append(list(warnings.filters)) or image
+    )
+    read_image(path)
+    assert during == [before]
+
+
+def test_too_many_pixels_are_said_to_be_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture beyond Pillow's guard against decompression bombs is not called damaged."""
+    path = save(tmp_path / "a.png", np.zeros((30, 30, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    with pytest.raises(DataError, match=r"a\.png is too large.*MAX_IMAGE_PIXELS.*900 pixels"):
+        read_image(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # below twice that: a warning
+    assert read_image(path).size == (30, 30)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -73,8 +72,7 @@ class ImageInspector:
 
 def _peculiarities(path: AnyFile) -> Iterator[tuple[str, str]]:
     """What is unusual about a file that can be opened."""
-    with warnings.catch_warnings(), Image.open(opened(path)) as image:
-        warnings.simplefilter("ignore")
+    with Image.open(opened(path)) as image:
         mode, is_transparent = image.mode, image.has_transparency_data
         image_format = image.format or ""
         is_animated = getattr(image, "is_animated", False) and image_format != "MPO"

@@ -23,6 +23,11 @@ _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # where orientation may stand
 
 AnyImageFile: TypeAlias = str | os.PathLike[str] | RemoteFile
 
+# Pillow warns of odd EXIF data and of very large images; the rules for faulty images speak of what
+# matters. One filter for good, behind the program's own: catch_warnings would change the filters of
+# all threads, and leave them changed where two threads overlap.
+warnings.filterwarnings("ignore", module=r"PIL\.", append=True)
+
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError)
 
 
@@ -37,8 +42,7 @@ def read_image(path: AnyImageFile) -> Image.Image:
         DataError: it is no image, or cut off.
     """
     try:
-        with warnings.catch_warnings(), Image.open(opened(path)) as image:
-            warnings.simplefilter("ignore")
+        with Image.open(opened(path)) as image:
             return to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise FileNotFoundError(f"the image {path} is missing") from None
@@ -68,8 +72,7 @@ def read_header(path: AnyImageFile) -> ImageHeader:
         DataError: it is no image.
     """
     try:
-        with warnings.catch_warnings(), Image.open(opened(path)) as image:
-            warnings.simplefilter("ignore")
+        with Image.open(opened(path)) as image:
             return _header_of(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"the image {path} is missing") from None
@@ -91,12 +94,7 @@ def check_whole(path: AnyImageFile) -> ImageHeader:
     Raises:
         FileNotFoundError, DataError: as read_image.
     """
-    with (
-        contextlib.suppress(*_DECODING_ERRORS),
-        warnings.catch_warnings(),
-        Image.open(opened(path)) as image,
-    ):
-        warnings.simplefilter("ignore")
+    with contextlib.suppress(*_DECODING_ERRORS), Image.open(opened(path)) as image:
         header = _header_of(image)
         if isinstance(image, PngImageFile):
             if image.fp is not None:  # else it was decoded for its header
@@ -169,6 +167,8 @@ def _complaint(path: AnyImageFile, error: Exception) -> str:
         return f"the image {path} is empty"
     if isinstance(error, PermissionError):
         return f"the image {path} may not be read: permission denied"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"the image {path} is too large, raise PIL.Image.MAX_IMAGE_PIXELS: {error}"
     if isinstance(error, UnidentifiedImageError):
         return f"the image {path} cannot be read, it is no image of a known kind"
     return f"the image {path} cannot be read, it is damaged ({error})"
