@@ -111,6 +111,19 @@ def test_padding_proposes_nothing(pyramid):
     assert centers.max().item() == pytest.approx(1 - 1 / 8, abs=1e-6)
 
 
+@pytest.mark.parametrize("padded_width", [51, 63, 66, 72])
+def test_padding_moves_no_proposal_over_the_border(padded_width):
+    """Of 50 pixels the first is centred at 0.01, which is out, in whatever batch it lies."""
+    mask = torch.ones(1, 1, padded_width, dtype=torch.bool)
+    mask[..., :50] = False
+    pixels = torch.zeros(1, 4, 1, padded_width)
+    alone, usable = propose_boxes(flatten_levels([pixels[..., :50]], [pixels[..., :50]], None))
+    found, still_usable = propose_boxes(flatten_levels([pixels], [pixels], [mask]))
+    assert usable[0].tolist() == [False, *[True] * 48, False]
+    assert torch.equal(still_usable[:, :50], usable)
+    assert torch.equal(found[:, :50], alone)
+
+
 def test_two_stage_queries_are_the_best_proposals(two_level_config, pyramid):
     """Seven queries take the seven highest first logits outside the padding."""
     config = two_level_config(two_stage=True)

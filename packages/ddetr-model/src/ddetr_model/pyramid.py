@@ -26,11 +26,13 @@ class Pyramid:
     shapes_hw: tuple[tuple[int, int], ...]  # L pairs; they sum to S
     valid_ratios: Tensor  # (B or 1, L, 2), x then y: the part of each level that is image
 
-    def pixel_centers(self) -> Tensor:
-        """Give each pixel's centre as a part of its padded level, x then y, (1, S, 2)."""
-        device = self.pixels.device
-        centers = [_centers(height, width, device) for height, width in self.shapes_hw]
-        return torch.cat(centers)[None]
+    def pixel_places(self) -> Tensor:
+        """Give each pixel's centre as a part of its image, x then y, (B or 1, S, 2).
+
+        Quotients of whole numbers of pixels: an image's own pixels have the same bits in any batch.
+        """
+        ratios = self.valid_ratios.unbind(1)  # L of (B or 1, 2)
+        return torch.cat([_places(*level) for level in zip(self.shapes_hw, ratios, strict=True)], 1)
 
     def per_pixel(self, per_level: Tensor) -> Tensor:
         """Repeat a value of each level (B, L, ...) for each of its pixels, (B, S, ...)."""
@@ -46,8 +48,7 @@ class Pyramid:
         Returns:
             (B or 1, S, L, 2), x then y: centre / own valid ratio * each level's valid ratio.
         """
-        places = self.pixel_centers() / self.per_pixel(self.valid_ratios)  # (B, S, 2) in the image
-        return places[:, :, None] * self.valid_ratios[:, None]
+        return self.pixel_places()[:, :, None] * self.valid_ratios[:, None]
 
 
 def flatten_levels(
@@ -69,7 +70,12 @@ def _to_rows(levels: Sequence[Tensor]) -> Tensor:
     return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
 
 
-def _centers(height: int, width: int, device: torch.device) -> Tensor:
-    y = (torch.arange(height, dtype=torch.float32, device=device) + 0.5) / height
-    x = (torch.arange(width, dtype=torch.float32, device=device) + 0.5) / width
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)  # (H*W, 2)
+def _places(
+    shape_hw: tuple[int, int],
+    valid_ratios: Tensor,  # (B, 2), x then y
+) -> Tensor:  # (B, H*W, 2)
+    height, width = shape_hw
+    y, x = (torch.arange(n, dtype=torch.float32, device=valid_ratios.device) for n in shape_hw)
+    pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)  # (H*W, 2)
+    sizes = torch.tensor([width, height], dtype=torch.float32, device=valid_ratios.device)
+    return (pixels + 0.5) / (valid_ratios * sizes).round()[:, None]
