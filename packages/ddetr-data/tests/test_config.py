@@ -61,6 +61,7 @@ def test_mean_and_std_have_one_or_three_values(values: object) -> None:
     [
         ("input_mean", [0.5, 0.5], "1 or 3 values"),
         ("input_std", [0.2, 0.0, 0.2], "above 0"),
+        ("input_mean", float("nan"), "finite number"),
         ("scales", [], "at least 1 item"),
         ("scales", [480, 0], "greater than 0"),
         ("horizontal_flip_prob", 1.5, "less than or equal to 1"),

@@ -22,7 +22,8 @@ def _as_text(value: object) -> object:
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_sequence), Field(min_length=1)]
-Channels = Annotated[tuple[float, ...], BeforeValidator(_as_sequence)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Channels = Annotated[tuple[Finite, ...], BeforeValidator(_as_sequence)]
 Location = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]  # a path or a URL
 Locations = Annotated[tuple[Location, ...], BeforeValidator(_as_sequence), Field(min_length=1)]
 
@@ -139,8 +140,8 @@ class DatasetConfig(_Config):
     )
     dataset_type: Literal["serialized", "default"] = Field(
         "serialized",
-        description="serialized: one copy of the labels shared by all workers; default: a plain "
-        "list in each.",
+        description="serialized: one copy of the labels shared by all workers, kept for the next "
+        "run in $DDETR_CACHE or the user's cache folder; default: a plain list in each.",
     )
     eval_class_ids: tuple[int, ...] | None = Field(
         None, description="Category ids that evaluation is limited to; absent: all."

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ddetr_data.config import AugmentationConfig
+from ddetr_data.config import AugmentationConfig, Finite
 from ddetr_data.image_file import read_image, to_rgb
 from ddetr_data.locations import RemoteFile
 from ddetr_data.types import ImageLike
@@ -36,10 +36,10 @@ class PreprocessConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    mean: tuple[float, ...] = Field(
+    mean: tuple[Finite, ...] = Field(
         (0.485, 0.456, 0.406), description="Mean of each channel, of pixels from 0 to 1; 1 or 3."
     )
-    std: tuple[float, ...] = Field(
+    std: tuple[Finite, ...] = Field(
         (0.229, 0.224, 0.225), description="Deviation of each channel, likewise; 1 or 3 values."
     )
     mode: Literal["shortest_edge", "fixed"] = Field(
