@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ddetr_data.check import check_dataset
 from ddetr_data.coco import load_sources
@@ -189,6 +190,21 @@ def test_missing_images_send_a_store_to_be_built_anew(
     memory.rm("/away/set/2.png")
     with pytest.raises(DataError, match="1 of 2 images"):
         open_sources([remote], num_classes=3, cache_dir=tmp_path)
+
+
+def test_a_remote_image_of_another_size_is_noticed(
+    base: str, content: Content, write_source: Write, tmp_path: Path
+) -> None:
+    """Boxes follow an image that was replaced by another since the store was built."""
+    base = base.rpartition("::")[2]  # a cache before the server keeps what it has read
+    source = write_source(content)
+    remote = upload(source, base)
+    open_sources([remote], num_classes=3, cache_dir=tmp_path)
+    smaller = Path(source.image_dir) / "2.png"
+    Image.open(smaller).resize((20, 15)).save(smaller)
+    upload(source, base)
+    again = open_sources([remote], num_classes=3, cache_dir=tmp_path)
+    assert again.images[1].boxes_xywh[0].tolist() == [2.5, 2.0, 5.0, 4.0]
 
 
 def test_pictures_to_detect_in_must_be_on_this_machine() -> None:

@@ -16,7 +16,8 @@ import pytest
 from ddetr_data import sources as sources_module
 from ddetr_data.coco import DataError, DetectionSet, load_sources
 from ddetr_data.config import DataSource
-from ddetr_data.image_table import ImageTable
+from ddetr_data.image_table import ImageTable, as_table
+from ddetr_data.seen_files import SeenFiles
 from ddetr_data.sources import default_cache_dir, open_sources, store_key
 from ddetr_data.store import StoredTable, is_store, read_store, write_store
 
@@ -145,7 +146,8 @@ def test_a_set_without_objects_can_be_stored(
 ) -> None:
     """Empty columns are no obstacle."""
     content["annotations"] = []
-    write_store(load_sources([write_source(content)], num_classes=None), tmp_path / "store")
+    loaded = load_sources([write_source(content)], num_classes=None)
+    write_store(loaded, SeenFiles.of(as_table(loaded.images)), tmp_path / "store")
     assert [len(record.annotations) for record in read_store(tmp_path / "store").images] == [0, 0]
 
 
@@ -155,15 +157,16 @@ def test_what_is_no_store_is_refused(source: DataSource, tmp_path: Path) -> None
     folder.mkdir()
     (folder / "index.json").write_text('{"format_version": 0}')
     assert not is_store(folder)
-    with pytest.raises(DataError, match="must be an annotation store of version 2"):
+    with pytest.raises(DataError, match="must be an annotation store of version 3"):
         read_store(folder)
     with pytest.raises(DataError, match="is no annotation store"):
         read_store(tmp_path)
     loaded = load_sources([source], num_classes=None)
+    seen = SeenFiles.of(as_table(loaded.images))
     with pytest.raises(OSError, match="cannot be replaced"):
-        write_store(loaded, folder)
+        write_store(loaded, seen, folder)
     with pytest.raises(TypeError, match="ImageTable"):
-        write_store(DetectionSet([], loaded.categories, loaded.faults), tmp_path / "other")
+        write_store(DetectionSet([], loaded.categories, loaded.faults), seen, tmp_path / "other")
 
 
 def test_the_cache_has_a_stated_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -106,12 +106,14 @@ class ImageTable(Sequence[ImageRecord]):
         start, stop = self.columns.name_ends[index : index + 2].tolist()
         return self.columns.names[start:stop].tobytes().decode("utf-8", "surrogatepass")
 
-    def places(self) -> Iterator[tuple[str, str]]:
-        """Image folder and file name of every image, faster than by its record."""
-        names, sources = self.columns.names.tobytes(), self.columns.sources.tolist()
-        ends = self.columns.name_ends.tolist()
-        for source, start, stop in zip(sources, ends[:-1], ends[1:], strict=True):
-            yield self.image_dirs[source], names[start:stop].decode("utf-8", "surrogatepass")
+    def places(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[str, str]]:
+        """Image folder and file name of images from start to stop, faster than by its record."""
+        sources = self.columns.sources[start:stop].tolist()
+        ends = self.columns.name_ends[start : start + len(sources) + 1].tolist()
+        names = self.columns.names[ends[0] : ends[-1]].tobytes()
+        for source, first, last in zip(sources, ends[:-1], ends[1:], strict=True):
+            name = names[first - ends[0] : last - ends[0]]
+            yield self.image_dirs[source], name.decode("utf-8", "surrogatepass")
 
     def path(self, index: int) -> AnyFile:
         """Where one image lies."""
@@ -135,6 +137,17 @@ class ImageTable(Sequence[ImageRecord]):
             ),
             source=int(columns.sources[index]),
         )
+
+
+def as_table(images: Sequence[ImageRecord]) -> ImageTable:
+    """Say that the images of a set are a table, as those of load_sources are.
+
+    Raises:
+        TypeError: they are a list or another sequence.
+    """
+    if not isinstance(images, ImageTable):
+        raise TypeError(f"images must be an ImageTable, got {type(images).__name__}")
+    return images
 
 
 def locate_image(image_dir: str, file_name: str) -> AnyFile:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import glob
 import io
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,10 +27,13 @@ __all__ = [
     "is_folder",
     "is_url",
     "join",
-    "list_names",
+    "list_states",
     "match_files",
     "opened",
 ]
+
+
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")  # s3, abfs, gcs, memory
 
 
 @dataclass(frozen=True)
@@ -115,16 +120,18 @@ def absolute(location: str) -> str:
     return location if is_url(location) else os.path.abspath(location)
 
 
-def list_names(folder: str) -> frozenset[str]:
-    """Name what lies in a folder; nothing where there is none."""
-    if not is_url(folder):
-        return frozenset(os.listdir(folder) if os.path.isdir(folder) else ())
-    filesystem, path = _open_filesystem(folder)
+def list_states(url: str) -> dict[str, tuple[float, float]]:
+    """Size in bytes and time of change (0: not told) of the files in a folder behind a URL."""
+    filesystem, path = _open_filesystem(url)
+    filesystem.invalidate_cache()  # fsspec keeps listings, and this asks for what is there now
     try:
-        found = _asked(lambda at: filesystem.ls(at, detail=False), path, folder)
+        found = _asked(lambda at: filesystem.ls(at, detail=True), path, url)
     except FileNotFoundError:
-        return frozenset()
-    return frozenset(str(entry).rstrip("/").rpartition("/")[2] for entry in found)
+        return {}
+    return {
+        _last_part(entry["name"]): (float(entry.get("size") or 0), _changed_at(entry))
+        for entry in found
+    }
 
 
 def match_files(url: str, endings: tuple[str, ...]) -> list[RemoteFile]:
@@ -133,12 +140,25 @@ def match_files(url: str, endings: tuple[str, ...]) -> list[RemoteFile]:
     if _asked(filesystem.isfile, path, url):
         return [RemoteFile(url)]
     if _asked(filesystem.isdir, path, url):
-        names = sorted(name for name in list_names(url) if name.endswith(endings))
+        listed = _asked(lambda at: filesystem.ls(at, detail=False), path, url)
+        names = sorted(name for name in map(_last_part, listed) if name.endswith(endings))
         return [RemoteFile(f"{url.rstrip('/')}/{name}") for name in names]
     if not glob.has_magic(path):
         return []
     head = url.rstrip("/").removesuffix(path)  # "s3://" of s3://bucket/*.json
     return [RemoteFile(f"{head}{found}") for found in sorted(_asked(filesystem.glob, path, url))]
+
+
+def _last_part(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]
+
+
+def _changed_at(entry: Mapping[str, Any]) -> float:
+    """The time under whichever name the file system tells it."""
+    for name in _TIMES:
+        if isinstance(entry.get(name), datetime):
+            return float(entry[name].timestamp())
+    return 0.0
 
 
 def _asked(question: Any, path: str, url: str) -> Any:

@@ -6,23 +6,32 @@ import hashlib
 import json
 import logging
 import os
-import shutil
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from ddetr_data.coco import DetectionSet, check_ids_below, load_sources
 from ddetr_data.config import DataSource
+from ddetr_data.digests import file_digests
+from ddetr_data.faults import DataError
+from ddetr_data.image_table import as_table
 from ddetr_data.json_files import find_json_files
-from ddetr_data.locations import AnyFile, RemoteFile, absolute
-from ddetr_data.store import FORMAT_VERSION, StoredSet, building, is_store, read_store, write_store
-from ddetr_data.verify import missing_images, verify_images
-
-CACHE_VARIABLE = "DDETR_CACHE"
-_HASH_BLOCK_BYTES = 2**20
-_HASHING_THREADS = 4
+from ddetr_data.locations import absolute
+from ddetr_data.seen_files import SeenFiles, find_changes
+from ddetr_data.store import (
+    CACHE_VARIABLE,
+    FORMAT_VERSION,
+    StoredSet,
+    building,
+    check_store,
+    discard_store,
+    note_looked_at,
+    read_store,
+    write_store,
+)
+from ddetr_data.verify import verify_images
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +48,10 @@ def open_sources(
     """Load sources and verify their images, as a run needs them.
 
     serialized keeps the result in a store under cache_dir, named by the contents of the JSON
-    files: the next run maps it in seconds, and workers share its pages. Images are verified when
-    the store is built; later only that they are still there. default reads and verifies each
-    time and gives a plain list.
+    files: the next run maps it in seconds, and workers share its pages. A store that is damaged is
+    built anew, and so is one of which an image file was removed, added back or changed: files of
+    another size, or of a later time and not as they were. default reads and verifies each time and
+    gives a plain list.
 
     Args:
         sources: at least one.
@@ -53,21 +63,30 @@ def open_sources(
 
     Raises:
         DataError, FileNotFoundError: as load_sources and verify_images.
+        OSError: the store cannot be written; the text says what to do.
     """
 
-    def build() -> DetectionSet:
+    def build() -> tuple[DetectionSet, SeenFiles]:
         loaded = load_sources(sources, num_classes=num_classes, corrupt_images=corrupt_images)
-        return verify_images(loaded, corrupt_images=corrupt_images, on_progress=on_progress)
+        before = as_table(loaded.images)
+        seen, all_named = SeenFiles.of(before), "unreadable_image" not in loaded.faults
+        checked = verify_images(loaded, corrupt_images=corrupt_images, on_progress=on_progress)
+        return checked, seen.kept(before, as_table(checked.images), is_complete=all_named)
 
     if dataset_type == "default":
-        built = build()
+        built, _ = build()
         return replace(built, images=list(built.images))
     folder = Path(cache_dir or default_cache_dir()) / store_key(sources, corrupt_images)
-    with building(folder):
-        stored = _still_right(folder)
-        if stored is None:
-            write_store(build(), folder)
-            stored = read_store(folder)
+    stored, _ = _found(folder)
+    if stored is None:
+        with building(folder):
+            stored, reason = _found(folder)  # another process may have built it by now
+            if stored is None:
+                if reason:
+                    logger.warning("labels are read anew: %s", reason)
+                discard_store(folder)
+                write_store(*build(), folder)
+                stored = read_store(folder)
     check_ids_below(stored.categories, num_classes, sources[0].json_file[0])
     return stored
 
@@ -82,33 +101,24 @@ def default_cache_dir() -> Path:
 
 def store_key(sources: Sequence[DataSource], corrupt_images: str) -> str:
     """Name a store by all that its contents depend on: the JSON files' bytes, not their places."""
-    files = [find_json_files(source.json_file) for source in sources]
-    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        digests = [list(pool.map(_digest, paths)) for paths in files]
+    digests = [file_digests(find_json_files(source.json_file)) for source in sources]
     image_dirs = [absolute(source.image_dir) for source in sources]
     facts = [FORMAT_VERSION, image_dirs, digests, corrupt_images]
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 
-def _digest(path: AnyFile) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    if isinstance(path, RemoteFile):
-        digest.update(path.read_bytes())
-        return digest.hexdigest()
-    with open(path, "rb") as file:
-        while block := file.read(_HASH_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _still_right(folder: Path) -> StoredSet | None:
-    """Open a store whose images are all there; None when it must be built."""
-    if not is_store(folder):
-        return None
-    stored = read_store(folder)
-    missing = missing_images(stored.images)
-    if missing:
-        logger.warning("store=%s is built anew, missing=%d images", folder, len(missing))
-        shutil.rmtree(folder)
-        return None
-    return stored
+def _found(folder: Path) -> tuple[StoredSet | None, str]:
+    """Open a store that is whole and whose images are as they were; else say why it is not used."""
+    if not folder.exists():
+        return None, ""
+    try:
+        stored, seen = check_store(folder)
+    except DataError as error:
+        return None, str(error)
+    now = time.time()
+    changes = find_changes(stored.images, seen)
+    if changes.changed:
+        return None, f"{changes.changed} image files changed since {folder} was written"
+    if changes.looked_into:
+        note_looked_at(folder, now)
+    return stored, ""

@@ -6,7 +6,6 @@ I images, N objects of one image or of all.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,8 +18,8 @@ from ddetr_data.boxes import judge_boxes
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError, FaultLog
 from ddetr_data.image_file import QUARTER_TURNS, ImageHeader, check_whole
-from ddetr_data.image_table import ImageColumns, ImageTable, locate_image
-from ddetr_data.locations import AnyFile, RemoteFile, exists, join, list_names
+from ddetr_data.image_table import ImageColumns, ImageTable, as_table
+from ddetr_data.locations import AnyFile, RemoteFile
 from ddetr_data.parallel import available_cores
 from ddetr_data.types import ImageRecord
 
@@ -51,9 +50,7 @@ def verify_images(
         DataError: images are missing or damaged, or none is left.
         TypeError: the set's images are not an ImageTable.
     """
-    table = detection_set.images
-    if not isinstance(table, ImageTable):
-        raise TypeError(f"images must be an ImageTable, got {type(table).__name__}")
+    table = as_table(detection_set.images)
     parts = [range(start, min(start + PART, len(table))) for start in range(0, len(table), PART)]
     found: list[ImageHeader | Exception] = []
     with ThreadPoolExecutor(READERS) as pool:
@@ -75,19 +72,6 @@ def verify_images(
     for name in faults.keys() - detection_set.faults.keys():
         logger.warning("images: %s: %d", RULES[name].meaning, faults[name])
     return replace(detection_set, images=ImageTable(columns, table.image_dirs), faults=faults)
-
-
-def missing_images(table: ImageTable) -> list[AnyFile]:
-    """Name the images that are not there; every folder is listed once, no file is opened."""
-    listings: dict[str, frozenset[str]] = {}
-    missing = []
-    for image_dir, name in table.places():
-        folder, base = os.path.split(os.path.join(image_dir, name))
-        if folder not in listings:
-            listings[folder] = list_names(folder)
-        if base not in listings[folder] and not exists(locate_image(image_dir, name)):
-            missing.append(join(image_dir, name))
-    return missing
 
 
 def _inspect(path: AnyFile) -> ImageHeader | Exception:
