@@ -17,8 +17,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ddetr_cli.older_specs import RENAMED, WITHOUT_EFFECT
 from ddetr_cli.schema import arms
-from ddetr_cli.spec import Experiment
+from ddetr_cli.spec import DERIVED_KEYS, Experiment
+from ddetr_cli.spec_tree import dotted
 from ddetr_data.convert import ConvertConfig
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "spec.md"
@@ -27,6 +29,14 @@ HEAD = """# Every key of a spec
 Made by `python scripts/spec_reference.py` from the config models; do not edit. A spec is YAML; what
 it leaves out has the default, `${a.b}` takes another key's value, and `key=value` behind the
 command wins over the file. An unknown key is an error that names the nearest known one.
+"""
+OLDER = """
+## Specs of TAO
+
+`ddetr migrate -e spec.yaml` says what becomes of each key of a spec that was written for it. `???`,
+and an empty text for a name or a place, count as not given; so does null, where a key has no null
+of its own. `-1` as a batch size of `evaluate`, `inference` and, where no data are read, `dataset`
+means not given too. Keys that are not ours:
 """
 LIMITS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
 NAMES = {str: "text", Path: "path", int: "integer", float: "number", bool: "true, false"}
@@ -51,7 +61,16 @@ def reference() -> str:
         for block in blocks_of(field):
             parts += table(f"`{name}`", list(keys(block, f"{name}.")))
     parts += table("`ddetr convert` (a spec of its own)", list(keys(ConvertConfig, "")))
+    parts += older_keys()
     return "\n".join(parts)
+
+
+def older_keys() -> list[str]:
+    """What specs of TAO's versions 4 to 7 hold beyond these keys."""
+    renamed = [(dotted(old), f"read as `{dotted(new)}`") for old, new in RENAMED.items()]
+    dropped = [(dotted(old), f"no effect; {reason}") for old, reason in WITHOUT_EFFECT.items()]
+    rows = [f"| `{key}` | {fate} |" for key, fate in (*renamed, *dropped)]
+    return [OLDER, "| key | here |", "|---|---|", *rows, ""]
 
 
 def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
@@ -59,7 +78,8 @@ def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]
     for name, field in model.model_fields.items():
         inner = blocks_of(field)
         if not inner:
-            yield prefix + name, field
+            if tuple((prefix + name).split(".")) not in DERIVED_KEYS:
+                yield prefix + name, field
         for block in inner:
             yield from keys(block, f"{prefix}{name}.")
 

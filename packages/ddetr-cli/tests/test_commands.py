@@ -9,9 +9,6 @@ import pytest
 
 from ddetr_cli.answer import answer
 from ddetr_cli.app import main
-from ddetr_cli.commands.migrate import RENAMED
-from ddetr_cli.schema import known_keys
-from ddetr_cli.spec import Experiment
 from ddetr_data.synthetic import make_dataset
 
 
@@ -49,9 +46,27 @@ def test_migration_tells_the_fate_of_every_key(
     assert fates["model.num_classes"] == "unknown; perhaps dataset.num_classes"
 
 
-def test_new_names_of_renamed_keys_exist() -> None:
-    """The table points at keys of this version."""
-    assert set(RENAMED.values()) <= {path for path, _ in known_keys(Experiment)}
+def test_migration_knows_older_keys_and_tells_bad_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key without effect comes with its reason, a value that nothing takes with its place."""
+    spec = tmp_path / "old.yaml"
+    spec.write_text("wandb: {enable: true}\ndataset: {batch_size: -1}\n")
+    assert ddetr("migrate", "-e", str(spec)) == 0
+    assert "without effect: train.loggers=[wandb]" in capsys.readouterr().out
+    spec.write_text("wandb: {enable: true}\ntrain: {num_epochs: 0}\n")
+    assert ddetr("migrate", "-e", str(spec)) == 2
+    assert "train.num_epochs must be greater than 0" in capsys.readouterr().err
+
+
+def test_migration_reads_the_flat_spec_of_convert(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its keys are not looked for among the blocks."""
+    spec = tmp_path / "convert.yaml"
+    spec.write_text("input_source: a.txt\nresults_dir: out\nnum_shards: 4\n")
+    assert ddetr("migrate", "-e", str(spec)) == 0
+    assert "3 keys, 0 of them unknown" in capsys.readouterr().out
 
 
 @pytest.fixture

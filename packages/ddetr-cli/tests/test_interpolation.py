@@ -56,3 +56,17 @@ def test_a_key_that_gives_nothing_is_named(load: Load, value: str) -> None:
     """Unknown keys, circles and open braces are one sentence with the place."""
     with pytest.raises(SpecError, match=r"results_dir.*spec.yaml:1"):
         load(f'results_dir: "{value}"')
+
+
+def test_a_variable_of_the_environment_is_told_from_a_typo(load: Load) -> None:
+    """${HOME} looks like a shell's; a lower-case word is a key that is not there."""
+    with pytest.raises(SpecError, match=r"HOME .* is no key of the spec; the environment is not"):
+        load("results_dir: '${HOME}/x'")
+    with pytest.raises(SpecError, match=r"results in \$\{\.\.\.\} is no key of the spec \("):
+        load("results_dir: '${results}/x'")
+
+
+def test_a_passphrase_is_not_copied_into_a_path(load: Load) -> None:
+    """It would stand in experiment.yaml and in the folder's name."""
+    with pytest.raises(SpecError, match="encryption_key is a secret"):
+        load("results_dir: '/r/${encryption_key}'", ["encryption_key=sesame"])

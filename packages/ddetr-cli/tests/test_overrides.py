@@ -119,3 +119,36 @@ def test_numbers_for_text_keys_stay_as_typed(load: Load) -> None:
     assert experiment.results_dir == "007"
     assert experiment.encryption_key is not None
     assert experiment.encryption_key.get_secret_value() == "0042"
+
+
+@pytest.mark.parametrize("index", [".0", "[0]"])
+def test_entries_of_an_absent_list_are_reached_too(index: str, load: Load) -> None:
+    """The model tells that a list belongs there; a class called 0 stays a class."""
+    key = f"dataset.val_data_sources{index}"
+    experiment = load("", [f"{key}.image_dir=a", f"{key}.json_file=b", "inference.color_map.0=red"])
+    assert experiment.dataset.val_data_sources[0].image_dir == "a"
+    assert experiment.inference.color_map == {"0": "red"}
+
+
+def test_what_an_override_began_names_the_override(load: Load) -> None:
+    """A block that only an override opened is not said to stand in the file."""
+    with pytest.raises(SpecError, match=r"json_file is missing \(override dataset\.val_data"):
+        load("dataset: {batch_size: 1}", ["dataset.val_data_sources[0].image_dir=a"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "encryption_key=[sesame",
+        '"encryption_key"=[sesame',
+        "encryption_keys=sesame",
+        "encryption_key.a=sesame",
+        ".encryption_key=sesame",
+        "~encryption_key=sesame",
+    ],
+)
+def test_no_sentence_about_a_passphrase_shows_it(override: str, load: Load) -> None:
+    """However it was mistyped."""
+    with pytest.raises(SpecError) as caught:
+        load("", [override])
+    assert "sesame" not in str(caught.value)

@@ -102,3 +102,33 @@ def test_the_spec_outranks_the_environment(load: Load, monkeypatch: pytest.Monke
     key = load("encryption_key: mine").encryption_key
     assert key is not None
     assert key.get_secret_value() == "mine"
+
+
+def test_the_home_folder_is_found_and_other_variables_are_refused(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No folder called ~ or $HOME is made below the current one."""
+    monkeypatch.setenv("HOME", "/home/me")
+    experiment = load("results_dir: ~/runs\ntrain: {pretrained_model_path: ~/a.pth}")
+    assert experiment.results_dir == "/home/me/runs"
+    assert str(experiment.train.pretrained_model_path) == "/home/me/a.pth"
+    for text in ("results_dir: $HOME/runs", "dataset: {infer_data_sources: {image_dir: [$DATA]}}"):
+        with pytest.raises(SpecError, match=r"the environment is not read, so \$\w+ stays"):
+            load(text)
+    assert load("", ["encryption_key=$ecret"]).passphrase == "$ecret"
+
+
+def test_null_leaves_the_default_of_texts_and_collections(load: Load) -> None:
+    """For a number it is a mistake, for a name, a list or a map it is nothing given."""
+    text = "results_dir:\ntrain: {freeze: null}\ninference: {color_map: null}"
+    assert load(text) == load("")
+    for key in ("train.num_epochs", "train.verbose", "train.precision"):
+        with pytest.raises(SpecError, match="got null"):
+            load("", [f"{key}=null"])
+
+
+@pytest.mark.parametrize("key", ["train.num_epochs", "train.optim.lr", "dataset.batch_size"])
+def test_true_is_no_number(key: str, load: Load) -> None:
+    """`num_epochs: yes` is not one epoch."""
+    with pytest.raises(SpecError, match=rf"{key} must be a .*number, got 'yes'"):
+        load("", [f"{key}=yes"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,11 @@ def test_anchors_and_merge_keys_work() -> None:
         ("a: !!python/object/apply:os.system ['true']", "s.yaml:1: not valid YAML"),
         ("a: !!python/name:os.system", "s.yaml:1: not valid YAML"),
         ("a: &a [*a]", "not valid YAML"),
-        ("a: 1\n---\nb: 2\n", "not valid YAML"),
+        ("a: 1\n---\nb: 2\n", "s.yaml:2: not valid YAML: expected a single document"),
+        ("a: !mine 1", "s.yaml:1: not valid YAML: '!mine' is no tag of plain data"),
+        ("a: 1\nb: 2\0\n", "s.yaml:2: not valid YAML: the character #x0000 is not allowed"),
+        ("? [a, b]\n: 2\n", "s.yaml:1: a key must be a word"),
+        ("a: {car:red}\n", "s.yaml:1: write a space after the colon of car:red"),
     ],
 )
 def test_what_is_no_spec_is_refused(text: str, fault: str) -> None:
@@ -95,6 +101,42 @@ def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     """A checkpoint given for a spec is one sentence."""
     path = tmp_path / "model.pth"
-    path.write_bytes(b"PK\x03\x04\xff\xfe")
-    with pytest.raises(SpecError, match="must be UTF-8 text"):
+    path.write_bytes(b"PK\x03\x04\n\xff\xfe")
+    with pytest.raises(SpecError, match=r"pth:2: a spec must be UTF-8 text, got the byte 0xff"):
         read_spec_file(path)
+
+
+def test_a_file_far_too_large_is_refused_at_once(tmp_path: Path) -> None:
+    """A data set given for a spec is not parsed for minutes."""
+    path = tmp_path / "instances.json"
+    path.write_text("[" + "1," * 2**21 + "1]")
+    with pytest.raises(SpecError, match="at most 4 MiB"):
+        read_spec_file(path)
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory() -> None:
+    """Nine lines that would stand for half a billion values end in a sentence."""
+    lines = ["a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]"]
+    for name, last in zip("bcdefgh", "abcdefg", strict=True):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{last}'] * 9)}]")
+    with pytest.raises(SpecError, match="at most 200000 values"):
+        parse_spec("\n".join(lines), "s.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_what_windows_editors_write_is_read(encoding: str, tmp_path: Path) -> None:
+    """Marks of the byte order, UTF-16 and carriage returns."""
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path = tmp_path / "spec.yaml"
+    path.write_bytes(f"{mark}a:\r\n  b: caf\u00e9\r\n".encode(encoding))
+    assert read_spec_file(path).values == {"a": {"b": "café"}}
+
+
+def test_a_spec_can_come_through_a_pipe(tmp_path: Path) -> None:
+    """`-e <(make-spec)` and `-e /dev/stdin` name no plain file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("a: 1\n",))
+    writer.start()
+    assert read_spec_file(pipe).values == {"a": 1}
+    writer.join()

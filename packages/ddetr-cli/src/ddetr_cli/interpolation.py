@@ -9,6 +9,7 @@ from typing import Any
 from ddetr_cli.spec_tree import KeyPath, SpecError, SpecTree, dotted
 
 _RESOLVER = re.compile(r"\$\{[^}]*?:")
+_SECRET = re.compile(r"\$\{[^}]*encryption_key")
 
 
 def interpolate(tree: SpecTree, defaults: Mapping[str, Any]) -> None:
@@ -23,6 +24,8 @@ def interpolate(tree: SpecTree, defaults: Mapping[str, Any]) -> None:
     for path, text in texts:
         if _RESOLVER.search(text):
             raise SpecError(_fault(tree, path, f"{text} asks for more than a key; write ${{a.b}}"))
+        if _SECRET.search(text) and path != ("encryption_key",):
+            raise SpecError(_fault(tree, path, "encryption_key is a secret and goes nowhere else"))
     tree.values = _resolve(tree, defaults)
 
 
@@ -35,10 +38,22 @@ def _resolve(tree: SpecTree, defaults: Mapping[str, Any]) -> dict[str, Any]:
         resolved = OmegaConf.to_container(whole, resolve=True)
     except OmegaConfBaseException as error:
         path = tuple(re.findall(r"[^.\[\]]+", error.full_key or ""))
-        reason = str(error).splitlines()[0]
-        raise SpecError(_fault(tree, tree.locate(path), reason)) from None
+        raise SpecError(_fault(tree, tree.locate(path), _reason(error))) from None
     chosen: dict[str, Any] = _chosen(tree.values, resolved)
     return chosen
+
+
+def _reason(error: Exception) -> str:
+    from omegaconf.errors import GrammarParseError, InterpolationKeyError
+
+    text = str(error).splitlines()[0]
+    if isinstance(error, InterpolationKeyError):
+        name = text.partition("'")[2].partition("'")[0]
+        outside = "; the environment is not read" if name.isupper() else ""
+        return f"{name} in ${{...}} is no key of the spec{outside}"
+    if isinstance(error, GrammarParseError):
+        return "a ${ must become ${block.key}"
+    return text
 
 
 def _texts(node: Any, path: KeyPath) -> list[tuple[KeyPath, str]]:

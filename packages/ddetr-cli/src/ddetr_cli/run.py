@@ -75,7 +75,7 @@ def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str
     console = RunConsole(quiet=not _is_main_process())
     with Interrupts() as interrupts:
         try:
-            loaded = load_spec(subtask.spec_model, spec_file, overrides)
+            loaded = load_spec(subtask.spec_model, spec_file, overrides, subtask.name)
             folder = subtask.results_of(loaded.spec)
             status = _open_results(folder, subtask.name, loaded.spec)
         except (SpecError, OSError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -12,10 +13,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from ddetr_cli.interpolation import interpolate
+from ddetr_cli.older_specs import adopt
 from ddetr_cli.overrides import apply_overrides
-from ddetr_cli.schema import is_block, is_text_only
+from ddetr_cli.schema import is_list
 from ddetr_cli.spec_errors import sentences, unknown_key
 from ddetr_cli.spec_tree import KeyPath, SpecError, SpecTree
+from ddetr_cli.written_values import settle
 from ddetr_cli.yaml_tree import read_spec_file
 from ddetr_data.config import DatasetConfig
 from ddetr_export.config import ExportConfig, TrtEngineConfig
@@ -24,7 +27,6 @@ from ddetr_train.config import EvaluateConfig, InferenceConfig, TrainConfig
 
 KEY_VARIABLE = "DDETR_ENCRYPTION_KEY"
 _MASK = str(SecretStr("any"))
-_TO_BE_GIVEN = "???"  # omegaconf's mark for a value that an override is to supply
 # Keys of the models that no spec may hold, because another key decides them.
 DERIVED_KEYS: frozenset[KeyPath] = frozenset({("model", "num_classes")})
 
@@ -84,27 +86,45 @@ class LoadedSpec(Generic[Spec]):
     notices: tuple[str, ...]
 
 
-def load_spec(model: type[Spec], path: Path, overrides: Sequence[str] = ()) -> LoadedSpec[Spec]:
+def load_spec(
+    model: type[Spec], path: Path, overrides: Sequence[str] = (), task: str | None = None
+) -> LoadedSpec[Spec]:
     """Read a spec file, lay the overrides over it and check the whole.
+
+    Args:
+        model: Experiment, or the model of a spec of its own.
+        path: the YAML file.
+        overrides: `key.sub=value` each.
+        task: the subtask that it is read for; None and train are the strictest.
 
     Raises:
         FileNotFoundError: there is no such file.
         SpecError: a key, a value or an override is wrong; every fault has its own sentence.
     """
     tree = read_spec_file(path)
-    apply_overrides(tree, overrides)
-    _tidy(tree, model)
+    apply_overrides(tree, overrides, partial(is_list, model))
+    settle(tree, model)
+    notices = [*_notices(tree), *(adopt(tree, task) if model is Experiment else ())]
     _fill_in_the_key(tree, model)
     interpolate(tree, model().model_dump(mode="json"))
-    return LoadedSpec(_validated(model, tree), tuple(_notices(tree)))
+    return LoadedSpec(_validated(model, tree), tuple(notices))
 
 
 def spec_yaml(spec: BaseModel) -> str:
     """Write a spec as YAML that loads again to an equal one, except that secrets are masked."""
     derived: dict[str, Any] = {str(block): {key} for block, key in DERIVED_KEYS}
     blocks = derived if isinstance(spec, Experiment) else None
-    values = spec.model_dump(mode="json", exclude=blocks)
+    values = _without_references(spec.model_dump(mode="json", exclude=blocks))
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _without_references(value: Any) -> Any:
+    """Write a "${" that is part of a name as text, or loading would take it for a reference."""
+    if isinstance(value, dict):
+        return {key: _without_references(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_without_references(child) for child in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value
 
 
 def _validated(model: type[Spec], tree: SpecTree) -> Spec:
@@ -117,27 +137,6 @@ def _validated(model: type[Spec], tree: SpecTree) -> Spec:
     if faults:
         raise SpecError("\n".join(faults))
     return spec
-
-
-def _tidy(tree: SpecTree, model: type[BaseModel]) -> None:
-    """Drop empty blocks and values still to be given; keep text as it was written."""
-
-    def tidied(node: Any, path: KeyPath) -> Any:
-        if isinstance(node, dict):
-            kept = {
-                key: child
-                for key, child in node.items()
-                if child != _TO_BE_GIVEN and not (child is None and is_block(model, (*path, key)))
-            }
-            return {key: tidied(child, (*path, key)) for key, child in kept.items()}
-        if isinstance(node, list):
-            return [tidied(child, (*path, index)) for index, child in enumerate(node)]
-        if node is None or isinstance(node, str) or not is_text_only(model, path):
-            return node
-        origin = tree.origins.get(path)
-        return origin.text if origin and origin.text is not None else str(node)
-
-    tree.values = tidied(tree.values, ())
 
 
 def _fill_in_the_key(tree: SpecTree, model: type[BaseModel]) -> None:
@@ -155,7 +154,8 @@ def _fill_in_the_key(tree: SpecTree, model: type[BaseModel]) -> None:
 
 
 def _notices(tree: SpecTree) -> list[str]:
-    if ("model", "pretrained_model_path") not in tree.origins:
+    block = tree.values.get("model")
+    if not (isinstance(block, dict) and block.get("pretrained_model_path")):
         return []
     return [
         "model.pretrained_model_path is read as model.pretrained_backbone_path "

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from ddetr_cli.schema import Model, nearest_key
+from ddetr_cli.schema import Model, is_list, nearest_key
 from ddetr_cli.spec_tree import KeyPath, SpecTree, dotted
 
 Details: TypeAlias = Mapping[str, Any]  # one finding: type, loc, msg, input, ctx
@@ -16,10 +16,10 @@ Details: TypeAlias = Mapping[str, Any]  # one finding: type, loc, msg, input, ct
 _SECRET_KEYS = {"encryption_key"}
 _LONGEST_VALUE = 60
 _RULES = {
-    "greater_than": "greater than {gt:g}",
-    "greater_than_equal": "at least {ge:g}",
-    "less_than": "less than {lt:g}",
-    "less_than_equal": "at most {le:g}",
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -61,6 +61,8 @@ def unknown_key(path: KeyPath, tree: SpecTree, model: Model, hidden: frozenset[K
     """Name an unknown key, its place and the nearest known one."""
     nearest = nearest_key(model, path, hidden)
     hint = f"; did you mean {nearest}?" if nearest else ""
+    if nearest == dotted(path):  # "train.seed: 3" in a file
+        hint = "; write it as a key in a block, not with a dot"
     return f"unknown key {dotted(path)}{_place([path], tree)}{hint}"
 
 
@@ -80,7 +82,15 @@ def _sentence(
         return _own_sentence(path, str(details[0]["ctx"]["error"]), tree)
     rules = " or ".join(dict.fromkeys(_rule(found) for found in details))
     shown = "a secret" if path[-1:] and path[-1] in _SECRET_KEYS else _shown(details[0]["input"])
-    return f"{dotted(path)} must be {rules}, got {shown}{_place([path], tree)}"
+    hint = _list_hint(details[0]) if is_list(model, path) else ""
+    return f"{dotted(path)} must be {rules}, got {shown}{hint}{_place([path], tree)}"
+
+
+def _list_hint(details: Details) -> str:
+    value = details["input"]
+    looks_like_one = isinstance(value, str) and ("," in value or "[" in value)
+    is_bare = details["type"] == "tuple_type" and isinstance(value, (str, int, float))
+    return "; write a list as [1, 2], without quotes" if looks_like_one or is_bare else ""
 
 
 def _own_sentence(path: KeyPath, text: str, tree: SpecTree) -> str:
@@ -98,11 +108,20 @@ def _own_sentence(path: KeyPath, text: str, tree: SpecTree) -> str:
 
 
 def _rule(details: Details) -> str:
-    rule = _RULES.get(details["type"])
+    kind, value = details["type"], details["input"]
+    if kind == "too_short" and isinstance(value, str):
+        kind = "string_too_short"
+    rule = _RULES.get(kind)
     if rule is None:
         message = details["msg"]
         return re.sub(r"^.* should be ", "", message[:1].lower() + message[1:])
-    return rule.format(**details.get("ctx", {}))
+    limits = {name: _exact(limit) for name, limit in details.get("ctx", {}).items()}
+    return rule.format(**limits)
+
+
+def _exact(limit: Any) -> Any:
+    """Write 4294967296 as it is and 1.0 as 1."""
+    return f"{limit:g}" if isinstance(limit, float) else limit
 
 
 def _shown(value: Any) -> str:

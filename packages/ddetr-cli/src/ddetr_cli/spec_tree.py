@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+OVERRIDE = "override "  # how the place of an override begins
 KeyPath: TypeAlias = tuple[str | int, ...]  # ("dataset", "train_data_sources", 0, "image_dir")
 
 
@@ -20,6 +21,11 @@ class Origin:
 
     place: str  # "spec.yaml:12", or the override as it was typed
     text: str | None = None
+
+    @property
+    def in_file(self) -> bool:
+        """Whether it stands in the file, not in an override."""
+        return not self.place.startswith(OVERRIDE)
 
 
 @dataclass
@@ -39,12 +45,18 @@ class SpecTree:
         found = next((near for near in (*around, *inside) if near and near in self.origins), None)
         return self.origins[found].place if found else ""
 
-    def locate(self, path: KeyPath) -> KeyPath:
-        """Read the digits in a path as indices wherever the tree holds a list."""
+    def locate(
+        self, path: KeyPath, is_list: Callable[[KeyPath], bool] = lambda _: False
+    ) -> KeyPath:
+        """Read the digits in a path as indices wherever the tree holds a list.
+
+        Where it holds nothing yet, is_list decides.
+        """
         node: Any = self.values
         located: KeyPath = ()
         for key in path:
-            if isinstance(node, list) and isinstance(key, str) and key.isdigit():
+            holds_list = isinstance(node, list) or (node is None and is_list(located))
+            if holds_list and isinstance(key, str) and key.isdigit():
                 key = int(key)
             located = (*located, key)
             inside = isinstance(node, dict) and key in node
@@ -70,6 +82,15 @@ class SpecTree:
                 del self.origins[stale]
         node[path[-1]] = _merged(node[path[-1]], value)
         self.origins.update(origins)
+        for length in range(1, len(path)):
+            self.origins.setdefault(path[:length], Origin(origins[path].place))
+
+    def remove(self, path: KeyPath) -> Any:
+        """Take a value out and give it; None where there is none. Its origin stays."""
+        node: Any = self.values
+        for key in path[:-1]:
+            node = node.get(key) if isinstance(node, dict) else None
+        return node.pop(path[-1], None) if isinstance(node, dict) else None
 
 
 def dotted(path: KeyPath) -> str:

@@ -21,6 +21,7 @@ class StatusFile:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "status.json"
         self._said: set[str] = set()
+        self._end_cut_line()
 
     def write(
         self,
@@ -47,6 +48,12 @@ class StatusFile:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         except OSError as error:  # a full disk's error names no file
             raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def _end_cut_line(self) -> None:
+        """Keep a line that a full disk cut short from swallowing the next one."""
+        if self.path.is_file() and (text := self.path.read_bytes()) and not text.endswith(b"\n"):
+            with self.path.open("ab") as file:
+                file.write(b"\n")
 
     def observe(self, event: RunEvent) -> None:
         """Write what a run reports, save for its single steps and for notices said before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ _FLOAT = re.compile(
     r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
     re.IGNORECASE,
 )
+_LARGEST_FILE_BYTES = 4 * 2**20
+_MOST_VALUES = 200_000  # a spec has hundreds; aliases of aliases can make billions of a short text
 _PLAIN_TAGS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float")}
 _REPLACED_TAGS = {f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp"}
 
@@ -42,18 +45,42 @@ _replace_number_rules()
 def read_spec_file(path: Path) -> SpecTree:
     """Read a YAML file of keys and blocks.
 
+    A pipe will do (`-e <(make-spec)`); text that begins with UTF-16's mark is read as UTF-16.
+
     Raises:
         FileNotFoundError: there is no such file.
         SpecError: the text is no YAML, a key stands twice, or the top is no block of keys.
     """
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         kind = "is a folder" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"spec file {path} {kind} (current folder: {Path.cwd()})")
+        raise FileNotFoundError(f"spec file {path} {kind} (current folder: {_current_folder()})")
+    with path.open("rb") as file:
+        content = file.read(_LARGEST_FILE_BYTES + 1)
+    if len(content) > _LARGEST_FILE_BYTES:
+        raise SpecError(
+            f"{path}: a spec must be at most {_LARGEST_FILE_BYTES // 2**20} MiB of YAML, this is "
+            "another kind of file"
+        )
+    return parse_spec(_decoded(content, path), path.name)
+
+
+def _current_folder() -> str:
     try:
-        text = path.read_text("utf-8")
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return "it was deleted"
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    is_utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: a spec must be UTF-8 text, got byte {error.start}") from None
-    return parse_spec(text, path.name)
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SpecError(
+            f"{path.name}:{line}: a spec must be UTF-8 text, got the byte "
+            f"0x{content[error.start]:02x}"
+        ) from None
 
 
 def parse_spec(text: str, name: str) -> SpecTree:
@@ -100,19 +127,32 @@ def _parse(
     origins: dict[KeyPath, Origin],
     place: Callable[[yaml.Node], str],
 ) -> Any:
-    loader = SpecLoader(text)
+    try:
+        loader = SpecLoader(text)
+    except yaml.reader.ReaderError as error:
+        where = "" if path else f":{text.count(chr(10), 0, error.position) + 1}"
+        raise SpecError(
+            f"{name}{where}: not valid YAML: the character #x{error.character:04x} is not allowed"
+        ) from None
     try:
         node = loader.get_single_node()
         return None if node is None else _Builder(loader, origins, place).build(node, path)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark and not path else ""
-        raise SpecError(f"{name}{line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise SpecError(f"{name}: not valid YAML: {error}") from None
+        raise SpecError(f"{name}{line}: not valid YAML: {_problem(error)}") from None
     except RecursionError:
-        raise SpecError(f"{name}: not valid YAML: a block refers to itself") from None
+        raise SpecError(
+            f"{name}: not valid YAML: a block refers to itself, or nests too deep"
+        ) from None
     finally:
         loader.dispose()
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    problem = str(error.problem)
+    if isinstance(error, yaml.constructor.ConstructorError) and "tag" in problem:
+        return f"{problem.rpartition(' ')[2]} is no tag of plain data"
+    return f"{error.context}, {problem}" if problem.startswith("but ") else problem
 
 
 class _Builder:
@@ -127,8 +167,12 @@ class _Builder:
         self.loader = loader
         self.origins = origins
         self.place = place
+        self.count = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.count += 1
+        if self.count > _MOST_VALUES:
+            raise SpecError(f"{self.place(node)}: a spec must hold at most {_MOST_VALUES} values")
         text = node.value if isinstance(node, yaml.ScalarNode) else None
         self.origins.setdefault(path, Origin(self.place(node), text))
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
@@ -142,11 +186,20 @@ class _Builder:
         self.loader.flatten_mapping(node)
         block: dict[str, Any] = {}
         for key, value in node.value:
+            self._refuse_odd_key(key, value)
             at = (*path, str(key.value))
             text = value.value if isinstance(value, yaml.ScalarNode) else None
             self.origins[at] = Origin(self.place(key), text)
             block[str(key.value)] = self.build(value, at)
         return block
+
+    def _refuse_odd_key(self, key: yaml.Node, value: yaml.Node) -> None:
+        """Refuse lists and blocks as keys, and `{car:red}`, which YAML takes for one key."""
+        if not isinstance(key, yaml.ScalarNode) or not key.value:
+            raise SpecError(f"{self.place(key)}: a key must be a word")
+        is_empty = isinstance(value, yaml.ScalarNode) and not value.value and value.style is None
+        if key.style is None and ":" in key.value and is_empty:
+            raise SpecError(f"{self.place(key)}: write a space after the colon of {key.value}")
 
     def _refuse_doubles(self, node: yaml.MappingNode) -> None:
         seen: dict[str, yaml.Node] = {}

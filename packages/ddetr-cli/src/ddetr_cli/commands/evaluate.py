@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import checked_detector_file, is_exported
 from ddetr_cli.preflight import existing_sources
 from ddetr_cli.report.page import write_evaluation_report
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
+
+if TYPE_CHECKING:
+    from ddetr_data.config import DatasetConfig
+    from ddetr_data.scoring import Scores
 
 
 def check(experiment: Experiment) -> None:
@@ -36,6 +41,12 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
             observers=run.observers,
             encryption_key=experiment.passphrase,
         )
+    if run.is_main_process:
+        _show(scores, dataset, run)
+    return scores.overall
+
+
+def _show(scores: Scores, dataset: DatasetConfig, run: Run) -> None:
     run.console.scores(scores.overall, scores.per_class)
     run.console.say(f"scores: {run.results_dir / 'results.json'}")
     from ddetr_data.sources import open_sources
@@ -45,7 +56,6 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     )
     report = write_evaluation_report(run.results_dir, labelled, dataset.eval_class_ids)
     run.console.say(f"report: {report}")
-    return scores.overall
 
 
 EVALUATE = Subtask("evaluate", Experiment, lambda spec: spec.results_of("evaluate"), check, execute)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,14 @@ from ddetr_data.evaluation import evaluate_detector, write_results
 from ddetr_data.inference import InferenceSummary
 from ddetr_data.labelling import find_media, label_media
 from ddetr_data.scoring import Scores
+from ddetr_data.share import ALONE, Share
 from ddetr_data.source_scores import score_sources
 from ddetr_data.types import Category, Detections, ImageLike
 from ddetr_export import Detector
 from ddetr_train.config import EvaluateConfig, InferenceConfig
+
+# torchrun and srun set these; without them nothing is shared, and PyTorch need not be there.
+_LAUNCHERS = ("LOCAL_WORLD_SIZE", "SLURM_STEP_ID")
 
 
 @dataclass
@@ -43,13 +49,17 @@ def score_exported(
     detector = open_detector(path, config, run, passphrase)
     num_classes = detector.metadata.model.get("num_classes")
     test_set = load_sources(dataset.test_data_sources, num_classes=num_classes)
-    scores, detections = evaluate_detector(
-        detector,
-        test_set,
-        conf_threshold=config.conf_threshold,
-        on_progress=Progress(run.report, "images"),
-        category_ids=dataset.eval_class_ids,
-    )
+    with _launched_share() as share:
+        scores, detections = evaluate_detector(
+            detector,
+            test_set,
+            conf_threshold=config.conf_threshold,
+            on_progress=Progress(run.report, "images"),
+            category_ids=dataset.eval_class_ids,
+            share=share,
+        )
+    if not share.is_first:
+        return scores
     extra: dict[str, Any] = {
         "checkpoint": str(path),
         "images": len(test_set.images),
@@ -73,14 +83,12 @@ def label_with_exported(
     images, videos = find_media(source.image_dir, by_own_folder=config.is_internal)
     detector = open_detector(path, config, run, passphrase)
     categories = named_by_classmap(source.classmap, detector.categories, str(path))
-    return label_media(
-        NamedDetector(detector, categories, detector.batch_size),
-        images,
-        videos,
-        run.results_dir,
-        config.label_options,
-        Progress(run.report, "images"),
-    )
+    named = NamedDetector(detector, categories, detector.batch_size)
+    progress = Progress(run.report, "images")
+    with _launched_share() as share:
+        return label_media(
+            named, images, videos, run.results_dir, config.label_options, progress, share
+        )
 
 
 def open_detector(
@@ -101,3 +109,11 @@ def open_detector(
         )
     run.console.say(f"{path.name} runs on {', '.join(detector.providers)}")
     return detector
+
+
+def _launched_share() -> AbstractContextManager[Share]:
+    if not any(name in os.environ for name in _LAUNCHERS):
+        return nullcontext(ALONE)
+    from ddetr_train.processes import launched_share
+
+    return launched_share()

@@ -15,6 +15,8 @@ from ddetr_data.config import InferSource
 if TYPE_CHECKING:
     from ddetr_data.inference import InferenceSummary
 
+_NAMES_SHOWN = 3  # the log has every one
+
 
 def check(experiment: Experiment) -> None:
     """Find a missing detector, missing images and a missing class list."""
@@ -44,8 +46,10 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
             observers=run.observers,
             encryption_key=experiment.passphrase,
         )
-    _show(summary, run)
-    return {"images": summary.images, "detections": summary.detections}
+    if run.is_main_process:
+        _show(summary, run)
+    figures = {"images": summary.images, "detections": summary.detections}
+    return figures | ({"unreadable": len(summary.unreadable)} if summary.unreadable else {})
 
 
 def _infer_source(experiment: Experiment) -> InferSource:
@@ -59,8 +63,11 @@ def _show(summary: InferenceSummary, run: Run) -> None:
     rows = [(name, str(count)) for name, count in summary.per_class.items()]
     rows.append(("all", str(summary.detections)))
     run.console.table(f"{summary.images} images", ["class", "objects"], rows)
-    for path in summary.unreadable:
-        run.notice(f"{path} does not decode and was left out")
+    if summary.unreadable:
+        names = [str(path) for path in summary.unreadable[:_NAMES_SHOWN]]
+        more = ", ..." if len(summary.unreadable) > _NAMES_SHOWN else ""
+        count = len(summary.unreadable)
+        run.notice(f"files left out because they do not decode: {count} ({', '.join(names)}{more})")
     run.console.say(f"labels: {summary.labels_dir}")
     run.console.say(f"annotated images: {summary.images_dir}")
     if summary.videos_dir is not None:

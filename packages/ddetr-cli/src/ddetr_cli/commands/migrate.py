@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from ddetr_cli.console import RunConsole
 from ddetr_cli.ending import EXIT_BAD_INPUT, EXIT_SUCCESS
+from ddetr_cli.older_specs import RENAMED, reason_without_effect
 from ddetr_cli.schema import known_keys, nearest_key
-from ddetr_cli.spec import DERIVED_KEYS, Experiment
-from ddetr_cli.spec_tree import KeyPath, SpecTree, dotted
+from ddetr_cli.spec import DERIVED_KEYS, Experiment, load_spec
+from ddetr_cli.spec_tree import KeyPath, SpecError, SpecTree, dotted
 from ddetr_cli.yaml_tree import read_spec_file
+from ddetr_data.config import ConvertConfig
 
-RENAMED: dict[KeyPath, KeyPath] = {
-    ("model", "pretrained_model_path"): ("model", "pretrained_backbone_path"),
-    ("train", "optim", "monitor_name"): ("train", "optim", "lr_monitor"),
-}
 _WITHOUT_EFFECT = "Accepted"  # how the description of such a key begins
 
 
 def migrate(spec_file: Path, console: RunConsole) -> int:
-    """Show for each key whether it is kept, renamed, without effect or unknown; unknown gives 2."""
+    """Show for each key whether it is kept, renamed, without effect or unknown.
+
+    Unknown keys, and values that no subtask would take, give 2.
+    """
     tree = read_spec_file(spec_file)
-    rows = [(dotted(path), tree.place_of(path), _fate(path)) for path in written_keys(tree)]
-    console.table(str(spec_file), ["key", "place", "here"], rows)
+    model = _model_of(tree)
+    rows = [(dotted(path), tree.place_of(path), _fate(path, model)) for path in written_keys(tree)]
+    if rows:
+        console.table(str(spec_file), ["key", "place", "here"], rows)
     unknown = sum(fate.startswith("unknown") for _, _, fate in rows)
     console.say(f"{len(rows)} keys, {unknown} of them unknown")
-    return EXIT_BAD_INPUT if unknown else EXIT_SUCCESS
+    faults = _faults_of_values(spec_file, model)
+    for fault in faults:
+        console.fail(fault)
+    return EXIT_BAD_INPUT if unknown or faults else EXIT_SUCCESS
 
 
 def written_keys(tree: SpecTree) -> list[KeyPath]:
@@ -35,21 +43,43 @@ def written_keys(tree: SpecTree) -> list[KeyPath]:
     return list(dict.fromkeys(_first_of_list(path) for path in leaves if path))
 
 
+def _model_of(tree: SpecTree) -> type[BaseModel]:
+    """Tell the flat spec of `convert` from the blocks of every other subtask."""
+    blocks, flat = (
+        sum(key in model.model_fields for key in tree.values)
+        for model in (Experiment, ConvertConfig)
+    )
+    return ConvertConfig if flat > blocks else Experiment
+
+
+def _faults_of_values(spec_file: Path, model: type[BaseModel]) -> list[str]:
+    """Load the spec as the most lenient subtask would; unknown keys stand in the table already."""
+    try:
+        load_spec(model, spec_file, task="export")
+    except SpecError as error:
+        return [line for line in str(error).splitlines() if not line.startswith("unknown key")]
+    return []
+
+
 def _first_of_list(path: KeyPath) -> KeyPath:
     """Cut the index off a value in a list; an entry's own keys stand under index 0."""
     trimmed = path[:-1] if isinstance(path[-1], int) else path
     return tuple(0 if isinstance(key, int) else key for key in trimmed)
 
 
-def _fate(path: KeyPath) -> str:
-    known = {key: field for key, field in known_keys(Experiment) if key not in DERIVED_KEYS}
+def _fate(path: KeyPath, model: type[BaseModel]) -> str:
+    hidden = DERIVED_KEYS if model is Experiment else frozenset()
+    known = {key: field for key, field in known_keys(model) if key not in hidden}
     if path in RENAMED:
         return f"renamed: {dotted(RENAMED[path])}; the old name is read too"
+    reason = reason_without_effect(path) if model is Experiment else None
+    if reason is not None:
+        return f"without effect: {reason}"
     field = known.get(path) or known.get(_in_a_list(path))
     if field is None and path[:-1] in known and path[:-1] == ("inference", "color_map"):
         return "kept"
     if field is None:
-        nearest = nearest_key(Experiment, path, DERIVED_KEYS)
+        nearest = nearest_key(model, path, hidden)
         return "unknown" + (f"; perhaps {nearest}" if nearest else "")
     has_effect = not (field.description or "").startswith(_WITHOUT_EFFECT)
     return "kept" if has_effect else f"without effect: {field.description}"

@@ -63,7 +63,7 @@ def model_for_training(experiment: Experiment) -> ModelConfig:
     """Give the model block the data's number of classes, read from them where it is auto."""
     if experiment.dataset.num_classes != "auto":
         return experiment.model
-    from ddetr_data.coco import resolve_num_classes
+    from ddetr_data.sources import resolve_num_classes
 
     chosen = experiment.model.model_dump(exclude_unset=True)
     return ModelConfig(**{**chosen, "num_classes": resolve_num_classes(experiment.dataset)})
