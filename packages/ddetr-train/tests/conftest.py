@@ -194,7 +194,8 @@ def _slurm(rank: int) -> Mapping[str, str]:
     """Two tasks of one job step on one machine, as srun numbers them."""
     sizes = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
     ranks = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0"}
-    return {"SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7"} | sizes | ranks
+    job = {"SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+    return job | {"SLURM_NODELIST": "127.0.0.1"} | sizes | ranks
 
 
 def _free_port() -> int:

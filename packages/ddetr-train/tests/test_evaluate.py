@@ -157,3 +157,17 @@ def test_the_page_size_is_the_default_for_bare_checkpoints(model_config, tmp_pat
     save_checkpoint(DeformableDETR(model_config), path)
     config = TorchDetector(path).preprocess_config
     assert config.shortest_edge == AugmentationConfig().test_random_resize
+
+
+@pytest.mark.slow
+def test_launched_processes_score_as_one(checkpoint, dataset, tmp_path, as_ranks) -> None:
+    """Each looks at its share, all have the scores, the first writes the files."""
+    config = EvaluateConfig(batch_size=2)
+    one = evaluate(checkpoint, dataset, config, tmp_path / "one")
+
+    def score() -> None:
+        assert evaluate(checkpoint, dataset, config, tmp_path / "two").to_dict() == one.to_dict()
+
+    assert as_ranks(score) == [0, 0]
+    for name in ("results.json", "detections.json"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()

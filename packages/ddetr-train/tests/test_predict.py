@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,28 @@ def test_images_must_be_given(checkpoint, dataset, tmp_path) -> None:
     lost = dataset.model_copy(update={"infer_data_sources": source})
     with pytest.raises(FileNotFoundError, match="lost"):
         infer(checkpoint, lost, KEEP_ALL, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
+def test_launched_processes_share_the_files(
+    launcher, checkpoint, dataset, tmp_path, as_ranks
+) -> None:
+    """Two processes leave, byte for byte, what one does, and count all of it."""
+    config = InferenceConfig(conf_threshold=0.0, batch_size=1, coco_json=True, csv=True)
+
+    def label(name: str) -> None:
+        summary = infer(checkpoint, dataset, config, tmp_path / name)
+        (tmp_path / f"{name}-{os.getpid()}.count").write_text(f"{summary.images}")
+
+    label("one")
+    assert as_ranks(lambda: label("two"), launcher) == [0, 0]
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    counts = [path.read_text() for path in tmp_path.glob("two-*.count")]
+    assert counts == ["3", "3"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Read every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

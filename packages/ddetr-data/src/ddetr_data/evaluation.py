@@ -12,7 +12,8 @@ from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import DataError
 from ddetr_data.results import ResultRow
 from ddetr_data.scoring import CocoScorer, Scores
-from ddetr_data.types import Detector
+from ddetr_data.share import ALONE, Share
+from ddetr_data.types import Detections, Detector
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
@@ -25,6 +26,7 @@ def evaluate_detector(
     on_progress: Progress | None = None,
     category_ids: Sequence[int] | None = None,
     batch_size: int | None = None,
+    share: Share = ALONE,
 ) -> tuple[Scores, list[ResultRow]]:
     """Detect in every image and score.
 
@@ -35,6 +37,7 @@ def evaluate_detector(
         on_progress: called after every batch.
         category_ids: classes to score, absent: all.
         batch_size: images a call, absent: the detector's own.
+        share: the images of this process; the scores are those of all of them, in each.
 
     Returns:
         The scores, and all detections in COCO's results format.
@@ -43,17 +46,21 @@ def evaluate_detector(
         FileNotFoundError, DataError: an image is missing or damaged.
     """
     scorer = CocoScorer(detection_set, category_ids=category_ids)
-    total = len(detection_set.images)
     step = batch_size or detector.batch_size
-    for start in range(0, total, step):
-        records = detection_set.images[start : start + step]
+    places = share.of(len(detection_set.images), step)
+    kept: list[tuple[int, Detections]] = []
+    for start in places[::step]:
+        records = detection_set.images[start : min(start + step, places.stop)]
         found = detector.predict([record.path for record in records])
         if len(found) != len(records):
             raise DataError(f"a detector must answer for {len(records)} images, got {len(found)}")
         for record, detections in zip(records, found, strict=True):
-            scorer.add(record.id, detections.above(conf_threshold))
+            kept.append((record.id, detections.above(conf_threshold)))
         if on_progress is not None:
-            on_progress(min(start + step, total), total)
+            on_progress(len(kept), len(places))
+    for part in share.gather(kept):
+        for image_id, detections in part:
+            scorer.add(image_id, detections)
     return scorer.score(), scorer.results()
 
 

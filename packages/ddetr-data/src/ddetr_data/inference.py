@@ -6,7 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from ddetr_data.image_file import read_image
 from ddetr_data.image_folder import find_images
 from ddetr_data.kitti import KittiObject, write_kitti
 from ddetr_data.label_names import label_names
+from ddetr_data.share import ALONE, Share
 from ddetr_data.types import Category, Detections, Detector
 
 __all__ = ["InferenceSummary", "find_images", "kitti_rows", "run_inference"]
@@ -39,6 +40,20 @@ class InferenceSummary:
     frames: int = 0  # of videos
     videos_dir: Path | None = None
 
+    @staticmethod
+    def joined(parts: Sequence[InferenceSummary]) -> InferenceSummary:
+        """Add up the parts of several processes, in their order."""
+        per_class = sum((Counter(part.per_class) for part in parts), Counter[str]())
+        return replace(
+            parts[0],
+            images=sum(part.images for part in parts),
+            detections=sum(part.detections for part in parts),
+            per_class=dict(sorted(per_class.items())),
+            unreadable=tuple(path for part in parts for path in part.unreadable),
+            frames=sum(part.frames for part in parts),
+            videos_dir=next((part.videos_dir for part in parts if part.videos_dir), None),
+        )
+
 
 def run_inference(
     detector: Detector,
@@ -50,6 +65,7 @@ def run_inference(
     outline_width: int = 3,
     on_progress: Callable[[int, int], None] | None = None,
     on_image: Callable[[Path, tuple[int, int], Detections], None] | None = None,
+    share: Share = ALONE,
 ) -> InferenceSummary:
     """Detect in each image and write `labels/<relative>.txt` and `images_annotated/<relative>`.
 
@@ -61,6 +77,7 @@ def run_inference(
         images: (path, relative path) as find_images gives them.
         on_progress: called with images done and images in all, after each batch.
         on_image: called with relative path, width and height, and what is kept, for each image.
+        share: the images of this process, which the summary counts.
 
     Raises:
         ValueError: threshold outside 0..1, or a colour that is none; before any image is read.
@@ -74,8 +91,9 @@ def run_inference(
     label_files = label_names([relative for _, relative in images])
     per_class: Counter[str] = Counter()
     unreadable: list[Path] = []
-    for start in range(0, len(images), detector.batch_size):
-        batch = images[start : start + detector.batch_size]
+    places = share.of(len(images), detector.batch_size)
+    for start in places[:: detector.batch_size]:
+        batch = images[start : min(start + detector.batch_size, places.stop)]
         for relative, image, found in _detect(detector, batch, unreadable):
             kept = found.above(conf_threshold)
             rows = kitti_rows(kept, detector.categories, image.size)
@@ -88,9 +106,9 @@ def run_inference(
             if on_image is not None:
                 on_image(relative, image.size, kept)
         if on_progress is not None:
-            on_progress(start + len(batch), len(images))
+            on_progress(start + len(batch) - places.start, len(places))
     return InferenceSummary(
-        images=len(images) - len(unreadable),
+        images=len(places) - len(unreadable),
         detections=sum(per_class.values()),
         per_class=dict(sorted(per_class.items())),
         labels_dir=labels_dir,

@@ -16,7 +16,9 @@ from ddetr_data.draw import draw_detections
 from ddetr_data.faults import DataError
 from ddetr_data.inference import InferenceSummary, find_images, kitti_rows, run_inference
 from ddetr_data.kitti import write_kitti
-from ddetr_data.types import Detector
+from ddetr_data.share import ALONE, Share
+from ddetr_data.spool import Spool
+from ddetr_data.types import Detections, Detector
 from ddetr_data.video import can_read_videos, find_videos, is_video, label_video
 
 __all__ = ["LabelOptions", "find_media", "label_media"]
@@ -24,6 +26,7 @@ __all__ = ["LabelOptions", "find_media", "label_media"]
 logger = logging.getLogger(__name__)
 
 Found = list[tuple[Path, Path]]  # path, relative path
+Keep = Callable[[str, tuple[int, int], Detections], None]  # name, width and height
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,13 @@ def label_media(
     results_dir: str | os.PathLike[str],
     options: LabelOptions,
     on_progress: Callable[[int, int], None] | None = None,
+    share: Share = ALONE,
 ) -> InferenceSummary:
     """Label images as run_inference does, and every frame of videos.
 
     A video gets `labels/<video>/<frame>.txt` and `videos_annotated/<video>`. With coco_json and
     csv_file all detections are in one file too; the frame 7 of a video is <video>#7 there.
+    Several processes each label a share; the first one joins their detections in the files' order.
 
     Raises:
         ValueError: as run_inference.
@@ -88,21 +93,57 @@ def label_media(
     files = DetectionFiles(
         folder, detector.categories, coco_json=options.coco_json, csv_file=options.csv_file
     )
-    with files:
-        summary = run_inference(
-            detector,
-            images,
-            folder,
-            conf_threshold=options.conf_threshold,
-            color_map=options.color_map,
-            outline_width=options.outline_width,
-            on_progress=on_progress,
-            on_image=lambda relative, size_wh, found: files.add(
-                relative.as_posix(), size_wh, found
-            ),
+    if share.count == 1:
+        with files:
+            summary = _label_images(detector, images, folder, options, on_progress, files.add)
+            return _label_videos(summary, videos, detector, options, files.add)
+    with Spool(folder, "images", share.index) as spool:
+        summary = _label_images(
+            detector, images, folder, options, on_progress, spool.add, share=share
         )
-        for path, relative in videos:
-            summary = _with_video(summary, path, relative, detector, options, files)
+    with Spool(folder, "videos", share.index) as spool:
+        mine = [videos[place] for place in share.of(len(videos))]
+        summary = _label_videos(summary, mine, detector, options, spool.add)
+    parts = share.gather(summary)
+    if share.is_first:
+        with files:
+            for kind in ("images", "videos"):
+                for index in range(share.count):
+                    Spool(folder, kind, index).empty_into(files.add)
+    return InferenceSummary.joined(parts)
+
+
+def _label_images(
+    detector: Detector,
+    images: Found,
+    folder: Path,
+    options: LabelOptions,
+    on_progress: Callable[[int, int], None] | None,
+    keep: Keep,
+    share: Share = ALONE,
+) -> InferenceSummary:
+    return run_inference(
+        detector,
+        images,
+        folder,
+        conf_threshold=options.conf_threshold,
+        color_map=options.color_map,
+        outline_width=options.outline_width,
+        on_progress=on_progress,
+        on_image=lambda relative, size_wh, found: keep(relative.as_posix(), size_wh, found),
+        share=share,
+    )
+
+
+def _label_videos(
+    summary: InferenceSummary,
+    videos: Found,
+    detector: Detector,
+    options: LabelOptions,
+    keep: Keep,
+) -> InferenceSummary:
+    for path, relative in videos:
+        summary = _with_video(summary, path, relative, detector, options, keep)
     return summary
 
 
@@ -116,7 +157,7 @@ def _with_video(
     relative: Path,
     detector: Detector,
     options: LabelOptions,
-    files: DetectionFiles,
+    keep: Keep,
 ) -> InferenceSummary:
     """Label a video and add it up; one that does not decode joins the unreadable."""
     per_class = Counter(summary.per_class)
@@ -130,7 +171,7 @@ def _with_video(
             rows = kitti_rows(kept, detector.categories, frame.size)
             per_class.update(row.name for row in rows)
             write_kitti(summary.labels_dir / relative / f"{number:06d}.txt", rows)
-            files.add(f"{relative.as_posix()}#{number}", frame.size, kept)
+            keep(f"{relative.as_posix()}#{number}", frame.size, kept)
             drawn.append(
                 draw_detections(
                     frame,

@@ -19,8 +19,9 @@ from ddetr_data.preprocess import PreprocessConfig, open_image, pad_batch, prepr
 from ddetr_data.types import Category, Detections, ImageLike
 from ddetr_model.postprocessing import postprocess
 from ddetr_train.config import EvaluateConfig, InferenceConfig
-from ddetr_train.devices import choose_devices
+from ddetr_train.devices import Devices, choose_devices
 from ddetr_train.events import Observer, RunEvent, emit
+from ddetr_train.processes import is_launched, launched_place
 from ddetr_train.stored import load_model
 
 # Threads that decode and resize; Pillow works outside Python's lock.
@@ -110,7 +111,7 @@ def build_detector(
     detector = TorchDetector(
         checkpoint,
         batch_size=config.batch_size or dataset.batch_size,
-        device=devices.names,
+        device=_own_names(devices),
         input_size_hw=size_hw,
         encryption_key=encryption_key,
     )
@@ -138,6 +139,12 @@ def detections_of(
         )
         for found in postprocess(outputs, sizes_hw, num_select)
     ]
+
+
+def _own_names(devices: Devices) -> list[str]:
+    """Give a process all devices, or its own one where a launcher started several processes."""
+    names = devices.names
+    return [names[launched_place() % len(names)]] if is_launched() else names
 
 
 def _preprocessing(

@@ -15,7 +15,9 @@ from ddetr_data.sources import open_sources
 from ddetr_data.types import Category
 from ddetr_train.config import EvaluateConfig
 from ddetr_train.detector import build_detector, report_progress
+from ddetr_train.devices import is_first_process
 from ddetr_train.events import Observer, RunEvent, emit
+from ddetr_train.processes import launched_share
 
 
 def evaluate(
@@ -29,7 +31,8 @@ def evaluate(
 ) -> Scores:
     """Write results.json and detections.json for dataset.test_data_sources, and return the scores.
 
-    With several sources results.json also has "per_source", by the sources' names.
+    With several sources results.json also has "per_source", by the sources' names. Processes that
+    torchrun or srun has started share the images; the first one writes the files.
 
     Raises:
         FileNotFoundError: the checkpoint or the data are not there.
@@ -37,6 +40,7 @@ def evaluate(
     """
     if not dataset.test_data_sources:
         raise ValueError("evaluate needs dataset.test_data_sources")
+    observers = observers if is_first_process() else ()
     detector = build_detector(checkpoint, dataset, config, observers, encryption_key)
     labelled = open_sources(
         dataset.test_data_sources,
@@ -46,14 +50,18 @@ def evaluate(
     _compare_names(detector.categories, labelled.categories, observers)
     count = len(labelled.images)
     emit(observers, RunEvent("started", f"evaluating {count} images", total_steps=count))
-    scores, coco_results = evaluate_detector(
-        detector,
-        labelled,
-        conf_threshold=config.conf_threshold,
-        on_progress=partial(report_progress, observers),
-        category_ids=dataset.eval_class_ids,
-        batch_size=detector.batch_size,
-    )
+    with launched_share() as share:
+        scores, coco_results = evaluate_detector(
+            detector,
+            labelled,
+            conf_threshold=config.conf_threshold,
+            on_progress=partial(report_progress, observers),
+            category_ids=dataset.eval_class_ids,
+            batch_size=detector.batch_size,
+            share=share,
+        )
+    if not share.is_first:
+        return scores
     extra: dict[str, Any] = {
         "checkpoint": str(checkpoint),
         "images": count,

@@ -12,7 +12,9 @@ from ddetr_data.inference import InferenceSummary
 from ddetr_data.labelling import find_media, label_media
 from ddetr_train.config import InferenceConfig
 from ddetr_train.detector import TorchDetector, build_detector, report_progress
+from ddetr_train.devices import is_first_process
 from ddetr_train.events import Observer, RunEvent, emit
+from ddetr_train.processes import launched_share
 
 __all__ = ["TorchDetector", "infer"]
 
@@ -28,6 +30,8 @@ def infer(
 ) -> InferenceSummary:
     """Write KITTI labels, annotated images and videos for dataset.infer_data_sources.
 
+    Processes that torchrun or srun has started share the files; the summary is of all of them.
+
     Raises:
         FileNotFoundError: the checkpoint or an image folder is not there.
         ValueError: no image source, an unreadable checkpoint, or a colour that is none.
@@ -35,6 +39,7 @@ def infer(
     source = dataset.infer_data_sources
     if source is None:
         raise ValueError("inference needs dataset.infer_data_sources.image_dir")
+    observers = observers if is_first_process() else ()
     images, videos = find_media(source.image_dir, by_own_folder=config.is_internal)
     detector = build_detector(checkpoint, dataset, config, observers, encryption_key)
     known = detector.categories
@@ -42,7 +47,9 @@ def infer(
     text = f"labelling {len(images)} images" + (f", {len(videos)} videos" if videos else "")
     emit(observers, RunEvent("started", text, total_steps=len(images)))
     progress = partial(report_progress, observers)
-    summary = label_media(detector, images, videos, results_dir, config.label_options, progress)
+    options = config.label_options
+    with launched_share() as share:
+        summary = label_media(detector, images, videos, results_dir, options, progress, share)
     text = f"{summary.detections} detections in {summary.images} images"
     figures = {"images": float(summary.images), "detections": float(summary.detections)}
     emit(observers, RunEvent("finished", text, metrics=figures))

@@ -1,0 +1,42 @@
+"""Work on many images divided among the processes of one run, in whole batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+__all__ = ["ALONE", "Share"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of one process; alone it is all of it.
+
+    Every process makes the same batches as one alone would, so that results do not depend on how
+    many there are. Whoever starts several processes gives them a `gather` that really gathers.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes what belongs to all of them."""
+        return self.index == 0
+
+    def of(self, total: int, batch_size: int = 1) -> range:
+        """Give the places 0..total-1 of this process: neighbours, in whole batches."""
+        batches = -(-total // batch_size)
+        first, last = (batches * each // self.count for each in (self.index, self.index + 1))
+        return range(min(first * batch_size, total), min(last * batch_size, total))
+
+    def gather(self, value: T) -> list[Any]:
+        """Collect one value of every process, by index, on every process; waits for all."""
+        if self.count > 1:
+            raise NotImplementedError("several processes need a Share that gathers")
+        return [value]
+
+
+ALONE = Share()
