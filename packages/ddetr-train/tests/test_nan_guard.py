@@ -11,7 +11,13 @@ from torch import nn
 from ddetr_model.detector import DeformableDETR
 from ddetr_model.losses import SetCriterion
 from ddetr_train import trainer
-from ddetr_train.nan_guard import MAX_SKIPPED_UPDATES, NanGuard, NonFiniteError
+from ddetr_train.datamodule import DetectionDataModule
+from ddetr_train.nan_guard import (
+    MAX_SKIPPED_UPDATES,
+    NanGuard,
+    NonFiniteError,
+    first_non_finite,
+)
 from ddetr_train.replay import replay
 
 
@@ -148,3 +154,13 @@ def test_a_file_without_a_step_is_refused(tmp_path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="no step to replay"):
         replay(tmp_path / "other.pt")
+
+
+def test_a_bad_picture_is_named_rather_than_the_first_module(model_config, dataset) -> None:
+    """An infinite pixel spoils every output; the image is what to look at."""
+    data = DetectionDataModule(dataset, seed=0, num_classes=4)
+    batch = next(iter(data.train_dataloader()))
+    batch.images[1, 0, 3, 4] = math.inf
+    network = DeformableDETR(model_config)
+    found = first_non_finite(network, SetCriterion(network.config), batch)
+    assert found == f"the pixels of image {int(batch.targets[1]['image_id'])}"

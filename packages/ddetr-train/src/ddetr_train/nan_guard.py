@@ -117,10 +117,15 @@ class NanGuard:
 
 
 def first_non_finite(model: DeformableDETR, criterion: SetCriterion, batch: Batch) -> str | None:
-    """Run the batch and name the first weight, module output, loss or gradient gone bad."""
+    """Run the batch and name the first weight, input, module output, loss or gradient gone bad."""
     for name, weight in model.named_parameters():
         if not _is_finite(_whole(weight)):
             return f"the weight {name}"
+    for number, (image, target) in enumerate(zip(batch.images, batch.targets, strict=True)):
+        if not _is_finite(image):
+            return f"the pixels of image {_image_name(target, number)}"
+        if not _is_finite(target["boxes"]):
+            return f"a labelled box of image {_image_name(target, number)}"
     with torch.enable_grad(), _outputs_watched(model) as bad_modules:
         losses = criterion(model(batch.images, batch.mask, batch.targets), batch.targets)
     if bad_modules:
@@ -132,6 +137,11 @@ def first_non_finite(model: DeformableDETR, criterion: SetCriterion, batch: Batc
         if not _is_finite(gradient):
             return f"the gradient of {name}"
     return None
+
+
+def _image_name(target: Mapping[str, Tensor], number: int) -> str:
+    """Give the image's id in the data, else its place in the batch."""
+    return str(int(target["image_id"])) if "image_id" in target else f"{number} of the batch"
 
 
 def _gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
