@@ -124,3 +124,13 @@ def test_a_checkpoint_is_unreadable_without_the_key(tmp_path, monkeypatch) -> No
 def test_the_key_does_not_show_in_a_repr() -> None:
     """Neither the reader nor its attributes' names give it away in a traceback's locals."""
     assert KEY not in repr(AtomicCheckpointIO(KEY))
+
+
+def test_others_may_read_what_the_umask_allows(files, tmp_path) -> None:
+    """A checkpoint is an ordinary file, not its owner's alone."""
+    before = os.umask(0o027)
+    try:
+        files.save_checkpoint({}, tmp_path / "model.pth")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.pth").stat().st_mode & 0o777 == 0o640

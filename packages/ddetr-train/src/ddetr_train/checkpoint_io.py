@@ -6,7 +6,6 @@ import io
 import os
 import pickle
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,13 +83,12 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it could not be written; `path` is then what it was.
     """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary.touch()  # readable for whom the umask allows
     except OSError as error:
         raise _not_written(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         _sync(temporary)
