@@ -47,4 +47,4 @@ def test_siblings_are_required_by_range(package: Path) -> None:
     """A sibling is required from a version up to the next that may break."""
     for line in re.findall(r'"(ddetr-[^"]+)"', (package / "pyproject.toml").read_text("utf-8")):
         if line != package.name:
-            assert re.fullmatch(r"ddetr-[a-z]+(\[[\w,]+\])?>=\d+\.\d+,<\d+\.\d+", line), line
+            assert re.fullmatch(r"ddetr-[a-z]+(\[[\w,-]+\])?>=\d+\.\d+,<\d+\.\d+", line), line

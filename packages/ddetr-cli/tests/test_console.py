@@ -61,6 +61,43 @@ def test_a_terminal_gets_a_table_of_the_epochs() -> None:
     assert "8.0 images/s  1.5 GiB" in " ".join(text.split("\n"))
 
 
+def test_a_narrow_terminal_gets_fewer_columns_and_no_torn_figures() -> None:
+    """At 40 columns an epoch is one line, and the twelve scores stand below each other."""
+    screen = io.StringIO()
+    console = RunConsole()
+    console.out = Console(file=screen, force_terminal=True, width=40)
+    metrics = {"train_loss": 4.0, "val_AP": 0.25, "val_AP50": 0.5, "val_loss": 3.0}
+    console.observe(RunEvent("step", epoch=0, step=1, total_steps=2, metrics=metrics))
+    console.observe(RunEvent("epoch", epoch=0, metrics=metrics, eta_seconds=60))
+    console.close()
+    console.scores({f"AP{place}": place / 20 for place in range(12)}, {})
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()
+    assert ["0", "4", "0.25", "0:01:00"] in [line.split() for line in lines]
+    assert ["AP11", "0.550"] in [line.split() for line in lines]
+    assert max(map(len, lines)) <= 40
+
+
+def test_the_file_of_every_epoch_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is best or kept is said, the latest alone is not."""
+    console = RunConsole()
+    console.observe(RunEvent("checkpoint", "saved dd_model_latest.pth"))
+    console.observe(RunEvent("checkpoint", "saved dd_model_latest.pth, dd_model_best.pth"))
+    assert capsys.readouterr().out == "saved dd_model_latest.pth, dd_model_best.pth\n"
+
+
+def test_steps_say_what_is_done_and_for_how_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that counts images only gets the words of its start and a time left."""
+    now = [1000.0]
+    monkeypatch.setattr("ddetr_cli.console.time.monotonic", lambda: now[0])
+    console = RunConsole()
+    console.observe(RunEvent("started", "evaluating 16 images"))
+    now[0] += 30
+    console.observe(RunEvent("step", step=4, total_steps=16))
+    assert capsys.readouterr().out.splitlines()[-1] == "evaluating 16 images  4/16  0:01:30 left"
+
+
 def test_notices_go_to_standard_error_once(capsys: pytest.CaptureFixture[str]) -> None:
     """Brackets in a text are shown, not taken for colours."""
     console = RunConsole()

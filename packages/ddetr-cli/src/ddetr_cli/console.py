@@ -9,12 +9,14 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import typer
 
 from ddetr_cli.epoch_table import EpochTable
+from ddetr_cli.extras import with_our_extras
 from ddetr_cli.status import duration
 from ddetr_train.events import RunEvent
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _FIGURE = re.compile(r"[-+.\de]*")
 _PLAIN_WIDTH = 160
+_ROUTINE_CHECKPOINT = "saved dd_model_latest.pth"  # and no other file
+_WIDTH_OF_A_SCORE = 8
 _SECONDS_BETWEEN_PLAIN_LINES = 30.0
 # What a line has room for, of the figures that training reports.
 _SHOWN = (
@@ -47,7 +51,8 @@ class RunConsole:
         self._progress: Progress | None = None
         self._said: set[str] = set()
         self._last_plain_line = 0.0
-        self._epochs = EpochTable()
+        self._work = ""
+        self._work_began = time.monotonic()
 
     @cached_property
     def out(self) -> Console:
@@ -57,12 +62,20 @@ class RunConsole:
         wide = None if sys.stdout.isatty() else _PLAIN_WIDTH
         return Console(quiet=self._quiet, width=wide, highlight=False)
 
+    @cached_property
+    def _epochs(self) -> EpochTable:
+        return EpochTable(self.out.width)
+
     def observe(self, event: RunEvent) -> None:
         """Show what a run reports."""
+        if event.kind == "started":
+            self._work, self._work_began = event.message, time.monotonic()
         if event.kind == "step":
-            self._show_step(event)
+            self._show_step(self._completed(event))
         elif event.kind == "notice":
             self.notice(event.message)
+        elif event.kind == "checkpoint" and event.message.endswith(_ROUTINE_CHECKPOINT):
+            return  # after every epoch; status.json has it
         elif event.kind == "epoch":
             for line in self._epochs.lines(event) if self.out.is_terminal else [_line(event)]:
                 self.say(line)
@@ -78,6 +91,7 @@ class RunConsole:
         """Write a notice, once however often it is said."""
         if text not in self._said and not self._quiet:
             self._said.add(text)
+            text = with_our_extras(text)
             self._write(typer.style("notice: ", fg="yellow") + text, err=True)
 
     def fail(self, text: str) -> None:
@@ -102,7 +116,11 @@ class RunConsole:
         self, overall: Mapping[str, float], per_class: Mapping[str, Mapping[str, float]]
     ) -> None:
         """Write the twelve COCO figures and a line for each class."""
-        self.table("COCO scores", list(overall), [tuple(map(figure, overall.values()))])
+        cells = {name: figure(value) for name, value in overall.items()}
+        if self.out.width < _WIDTH_OF_A_SCORE * len(cells):  # a narrow terminal has them in lines
+            self.table("COCO scores", ["figure", "value"], list(cells.items()))
+        else:
+            self.table("COCO scores", list(cells), [tuple(cells.values())])
         if per_class:
             names = list(next(iter(per_class.values())))
             rows = [(name, *(figure(of[key]) for key in names)) for name, of in per_class.items()]
@@ -121,6 +139,16 @@ class RunConsole:
             from rich.text import Text
 
             self._progress.console.print(Text.from_ansi(text))  # above the bar
+
+    def _completed(self, event: RunEvent) -> RunEvent:
+        """Say what is being done, and for how long still, where the event leaves that out."""
+        if event.epoch is not None:
+            return event
+        left = event.eta_seconds
+        if left is None and event.step and event.total_steps:
+            spent = time.monotonic() - self._work_began
+            left = spent / event.step * (event.total_steps - event.step)
+        return replace(event, message=event.message or self._work, eta_seconds=left)
 
     def _show_step(self, event: RunEvent) -> None:
         self._epochs.note_step(event)

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ddetr_cli.extras import with_our_extras
 from ddetr_cli.interrupts import Interrupted
 from ddetr_cli.status import State
 
@@ -63,7 +64,7 @@ def sentence(error: BaseException) -> str:
     text = str(error).strip()
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2] or text
-    return text
+    return with_our_extras(text)
 
 
 def _raised_by_us(error: BaseException) -> bool:

@@ -17,12 +17,23 @@ _COLUMNS = {
     "peak GiB": "peak_memory_gib",
 }
 _WIDTH = 11
+_FIRST_WIDTH = 5
+# What a narrow terminal goes without, first.
+_LEAST_WANTED = ("peak GiB", "lr", "val loss", "AP50", "AP")
 
 
 class EpochTable:
-    """Makes the lines; the figures of a validation that an epoch did not have stay empty."""
+    """Makes the lines; the figures of a validation that an epoch did not have stay empty.
 
-    def __init__(self) -> None:
+    Columns that a terminal of this width has no room for are left out.
+    """
+
+    def __init__(self, width: int = 120) -> None:
+        room = (width - _FIRST_WIDTH) // _WIDTH - 1  # one column is the time left
+        surplus = max(len(_COLUMNS) - room, 0)
+        self._columns = {
+            name: key for name, key in _COLUMNS.items() if name not in _LEAST_WANTED[:surplus]
+        }
         self._of_step: Mapping[str, float] = {}
         self._has_heading = False
 
@@ -33,13 +44,15 @@ class EpochTable:
     def lines(self, event: RunEvent) -> list[str]:
         """Give an epoch's row, before the first one the headings."""
         figures = {**self._of_step, **event.metrics}
-        cells = [f"{figures[name]:.4g}" if name in figures else "" for name in _COLUMNS.values()]
+        cells = [
+            f"{figures[name]:.4g}" if name in figures else "" for name in self._columns.values()
+        ]
         left = "" if event.eta_seconds is None else duration(event.eta_seconds)
-        rows = [] if self._has_heading else [_row(["epoch", *_COLUMNS, "left"])]
+        rows = [] if self._has_heading else [_row(["epoch", *self._columns, "left"])]
         self._has_heading = True
         return [*rows, _row([str(event.epoch), *cells, left])]
 
 
 def _row(cells: list[str]) -> str:
     first, *others = cells
-    return f"{first:>5}" + "".join(f"{cell:>{_WIDTH}}" for cell in others)
+    return f"{first:>{_FIRST_WIDTH}}" + "".join(f"{cell:>{_WIDTH}}" for cell in others)

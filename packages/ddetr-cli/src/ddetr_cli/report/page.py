@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 REPORT_NAME = "report.html"
 _LOSSES: tuple[str, ...] = ("train_loss", "val_loss")
 _SCORES: tuple[str, ...] = ("val_AP", "val_AP50", "val_AP75")
+_MOST_EPOCHS_IN_SIGHT = 12  # longer tables are folded, so that what follows is seen
 _HEADLINES: tuple[str, ...] = ("AP", "AP50", "AP75", "AR100")
 
 
@@ -168,7 +169,10 @@ def _epoch_table(history: Mapping[str, Mapping[int, float]], columns: Sequence[s
     rows = [
         [str(epoch), *(_text(history[name].get(epoch)) for name in columns)] for epoch in epochs
     ]
-    return _table(["epoch", *columns], rows)
+    table = _table(["epoch", *columns], rows)
+    if len(rows) <= _MOST_EPOCHS_IN_SIGHT:
+        return table
+    return f"<details><summary>{len(rows)} epochs in figures</summary>{table}</details>"
 
 
 def _section(title: str, *parts: str) -> str:
