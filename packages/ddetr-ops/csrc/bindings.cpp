@@ -219,19 +219,23 @@ void points_backward(const py::tuple& grad_locations, const py::tuple& grad_weig
 
 #if defined(DDETR_CUDA)
 CudaCall cuda_call(const Call& call, uintptr_t shapes, uintptr_t starts, int device,
-                   uintptr_t stream) {
+                   uintptr_t stream, bool tiles) {
   if (call.inputs.dtype == DType::kFloat64) {
     throw py::type_error("the CUDA kernels take float32, float16 and bfloat16, not float64");
   }
+  const Sizes& sizes = call.inputs.sizes;
+  if (sizes.pixels > INT32_MAX || sizes.levels * sizes.points > INT32_MAX) {
+    throw py::value_error("the CUDA kernels count pixels, and points of a query, up to 2^31 - 1");
+  }
   return {device, reinterpret_cast<void*>(stream), reinterpret_cast<const int64_t*>(shapes),
-          reinterpret_cast<const int64_t*>(starts)};
+          reinterpret_cast<const int64_t*>(starts), tiles};
 }
 
 void forward_on_cuda(const py::tuple& value, uintptr_t shapes, uintptr_t starts,
                      const py::tuple& locations, const py::tuple& weights,
-                     const py::tuple& output, int device, uintptr_t stream) {
+                     const py::tuple& output, int device, uintptr_t stream, bool tiles) {
   const Call call(value, locations, weights);
-  const CudaCall where = cuda_call(call, shapes, starts, device, stream);
+  const CudaCall where = cuda_call(call, shapes, starts, device, stream, tiles);
   void* to = call.output("output", output);
   if (call.empty()) return;
   py::gil_scoped_release unlocked;
@@ -241,10 +245,10 @@ void forward_on_cuda(const py::tuple& value, uintptr_t shapes, uintptr_t starts,
 void backward_on_cuda(const py::tuple& grad_output, const py::tuple& value, uintptr_t shapes,
                       uintptr_t starts, const py::tuple& locations, const py::tuple& weights,
                       const py::tuple& grad_value, const py::tuple& grad_locations,
-                      const py::tuple& grad_weights, int device, uintptr_t stream,
+                      const py::tuple& grad_weights, int device, uintptr_t stream, bool tiles,
                       bool deterministic) {
   const Call call(value, locations, weights);
-  const CudaCall where = cuda_call(call, shapes, starts, device, stream);
+  const CudaCall where = cuda_call(call, shapes, starts, device, stream, tiles);
   const py::tuple sums = py::make_tuple(value[0], "float32", value[2]);
   const Gradients gradients = {
       call.output("grad_output", grad_output), like("grad_value", grad_value, sums),

@@ -19,6 +19,7 @@ template <typename T>
 struct Placement {
   int64_t row[kCorners];  // pixel index inside the level, -1 outside the image
   T fraction_x, fraction_y;
+  int64_t line, column;  // of the top left corner, which may lie outside
 };
 
 // The original rule: pixel centres at 0.5, and a point counts if -1 < x < width and the same for y.
@@ -27,11 +28,13 @@ template <typename T>
 DDETR_HOST_DEVICE Placement<T> place(T location_x, T location_y, int64_t height, int64_t width) {
   const T x = location_x * T(width) - T(0.5);
   const T y = location_y * T(height) - T(0.5);
-  Placement<T> placement = {{-1, -1, -1, -1}, T(0), T(0)};
+  Placement<T> placement = {{-1, -1, -1, -1}, T(0), T(0), 0, 0};
   if (!(x > T(-1) && y > T(-1) && x < T(width) && y < T(height))) return placement;
   int64_t column = int64_t(x), line = int64_t(y);
   column -= T(column) > x;
   line -= T(line) > y;
+  placement.line = line;
+  placement.column = column;
   placement.fraction_x = x - T(column);
   placement.fraction_y = y - T(line);
   const bool left = column >= 0, right = column + 1 < width;

@@ -1,7 +1,5 @@
-#include <stdexcept>
-#include <string>
-
-#include "group.cuh"
+#include "launch.h"
+#include "runtime.cuh"
 
 namespace ddetr {
 
@@ -20,6 +18,14 @@ void check_launch(const char* kernel) {
   if (error != cudaSuccess) {
     throw std::runtime_error(std::string(kernel) + ": " + cudaGetErrorString(error));
   }
+}
+
+size_t shared_memory_limit() {
+  int device = 0, bytes = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  check_launch("shared memory limit");
+  return size_t(bytes);
 }
 
 const char* cuda_problem() {

@@ -11,6 +11,7 @@ struct CudaCall {
   void* stream;
   const int64_t* shapes;  // (L, 2), height then width
   const int64_t* starts;  // (L,)
+  bool tiles = true;      // false: the kernels for any queries also where these are the pixels
 };
 
 // Both throw std::runtime_error if a launch fails.

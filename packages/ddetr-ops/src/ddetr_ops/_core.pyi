@@ -61,6 +61,7 @@ def forward_cuda(
     output: _Array,
     device: int,
     stream: int,
+    tiles: bool,
     /,
 ) -> None: ...
 def backward_cuda(
@@ -75,6 +76,7 @@ def backward_cuda(
     grad_attention_weights: _Array,
     device: int,
     stream: int,
+    tiles: bool,
     deterministic: bool,
     /,
 ) -> None: ...

@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _VECTOR_BYTES = 16  # of the CUDA kernels' loads
+# Whether CUDA takes squares of queries where these are the pixels; off to compare the kernels.
+_CUDA_TILES = True
 
 _DTYPE_NAMES = {
     torch.float32: "float32",
@@ -188,6 +190,7 @@ def forward_cuda(
         _array(inputs[2]),
         _array(output),
         *_device_and_stream(value),
+        _CUDA_TILES,
     )
     return output
 
@@ -205,7 +208,8 @@ def backward_cuda(
     inputs = [_aligned(tensor) for tensor in (value, sampling_locations, attention_weights)]
     levels = _levels_on_device(spatial_shapes, level_start_index, value.device)
     value_grad = torch.zeros_like(inputs[0], dtype=torch.float32)
-    location_grad, weight_grad = torch.zeros_like(inputs[1]), torch.zeros_like(inputs[2])
+    make = torch.empty_like if inputs[0].numel() else torch.zeros_like
+    location_grad, weight_grad = make(inputs[1]), make(inputs[2])
     _core.backward_cuda(
         _array(grad_output),
         _array(inputs[0]),
@@ -217,6 +221,7 @@ def backward_cuda(
         _array(location_grad),
         _array(weight_grad),
         *_device_and_stream(value),
+        _CUDA_TILES,
         torch.are_deterministic_algorithms_enabled(),
     )
     return value_grad.to(value.dtype), location_grad, weight_grad
