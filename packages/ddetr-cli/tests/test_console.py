@@ -140,3 +140,16 @@ def test_progress_foretells_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[RunEvent] = []
     Progress(events.append, "images")(1, 4)
     assert events == [RunEvent("step", "images", step=1, total_steps=4, eta_seconds=30.0)]
+
+
+@pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_no_colour_where_none_is_wanted(
+    variable: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a terminal."""
+    written: list[str] = []
+    monkeypatch.setattr("ddetr_cli.console.typer.echo", lambda text, err: written.append(text))
+    RunConsole().fail("no")
+    monkeypatch.setenv(*variable)
+    RunConsole().fail("no")
+    assert ["\x1b" in text for text in written] == [True, False]

@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 from ddetr_cli.__about__ import __version__
+from ddetr_cli.lasting_output import lasting_output
 
 _PRODUCT_WORDS = ("model", "deploy")
 _NETWORK_WORD = "deformable_detr"
@@ -55,7 +56,8 @@ Overrides = Annotated[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status: 0, 1 fault, 2 bad input, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    app(args=with_json_shown(without_product_words(given)), prog_name="ddetr")
+    with lasting_output():
+        app(args=with_json_shown(without_product_words(given)), prog_name="ddetr")
 
 
 def without_product_words(arguments: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ rich is loaded for bars and tables alone, so that a wrong spec is answered witho
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -92,11 +93,11 @@ class RunConsole:
         if text not in self._said and not self._quiet:
             self._said.add(text)
             text = with_our_extras(text)
-            self._write(typer.style("notice: ", fg="yellow") + text, err=True)
+            self._write(_label("notice: ", "yellow") + text, err=True)
 
     def fail(self, text: str) -> None:
         """Write why a run ends."""
-        self._write(typer.style("ddetr: ", fg="red", bold=True) + text, err=True)
+        self._write(_label("ddetr: ", "red") + text, err=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Rows) -> None:
         """Write a table; figures stand to the right of their column, text to the left."""
@@ -175,6 +176,13 @@ class RunConsole:
 def figure(value: float) -> str:
     """Write a score with three decimals; a class without ground truth has none."""
     return "-" if value != value or value < 0 else f"{value:.3f}"
+
+
+def _label(text: str, color: str) -> str:
+    """Colour a line's first word, unless the person asked for none or has a plain terminal."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return typer.style(text, fg=color, bold=True)
 
 
 def _bar_on(console: Console) -> Progress:
