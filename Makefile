@@ -24,7 +24,7 @@ types: setup     ## mypy, strict, over the six packages
 	@$(HATCH) run types
 
 wheels: setup    ## build every wheel, install each alone in a clean environment, run its tests there
-	@$(HATCH) run wheels
+	@$(HATCH) run wheels $(ARGS)
 
 ops-wheel: setup ## what ddetr-ops promises of its builds: auditwheel, another torch, AddressSanitizer
 	@PATH="$(CURDIR)/.bootstrap/bin:$$PATH" .venv/bin/python scripts/check_ops_wheel.py $(ARGS)

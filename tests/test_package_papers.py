@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ddetr_cli.extras import EXTRAS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = sorted(path for path in (ROOT / "packages").iterdir() if path.is_dir())
 LONGEST_README_LINES = 120
@@ -48,3 +50,10 @@ def test_siblings_are_required_by_range(package: Path) -> None:
     for line in re.findall(r'"(ddetr-[^"]+)"', (package / "pyproject.toml").read_text("utf-8")):
         if line != package.name:
             assert re.fullmatch(r"ddetr-[a-z]+(\[[\w,-]+\])?>=\d+\.\d+,<\d+\.\d+", line), line
+
+
+def test_the_extras_that_messages_name_exist() -> None:
+    """What ddetr-cli asks to install, it offers, and nothing else."""
+    text = (ROOT / "packages" / "ddetr-cli" / "pyproject.toml").read_text("utf-8")
+    table = text.partition("[project.optional-dependencies]\n")[2].partition("\n\n")[0]
+    assert [line.partition(" =")[0] for line in table.splitlines()] == sorted(EXTRAS)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 from ddetr_cli.app import app
 from ddetr_cli.spec import Experiment, load_spec
@@ -57,3 +58,19 @@ def test_no_link_leads_nowhere(page: Path) -> None:
     """Links and pictures inside the repository point at what exists."""
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.stem
+)
+def test_a_workflow_runs_what_is_there(path: Path) -> None:
+    """Every target and script of a step exists; what needs hatch and uv goes through make."""
+    workflow = yaml.safe_load(path.read_text("utf-8"))
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    jobs = workflow["jobs"].values()
+    commands = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    for target in re.findall(r"make ([\w-]+)", "\n".join(commands)):
+        assert re.search(rf"(?m)^{target}:", makefile), target
+    for script in re.findall(r"(?:python|bash) ([\w./-]+)", "\n".join(commands)):
+        assert (ROOT / script).exists(), script
+    assert not any("hatch run" in command for command in commands)

@@ -1,22 +1,10 @@
-"""The extras of ddetr-cli: what the sentences ask for can be installed."""
+"""The extras of ddetr-cli, in the sentences that ask for one."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from ddetr_cli.ending import sentence
-from ddetr_cli.extras import EXTRAS
-
-MANIFEST = Path(__file__).resolve().parent.parent / "pyproject.toml"
-
-
-def test_every_extra_that_is_named_exists() -> None:
-    """The manifest offers them all, and no others."""
-    text = MANIFEST.read_text("utf-8").partition("[project.optional-dependencies]\n")[2]
-    lines = text.partition("\n\n")[0].splitlines()
-    assert [line.partition(" =")[0] for line in lines] == sorted(EXTRAS)
 
 
 @pytest.mark.parametrize(
