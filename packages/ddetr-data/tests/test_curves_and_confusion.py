@@ -99,6 +99,12 @@ def test_an_object_is_matched_once(loaded: DetectionSet) -> None:
     assert table.counts.tolist() == [[1, 0, 1], [0, 0, 2], [1, 0, 0]]
 
 
+def test_classes_that_the_set_does_not_have_are_left_out(loaded: DetectionSet) -> None:
+    """A model of COCO's 91 classes may find what a table of 2 has no row for."""
+    table = confusion_table(loaded, {1: found((CAR_BOX, 0.9, 77), (CAR_BOX, 0.8, CAR))})
+    assert table.counts.tolist() == [[1, 0, 1], [0, 0, 2], [0, 0, 0]]
+
+
 def test_crowds_count_nowhere(content: Content, write_source: Write) -> None:
     """Neither a crowd nor the detections inside it are in the table."""
     content["annotations"] = content["annotations"][:1]

@@ -40,7 +40,8 @@ def confusion_table(
 ) -> ConfusionTable:
     """Match detections with objects of any class, best score first, each object once.
 
-    Detections inside a crowd region count nowhere, and neither do crowds.
+    Detections inside a crowd region count nowhere, and neither do crowds. Detections of classes
+    that the set does not have are left out, as COCO's scoring leaves them out.
 
     Args:
         detection_set: the ground truth.
@@ -52,7 +53,8 @@ def confusion_table(
     nothing = len(places)
     counts = np.zeros((nothing + 1, nothing + 1), np.int64)
     for record in detection_set.images:
-        found = detections.get(record.id, Detections.empty()).above(conf_threshold)
+        found = _known(detections.get(record.id, Detections.empty()), places)
+        found = found.above(conf_threshold)
         partner = _match(record.annotations, found, iou_threshold)
         taken = set(partner.tolist())
         for row, object_ in enumerate(partner.tolist()):
@@ -63,6 +65,11 @@ def confusion_table(
             if object_ not in taken:
                 counts[places[int(record.labels[object_])], nothing] += 1
     return ConfusionTable((*unique_names(detection_set.categories), NOTHING), counts)
+
+
+def _known(found: Detections, places: Mapping[int, int]) -> Detections:
+    known = np.isin(found.labels, list(places))
+    return Detections(found.boxes_xyxy[known], found.scores[known], found.labels[known])
 
 
 def _match(objects: Annotations, found: Detections, iou_threshold: float) -> NDArray[np.int64]:
