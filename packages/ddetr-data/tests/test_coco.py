@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ddetr_data.coco import DataError, DetectionSet, load_sources, resolve_num_classes
-from ddetr_data.config import DatasetConfig, DataSource
+from ddetr_data.coco import DataError, DetectionSet, load_sources
+from ddetr_data.config import DataSource
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]
@@ -100,15 +100,6 @@ def test_a_category_id_beyond_num_classes_is_refused(content: Content, write_sou
     with pytest.raises(DataError, match=r"'person' has id 2.* at least 3, got 2"):
         load(source, num_classes=2)
     assert len(load(source, num_classes=3).images) == 2
-
-
-def test_num_classes_auto_is_the_largest_id_plus_one(content: Content, write_source: Write) -> None:
-    """auto reads the training data; a number is taken as it is."""
-    dataset = DatasetConfig(train_data_sources=[write_source(content)], num_classes="auto")
-    assert resolve_num_classes(dataset) == 3
-    assert resolve_num_classes(DatasetConfig(num_classes=7)) == 7
-    with pytest.raises(DataError, match="needs labelled data sources"):
-        resolve_num_classes(DatasetConfig(num_classes="auto"))
 
 
 def test_category_ids_from_zero_are_fine(content: Content, write_source: Write) -> None:

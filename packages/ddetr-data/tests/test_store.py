@@ -15,10 +15,10 @@ import pytest
 
 from ddetr_data import sources as sources_module
 from ddetr_data.coco import DataError, DetectionSet, load_sources
-from ddetr_data.config import DataSource
+from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.image_table import ImageTable, as_table
 from ddetr_data.seen_files import SeenFiles
-from ddetr_data.sources import default_cache_dir, open_sources, store_key
+from ddetr_data.sources import default_cache_dir, open_sources, resolve_num_classes, store_key
 from ddetr_data.store import StoredTable, is_store, read_store, write_store
 
 Content = dict[str, Any]
@@ -179,6 +179,31 @@ def test_the_cache_has_a_stated_place(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert default_cache_dir() == Path("/x/ddetr-data")
     monkeypatch.setenv("DDETR_CACHE", "/c")
     assert default_cache_dir() == Path("/c")
+
+
+@pytest.mark.parametrize("dataset_type", ["serialized", "default"])
+def test_num_classes_auto_is_the_largest_id_plus_one(
+    source: DataSource, dataset_type: str, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """auto reads the training data; the run that follows finds the store that this leaves."""
+    monkeypatch.setenv("DDETR_CACHE", str(cache))
+    data = {"train_data_sources": [source], "dataset_type": dataset_type}
+    assert resolve_num_classes(DatasetConfig(**data, num_classes="auto")) == 3
+    assert resolve_num_classes(DatasetConfig(**data, num_classes=7)) == 7
+    with pytest.raises(DataError, match="needs labelled data sources"):
+        resolve_num_classes(DatasetConfig(num_classes="auto"))
+    if dataset_type == "serialized":
+        monkeypatch.setattr(sources_module, "load_sources", None)
+        assert len(open_sources([source], num_classes=3).images) == 2
+
+
+def test_columns_are_told_alike_of_tables_and_lists(source: DataSource, cache: Path) -> None:
+    """Sizes and sources of all images do not depend on dataset_type."""
+    stored = open_sources([source, source], num_classes=None, cache_dir=cache)
+    plain = open_sources([source, source], num_classes=None, dataset_type="default")
+    for found in (stored, plain):
+        assert found.sizes_wh.tolist() == [[40, 30]] * 4
+        assert found.source_numbers.tolist() == [0, 0, 1, 1]
 
 
 def test_a_table_is_a_sequence(source: DataSource) -> None:

@@ -11,7 +11,7 @@ from ddetr_data.__about__ import __version__
 
 if TYPE_CHECKING:
     from ddetr_data.check import CheckOptions, CheckReport, check_dataset
-    from ddetr_data.coco import DataError, DetectionSet, load_sources, resolve_num_classes
+    from ddetr_data.coco import DataError, DetectionSet, load_sources
     from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, InferSource
     from ddetr_data.confusion import confusion_table
     from ddetr_data.draw import draw_detections
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ddetr_data.preprocess import PreprocessConfig, pad_batch, preprocess, read_image
     from ddetr_data.results import detections_from_coco, detections_to_coco
     from ddetr_data.scoring import CocoScorer, Scores
-    from ddetr_data.sources import open_sources
+    from ddetr_data.sources import open_sources, resolve_num_classes
     from ddetr_data.synthetic import make_dataset
     from ddetr_data.types import Annotations, Category, Detections, Detector, ImageRecord
     from ddetr_data.verify import verify_images
@@ -58,7 +58,7 @@ _HOME = {
     "preprocess": "preprocess",
     "read_image": "preprocess",
     "read_kitti": "kitti",
-    "resolve_num_classes": "coco",
+    "resolve_num_classes": "sources",
     "run_inference": "inference",
     "verify_images": "verify",
     "write_kitti": "kitti",

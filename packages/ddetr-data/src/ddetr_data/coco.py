@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ddetr_data.categories import check_categories_agree
 from ddetr_data.coco_file import CocoFile, read_coco_file
-from ddetr_data.config import DatasetConfig, DataSource
+from ddetr_data.config import DataSource
 from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.image_table import ImageColumns, ImageTable
 from ddetr_data.json_files import find_json_files
 from ddetr_data.locations import is_folder
 from ddetr_data.types import Category, ImageRecord
 
-__all__ = ["DataError", "DetectionSet", "load_sources", "resolve_num_classes"]
+__all__ = ["DataError", "DetectionSet", "load_sources"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,21 @@ class DetectionSet:
     def num_classes(self) -> int:
         """The largest category id + 1, since a category's id is its class index."""
         return max(category.id for category in self.categories) + 1
+
+    @property
+    def sizes_wh(self) -> NDArray[np.int32]:
+        """(I, 2), width then height of every image in pixels."""
+        if isinstance(self.images, ImageTable):
+            return self.images.columns.sizes_wh
+        sizes = [(record.width, record.height) for record in self.images]
+        return np.array(sizes, np.int32).reshape(-1, 2)
+
+    @property
+    def source_numbers(self) -> NDArray[np.int32]:
+        """(I,), which of the sources every image came from."""
+        if isinstance(self.images, ImageTable):
+            return self.images.columns.sources
+        return np.array([record.source for record in self.images], np.int32)
 
     def to_coco(self) -> dict[str, Any]:
         """Give the set as one COCO ground truth; annotation ids count from 1."""
@@ -113,20 +129,6 @@ def check_ids_below(categories: Sequence[Category], num_classes: int | None, whe
             f"{where}: category {largest.name!r} has id {largest.id}, which needs num_classes of "
             f"at least {largest.id + 1}, got {num_classes}"
         )
-
-
-def resolve_num_classes(dataset: DatasetConfig) -> int:
-    """Give dataset.num_classes as a number, read from the first labelled sources when auto.
-
-    Raises:
-        DataError: it is auto and there are no labelled sources.
-    """
-    if dataset.num_classes != "auto":
-        return dataset.num_classes
-    sources = dataset.train_data_sources or dataset.val_data_sources or dataset.test_data_sources
-    if not sources:
-        raise DataError("num_classes auto needs labelled data sources, give a number instead")
-    return load_sources(sources, num_classes=None, corrupt_images="skip").num_classes
 
 
 def _read_source(

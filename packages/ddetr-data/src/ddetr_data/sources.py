@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from ddetr_data.coco import DetectionSet, check_ids_below, load_sources
-from ddetr_data.config import DataSource
+from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.digests import file_digests
 from ddetr_data.faults import DataError
 from ddetr_data.image_table import as_table
@@ -89,6 +89,26 @@ def open_sources(
                 stored = read_store(folder)
     check_ids_below(stored.categories, num_classes, sources[0].json_file[0])
     return stored
+
+
+def resolve_num_classes(dataset: DatasetConfig) -> int:
+    """Give dataset.num_classes as a number, read from the first labelled sources when auto.
+
+    They are opened as a run opens them, so that the run finds their store.
+
+    Raises:
+        DataError: it is auto and there are no labelled sources.
+        DataError, FileNotFoundError, OSError: as open_sources.
+    """
+    if dataset.num_classes != "auto":
+        return dataset.num_classes
+    sources = dataset.train_data_sources or dataset.val_data_sources or dataset.test_data_sources
+    if not sources:
+        raise DataError("num_classes auto needs labelled data sources, give a number instead")
+    if dataset.dataset_type == "default":  # nothing is kept, so images are left for the run
+        return load_sources(sources, num_classes=None, corrupt_images="skip").num_classes
+    policy = dataset.corrupt_images if dataset.train_data_sources else "error"
+    return open_sources(sources, num_classes=None, corrupt_images=policy).num_classes
 
 
 def default_cache_dir() -> Path:

@@ -72,6 +72,12 @@ class Annotations:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def keep(self, mask: NDArray[np.bool_]) -> Annotations:
+        """Leave out the objects where mask (N,) is false."""
+        return Annotations(
+            self.boxes_xywh[mask], self.labels[mask], self.is_crowd[mask], self.area[mask]
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class ImageRecord:

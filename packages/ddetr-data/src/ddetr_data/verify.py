@@ -21,7 +21,7 @@ from ddetr_data.image_file import QUARTER_TURNS, ImageHeader, check_whole
 from ddetr_data.image_table import ImageColumns, ImageTable, as_table
 from ddetr_data.locations import AnyFile, RemoteFile
 from ddetr_data.parallel import available_cores
-from ddetr_data.types import ImageRecord
+from ddetr_data.types import Annotations, ImageRecord
 
 READERS = max(8, available_cores())  # threads; decoding lets go of the interpreter
 PART = 64  # images a thread reads at a time
@@ -108,13 +108,26 @@ def _fit_to_images(
         if header is None:  # keeps its stated size, so it is never strange
             continue
         rows = slice(*columns.object_ends[index : index + 2])
-        fault, moved = _moved(record, header)
+        fault, fitted, objects[rows] = fit_objects(record, header)
         faults.add(fault, f"the image {record.path}")
-        boxes[rows], objects[rows] = _clipped(moved, header.size_wh)
-        area[rows] *= np.where(objects[rows], _growth(moved, record.boxes_xywh), 1.0)
+        boxes[rows], area[rows] = fitted.boxes_xywh, fitted.area
     sizes_wh = actual.astype(np.int32)
     changed = replace(columns, sizes_wh=sizes_wh, boxes_xywh=boxes, area=area)
     return columns if usable.all() and not len(strange) else changed.keep(usable, objects)
+
+
+def fit_objects(
+    record: ImageRecord, header: ImageHeader
+) -> tuple[str, Annotations, NDArray[np.bool_]]:
+    """Bring an image's objects from the size that is stated to the size it has.
+
+    Returns:
+        The rule, all N objects, and which of them (N,) are inside the image.
+    """
+    fault, moved = _moved(record, header)
+    boxes, inside = _clipped(moved, header.size_wh)
+    area = record.area * np.where(inside, _growth(moved, record.boxes_xywh), 1.0)
+    return fault, replace(record.annotations, boxes_xywh=boxes, area=area), inside
 
 
 def _moved(record: ImageRecord, header: ImageHeader) -> tuple[str, NDArray[np.float64]]:

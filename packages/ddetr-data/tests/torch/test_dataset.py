@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from ddetr_data.coco import DataError, load_sources
@@ -16,6 +17,7 @@ from ddetr_data.config import AugmentationConfig, DataSource
 from ddetr_data.preprocess import PreprocessConfig
 from ddetr_data.torch.collate import Batch, collate
 from ddetr_data.torch.dataset import DetectionDataset
+from ddetr_data.torch.sampler import Draw
 from ddetr_data.torch.transforms import EvalTransform, TrainTransform
 
 Content = dict[str, Any]
@@ -73,6 +75,36 @@ def test_a_sample_depends_on_seed_epoch_and_index(dataset: DetectionDataset) -> 
         views.append(dataset[0])
     assert same(views[0], first)
     assert not all(same(view, first) for view in views)
+
+
+def test_what_is_drawn_again_is_shown_in_another_view(dataset: DetectionDataset) -> None:
+    """uniform_sampler repeats small sources; each time is a view of its own, by any worker."""
+    draws = [0, *(Draw(0, times) for times in range(1, 6))]
+    views = [dataset[index] for index in draws]
+    assert len({(*view[0].shape, float(view[0].sum())) for view in views}) > 3
+    loader = DataLoader(dataset, batch_size=None, sampler=draws, num_workers=1)
+    assert all(same(item, view) for item, view in zip(loader, views, strict=True))
+
+
+def test_a_dataset_is_a_sequence(dataset: DetectionDataset) -> None:
+    """A loop over it ends, and indices count from either end."""
+    assert [int(target["image_id"]) for _, target in dataset] == [1, 2]
+    assert same(dataset[-1], dataset[1])
+    with pytest.raises(IndexError, match="below 2, got 2"):
+        dataset[2]
+
+
+def test_boxes_follow_an_image_that_is_not_of_the_size_stated(
+    source: DataSource, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also a set whose images were never verified, or changed since, has its boxes in place."""
+    loaded = load_sources([source], num_classes=None)
+    dataset = DetectionDataset(loaded, EvalTransform(PreprocessConfig(shortest_edge=60)))
+    before = dataset[0][1]["boxes"]
+    path = Path(source.image_dir) / "1.png"
+    Image.open(path).resize((20, 15)).save(path)
+    assert torch.allclose(dataset[0][1]["boxes"], before)
+    assert "the image is a resized copy" in caplog.text
 
 
 def test_workers_that_stay_see_the_new_epoch(dataset: DetectionDataset) -> None:

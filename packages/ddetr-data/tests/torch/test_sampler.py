@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import pickle
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from ddetr_data.torch.sampler import DetectionSampler, SamplerName
+from ddetr_data.torch.sampler import DetectionSampler, Draw, SamplerName
 
 NAMES: tuple[SamplerName, ...] = ("default_sampler", "uniform_sampler", "non_uniform_sampler")
 UNEVEN = np.repeat([0, 1, 2], [80, 11, 9]).astype(np.int32)
@@ -59,6 +60,23 @@ def test_uniform_draws_every_source_equally_often() -> None:
     assert per_source == {0: 34, 1: 34, 2: 34}
     small = [drawn[index] for index in range(80, 91)]
     assert max(small) - min(small) <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("replicas", [1, 3, 120])
+def test_a_draw_knows_how_often_it_was_drawn_before(name: SamplerName, replicas: int) -> None:
+    """Over all ranks no two draws of an epoch are the same image for the same time."""
+    drawn = [index for draws in ranks(name, replicas=replicas) for index in draws]
+    times = [(int(index), getattr(index, "repetition", 0)) for index in drawn]
+    assert len(set(times)) == len(times)
+    counts = Counter(drawn)
+    assert {index: max(t for i, t in times if i == index) + 1 for index in counts} == counts
+
+
+def test_a_draw_is_an_index_that_survives_a_queue() -> None:
+    """Workers get what the sampler gave, and other datasets see a number."""
+    sent = pickle.loads(pickle.dumps(Draw(7, 2)))
+    assert (sent, sent.repetition, [*range(9)][sent]) == (7, 2, 7)
 
 
 def test_non_uniform_gives_each_rank_its_own_images() -> None:

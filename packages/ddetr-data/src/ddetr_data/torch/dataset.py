@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -13,10 +14,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddetr_data.coco import DetectionSet
-from ddetr_data.faults import DataError
-from ddetr_data.image_file import read_image
+from ddetr_data.faults import RULES, DataError
+from ddetr_data.image_file import read_header, read_image
+from ddetr_data.torch.sampler import Draw
 from ddetr_data.torch.transforms import Sample
 from ddetr_data.types import Annotations, ImageRecord
+from ddetr_data.verify import fit_objects
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +65,22 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         """Read and transform one image; with corrupt_images skip, the next that can be read.
 
+        An image that a sampler draws again in an epoch (a Draw) is shown in another view.
+
         Raises:
+            IndexError: there are fewer images.
             FileNotFoundError, DataError: the image is missing or damaged; the text names it.
         """
-        record, image = self._read(index)
-        rng = np.random.default_rng([self.seed, self.epoch, index])
-        sample = self.transform(image, _without_crowds(record.annotations), rng)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image index must be below {len(self)}, got {index}")
+        place = int(index) % len(self)
+        again = [index.repetition] if isinstance(index, Draw) else []
+        record, image = self._read(place)
+        rng = np.random.default_rng([self.seed, self.epoch, place, *again])
+        objects = record.annotations
+        if objects.is_crowd.any():
+            objects = objects.keep(~objects.is_crowd)
+        sample = self.transform(image, objects, rng)
         target = {
             "boxes": sample.boxes_cxcywh,
             "labels": sample.labels,
@@ -85,18 +98,20 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         for place in range(index, index + total):
             record = self.detection_set.images[place % total]
             try:
-                return record, read_image(record.path)
+                image = read_image(record.path)
             except (DataError, FileNotFoundError) as error:
                 if self.corrupt_images == "error":
                     raise
                 logger.warning("skipped: %s", error)
+            else:
+                return _fitted(record, image), image
         raise DataError(f"none of the {total} images can be read")
 
 
-def _without_crowds(objects: Annotations) -> Annotations:
-    if not objects.is_crowd.any():
-        return objects
-    keep = ~objects.is_crowd
-    return Annotations(
-        objects.boxes_xywh[keep], objects.labels[keep], objects.is_crowd[keep], objects.area[keep]
-    )
+def _fitted(record: ImageRecord, image: Image.Image) -> ImageRecord:
+    """Bring boxes to an image that is not of the size stated, as verify_images would have."""
+    if image.size == (record.width, record.height):
+        return record
+    fault, objects, inside = fit_objects(record, read_header(record.path))
+    logger.warning("image=%s %s", record.path, RULES[fault].meaning)
+    return replace(record, width=image.width, height=image.height, annotations=objects.keep(inside))

@@ -10,10 +10,21 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from ddetr_data.coco import DetectionSet
-from ddetr_data.image_table import ImageTable
 
 SamplerName: TypeAlias = Literal["default_sampler", "uniform_sampler", "non_uniform_sampler"]
 Order: TypeAlias = NDArray[np.int64]  # (draws of all ranks,), rank r takes r, r + R, r + 2R ...
+
+
+class Draw(int):
+    """An index that was drawn before in the same epoch, on any rank; how often says repetition."""
+
+    repetition: int
+
+    def __new__(cls, index: int, repetition: int = 0) -> Draw:
+        """Be the index itself; a dataset that does not know draws sees nothing else."""
+        draw = super().__new__(cls, index)
+        draw.repetition = repetition
+        return draw
 
 
 class DetectionSampler(Sampler[int]):
@@ -23,7 +34,8 @@ class DetectionSampler(Sampler[int]):
     - uniform_sampler: every source equally often, as many draws as there are images.
     - non_uniform_sampler: every rank its own stretch of the images in order of their sources.
 
-    Where the images do not divide by the ranks, some of them are drawn twice.
+    Where the images do not divide by the ranks, some of them are drawn twice. What is drawn again
+    in an epoch is a Draw, of which DetectionDataset shows another view each time.
     """
 
     def __init__(
@@ -58,12 +70,8 @@ class DetectionSampler(Sampler[int]):
         rank: int = 0,
     ) -> DetectionSampler:
         """Draw from the images of a set."""
-        images = detection_set.images
-        if isinstance(images, ImageTable):
-            sources = images.columns.sources
-        else:
-            sources = np.array([record.source for record in images], np.int32)
-        return cls(sources, name, seed=seed, num_replicas=num_replicas, rank=rank)
+        numbers = detection_set.source_numbers
+        return cls(numbers, name, seed=seed, num_replicas=num_replicas, rank=rank)
 
     def set_epoch(self, epoch: int) -> None:
         """Begin another epoch at its first draw; the current one goes on where it is."""
@@ -91,7 +99,19 @@ class DetectionSampler(Sampler[int]):
         rng = np.random.default_rng([self.seed, self.epoch])
         total = self.draws_per_rank * self.num_replicas
         order = _ORDERS[self.name](self.sources, total, self.num_replicas, rng)
-        return iter(order[self.rank :: self.num_replicas][start:].tolist())
+        mine = slice(self.rank + start * self.num_replicas, None, self.num_replicas)
+        pairs = zip(order[mine].tolist(), _repetitions(order)[mine].tolist(), strict=True)
+        return (Draw(index, times) if times else index for index, times in pairs)
+
+
+def _repetitions(order: Order) -> Order:
+    """How often each draw's index stands before it in the order."""
+    by_index = np.argsort(order, kind="stable")
+    counts = np.bincount(order)
+    first_places = np.cumsum(counts) - counts
+    repetitions = np.empty_like(order)
+    repetitions[by_index] = np.arange(len(order)) - first_places[order[by_index]]
+    return repetitions
 
 
 def _each_once(
