@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
-from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader
 
 from ddetr_data.coco import DetectionSet
@@ -77,12 +76,16 @@ class DetectionDataModule(pl.LightningDataModule):
         """Say what a resumed run must find unchanged."""
         return {
             "images": len(self.train_set.images),
-            "labels": _digest(self.train_set),
+            "labels": self._labels_digest,
             "classes": {str(each.id): each.name for each in self.train_set.categories},
             "batch_size": self.batch_size,
             "train_sampler": self._dataset.train_sampler,
             "augmentation": self._dataset.augmentation.model_dump(mode="json"),
         }
+
+    @cached_property
+    def _labels_digest(self) -> str:
+        return _digest(self.train_set)
 
     def batches_per_epoch(self, num_replicas: int) -> int:
         """Count the batches of one process."""
@@ -91,14 +94,17 @@ class DetectionDataModule(pl.LightningDataModule):
 
     def worst_size_hw(self) -> tuple[int, int]:
         """Height and width of the largest training batch."""
-        return worst_size_hw(self._dataset.augmentation, self._sizes_wh())
+        return worst_size_hw(self._dataset.augmentation, self.train_set.sizes_wh)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Draw from `position` on; later epochs follow by themselves."""
         augmentation = self._dataset.augmentation
-        canvas_hw = fixed_canvas_hw(augmentation, self._sizes_wh())
+        canvas_hw = fixed_canvas_hw(augmentation, self.train_set.sizes_wh)
         dataset = DetectionDataset(
-            self.train_set, TrainTransform(augmentation, canvas_hw), self._seed
+            self.train_set,
+            TrainTransform(augmentation, canvas_hw),
+            self._seed,
+            corrupt_images=self._dataset.corrupt_images,
         )
         sampler = DetectionSampler.over(
             self.train_set, self._dataset.train_sampler, seed=self._seed, **self._replica()
@@ -130,9 +136,6 @@ class DetectionDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue at a checkpoint's position."""
         self.position = Position(*state_dict["position"])
-
-    def _sizes_wh(self) -> NDArray[np.int32]:
-        return np.array([(each.width, each.height) for each in self.train_set.images], np.int32)
 
     def _replica(self) -> dict[str, int]:
         if self.trainer is None:
