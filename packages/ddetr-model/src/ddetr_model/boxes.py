@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ddetr_model.precision import widen
+
 __all__ = ["cxcywh_to_xyxy", "generalized_iou", "inverse_sigmoid", "refine_boxes"]
 
 REFERENCE_EPS = 1e-5  # logits of references nearer than this to 0 or 1 are cut, as published
@@ -37,11 +39,11 @@ def generalized_iou(
 
 
 def inverse_sigmoid(x: Tensor, eps: float = REFERENCE_EPS) -> Tensor:
-    """Give the float32 logits of x (any shape, 0 to 1), at most log(1 / eps) from zero.
+    """Give the logits of x (any shape, 0 to 1), at most log(1 / eps) from zero.
 
     eps is subnormal in float16, hence the cast.
     """
-    x = x.float().clamp(min=0, max=1)
+    x = widen(x).clamp(min=0, max=1)
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
 
 
@@ -53,9 +55,10 @@ def refine_boxes(
     """Move reference points by predicted logits (Zhu et al. 2021, appendix A.4).
 
     Returns:
-        (..., 4) cxcywh, 0 to 1, float32. A point gives the centre alone; the size is all delta's.
+        (..., 4) cxcywh, 0 to 1, in float32 or wider. A point gives the centre alone; the size is
+        all delta's.
     """
-    deltas = deltas.float()
+    deltas = widen(deltas)
     logits = inverse_sigmoid(reference_points, eps)
     known = logits.shape[-1]
     return torch.cat([deltas[..., :known] + logits, deltas[..., known:]], dim=-1).sigmoid()

@@ -83,7 +83,7 @@ class Denoising(nn.Module):
         encoded = encode_coordinates(boxes, self.box_embed.out_features // 2)  # (B, D, 2 * C)
         return NoisedObjects(
             self.label_embed(labels),
-            self.box_embed(encoded),
+            self.box_embed(encoded.to(self.box_embed.weight.dtype)),
             boxes,
             padding.repeat(1, self.num_groups),
             per_group,

@@ -174,7 +174,8 @@ class DeformableDETR(nn.Module):
             position = encode_positions(level_map.shape[-2:], level_mask, images.device)
             maps.append(level_map)
             masks.append(level_mask)
-            positions.append(position + self.transformer.level_embed[level, :, None, None])
+            embedding = self.transformer.level_embed[level, :, None, None]
+            positions.append(position.to(embedding.dtype) + embedding)
         return flatten_levels(maps, positions, None if mask is None else masks)
 
     def _project(

@@ -23,6 +23,7 @@ from ddetr_model.matcher import (
     Predictions,
     pad_targets,
 )
+from ddetr_model.precision import widen
 
 __all__ = ["SetCriterion", "sigmoid_focal_loss"]
 
@@ -63,7 +64,8 @@ class SetCriterion(nn.Module):
             class_error in per cent and cardinality_error.
         """
         with torch.autocast(outputs["pred_logits"].device.type, enabled=False):
-            return self._losses(outputs, pad_targets(targets), num_boxes)
+            padded = pad_targets(targets, widen(outputs["pred_boxes"]).dtype)
+            return self._losses(outputs, padded, num_boxes)
 
     def total_loss(self, losses: dict[str, Tensor]) -> Tensor:
         """Sum the losses by weight, a scalar; entries that are no losses are left out."""
@@ -193,9 +195,9 @@ def _errors(
 
 
 def _stack(layers: Sequence[dict[str, Tensor]]) -> Predictions:
-    logits = torch.stack([layer["pred_logits"] for layer in layers]).float()
-    boxes = torch.stack([layer["pred_boxes"] for layer in layers]).float()
-    return Predictions(logits, boxes)
+    logits = torch.stack([layer["pred_logits"] for layer in layers])
+    boxes = torch.stack([layer["pred_boxes"] for layer in layers])
+    return Predictions(widen(logits), widen(boxes))
 
 
 def _mean_num_boxes(count: int, device: torch.device) -> Tensor:

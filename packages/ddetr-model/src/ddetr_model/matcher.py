@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ddetr_model.boxes import cxcywh_to_xyxy, generalized_iou
 from ddetr_model.config import ModelConfig
+from ddetr_model.precision import widen
 
 __all__ = ["HungarianMatcher", "Matches", "PaddedTargets", "Predictions", "pad_targets"]
 
@@ -67,7 +68,7 @@ class HungarianMatcher(nn.Module):
             For each image the matched query indices and target indices, min(Q, targets) of each.
         """
         predictions = Predictions(outputs["pred_logits"][None], outputs["pred_boxes"][None])
-        padded = pad_targets(targets)
+        padded = pad_targets(targets, widen(outputs["pred_boxes"]).dtype)
         (matches,) = self.match([predictions], [padded])
         of_image = [matches.images == image for image in range(len(targets))]
         return [(matches.queries[chosen], matches.targets[chosen]) for chosen in of_image]
@@ -86,8 +87,8 @@ class HungarianMatcher(nn.Module):
         ]
 
     def cost(self, predictions: Predictions, targets: PaddedTargets) -> Tensor:
-        """Price every pair of a query and an object of its image, (N, B, Q, T) float32, finite."""
-        logits, boxes = predictions.logits.float(), predictions.boxes.float()
+        """Price every pair of a query and an object of its image, (N, B, Q, T), finite."""
+        logits, boxes = widen(predictions.logits), widen(predictions.boxes)
         labels = targets.labels[None, :, None].expand(*logits.shape[:3], -1)
         class_cost = _focal_cost(logits.gather(-1, labels).sigmoid(), self.focal_alpha)
         mine, theirs = boxes[..., :, None, :], targets.boxes[None, :, None]
@@ -97,11 +98,13 @@ class HungarianMatcher(nn.Module):
         return cost.nan_to_num(WORST_COST, WORST_COST, WORST_COST)
 
 
-def pad_targets(targets: Sequence[dict[str, Tensor]]) -> PaddedTargets:
+def pad_targets(
+    targets: Sequence[dict[str, Tensor]], dtype: torch.dtype = torch.float32
+) -> PaddedTargets:
     """Put images' labels (N,) and boxes (N, 4) side by side, padded to the largest N."""
     counts = tuple(len(target["labels"]) for target in targets)
     labels = [target["labels"].long() for target in targets]
-    boxes = [target["boxes"].float().reshape(-1, 4) for target in targets]
+    boxes = [target["boxes"].to(dtype).reshape(-1, 4) for target in targets]
     pad = torch.nn.utils.rnn.pad_sequence
     return PaddedTargets(pad(labels, batch_first=True), pad(boxes, batch_first=True), counts)
 

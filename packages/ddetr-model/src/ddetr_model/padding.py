@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddetr_model.precision import widen
+
 __all__ = [
     "MaskedGroupNorm",
     "PaddingEraser",
@@ -87,7 +89,7 @@ class MaskedGroupNorm(nn.GroupNorm):
         """
         if mask is None:  # not F.group_norm, which refuses one pixel of one channel
             return torch.group_norm(features, self.num_groups, self.weight, self.bias, self.eps)
-        groups = features.float().reshape(len(features), self.num_groups, -1, *mask.shape[1:])
+        groups = widen(features).reshape(len(features), self.num_groups, -1, *mask.shape[1:])
         valid = (~mask)[:, None, None].to(groups.dtype)  # (B, 1, 1, H, W)
         count = valid.sum(dim=(2, 3, 4), keepdim=True).clamp(min=1) * groups.shape[2]
         mean = (groups * valid).sum(dim=(2, 3, 4), keepdim=True) / count

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ddetr_model.precision import widen
+
 __all__ = ["SinePositionEncoding", "encode_coordinates"]
 
 TEMPERATURE = 10000.0
@@ -22,11 +24,12 @@ def encode_coordinates(
     """Spread each coordinate over sines and cosines of num_features wavelengths.
 
     Returns:
-        (..., K * num_features) float32, sine and cosine taking turns.
+        (..., K * num_features) float32 or wider, sine and cosine taking turns.
     """
-    index = torch.arange(num_features, dtype=torch.float32, device=coordinates.device)
+    coordinates = widen(coordinates)
+    index = torch.arange(num_features, dtype=coordinates.dtype, device=coordinates.device)
     wavelengths = TEMPERATURE ** (2 * torch.div(index, 2, rounding_mode="floor") / num_features)
-    angles = coordinates.float()[..., None] * (2 * math.pi) / wavelengths  # (..., K, N)
+    angles = coordinates[..., None] * (2 * math.pi) / wavelengths  # (..., K, N)
     waves = torch.where(index % 2 == 0, angles.sin(), angles.cos())
     # Not flatten: in a traced graph its sizes would be computed, and those after it unknown.
     return torch.cat(waves.unbind(-2), dim=-1)

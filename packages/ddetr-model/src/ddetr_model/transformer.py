@@ -15,6 +15,7 @@ from ddetr_model.decoder import DeformableDecoder, Queries
 from ddetr_model.denoising import NoisedObjects
 from ddetr_model.encoder import DeformableEncoder
 from ddetr_model.position import encode_coordinates
+from ddetr_model.precision import widen
 from ddetr_model.proposals import propose_boxes
 from ddetr_model.pyramid import Pyramid
 from ddetr_ops import MSDeformAttn
@@ -103,7 +104,7 @@ class DeformableTransformer(nn.Module):
         anchors, usable = propose_boxes(pyramid)  # (B, S, 4), (B, S)
         features = memory.masked_fill(~usable[..., None], 0.0)
         features = self.enc_output_norm(self.enc_output(features))  # (B, S, C)
-        return Proposals(class_head(features), box_head(features).float() + anchors)
+        return Proposals(class_head(features), widen(box_head(features)) + anchors)
 
     def _proposed_queries(self, proposals: Proposals, pyramid: Pyramid) -> Queries:
         scores = proposals.logits[..., 0]  # (B, S), the published choice of objectness
@@ -113,5 +114,6 @@ class DeformableTransformer(nn.Module):
         box_logits = proposals.box_logits.gather(1, best[..., None].expand(-1, -1, 4)).detach()
         boxes = box_logits.sigmoid()  # (B, Q, 4)
         encoded = encode_coordinates(boxes, self.level_embed.shape[1] // 2)  # (B, Q, 2 * C)
+        encoded = encoded.to(self.level_embed.dtype)
         positions, content = self.pos_trans_norm(self.pos_trans(encoded)).chunk(2, dim=-1)
         return Queries(content, positions, boxes)
