@@ -1,6 +1,7 @@
 """Converting KITTI folders to COCO shards: nothing twice, nothing lost without a word."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,10 @@ import ddetr_data.convert as convert_module
 from ddetr_data.config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.faults import DataError
+from ddetr_data.formats.kitti_rows import read_kitti_rows
 from ddetr_data.kitti import KittiObject, format_kitti_line
+from ddetr_data.label_chunks import ChunkReader
+from ddetr_data.sequences import LabelledFile
 
 SIZE_WH = (64, 48)
 
@@ -61,10 +65,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_boxes_come_through_exactly(tmp_path):
     """15 and 16 columns and a name with blanks become the same COCO box, without rounding noise."""
     group = line().replace("person", "person group", 1)
-    add(tmp_path / "a", "0", line(box=(0.1, 0.2, 0.4, 0.9)), line(score=0.5), group)
+    add(tmp_path / "a", "0", line(box=(10.1, 0.2, 10.4, 0.9)), line(score=0.5), group)
     summary = run(tmp_path, ["a"])
     found = rows(summary, "annotations")
-    assert [row["bbox"] for row in found] == [[0.1, 0.2, 0.3, 0.7], *[[4, 5, 16.5, 25.25]] * 2]
+    assert [row["bbox"] for row in found] == [[10.1, 0.2, 0.3, 0.7], *[[4, 5, 16.5, 25.25]] * 2]
     assert [row["category_id"] for row in found] == [1, 1, 1]
     assert found[1]["area"] == 16.5 * 25.25
     assert rows(summary, "images")[0] == {
@@ -169,12 +173,12 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path):
 
 
 def test_messy_list_reads_like_a_clean_one(tmp_path):
-    """Blank lines, CRLF, a trailing slash, a repeated line and a BOM do not change the output."""
+    """Blank lines, comments, CRLF, trailing slashes, repeated lines and a BOM change nothing."""
     for name in ("x/train", "y/train"):
         add(tmp_path / name, "0", line())
     run(tmp_path, ["x/train", "y/train"])
     clean = contents(tmp_path / "out")
-    run(tmp_path, ["\ufeffx/train/\r", "", "  ", "y/train  \r", "x/train"])
+    run(tmp_path, ["\ufeff# all", "x/train/\r", "", "  ", "y/train  \r", "x/train"])
     assert contents(tmp_path / "out") == clean
 
 
@@ -359,3 +363,62 @@ def test_val_split_and_three_partitions_disagree():
     """The config refuses what cannot be meant, naming both keys."""
     with pytest.raises(ValueError, match=r"val_split.*num_partitions"):
         ConvertConfig(val_split=20, num_partitions=3)
+
+
+@pytest.mark.parametrize("policy", ["skip", "empty", "error"])
+def test_unreadable_label_file_follows_the_policy_of_missing_ones(tmp_path, policy):
+    """An image whose objects nobody can tell is no background, unless that is asked for."""
+    add(tmp_path / "a", "0", line())
+    add(tmp_path / "a", "1", line())
+    (tmp_path / "a/labels/1.txt").write_bytes(b"\x89PNG\x00")
+    if policy == "error":
+        with pytest.raises(DataError, match=r"1\.txt cannot be read"):
+            run(tmp_path, ["a"], missing_labels=policy)
+        return
+    summary = run(tmp_path, ["a"], missing_labels=policy)
+    counts = {"malformed_label_file": {"": 1}}
+    expected = (1, counts, {}) if policy == "skip" else (2, {}, counts)
+    assert (summary.images, summary.dropped, summary.repaired) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no other users here")
+def test_label_file_without_the_right_to_read_it_is_unreadable(tmp_path):
+    """The conversion goes on and names the file, with root's rights given up for it."""
+    label = tmp_path / "0.txt"
+    label.write_text(line())
+    label.chmod(0)
+    image = tmp_path / "0.jpg"
+    Image.new("RGB", SIZE_WH).save(image)
+    reader = ChunkReader(read_kitti_rows, None, "skip")
+    reader([LabelledFile(image, tmp_path / "none.txt", "0.jpg", 0)])  # imports what it needs
+    user, folders = os.geteuid(), [tmp_path, *tmp_path.parents[:2]]
+    for folder in folders:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        tally = reader([LabelledFile(image, label, "0.jpg", 0)]).tally
+    finally:
+        os.seteuid(user)
+    assert tally.dropped == {("malformed_label_file", ""): 1}
+
+
+def test_shares_in_place_of_pixels_are_dropped(tmp_path):
+    """As in COCO files: a box inside the first pixel is a share of the image."""
+    add(tmp_path / "a", "0", line(box=(0.1, 0.2, 0.5, 0.6)), line())
+    assert run(tmp_path, ["a"]).dropped == {"share_box": {"person": 1}}
+
+
+def test_a_class_list_among_the_labels_is_no_label(tmp_path):
+    """Labelling tools keep classes.txt there; strict has nothing against it."""
+    add(tmp_path / "a", "0", line())
+    (tmp_path / "a/labels/classes.txt").write_text("person\n")
+    assert run(tmp_path, ["a"], strict=True).dropped == {}
+
+
+def test_a_mapping_that_contradicts_itself_is_refused(tmp_path):
+    """JSON would keep the second of two equal keys without a word."""
+    add(tmp_path / "a", "0", line())
+    (tmp_path / "map.json").write_text('{"person": "human", "person": "someone"}')
+    with pytest.raises(DataError, match="'person' stands there twice"):
+        run(tmp_path, ["a"], mapping_path=tmp_path / "map.json")

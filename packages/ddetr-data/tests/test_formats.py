@@ -10,9 +10,11 @@ from ddetr_data.convert import convert
 from ddetr_data.faults import DataError
 from ddetr_data.formats.voc import read_voc_rows
 from ddetr_data.formats.yolo import YoloReader, format_yolo_line
+from ddetr_data.image_file import ImageHeader
 from ddetr_data.kitti import read_kitti
 
 SIZE_WH = (64, 48)
+HEADER = ImageHeader(SIZE_WH, orientation=1)
 VOC = """<annotation><size><width>1</width><height>1</height></size>{}</annotation>"""
 OBJECT = """<object><name>{}</name><difficult>0</difficult>
 <bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"""
@@ -21,7 +23,7 @@ OBJECT = """<object><name>{}</name><difficult>0</difficult>
 def yolo_rows(tmp_path, text):
     path = tmp_path / "a.txt"
     path.write_text(text)
-    return list(YoloReader(("cat", "dog"))(path, SIZE_WH))
+    return list(YoloReader(("cat", "dog"))(path, HEADER))
 
 
 def test_yolo_box_is_in_pixels(tmp_path):
@@ -68,7 +70,7 @@ def test_voc_pixels_count_from_one(tmp_path):
     path.write_text(
         VOC.format(OBJECT.format(" cat ", 1, 1, 64, 48) + OBJECT.format("dog", 5.5, 6, 7, 8))
     )
-    first, second = read_voc_rows(path, SIZE_WH)
+    first, second = read_voc_rows(path, HEADER)
     assert (first.name, first.box_xyxy) == ("cat", (0, 0, 64, 48))
     assert (second.name, second.box_xyxy) == ("dog", (4.5, 5, 7, 8))
 
@@ -79,12 +81,12 @@ def test_broken_voc_is_a_fault(tmp_path):
     path.write_text(
         VOC.format(OBJECT.format("cat", "one", 1, 2, 2) + "<object><name>x</name></object>")
     )
-    assert [(row.where, row.fault) for row in read_voc_rows(path, SIZE_WH)] == [
+    assert [(row.where, row.fault) for row in read_voc_rows(path, HEADER)] == [
         (f"{path}: object 1", "malformed_line"),
         (f"{path}: object 2", "malformed_line"),
     ]
     path.write_text("<annotation>")
-    assert [row.fault for row in read_voc_rows(path, SIZE_WH)] == ["malformed_label_file"]
+    assert [row.fault for row in read_voc_rows(path, HEADER)] == ["malformed_label_file"]
 
 
 def test_difficult_voc_objects_are_objects(tmp_path):
@@ -92,7 +94,7 @@ def test_difficult_voc_objects_are_objects(tmp_path):
     path = tmp_path / "a.xml"
     objects = [OBJECT.format("cat", 1, 1, 9, 9), OBJECT.format("dog", 2, 2, 9, 9)]
     path.write_text(VOC.format(objects[0] + objects[1].replace("t>0<", "t>1<")))
-    assert [row.name for row in read_voc_rows(path, SIZE_WH)] == ["cat", "dog"]
+    assert [row.name for row in read_voc_rows(path, HEADER)] == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("encoding", ["GB2312", "nonsense"])
@@ -100,7 +102,7 @@ def test_voc_in_an_encoding_that_xml_readers_lack_is_a_fault(tmp_path, encoding)
     """The conversion goes on, and names the file."""
     path = tmp_path / "a.xml"
     path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
-    assert [row.fault for row in read_voc_rows(path, SIZE_WH)] == ["malformed_label_file"]
+    assert [row.fault for row in read_voc_rows(path, HEADER)] == ["malformed_label_file"]
 
 
 def make_images(folder, *names):
@@ -246,3 +248,52 @@ def test_label_files_stay_inside_the_results(tmp_path, name):
     with pytest.raises(DataError, match=r"1\.jpg"):
         export(tmp_path, "kitti")
     assert not (tmp_path / "kitti").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<html><body>404</body></html>",
+        '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;&x;">'
+        + "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "&y;" * 10}">' for n in range(9))
+        + "]><annotation><object><name>&e8;</name></object></annotation>",
+        '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><annotation>&x;</annotation>',
+    ],
+)
+def test_xml_that_is_no_annotation_is_a_fault(tmp_path, content):
+    """A web page, entities that grow without end, and those that read other files."""
+    path = tmp_path / "a.xml"
+    path.write_text(content)
+    assert [row.fault for row in read_voc_rows(path, HEADER)] == ["malformed_label_file"]
+
+
+def test_voc_in_a_name_space_and_without_a_class(tmp_path):
+    """Name spaces change nothing; an object without a name is a fault, no class called nothing."""
+    path = tmp_path / "a.xml"
+    objects = OBJECT.format("cat", 1, 1, 9, 9) + OBJECT.format(" ", 1, 1, 9, 9)
+    path.write_text(VOC.format(objects).replace("<annotation>", '<annotation xmlns="urn:x">'))
+    rows = list(read_voc_rows(path, HEADER))
+    assert [(row.name, row.fault) for row in rows] == [("cat", ""), ("", "malformed_line")]
+
+
+@pytest.mark.parametrize(
+    ("stated_wh", "orientation", "fault", "box_xyxy"),
+    [
+        ((64, 48), 1, "", (10, 20, 30, 40)),
+        ((128, 96), 1, "resized_image", (5, 10, 15, 20)),
+        ((48, 64), 6, "turned_image", (24, 10, 44, 30)),
+        ((100, 41), 1, "other_image_size", (10, 20, 30, 40)),
+        ((20, 20), 1, "", (10, 20, 30, 40)),  # its own box does not fit: the size is wrong
+        ((0, 0), 1, "", (10, 20, 30, 40)),
+    ],
+)
+def test_voc_boxes_follow_the_image(tmp_path, stated_wh, orientation, fault, box_xyxy):
+    """As in COCO files: of a resized copy they are scaled, before an EXIF turn they are turned."""
+    path = tmp_path / "a.xml"
+    size = "<width>{}</width><height>{}</height>".format(*stated_wh)
+    text = VOC.format(OBJECT.format("cat", 11, 21, 30, 40))
+    path.write_text(text.replace("<width>1</width><height>1</height>", size))
+    stored_wh = SIZE_WH[::-1] if orientation == 6 else SIZE_WH
+    rows = list(read_voc_rows(path, ImageHeader(stored_wh, orientation)))
+    assert [row.fault for row in rows] == ([fault, ""] if fault else [""])
+    assert rows[-1].box_xyxy == pytest.approx(box_xyxy)

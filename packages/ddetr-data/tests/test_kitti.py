@@ -82,8 +82,8 @@ def test_bad_line_does_not_stop_the_others(tmp_path):
 def test_binary_file_is_refused_by_name(tmp_path):
     """A file that is no text is one error, not a decoding traceback."""
     path = tmp_path / "b.txt"
-    path.write_bytes(b"\xff\xfe\x00C")
-    with pytest.raises(KittiError, match=r"b\.txt.*UTF-8"):
+    path.write_bytes(b"\x89PNG\x00C")
+    with pytest.raises(KittiError, match=r"b\.txt.*not a text"):
         read_kitti(path)
 
 
@@ -117,3 +117,19 @@ def test_any_text_is_an_object_or_a_kitti_error(line):
     """No line, however odd, fails in another way than KittiError."""
     with suppress(KittiError):
         assert parse_kitti_line(line, "a.txt:1").name
+
+
+def test_a_column_too_many_is_no_name(tmp_path):
+    """17 columns: the third number is not taken for the end of a class name of two words."""
+    text = "person 0.00 0 0.00 1 2 3 4 0 0 0 0 0 0 0 0.9 5"
+    with pytest.raises(KittiError, match="this one has 17"):
+        parse_kitti_line(text, "a.txt:1")
+    assert parse_kitti_line(f"car 3 {' 1' * 14} 0.9", "a.txt:1").name == "car 3"
+
+
+def test_label_files_in_other_encodings_are_read(tmp_path):
+    """UTF-16 says so by its mark; what is no UTF-8 is taken for Latin-1 and loses no line."""
+    text = f"M\u00e4dchen {' 1' * 14}\nperson {' 1' * 14}\n"
+    for encoding in ("utf-16", "latin-1", "utf-8-sig", "utf-8"):
+        (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+        assert [item.name for item in read_kitti(tmp_path / "a.txt")] == ["M\u00e4dchen", "person"]

@@ -6,6 +6,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from ddetr_data.faults import DataError
@@ -71,9 +72,12 @@ def read_mapping(path: str | os.PathLike[str]) -> ClassMapping:
         DataError: it is no JSON object of texts; the text names file and entry.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        text = Path(path).read_text(encoding="utf-8-sig")
+        content = json.loads(text, object_pairs_hook=partial(_without_repeats, path))
     except FileNotFoundError:
         raise FileNotFoundError(f"mapping_path {os.fspath(path)} is missing") from None
+    except DataError:
+        raise
     except ValueError as error:
         raise DataError(f"mapping_path {os.fspath(path)} is not JSON: {error}") from error
     if not isinstance(content, dict) or not content:
@@ -85,6 +89,19 @@ def read_mapping(path: str | os.PathLike[str]) -> ClassMapping:
                 f"got {target!r}"
             )
     return ClassMapping({source: target.strip() for source, target in content.items()})
+
+
+def _without_repeats(
+    path: str | os.PathLike[str], pairs: list[tuple[str, object]]
+) -> dict[str, object]:
+    content: dict[str, object] = {}
+    for source, target in pairs:
+        if content.setdefault(source, target) != target:
+            raise DataError(
+                f"mapping_path {os.fspath(path)}: class {source!r} stands there twice, "
+                f"for {content[source]!r} and {target!r}"
+            )
+    return content
 
 
 def number_categories(names: Iterable[str]) -> tuple[Category, ...]:

@@ -104,7 +104,8 @@ def _read_labels(
         )
     )
     if not files:
-        raise DataError(f"{config.input_source}: there is no image in the image folders")
+        wanted = f" that ends in {config.image_extension}" if config.image_extension else ""
+        raise DataError(f"{config.input_source}: there is no image{wanted} in the image folders")
     chunks = _read_chunks(files, reader, config, on_progress)
     tally = Tally()
     for chunk in chunks:

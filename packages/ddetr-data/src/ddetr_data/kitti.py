@@ -1,7 +1,8 @@
 """KITTI label files: one object a line, 15 columns, and a 16th for the score of a detection.
 
 Class names may hold blanks ("person group"): the last 14 or 15 columns are numbers, whatever stands
-before them is the name. A name that ends in a number is therefore only understood with a score.
+before them is the name. A name that ends in a whole number is therefore only understood with a
+score, and one that ends in a number with decimals is a line of too many columns.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from ddetr_data.formats.label_text import read_label_text
 
 __all__ = [
     "KittiError",
@@ -52,12 +55,12 @@ def parse_kitti_line(line: str, where: str) -> KittiObject:
     Values are not judged here: NaN and inverted boxes come through, for the caller to decide.
 
     Raises:
-        KittiError: fewer than 15 columns, a column after the name that is not a number, or a name
-            of more than 255 characters.
+        KittiError: fewer than 15 columns or more than 16, a column after the name that is not a
+            number, or a name of more than 255 characters.
     """
     words = line.split()
     numbers = _numeric_tail(words)
-    if len(numbers) < _NUMBERS:
+    if len(numbers) < _NUMBERS or _ends_in_decimals(words[: -len(numbers)]):
         raise KittiError(f"{where}: {_fault(words)}")
     name = " ".join(words[: len(words) - len(numbers)])
     if len(name) > _LONGEST_NAME:
@@ -83,13 +86,19 @@ def read_kitti_lines(
 
     Raises:
         FileNotFoundError: no such label file.
-        KittiError: the file is no UTF-8 text.
+        KittiError: the file is no text.
     """
     try:
-        with open(path, "rb") as file:
-            text = file.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise KittiError(f"{os.fspath(path)}:1: not a UTF-8 text file") from error
+        text = read_label_text(path).text
+    except ValueError as error:
+        raise KittiError(f"{os.fspath(path)}:1: not a text file") from error
+    yield from parse_kitti_lines(text, path)
+
+
+def parse_kitti_lines(
+    text: str, path: str | os.PathLike[str]
+) -> Iterator[tuple[str, KittiObject | KittiError]]:
+    """Yield as read_kitti_lines does, from a label file's text."""
     for number, line in enumerate(text.splitlines(), start=1):
         if not line or line.isspace():
             continue
@@ -149,10 +158,17 @@ def _numeric_tail(words: list[str]) -> list[float]:
     return numbers[::-1]
 
 
+def _ends_in_decimals(name: list[str]) -> bool:
+    """Whether a name's last word is a number with decimals: a column too many, and no name."""
+    return len(name) > 1 and "." in name[-1] and _is_number(name[-1])
+
+
 def _fault(words: list[str]) -> str:
     if any("," in word for word in words):
         return "columns must be separated by blanks, not commas"
     if len(words) <= _NUMBERS:
+        return f"a KITTI line has 15 columns (16 with a score), this one has {len(words)}"
+    if all(map(_is_number, words[1:])):
         return f"a KITTI line has 15 columns (16 with a score), this one has {len(words)}"
     tail = words[-_NUMBERS:]
     bad = next((word for word in tail if not _is_number(word)), words[0])

@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddetr_data.boxes import judge_boxes
+from ddetr_data.boxes import find_shares, judge_boxes
 from ddetr_data.class_mapping import ClassMapping
 from ddetr_data.faults import RULES, DataError
 from ddetr_data.formats.rows import LabelRow, RowReader
-from ddetr_data.image_file import read_image_size_wh
+from ddetr_data.image_file import ImageHeader, read_header
+from ddetr_data.label_rules import LABEL_FILE_RULES
 from ddetr_data.sequences import LabelledFile
 
 __all__ = ["ChunkReader", "Fault", "LabelChunk", "Tally"]
@@ -86,6 +88,7 @@ class ChunkReader:
 
         Raises:
             FileNotFoundError: a label file is missing and missing_labels is "error".
+            DataError: a label file cannot be read, likewise.
         """
         tally = Tally()
         kept: list[tuple[LabelledFile, tuple[int, int]]] = []
@@ -121,29 +124,38 @@ class ChunkReader:
     ) -> tuple[tuple[int, int], list[LabelRow]] | None:
         """Size and mapped rows of an image; None when it is left out."""
         try:
-            size_wh = read_image_size_wh(file.image)
+            header = read_header(file.image)
         except (DataError, OSError):
             tally.drop(str(file.image), "unreadable_image")
             return None
-        try:
-            return size_wh, [
-                row for row in self.read_rows(file.label, size_wh) if self._is_wanted(row, tally)
-            ]
-        except OSError as error:
-            if not isinstance(error, FileNotFoundError):  # a folder, or no right to read it
-                tally.drop(str(file.label), "malformed_label_file")
-                return size_wh, []
-            if self.missing_labels == "error":
-                raise FileNotFoundError(f"the label file {file.label} is missing") from None
+        rows, fault = self._rows_of(file.label, header)
+        if not fault:
+            return header.size_wh, [row for row in rows if self._is_wanted(row, tally)]
+        # An image whose objects nobody can tell is no background, unless that is asked for.
+        if self.missing_labels == "error":
+            _refuse(file.label, fault)
         if self.missing_labels == "empty":
-            tally.repair(str(file.label), "missing_label_file")
-            return size_wh, []
-        tally.drop(str(file.label), "missing_label_file")
+            tally.repair(str(file.label), fault)
+            return header.size_wh, []
+        tally.drop(str(file.label), fault)
         return None
+
+    def _rows_of(self, label: Path, header: ImageHeader) -> tuple[list[LabelRow], str]:
+        """All rows of a label file, or what keeps it from being read."""
+        try:
+            rows = list(self.read_rows(label, header))
+        except FileNotFoundError:
+            return [], "missing_label_file"
+        except OSError:  # a folder, or no right to read it
+            return [], "malformed_label_file"
+        unreadable = bool(rows) and rows[0].fault == "malformed_label_file"
+        return rows, rows[0].fault if unreadable else ""
 
     def _is_wanted(self, row: LabelRow, tally: Tally) -> bool:
         if row.fault:
-            tally.drop(row.where, row.fault, row.name)
+            rule = LABEL_FILE_RULES.get(row.fault) or RULES[row.fault]
+            count = tally.drop if rule.action == "drop" else tally.repair
+            count(row.where, row.fault, row.name)
             return False
         if self._target(row.name) is None:
             reason = "dont_care" if _is_dont_care(row.name) else "unmapped_class"
@@ -163,7 +175,10 @@ class ChunkReader:
         corners = np.array([row.box_xyxy for row in rows], np.float64).reshape(-1, 4)
         with np.errstate(invalid="ignore"):  # infinity minus infinity; judged below
             sides = np.round(corners[:, 2:] - corners[:, :2], _DECIMALS)
-        boxes, masks = judge_boxes(np.concatenate([corners[:, :2], sides], axis=1), sizes_wh)
+        unjudged = np.concatenate([corners[:, :2], sides], axis=1)
+        shares = find_shares(unjudged, sizes_wh)
+        boxes, masks = judge_boxes(unjudged, sizes_wh)
+        masks = {"share_box": shares, **{name: mask & ~shares for name, mask in masks.items()}}
         usable = np.ones(len(rows), np.bool_)
         for reason, mask in masks.items():
             count = tally.drop if RULES[reason].action == "drop" else tally.repair
@@ -172,6 +187,12 @@ class ChunkReader:
             if RULES[reason].action == "drop":
                 usable &= ~mask
         return usable, boxes
+
+
+def _refuse(label: Path, fault: str) -> NoReturn:
+    if fault == "missing_label_file":
+        raise FileNotFoundError(f"the label file {label} is missing")
+    raise DataError(f"the label file {label} cannot be read")
 
 
 def _is_dont_care(name: str) -> bool:

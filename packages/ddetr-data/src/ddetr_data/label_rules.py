@@ -15,7 +15,12 @@ LABEL_FILE_RULES: Mapping[str, FaultRule] = {
     "unreadable_image": FaultRule("drop", "an image whose header cannot be read"),
     "missing_label_file": FaultRule("drop", "an image without label file (see missing_labels)"),
     "label_without_image": FaultRule("drop", "a label file without image"),
-    "malformed_label_file": FaultRule("drop", "a label file that is no text (no XML for VOC)"),
+    "malformed_label_file": FaultRule(
+        "drop", "a label file that may not be read or is no text (VOC: no annotation in XML)"
+    ),
+    "odd_label_encoding": FaultRule(
+        "repair", "a label file in UTF-16, or not in UTF-8 and read as Latin-1"
+    ),
     "malformed_line": FaultRule("drop", "a line with other columns than its format has"),
     "unknown_class_number": FaultRule("drop", "a YOLO class number beyond the classmap"),
     "unmapped_class": FaultRule("drop", "a class that the mapping does not name"),

@@ -19,6 +19,8 @@ __all__ = [
     "shared_root",
 ]
 
+_CLASS_LISTS = ("classes.txt", "classmap.txt")
+
 
 @dataclass(frozen=True)
 class SequenceFolder:
@@ -48,8 +50,8 @@ def find_sequences(
 ) -> list[SequenceFolder]:
     """The folders that a text file names, one a line, or the one folder that input_source is.
 
-    Blank lines, CRLF, trailing slashes and repeated lines change nothing. Relative lines start at
-    data_root, else at the text file's own folder.
+    Blank lines, lines that start with "#", CRLF, trailing slashes and repeated lines change
+    nothing. Relative lines start at data_root, else at the text file's own folder.
 
     Raises:
         FileNotFoundError: the text file, a folder, or its image folder is missing.
@@ -114,13 +116,16 @@ def list_files(
 def find_unused_labels(
     sequences: list[SequenceFolder], files: Sequence[LabelledFile], label_extension: str
 ) -> list[Path]:
-    """Label files that belong to no image; other files with that ending beside images too."""
+    """Label files that belong to no image; other files with that ending beside images too.
+
+    Lists of classes, which labelling tools keep beside YOLO labels, are none.
+    """
     used = {file.label for file in files}
     return [
         label
         for sequence in sequences
         for label in sorted(sequence.label_dir.rglob(f"*{label_extension}"))
-        if label not in used
+        if label not in used and label.name not in _CLASS_LISTS
     ]
 
 
@@ -132,7 +137,8 @@ def _read_list(source: Path, root: Path) -> list[Path]:
     except UnicodeDecodeError as error:
         raise DataError(f"input_source {source} must be a UTF-8 text, one folder a line") from error
     lines = (line.strip() for line in text.splitlines())
-    folders = dict.fromkeys(Path(os.path.abspath(root / line)) for line in lines if line)
+    named = [line for line in lines if line and not line.startswith("#")]
+    folders = dict.fromkeys(Path(os.path.abspath(root / line)) for line in named)
     if not folders:
         raise DataError(f"input_source {source} must name one sequence folder a line, it is empty")
     return list(folders)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ddetr_data.image_file import ImageHeader
+
 __all__ = ["LabelRow", "RowReader", "faulty_row"]
 
 
@@ -16,11 +18,11 @@ class LabelRow(NamedTuple):
     where: str  # "file:line"
     name: str  # source class, "" where it cannot be told
     box_xyxy: tuple[float, float, float, float]  # pixels
-    fault: str = ""  # a key of LABEL_FILE_RULES
+    fault: str = ""  # a key of LABEL_FILE_RULES or faults.RULES, and no object then
 
 
-# (label file, (width, height) of its image) -> rows; FileNotFoundError when there is no such file.
-RowReader = Callable[[Path, tuple[int, int]], Iterator[LabelRow]]
+# (label file, header of its image) -> rows; FileNotFoundError when there is no such file.
+RowReader = Callable[[Path, ImageHeader], Iterator[LabelRow]]
 
 _NO_BOX = (math.nan, math.nan, math.nan, math.nan)
 

@@ -2,32 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.boxes import BORDER_TOLERANCE
 from ddetr_data.formats.rows import LabelRow, faulty_row
+from ddetr_data.image_file import ImageHeader
+from ddetr_data.verify import size_fault, turn_boxes
 
 __all__ = ["read_voc_rows"]
 
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
-def read_voc_rows(label: Path, image_size_wh: tuple[int, int]) -> Iterator[LabelRow]:
-    """Read the objects, difficult ones too; the size that the file states is not believed."""
-    del image_size_wh
-    try:
-        root = ElementTree.fromstring(label.read_bytes())
-    except (ElementTree.ParseError, ValueError, LookupError):  # the latter for odd encodings
+
+def read_voc_rows(label: Path, header: ImageHeader) -> Iterator[LabelRow]:
+    """Read the objects, difficult ones too.
+
+    Where the file states another size than the image has, and its boxes fit into that, they follow
+    the image as COCO's do; another size, folder and file name are not believed.
+    """
+    root = _annotation_of(label.read_bytes())
+    if root is None:
         yield faulty_row(str(label), "malformed_label_file")
         return
-    for number, item in enumerate(root.iter("object"), start=1):
+    items = list(root.iter("object"))
+    boxes_xywh = [_box_of(item) for item in items]
+    stated_wh = _stated_wh(root, boxes_xywh) or header.size_wh
+    fault = size_fault(stated_wh, header) if stated_wh != header.size_wh else ""
+    if fault:
+        yield faulty_row(str(label), fault)
+    for number, (item, box_xywh) in enumerate(zip(items, boxes_xywh, strict=True), start=1):
         where = f"{label}: object {number}"
-        name = (item.findtext("name") or "").strip()
-        try:
-            left, top, right, bottom = (
-                float(item.findtext(f"bndbox/{side}") or "")
-                for side in ("xmin", "ymin", "xmax", "ymax")
-            )
-        except ValueError:
+        name = " ".join((item.findtext("name") or "").split())
+        if box_xywh is None or not name:
             yield faulty_row(where, "malformed_line", name)
             continue
-        yield LabelRow(where, name, (left - 1, top - 1, right, bottom))
+        left, top, width, height = _moved(box_xywh, fault, stated_wh, header).tolist()
+        yield LabelRow(where, name, (left, top, left + width, top + height))
+
+
+def _annotation_of(content: bytes) -> ElementTree.Element | None:
+    """The root of a VOC document, its names without name spaces; None for anything else."""
+    try:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError):  # the latter for odd encodings
+        return None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root if root.tag == "annotation" else None
+
+
+def _stated_wh(
+    root: ElementTree.Element, boxes_xywh: Sequence[NDArray[np.float64] | None]
+) -> tuple[int, int] | None:
+    """The image's size in pixels, where the file has one that holds all its boxes, (4,) each."""
+    try:
+        width, height = (int(root.findtext(f"size/{side}") or "") for side in ("width", "height"))
+    except ValueError:
+        return None
+    if width < 1 or height < 1:
+        return None
+    limits = np.array([width, height]) + BORDER_TOLERANCE
+    fits = [(box[:2] + box[2:] <= limits).all() for box in boxes_xywh if box is not None]
+    return (width, height) if fits and all(fits) else None
+
+
+def _box_of(item: ElementTree.Element) -> NDArray[np.float64] | None:
+    """(4,) left, top, width, height in pixels counted from 0; None where there is no box."""
+    try:
+        sides = [float(item.findtext(f"bndbox/{side}") or "") for side in _SIDES]
+    except ValueError:
+        return None
+    left, top, right, bottom = sides
+    return np.array([left - 1, top - 1, right - left + 1, bottom - top + 1])
+
+
+def _moved(
+    box_xywh: NDArray[np.float64], fault: str, stated_wh: tuple[int, int], header: ImageHeader
+) -> NDArray[np.float64]:
+    """Bring a box (4,) from the frame that the file states to that of the image."""
+    if fault == "turned_image":
+        turned: NDArray[np.float64] = turn_boxes(box_xywh[None], stated_wh, header.orientation)[0]
+        return turned
+    if fault == "resized_image":
+        scale = np.array(header.size_wh) / np.array(stated_wh)
+        return np.concatenate([box_xywh[:2] * scale, box_xywh[2:] * scale])
+    return box_xywh

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddetr_data.formats.label_text import read_label_text
 from ddetr_data.formats.rows import LabelRow, faulty_row
+from ddetr_data.image_file import ImageHeader
 
 __all__ = ["YoloReader", "format_yolo_line"]
 
@@ -20,16 +22,18 @@ class YoloReader:
 
     class_names: tuple[str, ...]
 
-    def __call__(self, label: Path, image_size_wh: tuple[int, int]) -> Iterator[LabelRow]:
+    def __call__(self, label: Path, header: ImageHeader) -> Iterator[LabelRow]:
         """Read boxes, or the boxes around polygons; scores are ignored."""
         try:
-            text = label.read_bytes().decode("utf-8-sig")
-        except UnicodeDecodeError:
+            content = read_label_text(label)
+        except ValueError:
             yield faulty_row(str(label), "malformed_label_file")
             return
-        for number, line in enumerate(text.splitlines(), start=1):
+        if content.is_odd:
+            yield faulty_row(str(label), "odd_label_encoding")
+        for number, line in enumerate(content.text.splitlines(), start=1):
             if line and not line.isspace():
-                yield self._read_line(line, f"{label}:{number}", image_size_wh)
+                yield self._read_line(line, f"{label}:{number}", header.size_wh)
 
     def _read_line(self, line: str, where: str, image_size_wh: tuple[int, int]) -> LabelRow:
         try:
