@@ -127,16 +127,17 @@ def test_kitti_folder_is_checked_line_by_line(tmp_path):
     }
     assert report.annotations == 2
     (found,) = [one for one in report.findings if one.fault == "malformed_line"]
-    assert found.file == str(tmp_path / "labels/0.txt")
-    assert found.places == ("line 3", "line 4", "line 5")
+    assert found.file == str(tmp_path / "labels")
+    assert found.places == tuple(f"{tmp_path}/labels/0.txt:{number}" for number in (3, 4, 5))
 
 
 def test_label_files_that_cannot_be_read_stop_nothing(tmp_path):
-    """A folder or a dangling link in a label's place, other encodings, no line ends."""
+    """A folder or a dangling link in a label's place, other encodings, no text, no line ends."""
     good = KITTI_LINE.format("person")
     sources = kitti_set(tmp_path, good)
     labels = tmp_path / "labels"
     files = {"utf16": good.encode("utf-16"), "page": b"<html>", "run": (good * 100).encode()}
+    files |= {"latin": f"{good}\nM\u00e4dchen".encode("latin-1"), "zeros": b"\x00" * 9}
     for name in (*files, "folder", "link"):
         Image.new("RGB", (64, 48), (len(name), 1, 0)).save(tmp_path / "images" / f"{name}.png")
     for name, content in files.items():
@@ -146,9 +147,10 @@ def test_label_files_that_cannot_be_read_stop_nothing(tmp_path):
     (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
     report = check_dataset({"train": sources})
     assert report.counts["malformed_label_file"] == 2
-    assert report.counts["malformed_line"] == 2
+    assert report.counts["odd_label_encoding"] == 2
+    assert report.counts["malformed_line"] == 3
     assert report.counts["missing_label_file"] == 2
-    assert (report.images, report.annotations) == (7, 1)
+    assert (report.images, report.annotations) == (9, 3)
 
 
 def test_kitti_folders_are_read_by_processes_with_one_result(tmp_path, monkeypatch):
@@ -161,13 +163,14 @@ def test_kitti_folders_are_read_by_processes_with_one_result(tmp_path, monkeypat
     assert alone.counts == {"malformed_line": 1, "missing_label_file": 1}
 
 
-def test_kitti_classes_are_all_known_without_a_mapping(tmp_path):
-    """Without a mapping only DontCare is left out, which is no warning."""
+def test_kitti_classes_without_a_mapping_are_noted(tmp_path):
+    """Nothing is left out but DontCare; a class that convert has no target for is said."""
     lines = [KITTI_LINE.format(name) for name in ("person", "Car", "DontCare")]
     sources = kitti_set(tmp_path, *lines)
     (tmp_path / "labels/1.txt").touch()
     report = check_dataset({"train": sources})
-    assert report.counts == {"dont_care": 1, "image_without_objects": 1}
+    assert report.counts == {"dont_care": 1, "image_without_objects": 1, "unlisted_class": 1}
+    assert report.findings[-1].places == ("class Car: 1",)
     assert report.exit_status == 0
 
 

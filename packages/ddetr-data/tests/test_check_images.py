@@ -1,5 +1,8 @@
 """Checking image files: what cannot be used is an error, what is unusual a note."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -107,3 +110,27 @@ def test_digest_tells_contents_apart(tmp_path):
     first, second, third = (found.digest for found in ImageInspector(True)(tasks))
     assert first == second != third
     assert ImageInspector(False)(tasks)[0].digest is None
+
+
+def test_sixteen_bits_of_colour_are_noted(tmp_path):
+    """Pillow opens such a PNG as 8-bit RGB; the file still has more than is used."""
+    path = tmp_path / "deep.png"
+    Image.new("RGB", (4, 4)).save(path)
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(4 * (1 + 4 * 6)))), (b"IEND", b"")]
+    content = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    path.write_bytes(path.read_bytes()[:8] + content)
+    (found,) = ImageInspector(decode=True)([ImageTask(path, (4, 4), 7)])
+    assert found.faults == (("deep_image", f"image 7: {path}"),)
+
+
+def test_image_that_may_not_be_read_is_named_with_its_id(tmp_path):
+    """A folder in the image's place stands for it here: everything can be read by root."""
+    (tmp_path / "a.png").mkdir()
+    (found,) = ImageInspector(decode=False)([ImageTask(tmp_path / "a.png", None, 3)])
+    ((fault, detail),) = found.faults
+    assert fault == "unreadable_image"
+    assert detail.startswith("image 3: the image ")

@@ -203,7 +203,9 @@ def test_boxes_in_another_format_are_refused(folder):
         table = good_table()
         for row in table["annotations"]:
             row["bbox"] = box
-        assert check(folder, table).counts == {"other_box_format": 1}
+        report = check(folder, table)
+        assert report.counts == {"other_box_format": 6}
+        assert report.findings[0].places[5] == f"annotation 6, image 3: {box}"
 
 
 def test_everything_wrong_at_once_is_all_reported(folder):
@@ -223,8 +225,8 @@ def test_everything_wrong_at_once_is_all_reported(folder):
     assert report.exit_status == 2
 
 
-def test_rows_are_named_up_to_five(folder):
-    """The first rows are listed with annotation and image id, the others are counted."""
+def test_every_row_is_named(folder):
+    """All rows are listed with annotation and image id; a table shows the first five."""
     table = good_table()
     for row in table["annotations"]:
         row["bbox"] = [5, 5, 0, 0]
@@ -232,7 +234,8 @@ def test_rows_are_named_up_to_five(folder):
     (found,) = [one for one in report.findings if one.fault == "zero_box"]
     assert found.count == 6
     assert found.places[:2] == ("annotation 1, image 1", "annotation 2, image 1")
-    assert len(found.places) == 5
+    assert len(found.places) == 6
+    assert found.places[5] not in report.rows()[0][4]
 
 
 def test_objects_against_the_model(folder):
@@ -268,3 +271,50 @@ def test_odd_file_names_are_told(folder, name, fault):
     table = good_table()
     table["images"][0]["file_name"] = name
     assert check(folder, table).counts.get(fault) == 1
+
+
+def test_rows_of_one_id_are_told_apart_in_any_order(folder):
+    """Equal rows are one row, whatever stands between them; others share an id and all stay."""
+    table = good_table()
+    row = {**table["annotations"][0], "id": 70}
+    other = {**row, "bbox": [1, 1, 9, 9]}
+    table["annotations"] += [other, row, row, other]
+    report = check(folder, table)
+    assert report.counts == {"shared_annotation_id": 1, "repeated_annotation": 2}
+    assert report.annotations == 8
+
+
+def test_every_unknown_category_is_counted_and_named(folder):
+    """One error, with all its rows."""
+    table = good_table()
+    for row in table["annotations"][:2]:
+        row["category_id"] = 77
+    (found,) = [one for one in check(folder, table).findings if one.fault == "unknown_category"]
+    assert found.count == 2
+    assert found.places[1] == "annotation 2, image 1: category_id 77"
+
+
+@pytest.mark.parametrize("name", [" cat ", "cat\n", "c\nat", "cat\u2028"])
+def test_names_with_line_ends_or_outer_blanks_are_mended(folder, name):
+    """A list of classes has one line for each, and blanks at its ends are seen by nobody."""
+    table = good_table()
+    table["categories"][0]["name"] = name
+    assert check(folder, table).counts == {"odd_category_name": 1}
+
+
+def test_rows_that_are_no_objects_and_crowds_are_named(folder):
+    """By their number in the list, and by their image."""
+    table = good_table()
+    table["annotations"][1]["iscrowd"] = 1
+    table["annotations"].append(5)
+    found = {one.fault: one.places for one in check(folder, table).findings}
+    assert found == {"row_not_object": ("annotation row 6",), "crowd": ("image 1",)}
+
+
+def test_a_file_under_two_ids_is_told(folder):
+    """Both are used; that they are one picture is said with both ids."""
+    table = good_table()
+    table["images"].append({**table["images"][0], "id": 90})
+    report = check(folder, table)
+    assert report.counts == {"repeated_file": 1, "image_without_objects": 1}
+    assert report.findings[0].places[0].startswith("image 90: ")

@@ -44,9 +44,10 @@ def read_categories(rows: object, path: AnyFile, faults: FaultLog) -> tuple[Cate
             )
     if not table:
         faults.refuse("no_categories", f"{path} lists no usable class under `categories`")
-    repeated_names = len(table) - len(set(table.values()))
-    if repeated_names:
-        faults.add("shared_category_name", str(path), repeated_names)
+    by_name = {table[id]: id for id in sorted(table, reverse=True)}  # the smallest id of each name
+    shared = [id for id in sorted(table) if by_name[table[id]] != id]
+    places = (f"ids {by_name[table[id]]} and {id}: {table[id]!r}" for id in shared)
+    faults.add_rows("shared_category_name", str(path), places, len(shared))
     return tuple(Category(id, table[id]) for id in sorted(table))
 
 
@@ -87,8 +88,9 @@ def _read_category(row: dict[str, object], where: str, faults: FaultLog) -> Cate
     if name is None or not str(name).strip():
         faults.add("unnamed_category", where)
         return Category(identity, f"class_{identity}")
-    # A lone half of a surrogate pair can be neither shown nor written.
+    # A lone half of a surrogate pair can be neither shown nor written; a class list has lines.
     text = str(name).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = " ".join(text.splitlines()).strip()
     if text != name:
         faults.add("odd_category_name", where)
     return Category(identity, text)

@@ -22,7 +22,7 @@ from ddetr_data.coco import check_ids_below
 from ddetr_data.config import DataSource
 from ddetr_data.faults import DataError
 from ddetr_data.json_files import find_json_files
-from ddetr_data.locations import AnyFile, RemoteFile, absolute, is_folder, is_url
+from ddetr_data.locations import RemoteFile, absolute, is_folder, is_url
 from ddetr_data.parallel import map_chunks
 
 __all__ = ["CheckOptions", "CheckReport", "Finding", "check_dataset"]
@@ -176,14 +176,16 @@ def _check_images(
         inspections.extend(found)
         if on_progress is not None:
             on_progress(len(inspections), len(images))
-    first: dict[object, tuple[str, AnyFile]] = {}
+    first: dict[object, tuple[str, ImageTask]] = {}
     for (split, file, task), inspection in zip(tasks, inspections, strict=True):
         log.file = file
         for fault, detail in inspection.faults:
             log.add(fault, detail)
         content = inspection.digest or absolute(str(task.path))
-        other_split, other_path = first.setdefault(content, (split, task.path))
+        other_split, other = first.setdefault(content, (split, task))
         if other_split != split:
-            log.add("same_picture_in_splits", f"{task.path} is {other_path} of {other_split}")
-        elif other_path != task.path:
-            log.add("same_picture", f"{task.path} is {other_path}")
+            log.add("same_picture_in_splits", f"{task} is {other} of {other_split}")
+        elif absolute(str(other.path)) == absolute(str(task.path)) and other is not task:
+            log.add("repeated_file", f"{task} is {other} too")
+        elif other is not task:
+            log.add("same_picture", f"{task} is {other}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from ddetr_data.check_images import ImageTask
 from ddetr_data.check_report import CheckLog
-from ddetr_data.class_mapping import ClassMapping
+from ddetr_data.class_mapping import DEFAULT_MAPPING, ClassMapping
 from ddetr_data.coco_file import CocoFile, read_coco_file
 from ddetr_data.faults import DataError
 from ddetr_data.formats.kitti_rows import read_kitti_rows
@@ -56,14 +56,14 @@ def check_coco_file(
         return CheckedLabels(str(path))
     columns = file.columns
     _note_objects(file, log, num_queries)
-    unusable = int((columns.ids < 0).sum())
-    if unusable:
-        log.add("unusable_image_id", "images", unusable)
-    records = ImageTable(columns, [image_dir])
-    tasks = []
-    for record in records:
+    tasks, unusable = [], []
+    for record in ImageTable(columns, [image_dir]):
         _note_name(record.file_name, log)
-        tasks.append(ImageTask(record.path, (record.width, record.height)))
+        if record.id < 0:
+            unusable.append(record.file_name)
+        identity = record.id if record.id >= 0 else None
+        tasks.append(ImageTask(record.path, (record.width, record.height), identity))
+    log.add_rows("unusable_image_id", str(path), iter(unusable), len(unusable))
     return CheckedLabels(
         file=str(path),
         categories=file.categories,
@@ -104,14 +104,24 @@ def check_kitti_folder(
     for label in find_unused_labels([sequence], files, ".txt"):
         tally.drop(str(label), "label_without_image")
     _note_tally(tally, log)
+    if mapping is None:
+        _note_unlisted(tally.kept, log)
     log.add_rows("image_without_objects", str(label_dir), iter(empty), len(empty))
     for file in files:
         _note_name(file.file_name, log)
     return CheckedLabels(
         file=str(label_dir),
-        images=[ImageTask(file.image, None) for file in files],
+        images=[ImageTask(file.image) for file in files],
         num_objects=num_objects,
     )
+
+
+def _note_unlisted(classes: Counter[str], log: CheckLog) -> None:
+    """The classes that `convert` needs a mapping for."""
+    default = ClassMapping(DEFAULT_MAPPING)
+    for name, count in sorted(classes.items()):
+        if default.target(name) is None:
+            log.add("unlisted_class", f"class {name}: {count}", count)
 
 
 def _note_objects(file: CocoFile, log: CheckLog, num_queries: int | None) -> None:
@@ -129,8 +139,9 @@ def _note_objects(file: CocoFile, log: CheckLog, num_queries: int | None) -> Non
         note("image_without_objects", np.flatnonzero(counts == 0).tolist())
     if num_queries is not None:
         note("more_objects_than_queries", np.flatnonzero(counts > num_queries).tolist())
-    if columns.is_crowd.any():
-        log.add("crowd", "annotations", int(columns.is_crowd.sum()))
+    owners = np.repeat(np.arange(len(counts)), counts)[columns.is_crowd]
+    crowds = (f"image {columns.ids[index]}" for index in owners.tolist())
+    log.add_rows("crowd", str(file.path), crowds, len(owners))
 
 
 def _note_name(file_name: str, log: CheckLog) -> None:
@@ -146,13 +157,8 @@ def _note_name(file_name: str, log: CheckLog) -> None:
 def _note_tally(tally: Tally, log: CheckLog) -> None:
     """Bring a conversion's counts into the log; unreadable images are left to their own check."""
     for fault in tally.faults:
-        if fault.reason == "unreadable_image":
-            continue
-        file, _, line = fault.where.rpartition(":")
-        name = f" ({fault.class_name})" if fault.class_name else ""
-        if line.isdigit():
-            log.note(fault.reason, iter((f"line {line}{name}",)), 1, file=file)
-        else:
+        if fault.reason != "unreadable_image":
+            name = f" ({fault.class_name})" if fault.class_name else ""
             log.add(fault.reason, f"{fault.where}{name}")
     for (reason, name), count in sorted(tally.dropped.items()):
         if reason in ("unmapped_class", "dont_care"):

@@ -12,7 +12,8 @@ from ddetr_data.faults import FaultLog
 
 __all__ = ["CheckLog", "CheckReport", "Finding"]
 
-_LISTED = 5  # places named of each finding
+_LISTED = 10_000  # places remembered of each finding; its count goes on
+_SHOWN = 5  # of them in a table
 _LONGEST_TEXT = 240  # characters of a table cell
 _EXIT_STATUS = {"note": 0, "warning": 1, "error": 2}
 
@@ -24,7 +25,7 @@ class Finding:
     fault: str  # a key of CHECK_RULES
     file: str
     count: int
-    places: tuple[str, ...]  # rows, images or lines; the first few
+    places: tuple[str, ...]  # rows, images or lines; the first ten thousand
 
     @property
     def rule(self) -> CheckRule:
@@ -105,13 +106,15 @@ class CheckLog(FaultLog):
         self.note(fault, iter((where,)), count)
 
     def add_rows(self, fault: str, path: str, places: Iterator[str], count: int) -> None:
-        """Note a fault of several rows, naming the first few."""
+        """Note a fault of several rows, and their places."""
         if count:
             self.note(fault, places, count, file=path)
 
-    def refuse(self, fault: str, sentence: str) -> None:
-        """Note what loading would stop at, and go on."""
-        self.note(fault, iter((sentence,)), 1)
+    def refuse(
+        self, fault: str, sentence: str, places: Iterator[str] | None = None, count: int = 1
+    ) -> None:
+        """Note what loading would stop at, and go on; with the rows where these are known."""
+        self.note(fault, iter((sentence,)) if places is None else places, count)
 
     def note(self, fault: str, places: Iterator[str], count: int, file: str | None = None) -> None:
         """Count a fault of a file (the present one when not given) and remember some places."""
@@ -146,7 +149,8 @@ def _printable(text: str) -> str:
 
 
 def _shortened(found: Finding) -> str:
-    """The places in one line; three dots say that there is more."""
-    text = "; ".join(found.places)
-    is_whole = len(text) <= _LONGEST_TEXT and found.count <= len(found.places)
+    """The first places in one line; three dots say that there is more."""
+    shown = found.places[:_SHOWN]
+    text = "; ".join(shown)
+    is_whole = len(text) <= _LONGEST_TEXT and found.count <= len(shown)
     return text if is_whole else f"{text[:_LONGEST_TEXT]} ..."

@@ -37,6 +37,7 @@ def _accepted(meaning: str, severity: Severity = "note") -> CheckRule:
 # What needs no rule of loading: the data is used as it is.
 _ACCEPTED: Mapping[str, CheckRule] = {
     "misnamed_image": _accepted("an image's ending names another format than it has", "warning"),
+    "unlisted_class": _accepted("a KITTI class that `convert` drops without a mapping_path for it"),
     "upright_by_exif": _accepted("an image is turned by its EXIF data, and its size fits that"),
     "grey_image": _accepted("a grey image, its channel is repeated"),
     "cmyk_image": _accepted("a CMYK image, converted to RGB"),
@@ -54,6 +55,7 @@ _ACCEPTED: Mapping[str, CheckRule] = {
     "image_without_objects": _accepted("an image without objects: trained on as background"),
     "no_objects": _accepted("a file without any object", "warning"),
     "more_objects_than_queries": _accepted("an image has more objects than queries", "warning"),
+    "repeated_file": _accepted("an image file stands in a split under two ids", "warning"),
     "same_picture": _accepted("two image files of one split have the same bytes", "warning"),
     "same_picture_in_splits": _accepted("an image of one split is in another too", "warning"),
 }

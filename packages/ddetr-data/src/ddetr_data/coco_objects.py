@@ -5,6 +5,7 @@ I images of the file, N rows that are left.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,7 @@ class ObjectReader:
         if not isinstance(values, list):
             self.faults.add("missing_annotations", str(self.path))
             values = []
-        rows = self._distinct([row for row in values if self._is_row(row)])
+        rows = self._distinct(self._rows_of(values))
         image, label = self._images_of(rows), self._labels_of(rows)
         known = (image >= 0) & (label >= 0)
         rows = [row for row, kept in zip(rows, known, strict=True) if kept]
@@ -66,27 +67,30 @@ class ObjectReader:
             area=self._areas_of(rows, boxes, usable)[order],
         )
 
-    def _is_row(self, row: object) -> bool:
-        if not isinstance(row, dict):
-            self.faults.add("row_not_object", f"{self.path}, annotations")
-        return isinstance(row, dict)
+    def _rows_of(self, values: list[Any]) -> list[Row]:
+        strange = [number for number, row in enumerate(values) if not isinstance(row, dict)]
+        places = (f"annotation row {number}" for number in strange)
+        self.faults.add_rows("row_not_object", str(self.path), places, len(strange))
+        return [row for row in values if isinstance(row, dict)] if strange else values
 
     def _distinct(self, rows: list[Row]) -> list[Row]:
         """Drop rows that repeat another with the same id; ids themselves are not kept."""
         ids = [as_id(row.get("id")) for row in rows]
         if None not in ids and len(set(ids)) == len(ids):
             return rows
-        first: dict[Hashable, Row] = {}
+        known: set[Hashable] = set()  # ids, and ids with the whole row
         kept = []
         for identity, row in zip(ids, rows, strict=True):
-            where = f"{self.path}, annotation {identity}"
+            where = f"{self.path}, {_place_of(row)}"
+            whole = (identity, json.dumps(row, sort_keys=True))
             if identity is None:
-                self.faults.add("annotation_without_id", str(self.path))
-            elif first.setdefault(identity, row) is not row:
-                if first[identity] == row:
-                    self.faults.add("repeated_annotation", where)
-                    continue
+                self.faults.add("annotation_without_id", where)
+            elif whole in known:
+                self.faults.add("repeated_annotation", where)
+                continue
+            elif identity in known:
                 self.faults.add("shared_annotation_id", where)
+            known |= {identity, whole}
             kept.append(row)
         return kept
 
@@ -104,16 +108,22 @@ class ObjectReader:
         known = {category.id: category.id for category in self.categories}
         labels = [-1 if key is None else known.get(as_id(key), -2) for key in keys]  # type: ignore[arg-type]
         if -2 in labels:
-            first = rows[labels.index(-2)]
-            self.faults.refuse(
-                "unknown_category",
-                f"{self.path}: category_id {first['category_id']!r} of annotation "
-                f"{first.get('id')!r} is not in `categories` ({labels.count(-2)} such annotations)",
+            self._refuse_unknown(
+                [row for row, label in zip(rows, labels, strict=True) if label == -2]
             )
         found = np.array(labels, np.int64)
         self._count("annotation_without_category", found == -1, rows)
         self._count_texts(keys, rows)
         return found
+
+    def _refuse_unknown(self, rows: Sequence[Row]) -> None:
+        self.faults.refuse(
+            "unknown_category",
+            f"{self.path}: category_id {rows[0]['category_id']!r} of annotation "
+            f"{rows[0].get('id')!r} is not in `categories` ({len(rows)} such annotations)",
+            (f"{_place_of(row)}: category_id {row['category_id']!r}" for row in rows),
+            len(rows),
+        )
 
     def _boxes_of(
         self, rows: list[Row], sizes_wh: NDArray[np.int32]
@@ -127,6 +137,8 @@ class ObjectReader:
                 "other_box_format",
                 f"{self.path}: bbox must be left, top, width, height in pixels, the boxes of this "
                 f"file are {wrong_format}; the first is {values[0]}",
+                (f"{_place_of(row)}: {row.get('bbox')}" for row in rows),
+                len(rows),
             )
             return boxes, np.logical_and.reduce(np.isfinite(boxes), axis=1)
         unread["share_box"] = find_shares(boxes, sizes_wh)
@@ -161,8 +173,11 @@ class ObjectReader:
 
     def _count(self, fault: str, mask: NDArray[np.bool_], rows: Sequence[Row]) -> None:
         found = [rows[index] for index in np.flatnonzero(mask).tolist()]
-        places = (f"annotation {row.get('id')}, image {row.get('image_id')}" for row in found)
-        self.faults.add_rows(fault, str(self.path), places, len(found))
+        self.faults.add_rows(fault, str(self.path), map(_place_of, found), len(found))
+
+
+def _place_of(row: Row) -> str:
+    return f"annotation {row.get('id')}, image {row.get('image_id')}"
 
 
 def _as_number(value: object) -> float:

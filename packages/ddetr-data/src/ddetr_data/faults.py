@@ -30,11 +30,13 @@ RULES: Mapping[str, FaultRule] = {
     "repeated_category": FaultRule("drop", "a category stands in the table twice"),
     "shared_category_name": FaultRule("repair", "two categories have one name"),
     "unnamed_category": FaultRule("repair", "a category has no name, it is called class_<id>"),
-    "odd_category_name": FaultRule("repair", "a category's name is no text, or has broken letters"),
+    "odd_category_name": FaultRule(
+        "repair", "a category's name is no text, or has line ends, outer blanks or broken letters"
+    ),
     "text_id": FaultRule("repair", "an id is written as a text"),
     "unusable_image_id": FaultRule("repair", "an image id is no number up to 2**53, all are new"),
     "clashing_image_ids": FaultRule("repair", "files share image ids, all are numbered anew"),
-    "image_without_id": FaultRule("drop", "an image has no id"),
+    "image_without_id": FaultRule("drop", "an image has no id that is a whole number or a text"),
     "image_without_file_name": FaultRule("drop", "an image has no file_name"),
     "repeated_image": FaultRule("drop", "an image stands in the file twice"),
     "filled_image_size": FaultRule("repair", "width or height is read from the image itself"),
@@ -97,12 +99,21 @@ class FaultLog(Mapping[str, int]):
         if count:
             self.add(fault, f"{path}, {next(places)}", count)
 
-    def refuse(self, fault: str, sentence: str) -> None:
+    def refuse(
+        self, fault: str, sentence: str, places: Iterator[str] | None = None, count: int = 1
+    ) -> None:
         """Stop at a fault that no rule mends; a log that only looks on may override this.
+
+        Args:
+            fault: a key of RULES.
+            sentence: what to say about it all.
+            places: the rows that have it, where it is more than one.
+            count: how many rows have it.
 
         Raises:
             DataError: always, saying the sentence.
         """
+        del places, count  # of use to logs that go on
         if fault not in RULES:
             raise KeyError(f"{fault} is no known fault")
         raise DataError(sentence)
