@@ -13,7 +13,6 @@ from ddetr_cli.progress import Progress
 from ddetr_cli.run import Run
 from ddetr_cli.spec_tree import SpecError
 from ddetr_data.classmap_names import named_by_classmap
-from ddetr_data.coco import load_sources
 from ddetr_data.config import DatasetConfig, InferSource
 from ddetr_data.evaluation import evaluate_detector, write_results
 from ddetr_data.inference import InferenceSummary
@@ -21,6 +20,7 @@ from ddetr_data.labelling import find_media, label_media
 from ddetr_data.scoring import Scores
 from ddetr_data.share import ALONE, Share
 from ddetr_data.source_scores import score_sources
+from ddetr_data.sources import open_sources
 from ddetr_data.types import Category, Detections, ImageLike
 from ddetr_export import Detector
 from ddetr_train.config import EvaluateConfig, InferenceConfig
@@ -48,7 +48,9 @@ def score_exported(
     """Write results.json and detections.json for the test data, and give the scores."""
     detector = open_detector(path, config, run, passphrase)
     num_classes = detector.metadata.model.get("num_classes")
-    test_set = load_sources(dataset.test_data_sources, num_classes=num_classes)
+    test_set = open_sources(
+        dataset.test_data_sources, num_classes=num_classes, dataset_type=dataset.dataset_type
+    )
     with _launched_share() as share:
         scores, detections = evaluate_detector(
             detector,
