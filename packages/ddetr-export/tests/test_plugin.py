@@ -49,7 +49,7 @@ def plugin_model(opset: int = 12, *, spatial_shapes=None, starts=None, embed: bo
         [numpy_helper.from_array(v.astype(np.int32), name) for name, v in constants.items()],
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid(PLUGIN_DOMAIN, 1)]
-    functions = [plugin_function(opset)] if embed else []
+    functions = [plugin_function(opset, HEADS)] if embed else []
     return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=8)
 
 

@@ -19,19 +19,23 @@ def sampling_inputs(batch: int, queries: int) -> tuple:
     """Random values and places, with edges, pixel centres and far outside among the places."""
     pixels = sum(height * width for height, width in SHAPES_HW)
     value = torch.randn(batch, pixels, HEADS, CHANNELS)
-    locations = torch.rand(batch, queries, HEADS, len(SHAPES_HW), POINTS, 2) * 1.4 - 0.2
+    x, y = torch.rand(2, batch, queries, HEADS, len(SHAPES_HW) * POINTS) * 1.4 - 0.2
     edges = torch.tensor([0.0, 1.0, 0.5 / 8, 1 + 0.5 / 8, -3.0, 7.0, 1 - 1e-7, 1 + 1e-7])
-    locations.view(-1)[: len(edges) * 2] = edges.repeat_interleave(2)
-    weights = torch.rand(batch, queries, HEADS, len(SHAPES_HW), POINTS)
-    return value, locations, weights
+    for level in range(len(SHAPES_HW)):
+        first = level * POINTS
+        x[0, :8, 0, first : first + POINTS] = edges[: len(x[0, :8]), None]
+        y[0, :8, 0, first] = edges[: len(y[0, :8])]
+    weights = torch.rand(batch, queries, HEADS, len(SHAPES_HW) * POINTS)
+    return value, x, y, weights
 
 
 def test_gather_and_grid_agree() -> None:
     """Both forms give the same sums, at edges and outside too."""
-    value, locations, weights = sampling_inputs(batch=2, queries=50)
-    gathered = sample_by_gather(value, SHAPES_HW, locations, weights)
+    value, x, y, weights = sampling_inputs(batch=2, queries=50)
+    gathered = sample_by_gather(value, SHAPES_HW, x, y, weights)
     assert gathered.shape == (2, 50, HEADS * CHANNELS)
-    expected = sample_by_grid(value.double(), SHAPES_HW, locations.double(), weights.double())
+    doubles = (each.double() for each in (x, y, weights))
+    expected = sample_by_grid(value.double(), SHAPES_HW, *doubles)
     torch.testing.assert_close(gathered.double(), expected, atol=TOLERANCE, rtol=0)
 
 
@@ -39,16 +43,18 @@ def test_gather_and_grid_agree() -> None:
 def test_between_four_pixels_is_their_mean(sample) -> None:
     """The middle of a 2x2 map weighs its four pixels alike."""
     value = torch.tensor([1.0, 2.0, 3.0, 6.0]).reshape(1, 4, 1, 1)
-    centre = torch.full((1, 1, 1, 1, 1, 2), 0.5)
-    assert sample(value, [(2, 2)], centre, torch.ones(1, 1, 1, 1, 1)).item() == pytest.approx(3)
+    centre = torch.full((1, 1, 1, 1), 0.5)
+    found = sample(value, [(2, 2)], centre, centre, torch.ones(1, 1, 1, 1))
+    assert found.item() == pytest.approx(3)
 
 
 @pytest.mark.parametrize("sample", [sample_by_gather, sample_by_grid])
 def test_places_outside_add_nothing(sample) -> None:
     """Places more than a pixel outside the image give zero."""
-    value, locations, weights = sampling_inputs(batch=1, queries=4)
-    for outside in (locations - 9, locations + 9):
-        assert not sample(value, SHAPES_HW, outside, weights).any()
+    value, x, y, weights = sampling_inputs(batch=1, queries=4)
+    for away in (-9, 9):
+        assert not sample(value, SHAPES_HW, x + away, y, weights).any()
+        assert not sample(value, SHAPES_HW, x, y + away, weights).any()
 
 
 @pytest.mark.parametrize(
@@ -60,10 +66,10 @@ def test_sampling_exports_with_a_dynamic_batch(sample, opset, tmp_path) -> None:
     """ONNX Runtime gives PyTorch's sums at another batch than the traced one."""
 
     class Sampling(torch.nn.Module):
-        def forward(self, value, locations, weights):
-            return sample(value, SHAPES_HW, locations, weights)
+        def forward(self, value, x, y, weights):
+            return sample(value, SHAPES_HW, x, y, weights)
 
-    names = ["value", "locations", "weights"]
+    names = ["value", "x", "y", "weights"]
     torch.onnx.export(
         Sampling(),
         sampling_inputs(batch=2, queries=7),

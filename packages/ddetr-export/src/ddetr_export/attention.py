@@ -16,22 +16,25 @@ from torch import Tensor, nn
 
 from ddetr_export.sampling import sample_by_gather
 
-# value (B, S, M, D), sizes of the levels, sampling locations (B, Q, M, L, P, 2), attention weights
-# (B, Q, M, L, P) -> (B, Q, M * D)
-Sampler = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
+# value (B, S, M, D), sizes of the levels, x, y and weights of the sampled places (B, Q, M, L * P)
+# each, 0 to 1 inside the image -> (B, Q, M * D)
+Sampler = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor, Tensor], Tensor]
 
 
 class ExportedDeformableAttention(nn.Module):
-    """A `MSDeformAttn` with its projections kept and its sampling replaced."""
+    """A `MSDeformAttn` with its projections kept and its sampling replaced.
+
+    The rows of one projection change places, so that it gives all x before all y.
+    """
 
     def __init__(self, attention: Any, sample: Sampler = sample_by_gather) -> None:
-        """Take over the projections of attention; nothing is copied."""
+        """Take over the projections of attention."""
         super().__init__()
         self.sample = sample
         self.num_heads, self.num_levels = attention.n_heads, attention.n_levels
         self.num_points = attention.n_points
         self.value_proj: nn.Linear = attention.value_proj
-        self.sampling_offsets: nn.Linear = attention.sampling_offsets
+        self.sampling_offsets = _all_x_before_all_y(attention.sampling_offsets)
         self.attention_weights: nn.Linear = attention.attention_weights
         self.output_proj: nn.Linear = attention.output_proj
 
@@ -49,18 +52,38 @@ class ExportedDeformableAttention(nn.Module):
         heads, levels, points = self.num_heads, self.num_levels, self.num_points
         value = self.value_proj(input_flatten)
         value = value.reshape(-1, pixels, heads, int(value.shape[-1]) // heads)  # (B, S, M, D)
-        offsets = self.sampling_offsets(query).reshape(-1, queries, heads, levels, points, 2)
+        offsets = self.sampling_offsets(query)
+        width = heads * levels * points
+        x, y = (
+            self._places(
+                each.reshape(-1, queries, heads, levels, points),
+                reference_points,
+                [shape_hw[1 - axis] for shape_hw in spatial_shapes],
+                axis,
+            )
+            for axis, each in enumerate((offsets[..., :width], offsets[..., width:]))
+        )
         weights = self.attention_weights(query).reshape(-1, queries, heads, levels * points)
-        weights = weights.softmax(-1).reshape(-1, queries, heads, levels, points)
-        references = reference_points[:, :, None, :, None]  # (B, Q, 1, L, 1, 2 or 4)
-        if reference_points.shape[-1] == 4:
-            step = references[..., 2:] * (0.5 / points)
-        else:
-            widths_heights = [(width, height) for height, width in spatial_shapes]
-            step = 1 / torch.tensor(widths_heights, dtype=torch.float32)[:, None]  # (L, 1, 2)
-        locations = references[..., :2] + offsets * step
-        sampled = self.sample(value, spatial_shapes, locations, weights)
+        sampled = self.sample(value, spatial_shapes, x, y, weights.softmax(-1))
         return self.output_proj(sampled)  # type: ignore[no-any-return]
+
+    def _places(
+        self,
+        offsets: Tensor,  # (B, Q, M, L, P) of one axis
+        reference_points: Tensor,  # (B, Q, L or 1, 2 or 4)
+        sizes: Sequence[int],  # of the levels along that axis
+        axis: int,  # 0 is x, 1 is y
+    ) -> Tensor:
+        """Where to sample, 0 to 1 inside the image; (B, Q, M, L * P)."""
+        heads, levels, points = map(int, offsets.shape[2:])
+        references = reference_points[:, :, None, :, None]  # (B, Q, 1, L or 1, 1, 2 or 4)
+        if reference_points.shape[-1] == 4:
+            step = references[..., 2 + axis] * (0.5 / points)
+        else:
+            step = 1 / torch.tensor(sizes, dtype=torch.float32)
+            step = step[:, None].repeat(heads, 1, points)  # (M, L, P)
+        places = references[..., axis] + offsets * step
+        return places.reshape(-1, int(offsets.shape[1]), heads, levels * points)
 
 
 class ExportedSelfAttention(nn.Module):
@@ -96,3 +119,12 @@ class ExportedSelfAttention(nn.Module):
         length, channels = map(int, features.shape[1:])
         heads = self.num_heads
         return features.reshape(-1, length, heads, channels // heads).transpose(1, 2)
+
+
+def _all_x_before_all_y(offsets: nn.Linear) -> nn.Linear:
+    """The same projection with its rows, of x and y in turn, sorted."""
+    turned = nn.Linear(offsets.in_features, offsets.out_features)
+    with torch.no_grad():
+        for ours, theirs in zip(turned.parameters(), offsets.parameters(), strict=True):
+            ours.copy_(torch.cat([theirs[0::2], theirs[1::2]]))
+    return turned.requires_grad_(False)

@@ -45,15 +45,12 @@ def make_draft(
     height, width = config.input_height, config.input_width
     graph = ExportGraph(model, (height, width))
     graph.set_sampler(choose_sampler(config))
-    dynamic = config.batch_size == -1
-    example = torch.zeros(2 if dynamic else config.batch_size, 3, height, width)
-    with torch.no_grad():
-        shapes = [tuple(output.shape[1:]) for output in graph(example)]
+    example = torch.zeros(_traced_batch(config), 3, height, width)
     for optimize in (True, False):  # the newer exporter's optimiser breaks some files
         exported = trace_to_onnx(
             graph,
             [example],
-            Signature(("inputs",), RAW_OUTPUTS, dynamic),
+            Signature(("inputs",), RAW_OUTPUTS, dynamic_batch=config.batch_size == -1),
             config.opset_version,
             optimize=optimize,
             custom_domains=() if config.on_cpu else (PLUGIN_DOMAIN,),
@@ -61,7 +58,7 @@ def make_draft(
         _insist_on_opset(exported, config.opset_version)
         _name_by_module(exported)
         _drop_exporters_notes(exported)
-        _state_shapes(exported, shapes)
+        _state_shapes(exported, graph.output_shapes())
         fold_constants(exported)
         if not config.on_cpu:
             complete_plugin_nodes(exported, graph.attention_queries(), graph.attention_heads)
@@ -70,6 +67,16 @@ def make_draft(
         if config.opset_version < OLDEST_DYNAMO_OPSET or not config.on_cpu or _loads(exported):
             break
     return graph, exported
+
+
+def _traced_batch(config: ExportConfig) -> int:
+    """Images of the example: the fewest, since tracing runs the network on them.
+
+    The newer exporter takes a batch of 1 for a constant.
+    """
+    if config.batch_size != -1:
+        return config.batch_size
+    return 2 if config.opset_version >= OLDEST_DYNAMO_OPSET else 1
 
 
 def choose_sampler(config: ExportConfig) -> Sampler:

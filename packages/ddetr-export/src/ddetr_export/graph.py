@@ -95,6 +95,11 @@ class ExportGraph(nn.Module):
         queries = min(config.num_queries, pixels) if config.two_stage else config.num_queries
         return [pixels] * config.enc_layers + [queries] * config.dec_layers
 
+    def output_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Sizes of pred_logits and pred_boxes without the batch."""
+        queries = self.attention_queries()[-1]
+        return (queries, self.model.config.num_classes), (queries, 4)
+
 
 @dataclass(frozen=True)
 class _FixedPyramid(Pyramid):

@@ -47,9 +47,26 @@ def complete_plugin_nodes(
 
 
 def embed_fallback(model: onnx.ModelProto) -> None:
-    """Put the plugin's body into the model, in place, for runtimes without the plugin."""
-    model.functions.append(plugin_function(standard_opset(model)))
+    """Put the plugin's body into the model, in place, for runtimes without the plugin.
+
+    Raises:
+        ValueError: the model does not state the shape of what its plugin nodes give.
+    """
+    model.functions.append(plugin_function(standard_opset(model), _num_heads(model)))
     model.ir_version = max(model.ir_version, _OLDEST_IR_WITH_FUNCTIONS)
+
+
+def _num_heads(model: onnx.ModelProto) -> int:
+    """M of the plugin nodes, whose outputs are stated as (N, Q, M, D)."""
+    outputs = {node.output[0] for node in plugin_nodes(model)}
+    stated = (*model.graph.value_info, *model.graph.output)
+    shapes = [each.type.tensor_type.shape.dim for each in stated if each.name in outputs]
+    heads = {dims[2].dim_value if len(dims) == 4 else 0 for dims in shapes}
+    if len(shapes) < len(outputs) or len(heads) != 1 or 0 in heads:
+        raise ValueError(
+            f"the outputs of {PLUGIN_OP} must be stated as (N, Q, M, D) with one number of heads M"
+        )
+    return heads.pop()
 
 
 def to_standard(

@@ -30,19 +30,21 @@ def plugin_sampler(opset: int, plugin_version: str) -> Sampler:
     def sample(
         value: Tensor,  # (B, S, M, D)
         shapes_hw: Sequence[tuple[int, int]],  # L of them
-        sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
-        attention_weights: Tensor,  # (B, Q, M, L, P)
+        x: Tensor,  # (B, Q, M, L * P)
+        y: Tensor,  # (B, Q, M, L * P)
+        weights: Tensor,  # (B, Q, M, L * P)
     ) -> Tensor:  # (B, Q, M * D)
         areas = [height * width for height, width in shapes_hw]
         starts = list(accumulate(areas[:-1], initial=0))
-        queries, heads = map(int, sampling_locations.shape[1:3])
-        channels = int(value.shape[3])
+        queries, heads, places = map(int, x.shape[1:])
+        channels, levels = int(value.shape[3]), len(shapes_hw)
+        sizes = (queries, heads, levels, places // levels)
         output = emit(
             value,
             torch.tensor(shapes_hw, dtype=torch.int32),
             torch.tensor(starts, dtype=torch.int32),
-            sampling_locations,
-            attention_weights,
+            torch.stack([x, y], dim=-1).reshape(-1, *sizes, 2),
+            weights.reshape(-1, *sizes),
             plugin_version,
             (queries, heads, channels),
         )  # (B, Q, M, D)
@@ -80,7 +82,8 @@ class _PluginNode(torch.autograd.Function):
     ) -> Tensor:
         """Compute what the plugin would, since tracing runs the network once; (B, Q, M, D)."""
         shapes_hw = [(height, width) for height, width in spatial_shapes.tolist()]
-        output = sample_by_grid(value, shapes_hw, sampling_locations, attention_weights)
+        x, y = (each.flatten(3) for each in sampling_locations.unbind(-1))
+        output = sample_by_grid(value, shapes_hw, x, y, attention_weights.flatten(3))
         return output.reshape(*output.shape[:2], *value.shape[2:])
 
     @staticmethod

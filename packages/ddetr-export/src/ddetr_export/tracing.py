@@ -47,8 +47,8 @@ def trace_to_onnx(
 
     Args:
         graph: A module in evaluation mode.
-        examples: One tensor an input. A dynamic batch needs a batch of at least 2 in them, since 1
-            would be taken for a constant.
+        examples: One tensor an input. With the newer exporter a dynamic batch needs a batch of at
+            least 2 in them, since it takes 1 for a constant.
         signature: Names, and whether the batch is dynamic.
         opset: Operator set of the model.
         optimize: Let the newer exporter simplify the graph; the older one always does.
