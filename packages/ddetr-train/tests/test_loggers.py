@@ -91,3 +91,17 @@ def test_no_logger_is_loaded_that_was_not_asked_for(run_training, tmp_path) -> N
     run_training(**FAST, loggers=[])
     assert not (tmp_path / "run" / "tensorboard").exists()
     assert "wandb" not in sys.modules
+
+
+def test_a_resumed_run_tells_tensorboard_each_step_once(run_training, tmp_path) -> None:
+    """Steps after the last checkpoint come again; what was logged of them before is hidden."""
+
+    def stop(event) -> None:
+        if event.kind == "step" and event.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(**FAST, checkpoint_interval_steps=2, observers=[stop])
+    run_training(**FAST, checkpoint_interval_steps=2)
+    log = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [point.step for point in log.Scalars("step_loss")] == [1, 2, 3, 4, 5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from ddetr_train.callbacks.checkpoints import LATEST_NAME
 from ddetr_train.callbacks.preemption import TrainingPreempted
 from ddetr_train.config import TrainConfig
 from ddetr_train.events import RunEvent
+from ddetr_train.folder_lock import FolderInUseError, folder_locked
+from ddetr_train.resume import ResumeError
 from ddetr_train.trainer import TrainResult, train
 
 KILLS = 10
@@ -273,3 +276,33 @@ def test_a_resumed_fine_tuning_keeps_its_norms_frozen(run_training, tmp_path) ->
     run_training(results_dir=tmp_path / "parts", num_epochs=1, **options)
     run_training(results_dir=tmp_path / "parts", num_epochs=2, **options)
     assert differences(tmp_path / "whole", tmp_path / "parts") == []
+
+
+def test_a_damaged_latest_file_names_the_others(run_training, tmp_path) -> None:
+    """Which one to go on from is the person's choice; the named file works."""
+    run_training(num_epochs=1)
+    (tmp_path / "run" / LATEST_NAME).write_bytes(b"PK damaged")
+    other = tmp_path / "run" / "model_epoch_000.pth"
+    words = f"set train.resume_training_checkpoint_path to {other}, or remove the file"
+    with pytest.raises(ResumeError, match=re.escape(words)):
+        run_training()
+    assert run_training(resume_training_checkpoint_path=other).epochs == 2
+
+
+def test_a_folder_has_one_training_at_a_time(tmp_path, in_a_process) -> None:
+    """The second is refused by the first one's process; its own end frees the folder."""
+    said = tmp_path / "said"
+
+    def second() -> None:
+        try:
+            with folder_locked(tmp_path / "run"):
+                said.write_text("free")
+        except FolderInUseError as error:
+            said.write_text(str(error))
+
+    with folder_locked(tmp_path / "run"):
+        assert in_a_process(second) == 0
+    assert f"in use by another training (process {os.getpid()} on " in said.read_text()
+    assert in_a_process(second) == 0
+    assert said.read_text() == "free"
+    assert list((tmp_path / "run").iterdir()) == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
@@ -25,19 +26,24 @@ _SILENCE = {
 }
 
 
-def build_loggers(config: TrainConfig, results_dir: Path) -> list[Logger]:
+def build_loggers(config: TrainConfig, results_dir: Path, steps_done: int = 0) -> list[Logger]:
     """Make the loggers of train.loggers, each in its folder of results_dir.
+
+    Args:
+        steps_done: by the checkpoint that the run continues from; what a killed run has told
+            TensorBoard of later steps is hidden, for they come again.
 
     Raises:
         ValueError: a logger's library is not installed; the text says how to install it.
     """
     os.environ.update(_SILENCE)
-    return [_built(name, results_dir) for name in config.loggers]
+    makers = _MAKERS | {"tensorboard": partial(_tensorboard, steps_done=steps_done)}
+    return [_built(name, makers[name], results_dir) for name in config.loggers]
 
 
-def _built(name: LoggerName, results_dir: Path) -> Logger:
+def _built(name: LoggerName, make: Callable[[Path], Logger], results_dir: Path) -> Logger:
     try:
-        return _MAKERS[name](results_dir)
+        return make(results_dir)
     except ModuleNotFoundError as error:
         raise ValueError(
             f"train.loggers {name} needs a library that is not installed: "
@@ -45,8 +51,9 @@ def _built(name: LoggerName, results_dir: Path) -> Logger:
         ) from error
 
 
-def _tensorboard(results_dir: Path) -> Logger:
-    return TensorBoardLogger(results_dir, name="tensorboard", version="")
+def _tensorboard(results_dir: Path, steps_done: int = 0) -> Logger:
+    after = {"purge_step": steps_done + 1} if steps_done else {}
+    return TensorBoardLogger(results_dir, name="tensorboard", version="", **after)
 
 
 def _mlflow(results_dir: Path) -> Logger:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ddetr_data.crypto import EncryptionError
 from ddetr_model.config import ModelConfig
-from ddetr_train.callbacks.checkpoints import LATEST_NAME
+from ddetr_train.callbacks.checkpoints import BEST_NAME, LATEST_NAME, epoch_files
 from ddetr_train.checkpoint_io import AtomicCheckpointIO
 from ddetr_train.config import TrainConfig
 
@@ -35,6 +36,7 @@ class Resume:
 
     path: Path
     epochs_done: int
+    steps_done: int
     batch_size: int
     metrics: dict[str, float]
     notices: tuple[str, ...]
@@ -72,7 +74,7 @@ def read_resume(
     Raises:
         ResumeError: the model or the data differ, or it holds no training state.
     """
-    checkpoint = files.load_checkpoint(path)
+    checkpoint = _loaded(path, config, files)
     if "loops" not in checkpoint or "ddetr" not in checkpoint:
         raise ResumeError(
             f"{path} holds weights but no training state: pass it as train.pretrained_model_path"
@@ -90,10 +92,26 @@ def read_resume(
     return Resume(
         path=path,
         epochs_done=progress["processed"],
+        steps_done=checkpoint["global_step"],
         batch_size=stored_data["batch_size"],
         metrics=dict(checkpoint["ddetr"]["metrics"]),
         notices=tuple(_changed_options(stored, options)),
     )
+
+
+def _loaded(path: Path, config: TrainConfig, files: AtomicCheckpointIO) -> dict[str, Any]:
+    """Read the file; where a damaged one was found by itself, say which others there are."""
+    try:
+        return files.load_checkpoint(path)
+    except EncryptionError:
+        raise
+    except ValueError as error:
+        if config.resume_training_checkpoint_path is not None:
+            raise
+        others = [*reversed(epoch_files(path.parent)), path.with_name(BEST_NAME)]
+        other = next((str(each) for each in others if each.is_file()), None)
+        advice = f"set train.resume_training_checkpoint_path to {other}, or " if other else ""
+        raise ResumeError(f"{error}: {advice}remove the file to start anew") from error
 
 
 def _refuse_differences(

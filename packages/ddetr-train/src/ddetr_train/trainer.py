@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from ddetr_train.config import TrainConfig
 from ddetr_train.datamodule import DetectionDataModule
 from ddetr_train.devices import Devices, is_first_process
 from ddetr_train.events import Observer, RunEvent, emit
+from ddetr_train.folder_lock import folder_locked
 from ddetr_train.loggers import build_loggers
 from ddetr_train.module import DetectionModule
 from ddetr_train.nan_guard import NanGuard
@@ -76,7 +78,8 @@ def train(
     results_dir = Path(results_dir)
     observers = observers if is_first_process() else ()
     files = AtomicCheckpointIO(encryption_key)
-    with quiet_lightning():
+    lock = nullcontext() if config.is_dry_run else folder_locked(results_dir)
+    with quiet_lightning(), lock:
         devices = choose_run_devices(config, observers)
         notice = check_options(config, dataset, devices, is_encrypted=encryption_key is not None)
         _tell(observers, *([notice] if notice else []))
@@ -97,7 +100,8 @@ def train(
         if config.compile:
             network.compile()
         module = _build_module(network, config, data, NanGuard(results_dir, files, data.train_set))
-        trainer = build_trainer(config, devices, results_dir, data, files, observers)
+        steps_done = resume.steps_done if resume else 0
+        trainer = build_trainer(config, devices, results_dir, data, files, observers, steps_done)
         _fit(trainer, module, data, resume)
     result = TrainResult(
         best_checkpoint=_existing(results_dir / BEST_NAME),
@@ -119,6 +123,7 @@ def build_trainer(
     data: DetectionDataModule,
     files: AtomicCheckpointIO,
     observers: Sequence[Observer],
+    steps_done: int = 0,
 ) -> pl.Trainer:
     """Set up Lightning for the options; a dry run logs and keeps nothing."""
     return pl.Trainer(
@@ -135,7 +140,7 @@ def build_trainer(
         deterministic=config.deterministic,
         callbacks=choose_callbacks(config, results_dir, data, observers),
         plugins=[files],
-        logger=False if config.is_dry_run else build_loggers(config, results_dir),
+        logger=False if config.is_dry_run else build_loggers(config, results_dir, steps_done),
         default_root_dir=results_dir,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,

@@ -14,6 +14,8 @@ from ddetr_train.events import EventKind, Observer, RunEvent, emit
 from ddetr_train.memory import peak_process_bytes
 from ddetr_train.optimizer import learning_rates
 
+_CLOCK_TICK = 1e-6  # seconds; coarse clocks show none between two quick batches
+
 
 class Reporting(Callback):
     """Tells the observers, on the first process only, and writes the same figures to the logger."""
@@ -72,7 +74,7 @@ class Reporting(Callback):
         """Measure from the last batch's end to this one's, loading included, and the memory."""
         now = time.monotonic()
         images = len(batch.images) * trainer.world_size
-        figures = {"images_per_second": images / (now - self._last_batch_at)}
+        figures = {"images_per_second": images / max(now - self._last_batch_at, _CLOCK_TICK)}
         self._last_batch_at = now
         return figures | {"peak_memory_gib": _peak_memory_bytes(trainer) / 2**30}
 
