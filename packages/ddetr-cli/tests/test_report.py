@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import xml.etree.ElementTree as ElementTree
@@ -15,6 +17,7 @@ from ddetr_cli.report.charts import bar_chart, confusion_chart, precision_recall
 from ddetr_cli.report.history import read_history
 from ddetr_cli.report.mistakes import find_mistakes, read_detections
 from ddetr_cli.report.page import write_evaluation_report, write_training_report
+from ddetr_cli.report.thumbnails import thumbnail
 from ddetr_cli.status import StatusFile
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import FaultLog
@@ -48,6 +51,16 @@ def test_a_training_report_stands_alone(trained: Path) -> None:
     assert "<td>2.250</td>" in text
     assert "<script" not in text
     assert 'src="' not in text
+
+
+def test_many_epochs_are_folded(trained: Path) -> None:
+    """What follows the table is in sight without scrolling past a hundred rows."""
+    assert "<details>" not in write_training_report(trained).read_text("utf-8")
+    status = StatusFile(trained)
+    for epoch in range(2, 30):
+        status.observe(RunEvent("epoch", epoch=epoch, metrics={"train_loss": 1.0}))
+    text = write_training_report(trained).read_text("utf-8")
+    assert "<details><summary>30 epochs in figures</summary>" in text
 
 
 def test_an_evaluation_report_ranks_the_classes(tmp_path: Path) -> None:
@@ -132,6 +145,19 @@ def test_the_page_shows_mistakes_and_needs_no_other_file(
     assert "<b>cat" not in text
     assert "<i>" not in text
     assert "\u72ac" in text
+
+
+def test_a_small_picture_is_enlarged_so_that_words_fit(
+    judged: DetectionSet, tmp_path: Path
+) -> None:
+    """Four times at most: labels are drawn at their own size, not blown up with the pixels."""
+    mistakes = find_mistakes(judged, read_detections(tmp_path / "detections.json"))
+    bad = mistakes.worst[0]
+    with Image.open(bad.record.path) as original:
+        width = original.width
+    encoded = thumbnail(bad, judged.categories).partition(",")[2]
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as drawn:
+        assert drawn.width == min(4 * width, 360)
 
 
 def test_a_picture_that_is_gone_is_said_so(judged: DetectionSet, tmp_path: Path) -> None:

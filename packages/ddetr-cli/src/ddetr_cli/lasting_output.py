@@ -57,7 +57,7 @@ def lasting_output() -> Iterator[None]:
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         # A process that was started with closed streams has None here.
         out, err = (LastingStream(stream or nowhere) for stream in before)
-        sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+        sys.stdout, sys.stderr = out, err
         try:
             yield
         except SystemExit as ended:

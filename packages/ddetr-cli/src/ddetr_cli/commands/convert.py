@@ -13,6 +13,7 @@ from ddetr_data.config import ConvertConfig
 
 if TYPE_CHECKING:
     from ddetr_data.convert_summary import ConvertSummary
+    from ddetr_data.shards import FoldSummary
 
 
 def check(config: ConvertConfig) -> None:
@@ -44,11 +45,17 @@ def _show(summary: ConvertSummary, run: Run) -> None:
     if losses:
         run.console.table("not taken as written", ["reason", "class", "what", "count"], losses)
     run.console.say(f"classes: {summary.classmap}")
-    for fold in summary.folds:
-        run.console.say(f"{fold.images} images in {len(fold.json_files)} shards")
     if summary.image_dir is not None:
         run.console.say(f"as a data source: image_dir: {summary.image_dir}")
-        run.console.say(f"                  json_file: {run.results_dir}")
+    for fold in summary.folds:
+        shards = f"{fold.images} images in {len(fold.json_files)} shards"
+        run.console.say(f"{shards}, json_file: {_source_of(fold, run)}" if fold.images else shards)
+
+
+def _source_of(fold: FoldSummary, run: Run) -> str:
+    """What names the shards of this partition, and of no other."""
+    prefix, _, _ = fold.json_files[0].name.partition("-shard-")
+    return str(run.results_dir / f"{prefix}-shard-*.json")
 
 
 CONVERT = Subtask("convert", ConvertConfig, lambda spec: Path(spec.results_dir), check, execute)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 OBJECT_COLOR = "#1a9850"
 FOUND_COLOR = "#d73027"
-_LARGEST_SIDE = 360  # pixels
+_SIDE = 360  # pixels of the longer one; a small picture is enlarged, so that words fit beside it
+_LARGEST_ENLARGEMENT = 4.0
 _JPEG_QUALITY = 80
 
 
@@ -28,7 +29,7 @@ def thumbnail(image: BadImage, categories: Sequence[Category]) -> str:
     from ddetr_data.preprocess import open_image
 
     picture = open_image(image.record.path)
-    scale = min(1.0, _LARGEST_SIDE / max(picture.size))
+    scale = min(_LARGEST_ENLARGEMENT, _SIDE / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     drawn = _draw(picture.resize(size), image, categories, scale)
     file = io.BytesIO()
@@ -51,8 +52,9 @@ def _draw(
         pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=FOUND_COLOR)
         name = names.get(int(image.found.labels[row]), str(int(image.found.labels[row])))
         text = f"{name} {float(image.found.scores[row]):.2f}"
+        room = picture.width - pen.textlength(text, font) - 2
         pen.text(
-            (left + 2, top + 1),
+            (max(0, min(left + 2, room)), top + 1),
             text,
             fill=FOUND_COLOR,
             font=font,
