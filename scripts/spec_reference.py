@@ -77,9 +77,8 @@ def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]
     """Every key of a block; a block inside it and the blocks of a list are gone through."""
     for name, field in model.model_fields.items():
         inner = blocks_of(field)
-        if not inner:
-            if tuple((prefix + name).split(".")) not in DERIVED_KEYS:
-                yield prefix + name, field
+        if not inner and tuple((prefix + name).split(".")) not in DERIVED_KEYS:
+            yield prefix + name, field
         for block in inner:
             yield from keys(block, f"{prefix}{name}.")
 
