@@ -94,3 +94,24 @@ def test_missing_files_are_named(tmp_path):
     for read in (read_classmap, read_mapping):
         with pytest.raises(FileNotFoundError, match=r"gone\.x"):
             read(tmp_path / "gone.x")
+
+
+@pytest.mark.parametrize("names", ["[cat, dog]", "{0: cat, 1: dog}", "{1: dog, 0: cat}"])
+def test_names_of_a_yolo_data_file(tmp_path, names):
+    """A list, or a table by number; never the lines of the file."""
+    pytest.importorskip("yaml", reason="the extra [yaml] is not installed")
+    path = tmp_path / "data.yaml"
+    path.write_text(f"train: images/train\nnc: 2\nnames: {names}\n")
+    assert read_classmap(path) == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "content", ["nc: 2", "names: {1: cat, 2: dog}", "names: [1]", "names: [", "- a"]
+)
+def test_yolo_data_file_without_names_is_refused(tmp_path, content):
+    """Numbers that do not start at 0 would give every object another's class."""
+    pytest.importorskip("yaml", reason="the extra [yaml] is not installed")
+    path = tmp_path / "data.yaml"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"data\.yaml"):
+        read_classmap(path)

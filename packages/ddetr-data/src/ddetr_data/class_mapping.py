@@ -110,7 +110,9 @@ def number_categories(names: Iterable[str]) -> tuple[Category, ...]:
 
 
 def read_classmap(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Read class names, one a line; blank lines at the end do not count.
+    """Read class names, one a line, or those under `names` of a YOLO data.yaml.
+
+    Blank lines at the end do not count.
 
     Raises:
         DataError: no name at all, a blank line between names, or a name that stands there twice.
@@ -121,7 +123,10 @@ def read_classmap(path: str | os.PathLike[str]) -> tuple[str, ...]:
         raise FileNotFoundError(f"classmap {os.fspath(path)} is missing") from None
     except UnicodeDecodeError as error:
         raise DataError(f"classmap {os.fspath(path)} must be a UTF-8 text") from error
-    names = [line.strip() for line in text.rstrip().splitlines()]
+    if Path(path).suffix.lower() in (".yaml", ".yml"):
+        names = _yaml_names(text, path)
+    else:
+        names = [line.strip() for line in text.rstrip().splitlines()]
     if not names:
         raise DataError(f"classmap {os.fspath(path)} must name one class a line, it is empty")
     for number, name in enumerate(names, start=1):
@@ -130,6 +135,30 @@ def read_classmap(path: str | os.PathLike[str]) -> tuple[str, ...]:
         if name in names[: number - 1]:
             raise DataError(f"classmap {os.fspath(path)}:{number}: {name!r} stands there twice")
     return tuple(names)
+
+
+def _yaml_names(text: str, path: str | os.PathLike[str]) -> list[str]:
+    """The names of a YOLO data set: a list, or a table of the numbers from 0 on."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise DataError(
+            f"classmap {os.fspath(path)} is YAML, install ddetr-data[yaml] to read it, or give a "
+            "text with one name a line"
+        ) from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"classmap {os.fspath(path)} is no YAML: {error}") from error
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict) and sorted(names, key=str) == sorted(range(len(names)), key=str):
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(
+            f"classmap {os.fspath(path)} must have `names`, a list of class names or a table of "
+            f"them with the numbers from 0 on, got {names!r}"
+        )
+    return [name.strip() for name in names]
 
 
 def write_classmap(path: str | os.PathLike[str], categories: Iterable[Category]) -> None:

@@ -170,8 +170,8 @@ class ConvertConfig(_Config):
     ] = Field("kitti_to_coco", description="What is read and what is written.")
     input_source: Location | None = Field(
         None,
-        description="Text file that names one sequence folder a line, or one such folder; for "
-        "coco_to_*: the COCO JSON (file, folder or glob).",
+        description="Text file that names one sequence folder a line (# starts a comment), or one "
+        "such folder; for coco_to_*: the COCO JSON (file, folder or glob).",
     )
     results_dir: Location = Field("/results/convert", description="Folder for the shards.")
     image_dir_name: str | None = Field(
@@ -206,12 +206,14 @@ class ConvertConfig(_Config):
         None, description="Only images with this ending; absent: every kind that Pillow reads."
     )
     classmap: Location | None = Field(
-        None, description="Text file, one class name a line, in the order of YOLO's class numbers."
+        None,
+        description="Text file, one class name a line in the order of YOLO's class numbers, or "
+        "YOLO's data.yaml.",
     )
     missing_labels: Literal["skip", "empty", "error"] = Field(
         "skip",
-        description="An image without label file: leave it out and count it, keep it without "
-        "objects, or stop.",
+        description="An image whose label file is missing or cannot be read: leave it out and "
+        "count it, keep it without objects, or stop.",
     )
     strict: bool = Field(
         False, description="Stop, writing nothing, when any object or file would be dropped."
