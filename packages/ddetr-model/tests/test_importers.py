@@ -77,7 +77,9 @@ def test_huggingface_folder_goes_out_and_comes_back(model, tmp_path):
     assert_same_answers(model, loaded)
 
 
-@pytest.mark.parametrize("prefix", ["model.model.", "model.", "module."])
+@pytest.mark.parametrize(
+    "prefix", ["model.model.", "model.", "module.", "module._orig_mod.", "detr."]
+)
 def test_tao_prefixes_are_taken_off(prefix, base_model, tmp_path):
     """TAO stores the published names behind its Lightning module's; heads come from args."""
     state = {prefix + name: value for name, value in weights(base_model).items()}
@@ -86,6 +88,34 @@ def test_tao_prefixes_are_taken_off(prefix, base_model, tmp_path):
     assert not report.missing
     assert loaded.config.enc_n_points == 4
     assert_same_answers(base_model, loaded)
+
+
+@pytest.mark.parametrize("places", [("model_ema",), ("ema_state_dict",), ("ema", "module")])
+def test_averaged_weights_are_read_where_there_are_no_others(places, base_model, tmp_path):
+    """Files of an averaging trainer differ in where they put the tensors."""
+    contents = weights(base_model)
+    for place in reversed(places):
+        contents = {place: contents}
+    torch.save(contents, tmp_path / "ema.pth")
+    loaded, report = import_checkpoint(tmp_path / "ema.pth", nheads=4)
+    assert not report.missing
+    assert_same_answers(base_model, loaded)
+
+
+def test_weights_come_before_their_average(base_model, tmp_path):
+    """A file with both is read as its own trainer resumes from it."""
+    averaged = {name: torch.zeros_like(value) for name, value in weights(base_model).items()}
+    contents = {"model_ema": averaged, "model": weights(base_model)}
+    torch.save(contents, tmp_path / "both.pth")
+    assert_same_answers(base_model, import_checkpoint(tmp_path / "both.pth", nheads=4)[0])
+
+
+def test_tensors_beside_the_models_are_reported(base_model, tmp_path):
+    """A mask head, or a trainer's own tensors, are of no use and named."""
+    state = {f"detr.{name}": value for name, value in weights(base_model).items()}
+    torch.save({"model": state | {"mask_head.lay1.bias": torch.zeros(3)}}, tmp_path / "mask.pth")
+    _, report = import_checkpoint(tmp_path / "mask.pth", nheads=4)
+    assert report.unexpected == ("mask_head.lay1.bias",)
 
 
 def test_architecture_is_read_from_the_shapes(base_model, tmp_path):
@@ -202,6 +232,18 @@ def test_damaged_folders_are_explained(text, match, tmp_path):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises((CheckpointError, FileNotFoundError), match=match):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"size": 480, "max_size": 640}, {"size": {"shortest_edge": 480, "longest_edge": 640}}],
+)
+def test_sizes_of_pictures_are_read_as_old_and_new_folders_say_them(settings, base_model, tmp_path):
+    """Before 2023 the two sides were plain numbers."""
+    export_huggingface(base_model, tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    preprocess = load_checkpoint(tmp_path).metadata.preprocess
+    assert (preprocess["shortest_edge"], preprocess["max_size"]) == (480, 640)
 
 
 def test_cut_weights_in_a_folder_are_named(base_model, tmp_path):

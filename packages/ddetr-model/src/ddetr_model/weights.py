@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,19 @@ from torch import Tensor
 
 __all__ = ["CheckpointError", "read_file", "tensors_of"]
 
-WRAPPERS = ("state_dict", "model", "model_state_dict")
-PREFIXES = ("model.model.", "model.", "module.")  # of Lightning, TAO and data-parallel training
+# Where trainers put the tensors; averaged ones where there are no others.
+WRAPPERS = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "ema_state_dict",
+    "model_ema",
+    "ema_model",
+    "ema",
+    "module",
+)
+# Of Lightning and TAO, data-parallel training, torch.compile, and detectors with a mask head.
+PREFIXES = ("model.", "module.", "_orig_mod.", "detr.")
 
 
 class CheckpointError(ValueError):
@@ -76,21 +87,21 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def tensors_of(contents: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Find the named tensors of a file under state_dict or model, trainers' prefixes removed."""
-    for key in WRAPPERS:
-        if isinstance(contents.get(key), Mapping):
-            contents = contents[key]
-            break
+    """Find the named tensors of a file in whatever wraps them, trainers' prefixes removed.
+
+    Tensors beside the model's, without the prefix that most have, keep their names.
+    """
+    while wrapper := next((k for k in WRAPPERS if isinstance(contents.get(k), Mapping)), None):
+        contents = contents[wrapper]
     tensors = {name: value for name, value in contents.items() if isinstance(value, Tensor)}
-    for prefix in PREFIXES:
-        inside = {
-            name.removeprefix(prefix): value
-            for name, value in tensors.items()
-            if name.startswith(prefix)
-        }
-        if len(inside) * 2 > len(tensors):
-            return inside
+    while prefix := next((p for p in PREFIXES if _is_common(p, tensors)), None):
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
+
+
+def _is_common(prefix: str, names: Iterable[str]) -> bool:
+    begins = [name.startswith(prefix) for name in names]
+    return 2 * sum(begins) > len(begins)
 
 
 def _foreign_objects(path: Path) -> list[str]:

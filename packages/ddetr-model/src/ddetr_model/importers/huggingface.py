@@ -67,7 +67,7 @@ def read_huggingface(folder: Path) -> ForeignCheckpoint:
 
 
 def export_huggingface(model: DeformableDETR, folder: str | os.PathLike[str]) -> None:
-    """Write config.json and model.safetensors that from_pretrained reads.
+    """Write config.json, model.safetensors and preprocessor_config.json for from_pretrained.
 
     Raises:
         ValueError: the backbone is not resnet_50, which alone transformers builds the same way.
@@ -84,8 +84,8 @@ def export_huggingface(model: DeformableDETR, folder: str | os.PathLike[str]) ->
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(_huggingface_config(model), folder / "config.json")
     preprocess = model.metadata.preprocess if model.metadata else None
-    if preprocess is not None:
-        _write_json(_huggingface_preprocess(preprocess), folder / "preprocessor_config.json")
+    settings = _huggingface_preprocess(preprocess or PUBLISHED_PREPROCESS)
+    _write_json(settings, folder / "preprocessor_config.json")
 
 
 def _huggingface_config(model: DeformableDETR) -> dict[str, Any]:
@@ -177,13 +177,14 @@ def _preprocess(folder: Path) -> dict[str, Any]:
         return PUBLISHED_PREPROCESS
     settings = _read_json(folder / "preprocessor_config.json")
     size = settings.get("size")
-    sides = size if isinstance(size, dict) else {}
+    # Folders from before 2023 say {"size": 800, "max_size": 1333}.
+    sides = {"shortest_edge": size} if isinstance(size, int) else dict(size or {})
     found = {
         "mode": "fixed" if {"height", "width"} <= sides.keys() else None,
         "mean": settings.get("image_mean"),
         "std": settings.get("image_std"),
         "shortest_edge": sides.get("shortest_edge"),
-        "max_size": sides.get("longest_edge"),
+        "max_size": sides.get("longest_edge") or settings.get("max_size"),
         "height": sides.get("height"),
         "width": sides.get("width"),
     }
