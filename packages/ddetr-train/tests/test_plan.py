@@ -79,7 +79,7 @@ def test_a_plan_trains_nothing_and_leaves_no_file(model_config, dataset, tmp_pat
     config = TrainConfig(num_epochs=2, batch_size=4, accelerator="cpu")
     found = plan_training(model_config, dataset, config, tmp_path / "run")
     assert (found.steps_per_epoch, found.batch_size, found.batch_size_hw) == (3, 4, (64, 64))
-    assert found.step_bytes > found.checkpoint_bytes / 3
+    assert found.step_bytes > found.checkpoint_bytes / 3 + 100e6  # PyTorch alone takes more
     assert not (tmp_path / "run").exists()
 
 

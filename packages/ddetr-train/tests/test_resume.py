@@ -281,6 +281,7 @@ def test_a_resumed_fine_tuning_keeps_its_norms_frozen(run_training, tmp_path) ->
 def test_a_damaged_latest_file_names_the_others(run_training, tmp_path) -> None:
     """Which one to go on from is the person's choice; the named file works."""
     run_training(num_epochs=1)
+    (tmp_path / "run" / LATEST_NAME).unlink()  # not another name of the epoch's file
     (tmp_path / "run" / LATEST_NAME).write_bytes(b"PK damaged")
     other = tmp_path / "run" / "model_epoch_000.pth"
     words = f"set train.resume_training_checkpoint_path to {other}, or remove the file"

@@ -122,6 +122,15 @@ def test_accumulating_makes_fewer_steps(run_training, recorder) -> None:
     assert recorder.of("epoch")[-1].step == 3
 
 
+def test_a_last_smaller_group_of_batches_counts_as_a_whole_update(run_training, tmp_path) -> None:
+    """Five batches are one update of the same size, whether a group may hold five or fifty."""
+    options = {"num_epochs": 1, "optim": {"optimizer": "SGD"}, "clip_grad_norm": 0}
+    run_training(**options, accumulate_grad_batches=5, results_dir=tmp_path / "full")
+    run_training(**options, accumulate_grad_batches=50, results_dir=tmp_path / "begun")
+    full, begun = weights(tmp_path / "full"), weights(tmp_path / "begun")
+    assert all(torch.allclose(full[name], begun[name], rtol=1e-5, atol=1e-7) for name in full)
+
+
 def test_frozen_modules_keep_their_weights(run_training, tmp_path, recorder) -> None:
     """Their tensors are those of the start, the others moved; the run says how many."""
     run_training(**FAST, freeze=["backbone", "transformer.encoder"], results_dir=tmp_path / "a")

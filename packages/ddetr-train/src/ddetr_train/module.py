@@ -85,7 +85,7 @@ class DetectionModule(pl.LightningModule):
         }
         if self._guard is not None:
             loss = self._guard.watch(batch, loss, self.current_epoch, batch_idx)
-        return loss
+        return loss * self._share_of_update(batch_idx)
 
     @override
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -182,6 +182,15 @@ class DetectionModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the epoch's running mean."""
         self._train_loss.restore(checkpoint["train_loss"])
+
+    def _share_of_update(self, batch_idx: int) -> float:
+        """Weigh an epoch's last batches, fewer than accumulate_grad_batches, as a whole update.
+
+        Lightning divides every loss by accumulate_grad_batches, also where fewer are added.
+        """
+        wanted = self.trainer.accumulate_grad_batches
+        begun = batch_idx // wanted * wanted
+        return wanted / min(wanted, int(self.trainer.num_training_batches) - begun)
 
     def _schedules(self) -> list[LRScheduler]:
         return [config.scheduler for config in self.trainer.lr_scheduler_configs]

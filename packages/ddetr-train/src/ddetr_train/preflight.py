@@ -24,6 +24,7 @@ from ddetr_train.memory import (
     largest_batch_size,
     machine_bytes,
     measure_step_bytes,
+    peak_process_bytes,
     worst_batch,
 )
 from ddetr_train.plan import Plan, check_disk, check_memory, plan_run
@@ -104,6 +105,8 @@ def make_plan(
 ) -> Plan:
     """Count steps, memory and disk; a GPU is measured with the largest batch.
 
+    On the CPU the libraries and labels that this process holds by now are part of the memory.
+
     Raises:
         PlanError: that batch does not fit into memory.
     """
@@ -117,6 +120,7 @@ def make_plan(
     step_bytes = estimate_step_bytes(network, config, data.batch_size, size_hw)
     plan = replace(plan, batch_size=data.batch_size, batch_size_hw=size_hw, step_bytes=step_bytes)
     if devices.accelerator == "cpu":
+        plan = replace(plan, step_bytes=step_bytes + peak_process_bytes())
         check_memory(plan, machine_bytes(), "this machine")
     elif config.distributed_strategy == "ddp":  # a split model need not fit into one GPU
         return _measured(plan, network, config, data, devices)

@@ -109,7 +109,8 @@ def _loaded(path: Path, config: TrainConfig, files: AtomicCheckpointIO) -> dict[
         if config.resume_training_checkpoint_path is not None:
             raise
         others = [*reversed(epoch_files(path.parent)), path.with_name(BEST_NAME)]
-        other = next((str(each) for each in others if each.is_file()), None)
+        intact = (each for each in others if each.is_file() and not each.samefile(path))
+        other = next((str(each) for each in intact), None)
         advice = f"set train.resume_training_checkpoint_path to {other}, or " if other else ""
         raise ResumeError(f"{error}: {advice}remove the file to start anew") from error
 
