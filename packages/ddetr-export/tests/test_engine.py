@@ -92,6 +92,14 @@ def test_layers_keep_the_precision_that_is_asked_for(toy_onnx, fake_tensorrt, tm
     assert [layer.precision for layer in trt.layers] == [None, full, full]
 
 
+def test_a_plugin_of_version_2_keeps_its_precision(toy_onnx, fake_tensorrt, tmp_path) -> None:
+    """From 10.11 on the plugin's layer has another type; it stays at 32 bit all the same."""
+    trt = fake_tensorrt("10.11.0")
+    trt.LayerType.PLUGIN_V3 = trt.layers[2].type = "plugin of version 3's interface"
+    build(trt, toy_onnx(), tmp_path, data_type="BF16")
+    assert [layer.precision for layer in trt.layers] == [None, None, trt.DataType.FLOAT]
+
+
 def test_layers_of_a_typed_file_are_its_nodes(fakes, toy_onnx, fake_tensorrt, tmp_path) -> None:
     """From version 10 on a rule is written into the ONNX file, by the names of its nodes."""
     model = onnx.load(toy_onnx())

@@ -104,7 +104,9 @@ class EngineBuilder:
                 )
             settings.set_flag(getattr(flags, wanted.data_type))
         layers = [network.get_layer(index) for index in range(network.num_layers)]
-        exact = [each for each in layers if each.type == self._trt.LayerType.PLUGIN_V2]
+        types = self._trt.LayerType
+        plugins = {types.PLUGIN_V2, getattr(types, "PLUGIN_V3", types.PLUGIN_V2)}  # V3 from 10 on
+        exact = [each for each in layers if each.type in plugins]
         if wanted.layers_precision or (exact and wanted.data_type != "FP32"):
             settings.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
         for layer in exact:  # in half it is off by pixels: its coordinates are halves too
