@@ -4,9 +4,13 @@
 // rows and gives the dot products of grad_output with the corner rows.
 template <int kVectors, typename Head>
 inline __attribute__((always_inline)) Vector scatter(const Head& head, Corners corners,
-                                                     int64_t first, int64_t channel,
+                                                     Corners next, int64_t first, int64_t channel,
                                                      const Vector (&grad_output)[kVectors]) {
   Vector products[kLanes];
+  for (int k = 0; k < kLanes; ++k) {
+    head.fetch_value(next, first + k, channel, kVectors);
+    head.fetch_grad(next, first + k, channel, kVectors);
+  }
 #pragma GCC unroll 16
   for (int k = 0; k < kLanes; ++k) {
     const float* row = head.value_row(corners, first + k) + channel;
@@ -25,7 +29,8 @@ inline __attribute__((always_inline)) Vector scatter(const Head& head, Corners c
 // One query: scatters to all its corners; leaves their dot products in the workspace.
 template <int kVectors, typename Head>
 inline __attribute__((always_inline)) void scatter_query(const Task& task, const Head& head,
-                                                         Corners corners, int64_t padded) {
+                                                         Corners corners, Corners next,
+                                                         int64_t padded) {
   const int64_t count = 4 * count_points(task);
   float* dots = task.workspace.dots;
   for (int64_t channel = 0; channel < padded; channel += kVectors * kLanes) {
@@ -34,7 +39,7 @@ inline __attribute__((always_inline)) void scatter_query(const Task& task, const
       grad_output[v] = load(task.workspace.row + channel + v * kLanes);
     }
     for (int64_t k = 0; k < count; k += kLanes) {
-      const Vector sums = scatter<kVectors>(head, corners, k, channel, grad_output);
+      const Vector sums = scatter<kVectors>(head, corners, next, k, channel, grad_output);
       store(dots + k, channel ? load(dots + k) + sums : sums);
     }
   }
@@ -54,8 +59,8 @@ inline __attribute__((always_inline)) void finish_points(const Task& task, Corne
   const int64_t point = task.points.begin + j;
   const Vector width = __builtin_convertvector(load(task.table->columns + point), Vector);
   const Vector height = __builtin_convertvector(load(task.table->lines + point), Vector);
-  const Vector x = load(space.fractions + j), y = load(space.fractions + all + j);
-  const Vector weight = load(space.weights + j);
+  const Vector x = load(corners.fraction_x + j), y = load(corners.fraction_y + j);
+  const Vector weight = load(corners.attention + j);
   const Vector top = (1.0f - x) * corner[0] + x * corner[1];
   const Vector bottom = (1.0f - x) * corner[2] + x * corner[3];
   const Vector along_x = (1.0f - y) * (corner[1] - corner[0]) + y * (corner[3] - corner[2]);
@@ -65,8 +70,8 @@ inline __attribute__((always_inline)) void finish_points(const Task& task, Corne
   store(space.grad_points + 2 * all + j, (1.0f - y) * top + y * bottom);
 }
 
-inline void write_points(const Task& task, int64_t query, const Gradients& gradients) {
-  const Query here = query_at(task, query);
+inline void write_points(const Task& task, Turn turn, const Gradients& gradients) {
+  const Query here = query_at(task, turn);
   const int64_t at = here.attention - static_cast<const float*>(task.inputs->weights);
   const int64_t points = count_points(task), all = padded_points(points);
   float* to_locations = static_cast<float*>(gradients.locations) + 2 * at;
@@ -82,21 +87,22 @@ void backward_queries(const Task& task, const Head& head, int64_t padded,
                       const Gradients& gradients) {
   const Sizes& sizes = task.inputs->sizes;
   const int64_t row_bytes = sizes.channels * bytes_of(task.inputs->dtype);
-  const int64_t stride = sizes.heads * row_bytes;
-  const char* from = static_cast<const char*>(gradients.output) +
-                     task.batch * sizes.queries * stride + task.head * row_bytes;
-  const Corners corners = corner_set(task, 0);
+  const char* from = static_cast<const char*>(gradients.output);
   fill_up_points(task);
-  for (int64_t query = 0; query < sizes.queries; ++query, from += stride) {
-    prefetch_query(task, query + kQueriesAhead);
-    prefetch(from + kQueriesAhead * stride, row_bytes);
-    prepare_query(task, head, query, corners);
-    read_row(task.inputs->dtype, from, sizes.channels, task.workspace.row);
-    scatter_query<kVectors>(task, head, corners, padded);
+  Lookahead<Head> lookahead(task, head);
+  for (Turn turn = first_turn(task); has(task, turn); turn = next_turn(task, turn)) {
+    const Turn later = {turn.query + kQueriesAhead, turn.head};
+    prefetch_query(task, later);
+    prefetch(from + row_of(task, later) * row_bytes, row_bytes);
+    lookahead.step();
+    const Corners corners = lookahead.current(), next = lookahead.next();
+    read_row(task.inputs->dtype, from + row_of(task, turn) * row_bytes, sizes.channels,
+             task.workspace.row);
+    scatter_query<kVectors>(task, head, corners, next, padded);
     for (int64_t j = 0; j < count_points(task); j += kLanes) {
       finish_points(task, corners, head.names.outside, j);
     }
-    write_points(task, query, gradients);
+    write_points(task, turn, gradients);
   }
 }
 

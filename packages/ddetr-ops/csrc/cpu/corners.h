@@ -82,10 +82,30 @@ inline int64_t whole_vectors_of_points(const Task& task) {
   return (count_points(task) + kLanes - 1) / kLanes * kLanes;
 }
 
-inline Query query_at(const Task& task, int64_t query) {
+// A task takes its queries one after the other, and all its heads of each: their points lie close
+// to one another, and so do the rows of a pixel's heads.
+struct Turn {
+  int64_t query, head;
+};
+
+inline Turn first_turn(const Task& task) { return {task.queries.begin, task.heads.begin}; }
+
+inline Turn next_turn(const Task& task, Turn turn) {
+  if (turn.head + 1 < task.heads.end) return {turn.query, turn.head + 1};
+  return {turn.query + 1, task.heads.begin};
+}
+
+inline bool has(const Task& task, Turn turn) { return turn.query < task.queries.end; }
+
+// Which of the B * Q * M rows of locations, weights and output.
+inline int64_t row_of(const Task& task, Turn turn) {
   const Sizes& sizes = task.inputs->sizes;
-  const int64_t row = (task.batch * sizes.queries + query) * sizes.heads + task.head;
-  const int64_t first = row * sizes.levels * sizes.points + task.points.begin;
+  return (task.batch * sizes.queries + turn.query) * sizes.heads + turn.head;
+}
+
+inline Query query_at(const Task& task, Turn turn) {
+  const Sizes& sizes = task.inputs->sizes;
+  const int64_t first = row_of(task, turn) * sizes.levels * sizes.points + task.points.begin;
   return {static_cast<const float*>(task.inputs->locations) + 2 * first,
           static_cast<const float*>(task.inputs->weights) + first};
 }
@@ -100,10 +120,10 @@ inline __attribute__((always_inline)) void prefetch(const void* from, int64_t by
 }
 
 // Queries of one head lie M * L * P numbers apart: the hardware's prefetcher does not follow.
-inline __attribute__((always_inline)) void prefetch_query(const Task& task, int64_t query) {
-  if (query >= task.queries.end) return;
+inline __attribute__((always_inline)) void prefetch_query(const Task& task, Turn turn) {
+  if (!has(task, turn)) return;
   const int64_t bytes = count_points(task) * int64_t(sizeof(float));
-  const Query ahead = query_at(task, query);
+  const Query ahead = query_at(task, turn);
   prefetch(ahead.locations, 2 * bytes);
   prefetch(ahead.attention, bytes);
 }
@@ -125,28 +145,77 @@ inline Query whole_vectors(const Task& task, Query query) {
   return {space.locations, space.attention};
 }
 
-// Weights and rows of one query's corners.
+// Weights and rows of one query's corners, and what the gradient of its points needs.
 struct Corners {
   float* weights;
   int32_t* rows;
   int64_t* offsets;  // of unpacked rows only
+  float* fraction_x;
+  float* fraction_y;
+  float* attention;  // 0 for a point outside
 };
 
-// Two sets, so that one query's rows can be fetched while another's are summed.
-inline Corners corner_set(const Task& task, int64_t set) {
-  const int64_t first = (set & 1) * 4 * padded_points(count_points(task));
+inline Corners corner_set(const Task& task, int64_t index) {
+  const int64_t points = padded_points(count_points(task)), set = index & (kCornerSets - 1);
   const Workspace& space = task.workspace;
-  return {space.corner_weights + first, space.corner_rows + first, space.corner_offsets + first};
+  float* fractions = space.fractions + set * 3 * points;
+  const int64_t first = set * 4 * points;
+  return {space.corner_weights + first, space.corner_rows + first, space.corner_offsets + first,
+          fractions, fractions + points, fractions + 2 * points};
 }
 
-inline __attribute__((always_inline)) void place_query(const Task& task, int64_t query,
-                                                       RowNames names, Corners to) {
-  const Query from = whole_vectors(task, query_at(task, query));
-  const int64_t points = count_points(task), all = padded_points(points);
-  const Workspace& space = task.workspace;
+inline __attribute__((always_inline)) void place_query(const Task& task, Turn turn, RowNames names,
+                                                       Corners to) {
+  const Query from = whole_vectors(task, query_at(task, turn));
+  const int64_t points = count_points(task);
   for (int64_t j = 0; j < points; j += kLanes) {
     place_points(*task.table, task.points.begin + j, names,
                  {from.locations + 2 * j, from.attention + j, to.weights + 4 * j, to.rows + 4 * j,
-                  space.fractions + j, space.fractions + all + j, space.weights + j});
+                  to.fraction_x + j, to.fraction_y + j, to.attention + j});
   }
 }
+
+// Names the rows of a turn's corners.
+template <typename Head>
+inline __attribute__((always_inline)) void prepare(const Task& task, const Head& head, Turn turn,
+                                                   Corners to) {
+  place_query(task, turn, head.names, to);
+  head.resolve(to, 4 * whole_vectors_of_points(task), turn.head);
+}
+
+// Cold rows are asked for some turns ahead and a few at a time, between the sums of another turn:
+// a processor keeps few requests open and would wait for a burst of them.
+constexpr int64_t kPlacedAhead = 2;
+static_assert(kPlacedAhead < kCornerSets, "a set in use would be overwritten");
+
+// Prepares turns ahead of those that are summed.
+template <typename Head>
+class Lookahead {
+ public:
+  Lookahead(const Task& task, const Head& head)
+      : task_(task), head_(head), ahead_(first_turn(task)) {
+    for (int64_t k = 0; k < kTurns; ++k) place();
+  }
+  // Places one more turn; to be called once before each turn is summed.
+  void step() {
+    place();
+    ++current_;
+  }
+  Corners current() const { return corner_set(task_, current_ - 1); }
+  // The furthest turn, whose rows are to be fetched now.
+  Corners next() const { return corner_set(task_, placed_ - 1); }
+
+ private:
+  static constexpr int64_t kTurns = Head::kCold ? kPlacedAhead : 0;
+
+  void place() {
+    if (!has(task_, ahead_)) return;
+    prepare(task_, head_, ahead_, corner_set(task_, placed_++));
+    ahead_ = next_turn(task_, ahead_);
+  }
+
+  const Task& task_;
+  const Head& head_;
+  Turn ahead_;
+  int64_t placed_ = 0, current_ = 0;
+};

@@ -78,13 +78,13 @@ class Plan {
     *workspace = {};
     workspace->value = take(head);
     workspace->grad_value = take(backward ? head : 0);
-    workspace->corner_weights = take(8 * points);
-    workspace->corner_rows = reinterpret_cast<int32_t*>(take(8 * points));
-    workspace->corner_offsets = reinterpret_cast<int64_t*>(take(packed ? 0 : 16 * points));
+    workspace->corner_weights = take(4 * kCornerSets * points);
+    workspace->corner_rows = reinterpret_cast<int32_t*>(take(4 * kCornerSets * points));
+    const int64_t offsets = packed ? 0 : 8 * kCornerSets * points;
+    workspace->corner_offsets = reinterpret_cast<int64_t*>(take(offsets));
     workspace->locations = take(2 * points);
     workspace->attention = take(points);
-    workspace->fractions = take(2 * points);
-    workspace->weights = take(points);
+    workspace->fractions = take(3 * kCornerSets * points);
     workspace->dots = take(4 * points);
     workspace->grad_points = take(3 * points);
     workspace->row = take(padded_);
@@ -120,19 +120,23 @@ int this_thread() {
 #endif
 }
 
-// How many parts each head is cut into so that every thread has work.
-int64_t parts_of_head(const Sizes& sizes, int threads, int64_t most) {
-  const int64_t heads = sizes.batch * sizes.heads;
-  return std::min<int64_t>(most, (threads + heads - 1) / heads);
+// How a call is cut: every image into groups of heads, every group into parts.
+struct Cut {
+  int64_t groups, parts;
+};
+
+// How many parts each of `all` is cut into so that every thread has work.
+int64_t parts_for(int64_t all, int threads, int64_t most) {
+  return std::min<int64_t>(most, (threads + all - 1) / all);
 }
 
-// Runs run(task) for all heads and parts; cut(task, part) narrows a head's task to the part.
-template <typename Cut, typename Run>
-void run_tasks(const Inputs& inputs, const Plan& plan, bool backward, int threads, int64_t parts,
-               Cut cut, Run run) {
+// Runs run(task) for all heads and parts; narrow(task, part) cuts a task to the part.
+template <typename Narrow, typename Run>
+void run_tasks(const Inputs& inputs, const Plan& plan, bool backward, int threads, Cut cut,
+               Narrow narrow, Run run) {
   const Sizes& sizes = inputs.sizes;
   const PointTable table = plan.table();
-  const int64_t tasks = sizes.batch * sizes.heads * parts;
+  const int64_t tasks = sizes.batch * cut.groups * cut.parts;
   Workspace measured;
   const size_t floats = plan.carve(nullptr, backward, &measured);
   float* memory = static_cast<float*>(scratch(floats * size_t(threads) * sizeof(float)));
@@ -145,12 +149,13 @@ void run_tasks(const Inputs& inputs, const Plan& plan, bool backward, int thread
     plan.carve(memory + floats * size_t(this_thread()), backward, &task.workspace);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t index = 0; index < tasks; ++index) {
-      task.batch = index / parts / sizes.heads;
-      task.head = index / parts % sizes.heads;
+      const int64_t group = index / cut.parts % cut.groups;
+      task.batch = index / cut.parts / cut.groups;
+      task.heads = {sizes.heads * group / cut.groups, sizes.heads * (group + 1) / cut.groups};
       task.queries = {0, sizes.queries};
       task.points = {0, sizes.levels * sizes.points};
       task.pixels = {0, sizes.pixels};
-      cut(task, index % parts);
+      narrow(task, index % cut.parts);
       run(task);
     }
   }
@@ -162,14 +167,26 @@ size_t value_bytes(const Inputs& inputs) {
   return size_t(sizes.batch * sizes.pixels * sizes.heads * sizes.channels) * item;
 }
 
-void prepare_gradients(const Inputs& inputs, const Gradients& gradients, bool packed) {
+// Page faults included, this takes as long as a decoder's sums: every thread clears its share.
+void clear(void* memory, size_t bytes, int threads) {
+  constexpr size_t kChunk = size_t(2) << 20;
+  const int64_t chunks = int64_t((bytes + kChunk - 1) / kChunk);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const size_t first = size_t(chunk) * kChunk;
+    std::memset(static_cast<char*>(memory) + first, 0, std::min(kChunk, bytes - first));
+  }
+}
+
+void prepare_gradients(const Inputs& inputs, const Gradients& gradients, bool packed,
+                       int threads) {
   const Sizes& sizes = inputs.sizes;
   const size_t points =
       size_t(sizes.batch * sizes.queries * sizes.heads * sizes.levels * sizes.points);
   use_huge_pages(gradients.value, value_bytes(inputs));
   use_huge_pages(gradients.locations, points * 2 * sizeof(float));
   use_huge_pages(gradients.weights, points * sizeof(float));
-  if (!packed) std::memset(gradients.value, 0, value_bytes(inputs));
+  if (!packed) clear(gradients.value, value_bytes(inputs), threads);
 }
 
 }  // namespace
@@ -191,9 +208,11 @@ void forward_cpu(const Inputs& inputs, void* output, int threads) {
   const size_t item = inputs.dtype == DType::kFloat32 ? 4 : 2;
   const size_t rows = size_t(sizes.batch * sizes.queries * sizes.heads);
   cpu::use_huge_pages(output, rows * size_t(sizes.channels) * item);
-  const int64_t parts = cpu::parts_of_head(sizes, threads, sizes.queries);
+  const cpu::Plan plan(inputs);
+  const int64_t groups = plan.packed ? sizes.heads : 1;
+  const int64_t parts = cpu::parts_for(sizes.batch * groups, threads, sizes.queries);
   cpu::run_tasks(
-      inputs, cpu::Plan(inputs), false, threads, parts,
+      inputs, plan, false, threads, {groups, parts},
       [&](cpu::Task& task, int64_t part) {
         task.queries = {sizes.queries * part / parts, sizes.queries * (part + 1) / parts};
       },
@@ -205,10 +224,12 @@ void backward_cpu(const Inputs& inputs, const Gradients& gradients, int threads)
   threads = cpu::worth_threads(sizes, threads);
   if (inputs.dtype == DType::kFloat64) return cpu::backward_double(inputs, gradients, threads);
   const cpu::Plan plan(inputs);
-  cpu::prepare_gradients(inputs, gradients, plan.packed);
-  const int64_t parts = cpu::parts_of_head(sizes, threads, sizes.levels);
+  cpu::prepare_gradients(inputs, gradients, plan.packed, threads);
+  const int64_t groups =
+      plan.packed ? sizes.heads : cpu::parts_for(sizes.batch, threads, sizes.heads);
+  const int64_t parts = cpu::parts_for(sizes.batch * groups, threads, sizes.levels);
   cpu::run_tasks(
-      inputs, plan, true, threads, parts,
+      inputs, plan, true, threads, {groups, parts},
       [&](cpu::Task& task, int64_t part) {
         const int64_t first = sizes.levels * part / parts;
         const int64_t last = sizes.levels * (part + 1) / parts;

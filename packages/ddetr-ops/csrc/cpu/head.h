@@ -8,7 +8,7 @@ inline int64_t elements_between(const float* from, const float* to) {
 
 inline const float* first_row(const Task& task, const void* tensor) {
   const Sizes& sizes = task.inputs->sizes;
-  const int64_t first = task.batch * sizes.pixels * sizes.heads + task.head;
+  const int64_t first = task.batch * sizes.pixels * sizes.heads;
   return static_cast<const float*>(tensor) + first * sizes.channels;
 }
 
@@ -22,9 +22,11 @@ class PackedHead {
     const int64_t rows = task.pixels.end - task.pixels.begin;
     names = {int32_t(padded), int32_t(rows * padded), int32_t(task.pixels.begin)};
   }
-  void resolve(Corners, int64_t) const {}
+  void resolve(Corners, int64_t, int64_t) const {}
   const float* value_row(Corners corners, int64_t k) const { return value_ + corners.rows[k]; }
   float* grad_row(Corners corners, int64_t k) const { return grad_ + corners.rows[k]; }
+  void fetch_value(Corners, int64_t, int64_t, int) const {}  // packed rows are warm
+  void fetch_grad(Corners, int64_t, int64_t, int) const {}
 
   RowNames names;
 
@@ -43,17 +45,28 @@ class DirectHead {
         value_(first_row(task, task.inputs->value)),
         grad_(const_cast<float*>(first_row(task, grad_value))),
         trash_(task.workspace.trash),
-        stride_(task.inputs->sizes.heads * task.inputs->sizes.channels),
+        channels_(task.inputs->sizes.channels),
+        stride_(task.inputs->sizes.heads * channels_),
         zeros_(elements_between(value_, task.workspace.zeros)) {}
-  // Pixel indices to offsets from the first row.
-  void resolve(Corners corners, int64_t count) const {
+  // Pixel indices to offsets from the first row of the image.
+  void resolve(Corners corners, int64_t count, int64_t head) const {
+    const int64_t first = head * channels_;
     for (int64_t k = 0; k < count; ++k) {
-      corners.offsets[k] = corners.rows[k] < 0 ? zeros_ : corners.rows[k] * stride_;
+      corners.offsets[k] = corners.rows[k] < 0 ? zeros_ : corners.rows[k] * stride_ + first;
     }
   }
   const float* value_row(Corners corners, int64_t k) const { return value_ + corners.offsets[k]; }
   float* grad_row(Corners corners, int64_t k) const {
     return corners.rows[k] < 0 ? trash_ : grad_ + corners.offsets[k];
+  }
+  // Asks for `vectors` vectors of a row from `channel` on. Always inline: see prefetch.
+  __attribute__((always_inline)) void fetch_value(Corners corners, int64_t k, int64_t channel,
+                                                  int vectors) const {
+    prefetch(value_row(corners, k) + channel, vectors * kLanes * int64_t(sizeof(float)));
+  }
+  __attribute__((always_inline)) void fetch_grad(Corners corners, int64_t k, int64_t channel,
+                                                 int vectors) const {
+    prefetch(grad_row(corners, k) + channel, vectors * kLanes * int64_t(sizeof(float)));
   }
 
   RowNames names;
@@ -62,5 +75,5 @@ class DirectHead {
   const float* value_;
   float* grad_;
   float* trash_;
-  int64_t stride_, zeros_;
+  int64_t channels_, stride_, zeros_;
 };

@@ -103,7 +103,7 @@ inline void pack(const Task& task, int64_t padded) {
   const int64_t stride = sizes.heads * sizes.channels * item;
   const int64_t first = task.batch * sizes.pixels + task.pixels.begin;
   const char* from = static_cast<const char*>(task.inputs->value) + first * stride +
-                     task.head * sizes.channels * item;
+                     task.heads.begin * sizes.channels * item;
   const int64_t rows = task.pixels.end - task.pixels.begin;
   float* to = task.workspace.value;
   for (int64_t row = 0; row < rows; ++row, from += stride, to += padded) {
@@ -122,7 +122,7 @@ inline void unpack_gradient(const Task& task, int64_t padded, void* grad_value) 
   const int64_t row_bytes = sizes.channels * bytes_of(task.inputs->dtype);
   const int64_t stride = sizes.heads * row_bytes;
   const int64_t first = task.batch * sizes.pixels + task.pixels.begin;
-  char* to = static_cast<char*>(grad_value) + first * stride + task.head * row_bytes;
+  char* to = static_cast<char*>(grad_value) + first * stride + task.heads.begin * row_bytes;
   const bool streamed = can_stream(to, row_bytes);
   const int64_t rows = task.pixels.end - task.pixels.begin;
   const float* from = task.workspace.grad_value;

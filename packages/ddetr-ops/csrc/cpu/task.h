@@ -1,8 +1,9 @@
 // What one thread does in one go, and the kernels of one instruction set.
 //
-// A task owns one head of one image (and, with more threads than heads, a range of queries in the
-// forward pass, of levels in the backward pass). No two tasks write the same number and no sum
-// crosses tasks, so the bits do not depend on the number of threads.
+// A task owns one head of one image, or several heads where these are not packed. Threads that this
+// leaves without work take ranges of queries in the forward pass, of levels in the backward pass.
+// No two tasks write the same number and no sum crosses tasks, so the bits do not depend on the
+// number of threads.
 #pragma once
 
 #include <cstdint>
@@ -24,17 +25,19 @@ struct PointTable {
   const int32_t* start;  // first pixel of the point's level
 };
 
+// Corners in hand at a time, a power of two: one query is summed while others' rows are fetched.
+constexpr int64_t kCornerSets = 4;
+
 // One thread's memory. "Rows" are a pixel's channels, padded to whole vectors.
 struct Workspace {
   float* value;             // packed head, with a row of zeros after the last pixel
   float* grad_value;        // the same for its gradient; the last row takes what falls outside
-  float* corner_weights;    // 2 sets of 4 a point
+  float* corner_weights;    // 4 a point, and that for each of kCornerSets queries
   int32_t* corner_rows;     // the same: first element of the packed row, or the pixel's index
   int64_t* corner_offsets;  // the same, of unpacked rows
   float* locations;         // 2 a point, for queries that do not fill whole vectors
   float* attention;         // 1 a point, likewise
-  float* fractions;         // x of all points, then y
-  float* weights;           // attention of the points inside, else 0
+  float* fractions;         // the same, 3 a point: see Corners
   float* dots;              // 4 a point
   float* grad_points;       // 2 a point for locations, then 1 for weights
   float* row;               // one padded row
@@ -50,7 +53,8 @@ struct Task {
   const Inputs* inputs;
   const PointTable* table;
   Workspace workspace;
-  int64_t batch, head;
+  int64_t batch;
+  Range heads;  // one if packed
   Range queries, points, pixels;  // points of 0 .. L * P, pixels of 0 .. S
   bool packed;                    // copy the head into contiguous float32 rows first
 };
