@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import checked_detector_file, is_exported
 from ddetr_cli.preflight import existing_sources
-from ddetr_cli.report.page import write_evaluation_report
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
 
@@ -49,6 +48,7 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
 def _show(scores: Scores, dataset: DatasetConfig, run: Run) -> None:
     run.console.scores(scores.overall, scores.per_class)
     run.console.say(f"scores: {run.results_dir / 'results.json'}")
+    from ddetr_cli.report.page import write_evaluation_report
     from ddetr_data.sources import open_sources
 
     labelled = open_sources(

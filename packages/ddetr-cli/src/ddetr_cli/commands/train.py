@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ddetr_cli.interrupts import Interrupted
 from ddetr_cli.preflight import existing_sources, optional_files
-from ddetr_cli.report.page import write_training_report
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
 from ddetr_model.config import ModelConfig
@@ -83,6 +82,8 @@ def _show(result: TrainResult, run: Run) -> None:
 
 
 def _write_report(experiment: Experiment, run: Run) -> Path:
+    from ddetr_cli.report.page import write_training_report
+
     dataset = experiment.dataset
     if not dataset.val_data_sources:
         return write_training_report(run.results_dir)
