@@ -2,8 +2,10 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from ddetr_model import (
@@ -13,12 +15,19 @@ from ddetr_model import (
     import_checkpoint,
 )
 from ddetr_model.importers.huggingface_names import to_published_names
+from ddetr_model.pictures import PUBLISHED_PREPROCESS, read_picture
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")
 
+from transformers.loss.loss_deformable_detr import (  # noqa: E402
+    DeformableDetrHungarianMatcher,
+    DeformableDetrImageLoss,
+)
+
 OUTPUT_TOLERANCE = 1e-4  # float32 through a ResNet-50: sums in another order
 LOSS_TOLERANCE = 1e-4
+PIXEL_TOLERANCE = 0.05  # of the standard deviation; resizing rounds to 1/255 in one of the two
 GRADIENT_TOLERANCE = 1e-3  # relative, of each parameter's largest entry
 
 SIZES = {
@@ -135,3 +144,36 @@ def test_transformers_reads_our_export(variant, tiny_config, perturb, tmp_path):
         found, wanted = theirs(images), model(images)
     torch.testing.assert_close(found.logits, wanted["pred_logits"], atol=1e-4, rtol=0)
     torch.testing.assert_close(found.pred_boxes, wanted["pred_boxes"], atol=1e-4, rtol=0)
+
+
+def test_transformers_prepares_pictures_as_we_do(tiny_config, tmp_path):
+    """A model that says nothing of pictures is exported with the settings that predict uses."""
+    export_huggingface(DeformableDETR(tiny_config()), tmp_path)
+    prepare = transformers.DeformableDetrImageProcessor.from_pretrained(tmp_path)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8))
+    theirs = prepare(picture, return_tensors="pt")["pixel_values"][0]
+    ours, _ = read_picture(picture, PUBLISHED_PREPROCESS)
+    assert theirs.shape == ours.shape
+    assert largest_difference(ours, theirs) < PIXEL_TOLERANCE
+
+
+def test_proposal_losses_agree(perturb, mixed_batch, targets, tmp_path):
+    """transformers leaves the loss of the first stage out; its own criterion gives ours."""
+    reference = build_reference("two_stage", perturb)
+    ours, _ = import_checkpoint(save_as_file(reference, tmp_path))
+    images, mask = mixed_batch
+    theirs = reference(images, pixel_mask=(~mask).long())
+    proposals = {
+        "logits": theirs.enc_outputs_class,
+        "pred_boxes": theirs.enc_outputs_coord_logits.sigmoid(),
+    }
+    matcher = DeformableDetrHungarianMatcher(class_cost=2, bbox_cost=5, giou_cost=2)
+    criterion = DeformableDetrImageLoss(matcher, 5, 0.25, ["labels", "boxes"])
+    objects = [
+        {"class_labels": torch.zeros_like(target["labels"]), "boxes": target["boxes"]}
+        for target in targets
+    ]
+    losses = SetCriterion(ours.config)(ours(images, mask), targets)
+    for name, value in criterion(proposals, objects).items():
+        wanted = pytest.approx(value.item(), rel=LOSS_TOLERANCE, abs=LOSS_TOLERANCE)
+        assert losses[f"{name}_enc"].item() == wanted, name
