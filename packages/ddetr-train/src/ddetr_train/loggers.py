@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
@@ -52,7 +53,7 @@ def _built(name: LoggerName, make: Callable[[Path], Logger], results_dir: Path) 
 
 
 def _tensorboard(results_dir: Path, steps_done: int = 0) -> Logger:
-    after = {"purge_step": steps_done + 1} if steps_done else {}
+    after: dict[str, Any] = {"purge_step": steps_done + 1} if steps_done else {}
     return TensorBoardLogger(results_dir, name="tensorboard", version="", **after)
 
 
