@@ -8,7 +8,7 @@ import inspect
 import pytest
 import torch
 
-from ddetr_ops import ms_deform_attn
+from ddetr_ops import dropin, ms_deform_attn
 from ddetr_ops.dropin import (
     MSDeformAttnFunction,
     MultiScaleDeformableAttention,
@@ -23,6 +23,72 @@ def test_the_originals_call_gives_the_operators_numbers(arguments):
     assert torch.equal(output, ms_deform_attn(*arguments))
     output.sum().backward()
     assert leaves.attention_weights.grad is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["multi_scale_deformable_attn_pytorch", "ms_deform_attn_core_pytorch"]
+)
+def test_functions_without_level_starts_find_them(arguments, name):
+    """mmcv's, detrex' and the original's function in plain PyTorch, sizes as tensor or as ints."""
+    value, shapes, _, locations, weights = arguments
+    expected = ms_deform_attn(*arguments)
+    for sizes in (shapes, [tuple(pair) for pair in shapes.tolist()]):
+        assert torch.equal(getattr(dropin, name)(value, sizes, locations, weights), expected)
+
+
+def test_mmcv_finds_its_name(arguments):
+    """mmcv and detrex call the original's function by another name."""
+    output = dropin.MultiScaleDeformableAttnFunction.apply(*arguments, 64)
+    assert torch.equal(output, ms_deform_attn(*arguments))
+
+
+@pytest.fixture
+def replaced(monkeypatch):
+    """Replaces a function in one of transformers' models; gives the original and the new one."""
+    pytest.importorskip("transformers", reason="transformers is not installed")
+
+    def replace(model, name):
+        module = importlib.import_module(f"transformers.models.{model}.modeling_{model}")
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, original)  # put back at the end
+        assert accelerate_transformers(model) == [module.__name__]
+        return original, getattr(module, name)
+
+    return replace
+
+
+def test_mask2former_keeps_its_numbers(arguments, replaced):
+    """Its function takes no level starts."""
+    original, fast = replaced("mask2former", "multi_scale_deformable_attention")
+    assert fast is not original
+    shapes = [tuple(pair) for pair in arguments.spatial_shapes.tolist()]
+    rest = (arguments.value, shapes, arguments.sampling_locations, arguments.attention_weights)
+    torch.testing.assert_close(fast(*rest), original(*rest), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("points", [[4, 4, 4], [3, 6, 3]])
+@pytest.mark.parametrize("method", ["default", "discrete"])
+def test_rt_detr_v2_may_have_other_points_on_each_level(arguments, replaced, points, method):
+    """Levels with fewer points are filled up; outputs and gradients equal the original's."""
+    original, fast = replaced("rt_detr_v2", "multi_scale_deformable_attention_v2")
+    shapes = [tuple(pair) for pair in arguments.spatial_shapes.tolist()]
+    results = []
+    for function in (fast, original):
+        leaves = arguments.with_grad()
+        locations = leaves.sampling_locations.flatten(3, 4)  # (B, Q, M, L*P, 2)
+        weights = leaves.attention_weights.flatten(3)
+        output = function(leaves.value, shapes, locations, weights, points, method)
+        output.square().sum().backward()
+        results.append((output, leaves.value.grad, leaves.attention_weights.grad))
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_every_model_of_transformers_is_found():
+    """Whatever the installed transformers has, by its sources: no list of ours goes stale."""
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    found = dropin._models_that_sample()
+    assert {"deformable_detr", "mask2former", "rt_detr", "rt_detr_v2", "d_fine"} <= set(found)
 
 
 @pytest.fixture

@@ -132,3 +132,25 @@ def test_three_reference_coordinates_are_refused(layer, inputs):
 def test_printing_names_the_sizes(layer):
     """repr shows the four sizes."""
     assert "d_model=32, n_levels=2, n_heads=4, n_points=3" in repr(layer)
+
+
+def test_exports_with_any_batch_and_queries():
+    """Neither size becomes a constant."""
+    layer, shapes = MSDeformAttn(16, 2, 2, 2).eval(), [(3, 4), (2, 2)]
+
+    class Layer(torch.nn.Module):
+        def forward(self, query, references, pixels):
+            return layer(query, references, pixels, shapes, None)
+
+    def draw(batch, queries):
+        return (
+            torch.randn(batch, queries, 16),
+            torch.rand(batch, queries, 2, 2),
+            torch.randn(batch, 16, 16),
+        )
+
+    batch, queries = torch.export.Dim("batch", min=2), torch.export.Dim("queries", min=2)
+    sizes = ({0: batch, 1: queries}, {0: batch, 1: queries}, {0: batch})
+    program = torch.export.export(Layer(), draw(2, 5), dynamic_shapes=sizes)
+    other = draw(3, 7)
+    torch.testing.assert_close(program.module()(*other), Layer()(*other))

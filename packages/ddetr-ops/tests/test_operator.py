@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from ddetr_ops import _native, functional, ms_deform_attn
 from ddetr_ops.operator import ms_deform_attn_operator
@@ -116,3 +117,53 @@ def test_other_threads_run_during_a_kernel(make_arguments):
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: ms_deform_attn(*arguments), range(8)))
     assert all(torch.equal(result, expected) for result in results)
+
+
+@native
+@pytest.mark.parametrize("of", ["value", "sampling_locations", "attention_weights"])
+def test_a_second_derivative_is_refused(arguments, of):
+    """Never a wrong one; making a graph of the first alone is fine."""
+    leaves = arguments.with_grad()
+    output = ms_deform_attn(*leaves).square().sum()
+    (grad,) = torch.autograd.grad(output, getattr(leaves, of), create_graph=True)
+    with pytest.raises(RuntimeError, match="pass backend='reference'"):
+        grad.square().sum().backward()
+
+
+@native
+def test_sizes_as_ints_survive_inference_and_tracing(arguments):
+    """Their tensors are kept between calls: not as inference tensors, nor inside a trace."""
+    sizes = [tuple(pair) for pair in arguments.spatial_shapes.tolist()]
+    rest = (arguments.sampling_locations, arguments.attention_weights)
+    with torch.inference_mode():
+        expected = ms_deform_attn(arguments.value, sizes, None, *rest)
+    value = arguments.value.clone().requires_grad_()
+    ms_deform_attn(value, sizes, None, *rest).sum().backward()
+    traced = make_fx(
+        lambda value, *rest: ms_deform_attn(value, sizes, None, *rest), tracing_mode="fake"
+    )(arguments.value, *rest)
+    assert torch.equal(traced(arguments.value, *rest), expected)
+
+
+def test_meta_tensors_give_a_shape(arguments):
+    """No number is touched."""
+    output = ms_deform_attn(*[t.to("meta") for t in arguments])
+    assert output.is_meta
+    assert output.shape == (2, 7, 16)
+
+
+@native
+def test_workers_forked_after_a_call_can_call(make_arguments):
+    """A DataLoader's worker has one thread: it does not wait for those that the fork left."""
+    arguments = make_arguments(queries=2000, heads=8, channels=32)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        expected = ms_deform_attn(*arguments)
+        loader = torch.utils.data.DataLoader(
+            [0], collate_fn=lambda _: ms_deform_attn(*arguments), num_workers=1, timeout=60,
+            multiprocessing_context="fork",
+        )  # fmt: skip
+        assert torch.equal(next(iter(loader)), expected)
+    finally:
+        torch.set_num_threads(before)

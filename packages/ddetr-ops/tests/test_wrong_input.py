@@ -22,6 +22,35 @@ WRONG = [
     ("value", lambda t: t[:, :-1], ValueError, "72 pixels"),
     ("value", lambda t: torch.cat([t, t], 1), ValueError, "146 pixels"),
     ("value", lambda t: t[:, :, :1], ValueError, "sampling_locations must be"),
+    ("value", lambda t: t.to_sparse(), TypeError, "value must be a dense tensor"),
+    ("value", lambda t: t.to_mkldnn(), TypeError, "value must be a dense tensor"),
+    ("value", lambda t: None, TypeError, "value must be a tensor"),
+    ("value", lambda t: torch.tensor(1.0), ValueError, "value must be"),
+    ("value", lambda t: t.to(torch.float8_e4m3fn), TypeError, "value must be float32"),
+    ("value", lambda t: t[:, :0], ValueError, "0 pixels"),
+    ("spatial_shapes", lambda t: None, TypeError, "3 pairs"),
+    ("spatial_shapes", lambda t: 3, TypeError, "3 pairs"),
+    ("spatial_shapes", lambda t: [54, 15, 4], TypeError, "3 pairs"),
+    ("spatial_shapes", lambda t: ["69", "35", "22"], TypeError, "3 pairs"),
+    ("spatial_shapes", lambda t: list(t), TypeError, "3 pairs .* of ints"),
+    ("spatial_shapes", lambda t: [(6.5, 9.2), (3.0, 5.0), (2.0, 2.0)], TypeError, "of ints"),
+    ("spatial_shapes", lambda t: [(float("nan"), 9), (3, 5), (2, 2)], TypeError, "of ints"),
+    ("spatial_shapes", lambda t: [(2**70, 4), (3, 5), (2, 2)], ValueError, "spatial_shapes"),
+    ("spatial_shapes", lambda t: [(2**31, 2**33), (3, 5), (2, 2)], ValueError, "spatial_shapes"),
+    ("spatial_shapes", lambda t: t + 2**33, ValueError, "spatial_shapes"),
+    ("spatial_shapes", lambda t: t.to("meta"), ValueError, "spatial_shapes is on meta"),
+    ("spatial_shapes", lambda t: t.to_sparse(), TypeError, "spatial_shapes must be a dense"),
+    ("spatial_shapes", lambda t: t.float().requires_grad_(), TypeError, "must be int64"),
+    ("level_start_index", lambda t: t.tolist(), TypeError, "level_start_index must be a tensor"),
+    ("level_start_index", lambda t: t.to("meta"), ValueError, "level_start_index is on meta"),
+    ("level_start_index", lambda t: t.float(), TypeError, "level_start_index must be int64"),
+    ("sampling_locations", lambda t: None, TypeError, "sampling_locations must be a tensor"),
+    ("sampling_locations", lambda t: t.flatten(3, 4), ValueError, "sampling_locations must be"),
+    ("sampling_locations", lambda t: t.transpose(1, 2), ValueError, "sampling_locations must be"),
+    ("sampling_locations", lambda t: t.to_sparse(), TypeError, "must be a dense tensor"),
+    ("attention_weights", lambda t: None, TypeError, "attention_weights must be a tensor"),
+    ("attention_weights", lambda t: t.to("meta"), ValueError, "is on meta"),
+    ("attention_weights", lambda t: t.to_sparse(), TypeError, "must be a dense tensor"),
     ("spatial_shapes", lambda t: t.int(), TypeError, "spatial_shapes must be int64"),
     ("spatial_shapes", lambda t: t.float(), TypeError, "spatial_shapes must be int64"),
     ("spatial_shapes", lambda t: t[:2], ValueError, "spatial_shapes must have the shape"),
@@ -57,6 +86,15 @@ def test_a_wrong_argument_is_named(arguments, backend, name, spoil, error, words
     spoilt[name] = spoil(spoilt[name])
     with pytest.raises(error, match=words):
         ms_deform_attn(*spoilt.values(), backend=backend)
+
+
+@pytest.mark.skipif(bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native")
+def test_starts_beside_sizes_as_ints_are_compared(arguments):
+    """They are not needed there; wrong ones are not passed over."""
+    tensors = dict(arguments.__dict__, spatial_shapes=arguments.spatial_shapes.tolist())
+    tensors["level_start_index"] = torch.tensor([0, 1, 2])
+    with pytest.raises(ValueError, match=r"level_start_index\[1\] must be 54"):
+        ms_deform_attn(*tensors.values())
 
 
 def raw(address=1, dtype="float32", sizes=()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,8 +81,8 @@ def forward_cpu(
     output = make(batch, sampling_locations.shape[1], heads * channels)
     _core.forward(
         _array(value),
-        spatial_shapes.tolist(),
-        level_start_index.tolist(),
+        _index_list("spatial_shapes", spatial_shapes),
+        _index_list("level_start_index", level_start_index),
         _array(sampling_locations),
         _array(attention_weights),
         _array(output),
@@ -108,8 +109,8 @@ def backward_cpu(
     _core.backward(
         _array(grad_output),
         _array(inputs[0]),
-        spatial_shapes.tolist(),
-        level_start_index.tolist(),
+        _index_list("spatial_shapes", spatial_shapes),
+        _index_list("level_start_index", level_start_index),
         _array(inputs[1]),
         _array(inputs[2]),
         _array(value_grad),
@@ -133,7 +134,7 @@ def points_cpu(
         _array(inputs[0]),
         _array(inputs[1]),
         _array(inputs[2]),
-        spatial_shapes.tolist(),
+        _index_list("spatial_shapes", spatial_shapes),
         _array(locations),
         _array(weights),
         torch.get_num_threads(),
@@ -160,7 +161,7 @@ def points_backward_cpu(
         _array(inputs[0]),
         _array(inputs[1]),
         _array(inputs[2]),
-        spatial_shapes.tolist(),
+        _index_list("spatial_shapes", spatial_shapes),
         _array(references_grad),
         _array(offsets_grad),
         _array(logits_grad),
@@ -227,6 +228,13 @@ def backward_cuda(
     return value_grad.to(value.dtype), location_grad, weight_grad
 
 
+def _index_list(name: str, tensor: Tensor) -> list[Any]:
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise TypeError(f"{name} must be int64, got {tensor.dtype}")
+    numbers: list[Any] = tensor.tolist()
+    return numbers
+
+
 def _aligned(tensor: Tensor) -> Tensor:
     tensor = tensor.contiguous()
     return tensor if tensor.data_ptr() % _VECTOR_BYTES == 0 else tensor.clone()
@@ -235,7 +243,8 @@ def _aligned(tensor: Tensor) -> Tensor:
 def _levels_on_device(
     spatial_shapes: Tensor, level_start_index: Tensor, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    return spatial_shapes.to(device).contiguous(), level_start_index.to(device).contiguous()
+    shapes, starts = (it.to(device, torch.int64) for it in (spatial_shapes, level_start_index))
+    return shapes.contiguous(), starts.contiguous()
 
 
 def _device_and_stream(value: Tensor) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,8 @@ __all__ = ["SpatialShapes", "check_arguments", "level_shapes"]
 
 SpatialShapes: TypeAlias = Tensor | Sequence[tuple[int, int]]
 
+_INTEGERS = (int, np.integer, torch.SymInt)
+_LARGEST_SIZE = 2**31 - 1  # two of them multiplied fit in 64 bits
 _VALUE_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _RANKS = {
     "value": (4, "(B, S, M, D)"),
@@ -31,7 +34,7 @@ def level_shapes(spatial_shapes: SpatialShapes, *, num_pixels: int) -> list[tupl
         ValueError: a level is not positive, or all levels together do not have num_pixels.
     """
     rows = spatial_shapes.tolist() if isinstance(spatial_shapes, Tensor) else spatial_shapes
-    shapes = [(int(height), int(width)) for height, width in rows]
+    shapes = [(height, width) for height, width in rows]
     if any(height < 1 or width < 1 for height, width in shapes):
         raise ValueError(f"spatial_shapes must be positive heights and widths, got {shapes}")
     total = sum(height * width for height, width in shapes)
@@ -68,12 +71,15 @@ def check_arguments(
         "sampling_locations", sampling_locations, (batch, queries, heads, levels, points, 2)
     )
     _check_sizes("attention_weights", attention_weights, (batch, queries, heads, levels, points))
-    _check_levels(spatial_shapes, level_start_index, levels)
+    _check_levels(spatial_shapes, level_start_index, levels, value.device)
 
 
 def _check_tensor(name: str, tensor: Tensor, value: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+    if tensor.is_nested or tensor.layout != torch.strided:
+        layout = "nested" if tensor.is_nested else tensor.layout
+        raise TypeError(f"{name} must be a dense tensor, got a {layout} one")
     rank, meaning = _RANKS[name]
     if tensor.dim() != rank:
         raise ValueError(f"{name} must be {meaning}, got the shape {tuple(tensor.shape)}")
@@ -92,22 +98,43 @@ def _check_sizes(name: str, tensor: Tensor, sizes: tuple[int, ...]) -> None:
 
 
 def _check_levels(
-    spatial_shapes: SpatialShapes, level_start_index: Tensor | None, levels: int
+    spatial_shapes: SpatialShapes,
+    level_start_index: Tensor | None,
+    levels: int,
+    device: torch.device,
 ) -> None:
     if isinstance(spatial_shapes, Tensor):
-        _check_index("spatial_shapes", spatial_shapes, (levels, 2))
-    elif len(spatial_shapes) != levels or any(len(shape) != 2 for shape in spatial_shapes):
-        raise ValueError(
-            f"spatial_shapes must be {levels} pairs (height, width), got {spatial_shapes}"
-        )
+        _check_index("spatial_shapes", spatial_shapes, (levels, 2), device)
+    else:
+        _check_pairs(spatial_shapes, levels)
     if level_start_index is not None:
-        _check_index("level_start_index", level_start_index, (levels,))
+        _check_index("level_start_index", level_start_index, (levels,), device)
     elif isinstance(spatial_shapes, Tensor):
         raise ValueError("level_start_index may be None only if spatial_shapes holds Python ints")
 
 
-def _check_index(name: str, tensor: Tensor, sizes: tuple[int, ...]) -> None:
+def _check_pairs(spatial_shapes: Sequence[tuple[int, int]], levels: int) -> None:
+    wanted = f"spatial_shapes must be {levels} pairs (height, width) of ints"
+    try:
+        pairs = [tuple(shape) for shape in spatial_shapes]
+    except TypeError as error:
+        raise TypeError(f"{wanted}, got {spatial_shapes!r}") from error
+    if len(pairs) != levels or any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{wanted}, got {pairs}")
+    if not all(isinstance(size, _INTEGERS) for pair in pairs for size in pair):
+        raise TypeError(f"{wanted}, got {pairs}")
+    if any(not 0 < size <= _LARGEST_SIZE for pair in pairs for size in pair):
+        raise ValueError(f"spatial_shapes must be positive heights and widths, got {pairs}")
+
+
+def _check_index(name: str, tensor: Tensor, sizes: tuple[int, ...], device: torch.device) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
     if tensor.dtype != torch.int64:
         raise TypeError(f"{name} must be int64, got {tensor.dtype}")
     if tuple(tensor.shape) != sizes:
         raise ValueError(f"{name} must have the shape {sizes}, got {tuple(tensor.shape)}")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got a {tensor.layout} one")
+    if tensor.device != device and tensor.device.type != "cpu":
+        raise ValueError(f"{name} is on {tensor.device}, value on {device}: move one of them")

@@ -11,7 +11,7 @@ import warnings
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddetr_ops import _native
 from ddetr_ops.arguments import SpatialShapes, check_arguments
@@ -21,6 +21,9 @@ from ddetr_ops.reference import ms_deform_attn_reference
 __all__ = ["Backend", "ms_deform_attn"]
 
 Backend = Literal["auto", "native", "reference"]
+
+_MOST_LEVELS = 4096
+_levels: dict[tuple[tuple[tuple[int, ...], ...], torch.device], tuple[Tensor, Tensor]] = {}
 
 
 def ms_deform_attn(
@@ -54,7 +57,7 @@ def ms_deform_attn(
     check_arguments(*arguments)
     if backend == "reference" or not _can_run_natively(value, backend):
         return ms_deform_attn_reference(*arguments)
-    shapes, starts = _level_tensors(spatial_shapes, level_start_index, value.device)
+    shapes, starts = _level_tensors(spatial_shapes, level_start_index, value)
     wide = torch.promote_types(value.dtype, torch.float32)
     output: Tensor = ms_deform_attn_operator(
         value, shapes, starts, sampling_locations.to(wide), attention_weights.to(wide)
@@ -63,6 +66,8 @@ def ms_deform_attn(
 
 
 def _can_run_natively(value: Tensor, backend: Backend) -> bool:
+    if value.is_meta:
+        return True  # the operator knows its output's shape
     problem = _native.problem_on(value.device.type)
     if value.is_cuda and value.dtype == torch.float64:
         problem = problem or "the CUDA kernels do not take float64"
@@ -79,10 +84,37 @@ def _warn_once(problem: str) -> None:
 
 
 def _level_tensors(
-    spatial_shapes: SpatialShapes, level_start_index: Tensor | None, device: torch.device
+    spatial_shapes: SpatialShapes, level_start_index: Tensor | None, value: Tensor
 ) -> tuple[Tensor, Tensor]:
     if isinstance(spatial_shapes, Tensor) and level_start_index is not None:
         return spatial_shapes, level_start_index
+    # Whoever traces a call wants these to be part of the trace.
+    traced = torch.compiler.is_compiling() or type(value) not in (Tensor, nn.Parameter)
+    make = _make_levels if traced else _known_levels
+    sizes = tuple((height, width) for height, width in spatial_shapes)
+    shapes, starts = make(sizes, value.device)
+    return shapes, starts if level_start_index is None else level_start_index
+
+
+def _make_levels(
+    spatial_shapes: tuple[tuple[int, ...], ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
     shapes = torch.as_tensor(spatial_shapes, dtype=torch.int64, device=device)
     areas = shapes.prod(1)
     return shapes, areas.cumsum(0) - areas
+
+
+def _known_levels(
+    shapes: tuple[tuple[int, ...], ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The same tensors for the same sizes, for good.
+
+    To make them on a GPU is to wait for it, and a CUDA graph holds their addresses.
+    """
+    found = _levels.get((shapes, device))
+    if found is None:
+        with torch.inference_mode(False):  # a later call may save them for its backward pass
+            found = _make_levels(shapes, device)
+        if type(found[0]) is Tensor and len(_levels) < _MOST_LEVELS:  # a fake one is not kept
+            _levels[shapes, device] = found
+    return found

@@ -59,6 +59,12 @@ def _differentiate(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     return value, None, None, locations, weights
 
 
+def _refuse(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG001
+    raise RuntimeError(
+        "ms_deform_attn has no second derivative in its native kernels: pass backend='reference'"
+    )
+
+
 def _autocast(
     value: Tensor,  # (B, S, M, D) in the dtype that its projection chose
     spatial_shapes: Tensor,  # (L, 2)
@@ -84,6 +90,7 @@ _library.register_fake("ddetr_ops::ms_deform_attn_backward", _fake_backward, lib
 _library.register_autograd(
     "ddetr_ops::ms_deform_attn", _differentiate, setup_context=_keep_inputs, lib=_fragment
 )
+_library.register_autograd("ddetr_ops::ms_deform_attn_backward", _refuse, lib=_fragment)
 for _key in _AUTOCAST_KEYS:
     _fragment.impl("ms_deform_attn", _autocast, _key)
 if not _native.problem_on("cpu"):

@@ -56,8 +56,9 @@ def sampling_points(
     native = not _native.problem_on("cpu") and dtype == torch.float32
     if not native or any(tensor.device.type != "cpu" for tensor in arguments):
         return sampling_points_reference(*arguments, spatial_shapes)
-    if len(reference_points) == 1:  # one image's serve the whole batch, as in plain PyTorch
-        reference_points = reference_points.expand(len(sampling_offsets), -1, -1, -1)
+    # One image's serve the whole batch, as in plain PyTorch; sizes stay symbols when exported.
+    if reference_points.shape[0] == 1:
+        reference_points = reference_points.expand(sampling_offsets.shape[0], -1, -1, -1)
         arguments = (reference_points, sampling_offsets, attention_logits)
     shapes = torch.as_tensor(spatial_shapes, dtype=torch.int64)
     locations, weights = _operator(*(tensor.to(dtype) for tensor in arguments), shapes)
@@ -126,11 +127,18 @@ def _differentiate(
     return references, offsets, logits, None
 
 
+def _refuse(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG001
+    raise RuntimeError(
+        "sampling_points has no second derivative: use ddetr_ops.points.sampling_points_reference"
+    )
+
+
 _library.register_fake("ddetr_ops::sampling_points", _fake_forward, lib=_fragment)
 _library.register_fake("ddetr_ops::sampling_points_backward", _fake_backward, lib=_fragment)
 _library.register_autograd(
     "ddetr_ops::sampling_points", _differentiate, setup_context=_keep, lib=_fragment
 )
+_library.register_autograd("ddetr_ops::sampling_points_backward", _refuse, lib=_fragment)
 if not _native.problem_on("cpu"):
     _fragment.impl("sampling_points", _native.points_cpu, "CPU")
     _fragment.impl("sampling_points_backward", _native.points_backward_cpu, "CPU")

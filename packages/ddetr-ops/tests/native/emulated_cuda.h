@@ -75,6 +75,7 @@ struct Thread {
   std::unique_ptr<Fiber> fiber;
   At at = At::kRunning;
   float exchanged = 0;
+  unsigned warp_waits = 0, block_waits = 0;
 };
 
 // The block that runs now; blocks follow one another. What the emulation keeps for itself is no
@@ -84,7 +85,7 @@ struct Block {
   std::function<void()> kernel;
   unsigned char* shared = nullptr;
   unsigned thread = 0, index = 0;
-  std::vector<char> barriers;  // their addresses stand for the warps' and the block's barrier
+  std::vector<char> barriers;  // their addresses stand for two in turn of each warp and the block
 };
 
 struct Settings {
@@ -116,10 +117,14 @@ inline Settings& settings() {
 DDETR_UNOBSERVED inline void wait(At at) {
   Block& now = block();
   const unsigned own = now.thread;
-  char* barrier = &now.barriers[at == At::kBlockBarrier ? now.barriers.size() - 1 : own / kWarp];
+  // A thread that runs later must not see what others did after this barrier as done before it.
+  Thread& thread = now.threads[own];
+  const bool whole_block = at == At::kBlockBarrier;
+  const size_t turn = (whole_block ? thread.block_waits++ : thread.warp_waits++) % 2;
+  char* barrier = &now.barriers[whole_block ? turn : 2 + 2 * size_t(own / kWarp) + turn];
   happens_before(barrier);
-  now.threads[own].at = at;
-  now.threads[own].fiber->pause();
+  thread.at = at;
+  thread.fiber->pause();
   happens_after(barrier);
 }
 
@@ -155,10 +160,10 @@ DDETR_UNOBSERVED inline bool run_threads(Block& now) {
 
 DDETR_UNOBSERVED inline void run_kernel() {
   Block& now = block();
-  happens_after(&now);
+  happens_after(&now.kernel);
   now.kernel();
-  happens_before(&now);
   now.threads[now.thread].at = At::kEnd;
+  happens_before(&now);
 }
 
 inline void run_block(unsigned index) {
@@ -168,7 +173,7 @@ inline void run_block(unsigned index) {
     thread.at = At::kRunning;
     thread.fiber->restart(run_kernel);
   }
-  happens_before(&now);
+  happens_before(&now.kernel);
   Thread* threads = now.threads.data();
   const size_t count = now.threads.size();
   while (!all_at(threads, count, At::kEnd)) {
@@ -239,7 +244,7 @@ void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int
   for (emulated::Thread& thread : now.threads) {
     if (!thread.fiber) thread.fiber = std::make_unique<emulated::Fiber>();
   }
-  now.barriers.assign(size_t(threads / emulated::kWarp) + 1, 0);
+  now.barriers.assign(2 + 2 * size_t(threads / emulated::kWarp), 0);
   now.kernel = [&] { kernel(Parameters(arguments)...); };
   for (int64_t k = 0; k < blocks; ++k) {
     // As large as was asked for, not a byte more, and full of NaN.
