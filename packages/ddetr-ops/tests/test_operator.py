@@ -145,6 +145,19 @@ def test_sizes_as_ints_survive_inference_and_tracing(arguments):
     assert torch.equal(traced(arguments.value, *rest), expected)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_trace_takes_the_sizes_it_saw(arguments):
+    """torch.jit.trace gives sizes as tensors; fvcore counts operations this way."""
+    value, shapes, _, *rest = arguments
+    images = [torch.zeros(pair) for pair in shapes.tolist()]
+
+    def attend(value, *images):
+        return ms_deform_attn(value, [each.shape for each in images], None, *rest)
+
+    traced = torch.jit.trace(attend, (value, *images))
+    torch.testing.assert_close(traced(value, *images), ms_deform_attn(*arguments))
+
+
 def test_meta_tensors_give_a_shape(arguments):
     """No number is touched."""
     output = ms_deform_attn(*[t.to("meta") for t in arguments])

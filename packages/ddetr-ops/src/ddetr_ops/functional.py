@@ -51,6 +51,9 @@ def ms_deform_attn(
     """
     if backend not in ("auto", "native", "reference"):
         raise ValueError(f"backend must be auto, native or reference, got {backend!r}")
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    if tracing and not isinstance(spatial_shapes, Tensor):  # sizes come as tensors then
+        spatial_shapes = [(int(height), int(width)) for height, width in spatial_shapes]
     arguments = (
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )  # fmt: skip
