@@ -76,6 +76,8 @@ def test_every_opset_is_written_as_asked(make_checkpoint, tmp_path, opset, on_cp
     """From 11 to 23, with standard operators and with plugin nodes in turn."""
     report = export(make_checkpoint(), tmp_path, opset_version=opset, on_cpu=on_cpu)
     assert opset_of(report.path) == opset
+    # ONNX Runtime computes it from E[x^2] - E[x]^2: too few digits.
+    assert all(each.op_type != "GroupNormalization" for each in onnx.load(report.path).graph.node)
     for found, expected in run_both(make_checkpoint(), report.path, batch=2):
         np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 

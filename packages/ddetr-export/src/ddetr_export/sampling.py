@@ -71,7 +71,7 @@ def sample_by_gather(
     gathered_bytes = queries * heads * 4 * places * channels * 4
     together = heads if gathered_bytes <= _MOST_GATHERED_BYTES else 1
     summed = [
-        torch.matmul(some.reshape(-1, together, queries, 1, 4 * places), table[rows])
+        torch.matmul(some.reshape(-1, together, queries, 1, 4 * places), F.embedding(rows, table))
         for rows, some in zip(
             torch.split(corners, together, dim=1), torch.split(shares, together, dim=1), strict=True
         )
@@ -98,8 +98,9 @@ def _corners(
         torch.tensor([float(each) for each in sizes]).repeat_interleave(repeats)
         for sizes in (*zip(*shapes_hw, strict=True), first_pixels)
     )  # (L * P) each
-    left, left_share, right_share = _neighbours(x, widths)
-    top, top_share, bottom_share = _neighbours(y, heights)
+    single_row, single_column = (1 in sizes for sizes in zip(*shapes_hw, strict=True))
+    left, left_share, right_share = _neighbours(x, widths, single_column)
+    top, top_share, bottom_share = _neighbours(y, heights, single_row)
     # Whole numbers below 2**24, so float32 holds them exactly.
     top_left = (top * widths + left + starts).to(torch.int32)
     right = (widths > 1).to(torch.int32)  # a level of one column has no second one
@@ -113,16 +114,17 @@ def _corners(
     return pixels, shares
 
 
-def _neighbours(place: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbours(place: Tensor, size: Tensor, has_single: bool) -> tuple[Tensor, Tensor, Tensor]:
     """The first of two pixels of one axis around each place, its share and the second one's.
 
     Both are pixels of the level for every place: next to an edge, and outside, they are the two
-    at that edge, and a share is what is left of 1 after the distance, if anything.
+    at that edge, and a share is what is left of 1 after the distance, if anything. A level of
+    one pixel on this axis (has_single tells whether there is one) has no second share.
     """
     position = place * size - 0.5
     first = torch.minimum(position.floor(), (size - 2).clamp(min=0)).clamp(min=0)
     after = position - first
     second_share = F.relu(1 - (after - 1).abs())
-    if bool((size == 1).any()):
+    if has_single:
         second_share = second_share * (size > 1)
     return first, F.relu(1 - after.abs()), second_share

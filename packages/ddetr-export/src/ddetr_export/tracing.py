@@ -94,6 +94,8 @@ def _trace_dynamo(
     optimize: bool,
     _custom_domains: Sequence[str],
 ) -> onnx.ModelProto:
+    from ddetr_export.group_norm import group_norm  # needs onnxscript, as this exporter does
+
     batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
     program = torch.onnx.export(
         graph,
@@ -103,6 +105,7 @@ def _trace_dynamo(
         input_names=list(signature.inputs),
         output_names=list(signature.outputs),
         dynamic_shapes=tuple({0: batch} for _ in examples) if signature.dynamic_batch else None,
+        custom_translation_table={torch.ops.aten.group_norm.default: group_norm},
         optimize=optimize,
         verbose=False,
     )
