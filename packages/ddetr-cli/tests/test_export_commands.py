@@ -162,7 +162,7 @@ def test_without_tensorrt_one_sentence_says_how_to_get_it(plugin_file: Path) -> 
     answer = run("gen_trt_engine", "-e", "spec.yaml", batches, cwd=folder)
     assert answer.returncode == 2
     assert "TensorRT is not installed" in answer.stderr
-    assert "pip install 'ddetr-export[tensorrt]'" in answer.stderr
+    assert "pip install 'ddetr-cli[tensorrt]'" in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
     results = folder / "out" / "gen_trt_engine"
     assert json.loads((results / "status.json").read_text().splitlines()[-1])["status"] == "FAILURE"
