@@ -57,7 +57,7 @@ def main() -> None:
             sys.stdout.flush()
     report["load_average"] = {"before": load_before, "after": os.getloadavg()[0]}
     report["rows"] = rows
-    output = options.output or RESULTS / f"ops_{options.device}_{options.dtype}.json"
+    output = options.output or RESULTS / f"ops_{kernels(options.device)}_{options.dtype}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(report, indent=1) + "\n")
 
@@ -189,7 +189,12 @@ def machine(device: str) -> dict[str, str | int | None]:
     """What the figures belong to."""
     gpu = {"gpu": torch.cuda.get_device_name()} if device != "cpu" else {}
     found = describe_machine("torch")
-    return {**found, "kernels": _native.instruction_set(), **gpu}
+    return {**found, "kernels": kernels(device), **gpu}
+
+
+def kernels(device: str) -> str:
+    """Which kernels run: "cuda", or the processor's instruction set."""
+    return _native.instruction_set() if device == "cpu" else device
 
 
 if __name__ == "__main__":

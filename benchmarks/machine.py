@@ -13,13 +13,24 @@ __all__ = ["describe_machine"]
 
 def describe_machine(*distributions: str) -> dict[str, str | int]:
     """Name processor, cores in use, Python, the given distributions' versions, and the day."""
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text("utf-8").splitlines() if cpu.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         **{name: version(name) for name in distributions},
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
+
+
+def _processor() -> str:
+    """Name the processor; family and model tell apart those that a virtual machine names alike."""
+    listing = Path("/proc/cpuinfo")
+    if not listing.exists():
+        return platform.processor()
+    lines = listing.read_text("utf-8").split("\n\n")[0].splitlines()
+    facts = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
+    if "model name" not in facts:
+        return platform.processor()
+    return f"{facts['model name']} (family {facts['cpu family']}, model {facts['model']})"
