@@ -74,11 +74,18 @@ def test_any_sizes_agree(make_arguments, shapes, batch, queries, heads, channels
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_bits_do_not_depend_on_the_number_of_threads(make_arguments, dtype):
+@pytest.mark.parametrize(
+    ("shapes", "queries"),
+    [(((20, 30), (10, 15)), 600), (((80, 90), (40, 45), (20, 23)), 600)],
+    ids=["packed", "in place"],
+)
+def test_bits_do_not_depend_on_the_number_of_threads(make_arguments, dtype, shapes, queries):
     """Every number has one owner: 1, 2, 3 and 7 threads give equal bits, also beyond the heads."""
     arguments = make_arguments(
-        ((20, 30), (10, 15)), batch=1, queries=600, heads=4, channels=16, dtype=dtype
+        shapes, batch=1, queries=queries, heads=4, channels=16, points=4, dtype=dtype
     )
+    points = arguments.attention_weights.numel()
+    assert points >= 16384, "fewer are worth one thread only"
     before = torch.get_num_threads()
     try:
         results = []
