@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic
@@ -15,6 +16,7 @@ from ddetr_cli.console import RunConsole
 from ddetr_cli.ending import (
     EXIT_BAD_INPUT,
     EXIT_FAILURE,
+    EXIT_INTERRUPTED,
     EXIT_SUCCESS,
     Ending,
     ending_of,
@@ -27,6 +29,7 @@ from ddetr_cli.spec import Experiment, LoadedSpec, Spec, load_spec, spec_yaml
 from ddetr_cli.spec_tree import SpecError
 from ddetr_cli.status import StatusFile
 from ddetr_train.events import Observer, RunEvent
+from ddetr_train.folder_lock import FolderInUseError
 
 SPEC_FILE = "experiment.yaml"
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
@@ -60,7 +63,8 @@ class Subtask(Generic[Spec]):
     """A subtask of the command line.
 
     `check` finds what is missing without loading anything heavy; `execute` does the work and
-    gives the figures that belong in the last line of status.json.
+    gives the figures that belong in the last line of status.json. `hold` is entered before the
+    first file is written into the results folder and left after the last.
     """
 
     name: str
@@ -68,22 +72,33 @@ class Subtask(Generic[Spec]):
     results_of: Callable[[Spec], Path]
     check: Callable[[Spec], None]
     execute: Callable[[Spec, Run], Mapping[str, float]]
+    hold: Callable[[Path], AbstractContextManager[object]] = nullcontext
 
 
 def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str] = ()) -> int:
     """Run a subtask and give its exit status; it raises nothing, a fault is its last sentence."""
     console = RunConsole(quiet=not _is_main_process())
-    with Interrupts() as interrupts:
+    with ExitStack() as held, Interrupts() as interrupts:
         try:
             loaded = load_spec(subtask.spec_model, spec_file, overrides, subtask.name)
             folder = subtask.results_of(loaded.spec)
-            status = _open_results(folder, subtask.name, loaded.spec)
-        except (SpecError, OSError) as error:
+            with _named_in_errors(folder):
+                held.enter_context(subtask.hold(folder))
+                status = _write_first_files(folder, subtask.name, loaded.spec)
+        except (SpecError, FolderInUseError, OSError) as error:
             console.fail(sentence(error))
             return EXIT_BAD_INPUT
+        except KeyboardInterrupt:
+            console.fail(f"{subtask.name} was interrupted")
+            return EXIT_INTERRUPTED
         observers = (console.observe,) if status is None else (console.observe, status.observe)
         console.say(f"ddetr {subtask.name}: {spec_file.resolve()} -> {folder}")
         ending = _execute(subtask, loaded, Run(folder, console, observers), interrupts)
+        return _close(ending, console, status)
+
+
+def _close(ending: Ending, console: RunConsole, status: StatusFile | None) -> int:
+    """Tell how the run ended, on the screen and in its last line of status.json."""
     if ending.exit_status != EXIT_SUCCESS:
         console.fail(ending.message)
     if status is not None:
@@ -110,32 +125,31 @@ def _execute(
             figures = subtask.execute(loaded.spec, run)
             return Ending("SUCCESS", EXIT_SUCCESS, f"{subtask.name} is done", figures)
         except BaseException as error:
+            interrupts.ignore()
             ending = ending_of(error, subtask.name, interrupted=interrupts.received is not None)
             message = ending.message.replace(secret, "***") if secret else ending.message
             if ending.exit_status == EXIT_FAILURE:
-                journal.keep_traceback(error)
-                message = f"{message}; the traceback is in {journal.path}"
+                message = f"{message}; {journal.keep_traceback(error)}"
             return replace(ending, message=message)
         finally:
             run.console.close()
 
 
-def _open_results(folder: Path, task: str, spec: BaseModel) -> StatusFile | None:
-    """Make the results folder, keep the resolved spec in it and start its status file.
-
-    Only the first process of a run writes; the others get None.
-
-    Raises:
-        OSError: the folder cannot be made or written; the text says which key names it.
-    """
+@contextmanager
+def _named_in_errors(folder: Path) -> Iterator[None]:
+    """Let the text of an OSError say which key names the folder."""
     try:
-        return _write_first_files(folder, task, spec)
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(f"results_dir {folder} cannot be written ({reason}); set another") from error
 
 
 def _write_first_files(folder: Path, task: str, spec: BaseModel) -> StatusFile | None:
+    """Make the results folder, keep the resolved spec in it and start its status file.
+
+    Only the first process of a run writes; the others get None.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if not _is_main_process():
         return None
