@@ -49,6 +49,13 @@ def test_a_disk_too_full_for_the_notice_too_ends_nothing(tmp_path: Path) -> None
         assert "could not be kept" in journal.keep_traceback(KeyError("x"))
 
 
+def test_a_name_that_is_no_text_is_escaped(tmp_path: Path) -> None:
+    """Half a surrogate pair in a file's name is no reason to lose the line."""
+    with Journal(tmp_path / "run.log", lambda text: None, secret=None):
+        logger.warning("skipped image=%s", "a\ud800.jpg")
+    assert "image=a\\ud800.jpg" in (tmp_path / "run.log").read_text()
+
+
 def test_lines_and_traceback_are_in_the_file(tmp_path: Path) -> None:
     """The file is named in the sentence."""
     notices, traceback = log_some(tmp_path / "run.log")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 _PACKAGES = ("ddetr_ops", "ddetr_data", "ddetr_model", "ddetr_train", "ddetr_export", "ddetr_cli")
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -62,36 +62,34 @@ class Journal:
         return f"the traceback is in {self.path}"
 
 
-class _LogFile(logging.FileHandler):
+class _LogFile(logging.Handler):
     """A log file that is given up at its first fault."""
 
     def __init__(self, path: Path, notice: Callable[[str], None]) -> None:
-        super().__init__(path, encoding="utf-8", delay=True)
+        super().__init__()
         self.fault: OSError | None = None
+        self._path = path
         self._notice = notice
+        self._file: TextIO | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.fault is None:
-            try:
-                super().emit(record)
-            except OSError as error:  # the file cannot be opened
-                self._give_up(error)
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        error = sys.exc_info()[1]
-        if isinstance(error, OSError):
-            self._give_up(error)
-        else:
-            super().handleError(record)
-
-    def _give_up(self, error: OSError) -> None:
-        self.fault = error
-        with suppress(OSError):  # of status.json on the same disk, which is told by itself
-            self._notice(f"{self.baseFilename} cannot be written: {error.strerror or error}")
+        if self.fault is not None:
+            return
+        try:
+            if self._file is None:
+                self._file = self._path.open("a", encoding="utf-8", errors="backslashreplace")
+            self._file.write(f"{self.format(record)}\n")
+            self._file.flush()
+        except OSError as error:
+            self.fault = error
+            with suppress(OSError):  # of status.json on the same disk, which is told by itself
+                self._notice(f"{self._path} cannot be written: {error.strerror or error}")
 
     def close(self) -> None:
+        super().close()
         with suppress(OSError):  # of what a full disk did not take
-            super().close()
+            if self._file is not None:
+                self._file.close()
 
 
 class _Notices(logging.Handler):
