@@ -7,7 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from ddetr_data.boxes import find_shares, find_wrong_format, judge_boxes, parse_boxes
+from ddetr_data.boxes import (
+    find_shares,
+    find_wrong_format,
+    judge_boxes,
+    outline_box,
+    parse_boxes,
+)
 
 NAN = math.nan
 SIZE_WH = (100, 50)
@@ -127,3 +133,25 @@ def test_a_single_box_of_shares_is_found() -> None:
     sizes = np.tile(np.array(SIZE_WH, np.int32), (len(boxes), 1))
     assert find_shares(boxes, sizes).tolist() == [True, False, False, False]
     assert not find_shares(boxes, np.full_like(sizes, 8)).any()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "box"),
+    [
+        ([[10, 20, 30, 25, 15, 60]], [10, 20, 20, 40]),
+        ([[10, 20, 30, 25, 15, 60], [-5.5, 21, 12, 21, 12, 22]], [-5.5, 20, 35.5, 40]),
+        ([[10, 20, 30, 25]], None),
+        ([[10, 20, 30, 25, 15]], None),
+        ([[10, 20, 30, 25, 15, 60], []], None),
+        ([[10, 20, 30, 25, 15, NAN]], None),
+        ([[10, 20, 30, 25, 15, 10**400]], None),
+        ([[10, 20, 30, 25, 15, "60"]], None),
+        ([10, 20, 30, 25, 15, 60], None),
+        ([], None),
+        ({"counts": [0, 4], "size": [2, 2]}, None),
+        (None, None),
+    ],
+)
+def test_a_box_lies_around_all_polygons(segmentation: object, box: list[float] | None) -> None:
+    """What is no list of polygons has none."""
+    assert outline_box(segmentation) == box

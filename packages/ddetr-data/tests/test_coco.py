@@ -125,6 +125,7 @@ def spoil(content: Content, place: str, **changes: Any) -> Content:
     ("place", "changes", "fault", "left"),
     [
         ("annotations", {"bbox": None}, "missing_box", 3),
+        ("annotations", {"bbox": ..., "segmentation": [[1, 2, 9, 2, 9, 8]]}, "outlined_box", 4),
         ("annotations", {"bbox": [1, 2, 3]}, "malformed_box", 3),
         ("annotations", {"bbox": ["1", "2", "3", "4"]}, "text_box", 4),
         ("annotations", {"bbox": [float("nan"), 2, 3, 4]}, "not_finite_box", 3),

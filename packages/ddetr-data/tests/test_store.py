@@ -19,7 +19,7 @@ from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.image_table import ImageTable, as_table
 from ddetr_data.seen_files import SeenFiles
 from ddetr_data.sources import default_cache_dir, open_sources, resolve_num_classes, store_key
-from ddetr_data.store import StoredTable, is_store, read_store, write_store
+from ddetr_data.store import FORMAT_VERSION, StoredTable, is_store, read_store, write_store
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]
@@ -157,7 +157,7 @@ def test_what_is_no_store_is_refused(source: DataSource, tmp_path: Path) -> None
     folder.mkdir()
     (folder / "index.json").write_text('{"format_version": 0}')
     assert not is_store(folder)
-    with pytest.raises(DataError, match="must be an annotation store of version 3"):
+    with pytest.raises(DataError, match=f"must be an annotation store of version {FORMAT_VERSION}"):
         read_store(folder)
     with pytest.raises(DataError, match="is no annotation store"):
         read_store(tmp_path)

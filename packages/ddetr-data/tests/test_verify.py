@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 
 from ddetr_data.coco import DataError, DetectionSet, load_sources
 from ddetr_data.config import DataSource
-from ddetr_data.verify import turn_boxes, verify_images
+from ddetr_data.image_frames import turn_boxes
+from ddetr_data.verify import verify_images
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ SMALLEST_SIDE = 0.01  # pixels; anything thinner is no object
 BORDER_TOLERANCE = 1.0  # pixels; rounding in labelling tools, left as it is
 LARGEST_SHARE = 10.0  # of the image's size
 SMALLEST_IMAGE_TO_DOUBT = 16  # pixels; in smaller images a box inside the first pixel may be one
+FEWEST_COORDINATES = 6  # of a polygon: three points
+LARGEST_NUMBER = 2**53  # of a polygon's; beyond it floats are no longer whole pixels
 FEWEST_TO_JUDGE = 3  # boxes; fewer say nothing about the format of a whole file
 NEARLY_ALL = 0.9  # of a file's boxes; the others have faults of their own
 
@@ -51,6 +54,30 @@ def _parse_box(value: object) -> tuple[list[float], str | None]:
     except (ValueError, OverflowError):
         return nothing, "malformed_box"
     return box, "text_box" if any(isinstance(number, str) for number in value) else None
+
+
+def outline_box(segmentation: object) -> list[float] | None:
+    """The box around COCO polygons; None for anything else, such as run-length masks."""
+    polygons = segmentation if isinstance(segmentation, list) else []
+    points: list[float] = []
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < FEWEST_COORDINATES or len(polygon) % 2:
+            return None
+        if not all(
+            type(value) in (int, float) and abs(value) < LARGEST_NUMBER for value in polygon
+        ):
+            return None
+        points += polygon
+    if not points:
+        return None
+    left, top = min(points[0::2]), min(points[1::2])
+    return [left, top, max(points[0::2]) - left, max(points[1::2]) - top]
+
+
+def _is_polygon(value: object) -> TypeGuard[list[float]]:
+    if not isinstance(value, list) or len(value) < FEWEST_COORDINATES or len(value) % 2:
+        return False
+    return all(type(side) in (int, float) and abs(side) < LARGEST_NUMBER for side in value)
 
 
 def find_shares(

@@ -11,8 +11,8 @@ from PIL import Image
 
 from ddetr_data.faults import DataError
 from ddetr_data.image_file import check_whole, read_header, read_image
+from ddetr_data.image_frames import size_fault
 from ddetr_data.locations import AnyFile, RemoteFile, opened
-from ddetr_data.verify import size_fault
 
 __all__ = ["ImageInspector", "ImageTask", "Inspection"]
 

@@ -22,6 +22,7 @@ LARGEST_SIDE = 2**31 - 1  # pixels
 class FileImages:
     """The images of a file in its order; I of them."""
 
+    image_dir: str
     index: dict[Hashable, int] = field(default_factory=dict)  # id as in the file -> position
     names: list[str] = field(default_factory=list)
     sizes_wh: list[tuple[int, int]] = field(default_factory=list)
@@ -31,6 +32,10 @@ class FileImages:
         self.index[identity] = len(self.names)
         self.names.append(file_name)
         self.sizes_wh.append(size_wh)
+
+    def locate(self, position: int) -> AnyFile:
+        """Where one image lies."""
+        return locate_image(self.image_dir, self.names[position])
 
     def ids(self) -> NDArray[np.int64]:
         """(I,) ids, -1 where the file's own cannot be kept."""
@@ -61,7 +66,7 @@ class ImageReader:
                 "no_images", f"{path} must list its images under `images`, it has none"
             )
             rows = []
-        images = FileImages()
+        images = FileImages(self.image_dir)
         for number, row in enumerate(rows):
             where = f"{path}, image row {number}"
             if isinstance(row, dict):

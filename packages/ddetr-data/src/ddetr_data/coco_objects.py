@@ -13,11 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddetr_data.boxes import find_shares, find_wrong_format, judge_boxes, parse_boxes
+from ddetr_data.boxes import (
+    Masks,
+    find_shares,
+    find_wrong_format,
+    judge_boxes,
+    outline_box,
+    parse_boxes,
+)
 from ddetr_data.coco_images import FileImages
 from ddetr_data.faults import RULES, FaultLog
 from ddetr_data.json_ids import as_id
 from ddetr_data.locations import AnyFile
+from ddetr_data.stated_sizes import contradicted_sizes
 from ddetr_data.types import Category
 
 Row = dict[str, Any]
@@ -57,7 +65,7 @@ class ObjectReader:
         known = (image >= 0) & (label >= 0)
         rows = [row for row, kept in zip(rows, known, strict=True) if kept]
         image, label = image[known], label[known]
-        boxes, usable = self._boxes_of(rows, self.images.size_array_wh()[image])
+        boxes, usable = self._boxes_of(rows, image)
         order = np.flatnonzero(usable)[np.argsort(image[usable], kind="stable")]
         return FileObjects(
             counts=np.bincount(image[order], minlength=len(self.images.names)),
@@ -126,29 +134,53 @@ class ObjectReader:
         )
 
     def _boxes_of(
-        self, rows: list[Row], sizes_wh: NDArray[np.int32]
+        self, rows: list[Row], image: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Read and clip the boxes, (N, 4), and say which are usable, (N,)."""
-        values = [row.get("bbox") for row in rows]
-        boxes, unread = parse_boxes(values)
+        boxes, found = self._parsed(rows)
+        sizes_wh = self._settled_sizes(boxes, image)[image]
         wrong_format = find_wrong_format(boxes, sizes_wh)
         if wrong_format is not None:
             self.faults.refuse(
                 "other_box_format",
                 f"{self.path}: bbox must be left, top, width, height in pixels, the boxes of this "
-                f"file are {wrong_format}; the first is {values[0]}",
+                f"file are {wrong_format}; the first is {rows[0].get('bbox')}",
                 (f"{_place_of(row)}: {row.get('bbox')}" for row in rows),
                 len(rows),
             )
             return boxes, np.logical_and.reduce(np.isfinite(boxes), axis=1)
-        unread["share_box"] = find_shares(boxes, sizes_wh)
+        found["share_box"] = find_shares(boxes, sizes_wh)
         boxes, judged = judge_boxes(boxes, sizes_wh)
         usable = np.ones(len(rows), np.bool_)
-        for fault, mask in (*unread.items(), *judged.items()):
+        for fault, mask in (*found.items(), *judged.items()):
             self._count(fault, mask & usable, rows)
             if RULES[fault].action == "drop":
                 usable &= ~mask
         return boxes, usable
+
+    def _parsed(self, rows: list[Row]) -> tuple[NDArray[np.float64], Masks]:
+        """The boxes (N, 4) as they are written, else those around the polygons."""
+        values = [row.get("bbox") for row in rows]
+        outlined = np.zeros(len(rows), np.bool_)
+        for number, value in enumerate(values):
+            if value is None:
+                values[number] = outline_box(rows[number].get("segmentation"))
+                outlined[number] = values[number] is not None
+        boxes, found = parse_boxes(values)
+        return boxes, {**found, "outlined_box": outlined}
+
+    def _settled_sizes(
+        self, boxes: NDArray[np.float64], image: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """Sizes of the images, (I, 2); those that the boxes contradict are the images' own."""
+        sizes_wh = self.images.size_array_wh()
+        for index, size_wh in contradicted_sizes(boxes, image, sizes_wh, self.images.locate):
+            stated = "{} x {}".format(*self.images.sizes_wh[index])
+            actual = "{} x {}".format(*size_wh)
+            where = f"image {self.images.names[index]} is {actual} pixels, the labels say {stated}"
+            self.faults.add("other_image_size", f"{self.path}, {where}")
+            self.images.sizes_wh[index] = size_wh
+        return self.images.size_array_wh()
 
     def _areas_of(
         self, rows: list[Row], boxes: NDArray[np.float64], usable: NDArray[np.bool_]

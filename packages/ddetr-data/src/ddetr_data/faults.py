@@ -45,13 +45,19 @@ RULES: Mapping[str, FaultRule] = {
     "unreadable_image": FaultRule("drop", "an image cannot be read and corrupt_images is skip"),
     "turned_image": FaultRule("repair", "the size is that before the EXIF turn, boxes are turned"),
     "resized_image": FaultRule("repair", "the image is a resized copy, boxes are scaled"),
-    "other_image_size": FaultRule("repair", "the image has another shape, boxes are clipped to it"),
+    "other_image_size": FaultRule(
+        "repair",
+        "the image has another shape, or a size that its boxes fit better: boxes are clipped to it",
+    ),
     "annotation_without_id": FaultRule("repair", "an annotation has no id"),
     "shared_annotation_id": FaultRule("repair", "two different annotations have one id"),
     "repeated_annotation": FaultRule("drop", "an annotation stands in the file twice"),
     "unknown_image": FaultRule("drop", "an annotation's image is not in the file"),
     "annotation_without_category": FaultRule("drop", "an annotation has no category_id"),
-    "missing_box": FaultRule("drop", "bbox is absent or null"),
+    "missing_box": FaultRule("drop", "bbox is absent or null, and there are no polygons"),
+    "outlined_box": FaultRule(
+        "repair", "bbox is absent or null, the box around its polygons is taken"
+    ),
     "malformed_box": FaultRule("drop", "bbox is not four numbers"),
     "text_box": FaultRule("repair", "bbox holds numbers written as texts"),
     "not_finite_box": FaultRule("drop", "bbox holds NaN or infinity"),

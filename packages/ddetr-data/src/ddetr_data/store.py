@@ -30,7 +30,7 @@ from ddetr_data.seen_files import SeenFiles
 from ddetr_data.types import Category
 
 CACHE_VARIABLE = "DDETR_CACHE"
-FORMAT_VERSION = 3  # also raised when a rule for faulty labels changes
+FORMAT_VERSION = 4  # also raised when a rule for faulty labels changes
 _INDEX = "index.json"
 _FILE_SIZES = "file_sizes"
 _OWN_DIGEST = "index_digest"

@@ -66,7 +66,8 @@ EXPECTED = {
     "image_without_file_name", "image_without_id", "image_without_objects", "inverted_box",
     "long_file_name", "malformed_box", "misnamed_image", "missing_box",
     "more_objects_than_queries", "not_finite_box", "odd_category_name", "odd_encoding",
-    "odd_file_name", "other_image_size", "outside_box", "outside_file_name", "palette_image",
+    "odd_file_name", "other_image_size", "outlined_box", "outside_box", "outside_file_name",
+    "palette_image",
     "repeated_annotation", "repeated_category", "repeated_image", "repeated_key",
     "resized_image", "row_not_object", "same_picture", "share_box", "shared_annotation_id",
     "shared_category_name", "text_box", "text_id", "text_image_size", "text_is_crowd",
@@ -106,7 +107,9 @@ class DirtySet:
         self.good += 2
         self.annotations += [{**self._annotation(1), "iscrowd": 1}] * 1
         self.annotations += [self._annotation(1) for _ in range(9)]  # more than there are queries
-        self.good += 10
+        outline = {"bbox": None, "segmentation": [[10, 12, 40, 12, 40, 32]]}
+        self.annotations += [{**self._annotation(1), **outline}]
+        self.good += 11
         self.random.shuffle(self.annotations)
         categories = [{"id": 0, "name": "a"}, {"id": 1}, {"id": "2", "name": "a"}]
         categories += [{"id": 2, "name": "a"}, {"id": 7, "name": 5}, None]

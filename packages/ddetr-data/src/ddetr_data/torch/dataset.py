@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError
 from ddetr_data.image_file import read_header, read_image
+from ddetr_data.image_frames import fit_objects
 from ddetr_data.torch.sampler import Draw
 from ddetr_data.torch.transforms import Sample
 from ddetr_data.types import Annotations, ImageRecord
-from ddetr_data.verify import fit_objects
 
 logger = logging.getLogger(__name__)
 
