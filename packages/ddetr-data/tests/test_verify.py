@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from ddetr_data.check import check_dataset
 from ddetr_data.coco import DataError, DetectionSet, load_sources
 from ddetr_data.config import DataSource
 from ddetr_data.image_frames import turn_boxes
@@ -80,6 +81,17 @@ def test_boxes_are_clipped_to_an_image_of_another_shape(source: DataSource) -> N
     assert dict(verified.faults) == {"other_image_size": 1}
     assert verified.images[0].boxes_xywh.tolist() == [[5, 4, 7, 8], [10, 4, 2, 8]]
     assert verified.images[1].boxes_xywh.tolist() == [[5, 4, 10, 8], [10, 4, 10, 8]]
+
+
+def test_boxes_that_another_shape_leaves_outside_are_counted(source: DataSource) -> None:
+    """No row goes without a count, and check gives the same one."""
+    Image.new("RGB", (9, 30)).save(picture(source, "1.png"))
+    verified = verify_images(load(source))
+    assert dict(verified.faults) == {"other_image_size": 1, "outside_box": 1}
+    assert verified.images[0].boxes_xywh.tolist() == [[5, 4, 4, 8]]
+    report = check_dataset({"train": [source]})
+    assert report.counts["outside_box"] == 1
+    assert report.annotations == sum(len(record.labels) for record in verified.images)
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])

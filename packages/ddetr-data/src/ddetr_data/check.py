@@ -21,6 +21,8 @@ from ddetr_data.class_mapping import ClassMapping
 from ddetr_data.coco import check_ids_below
 from ddetr_data.config import DataSource
 from ddetr_data.faults import DataError
+from ddetr_data.image_file import ImageHeader
+from ddetr_data.image_frames import fit_objects
 from ddetr_data.json_files import find_json_files
 from ddetr_data.locations import RemoteFile, absolute, is_folder, is_url
 from ddetr_data.parallel import map_chunks
@@ -67,17 +69,17 @@ def check_dataset(
     _check_categories(everything, log, options)
     for found in labels.values():
         _check_image_ids(found, log)
-    tasks = [
-        (split, found.file, task)
+    listed = [
+        _Listed(split, found, number)
         for split in labels
         for found in labels[split]
-        for task in found.images
+        for number in range(len(found.images))
     ]
-    _check_images(tasks, log, options, on_progress)
+    lost = _check_images(listed, log, options, on_progress)
     return CheckReport(
         findings=log.findings(),
-        images=len(tasks),
-        annotations=sum(found.num_objects for found in everything),
+        images=len(listed),
+        annotations=sum(found.num_objects for found in everything) - lost,
     )
 
 
@@ -157,14 +159,58 @@ def _check_image_ids(files: Sequence[CheckedLabels], log: CheckLog) -> None:
         owners.update(dict.fromkeys(file.image_ids, file.file))
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """An image of one split's labels."""
+
+    split: str
+    labels: CheckedLabels
+    number: int
+
+    @property
+    def task(self) -> ImageTask:
+        return self.labels.images[self.number]
+
+    def count_outside(self, header: ImageHeader) -> int:
+        """How many of its objects are outside of the image as it is."""
+        if self.labels.table is None:
+            return 0
+        _, _, inside = fit_objects(self.labels.table[self.number], header)
+        return int((~inside).sum())
+
+
 def _check_images(
-    tasks: Sequence[tuple[str, str, ImageTask]],  # split, file that lists it, image
+    listed: Sequence[_Listed],
     log: CheckLog,
     options: CheckOptions,
     on_progress: Callable[[int, int], None] | None,
-) -> None:
-    """Look at every image, and for the same picture in two places."""
-    images = [task for _, _, task in tasks]
+) -> int:
+    """Look at every image, and for the same picture in two places; count the objects lost so."""
+    lost = 0
+    first: dict[object, _Listed] = {}
+    inspections = _inspections([image.task for image in listed], options, on_progress)
+    for image, inspection in zip(listed, inspections, strict=True):
+        log.file, task = image.labels.file, image.task
+        for fault, detail in inspection.faults:
+            log.add(fault, detail)
+        if inspection.unlike and (outside := image.count_outside(inspection.unlike)):
+            log.add("outside_box", f"{task}: {outside} boxes", outside)
+            lost += outside
+        other = first.setdefault(inspection.digest or absolute(str(task.path)), image)
+        if other.split != image.split:
+            log.add("same_picture_in_splits", f"{task} is {other.task} of {other.split}")
+        elif absolute(str(other.task.path)) == absolute(str(task.path)) and other is not image:
+            log.add("repeated_file", f"{task} is {other.task} too")
+        elif other is not image:
+            log.add("same_picture", f"{task} is {other.task}")
+    return lost
+
+
+def _inspections(
+    images: Sequence[ImageTask],
+    options: CheckOptions,
+    on_progress: Callable[[int, int], None] | None,
+) -> list[Inspection]:
     parts = [
         images[start : start + _CHUNK_IMAGES] for start in range(0, len(images), _CHUNK_IMAGES)
     ]
@@ -176,16 +222,4 @@ def _check_images(
         inspections.extend(found)
         if on_progress is not None:
             on_progress(len(inspections), len(images))
-    first: dict[object, tuple[str, ImageTask]] = {}
-    for (split, file, task), inspection in zip(tasks, inspections, strict=True):
-        log.file = file
-        for fault, detail in inspection.faults:
-            log.add(fault, detail)
-        content = inspection.digest or absolute(str(task.path))
-        other_split, other = first.setdefault(content, (split, task))
-        if other_split != split:
-            log.add("same_picture_in_splits", f"{task} is {other} of {other_split}")
-        elif absolute(str(other.path)) == absolute(str(task.path)) and other is not task:
-            log.add("repeated_file", f"{task} is {other} too")
-        elif other is not task:
-            log.add("same_picture", f"{task} is {other}")
+    return inspections

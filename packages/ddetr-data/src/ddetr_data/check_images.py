@@ -10,7 +10,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from ddetr_data.faults import DataError
-from ddetr_data.image_file import check_whole, read_header, read_image
+from ddetr_data.image_file import ImageHeader, check_whole, read_header, read_image
 from ddetr_data.image_frames import size_fault
 from ddetr_data.locations import AnyFile, RemoteFile, opened
 
@@ -38,6 +38,7 @@ class Inspection(NamedTuple):
 
     faults: tuple[tuple[str, str], ...]
     digest: bytes | None
+    unlike: ImageHeader | None = None  # where it is not of the size that the labels state
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class ImageInspector:
             stated, actual = ("{} x {}".format(*size) for size in (task.stated_wh, header.size_wh))
             detail = f"{task} is {actual} pixels, the labels say {stated}"
             faults.append((size_fault(task.stated_wh, header), detail))
-        elif header.orientation != 1:
+            return Inspection(tuple(faults), digest, header)
+        if header.orientation != 1:
             faults.append(("upright_by_exif", str(task)))
         return Inspection(tuple(faults), digest)
 

@@ -39,6 +39,7 @@ class CheckedLabels:
     file: str
     categories: tuple[Category, ...] = ()
     images: list[ImageTask] = field(default_factory=list)
+    table: ImageTable | None = None  # the same images with their objects, where sizes are stated
     image_ids: list[int] = field(default_factory=list)
     objects: Counter[int] = field(default_factory=Counter)  # by category id
     num_objects: int = 0
@@ -57,7 +58,8 @@ def check_coco_file(
     columns = file.columns
     _note_objects(file, log, num_queries)
     tasks, unusable = [], []
-    for record in ImageTable(columns, [image_dir]):
+    table = ImageTable(columns, [image_dir])
+    for record in table:
         _note_name(record.file_name, log)
         if record.id < 0:
             unusable.append(record.file_name)
@@ -68,6 +70,7 @@ def check_coco_file(
         file=str(path),
         categories=file.categories,
         images=tasks,
+        table=table,
         image_ids=columns.ids[columns.ids >= 0].tolist(),
         objects=Counter(columns.labels.tolist()),
         num_objects=len(columns.labels),

@@ -84,7 +84,7 @@ def _refusal(faults: Sequence[Exception], total: int) -> str:
     more = f"; and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
     return (
         f"{len(faults)} of {total} images cannot be used: {listed}{more} "
-        "(mend them, or leave them out with dataset.corrupt_images=skip)"
+        "(mend them, or leave training images out with dataset.corrupt_images=skip)"
     )
 
 
@@ -106,8 +106,11 @@ def _fit_to_images(
         if header is None:  # keeps its stated size, so it is never strange
             continue
         rows = slice(*columns.object_ends[index : index + 2])
-        fault, fitted, objects[rows] = fit_objects(record, header)
+        fault, fitted, inside = fit_objects(record, header)
         faults.add(fault, f"the image {record.path}")
+        if not inside.all():
+            faults.add("outside_box", f"the image {record.path}", int((~inside).sum()))
+        objects[rows] = inside
         boxes[rows], area[rows] = fitted.boxes_xywh, fitted.area
     sizes_wh = actual.astype(np.int32)
     changed = replace(columns, sizes_wh=sizes_wh, boxes_xywh=boxes, area=area)
