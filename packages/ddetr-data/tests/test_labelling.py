@@ -82,6 +82,21 @@ def test_all_detections_in_a_coco_file_and_in_a_table(pictures: Path, tmp_path: 
     assert [row for row in (tmp_path / "out").iterdir() if row.name.startswith(".")] == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_name_that_is_no_unicode_is_kept_in_both_files(pictures: Path, tmp_path: Path) -> None:
+    """As older systems wrote them: both files give back the name by which the picture opens."""
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        Image.new("RGB", SIZE_WH).save(pictures / name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    label(pictures / name, tmp_path / "out", coco_json=True, csv_file=True)
+    coco = json.loads((tmp_path / "out" / "detections.json").read_text("utf-8"))
+    assert [image["file_name"] for image in coco["images"]] == [name]
+    table = (tmp_path / "out" / "detections.csv").read_text("utf-8", "surrogateescape")
+    assert table.splitlines()[1].startswith(f"{name},")
+
+
 def test_no_detection_is_valid_json_and_an_empty_table(pictures: Path, tmp_path: Path) -> None:
     """Nothing above the threshold; the pictures are still listed."""
     label(pictures, tmp_path / "out", conf_threshold=1.0, coco_json=True, csv_file=True)

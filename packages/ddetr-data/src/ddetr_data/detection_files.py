@@ -42,10 +42,11 @@ class DetectionFiles:
 
     def __enter__(self) -> DetectionFiles:
         if self._wanted[COCO_NAME]:
-            self._json = self._open(COCO_NAME)
+            # A name that is no UTF-8 becomes JSON's own escapes.
+            self._json = self._open(COCO_NAME, errors="backslashreplace")
             self._json.write('{"annotations": [')
         if self._wanted[CSV_NAME]:
-            self._csv = csv.writer(self._open(CSV_NAME))
+            self._csv = csv.writer(self._open(CSV_NAME, errors="surrogateescape"))
             self._csv.writerow(_COLUMNS)
         return self
 
@@ -101,9 +102,10 @@ class DetectionFiles:
         rest = {"images": images, "categories": categories}
         file.write("],\n" + json.dumps(rest, ensure_ascii=False)[1:])
 
-    def _open(self, name: str) -> IO[str]:
+    def _open(self, name: str, errors: str) -> IO[str]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        return self._stack.enter_context(self._part(name).open("w", encoding="utf-8", newline=""))
+        file = self._part(name).open("w", encoding="utf-8", newline="", errors=errors)
+        return self._stack.enter_context(file)
 
     def _part(self, name: str) -> Path:
         return self._folder / f".{name}.part"
