@@ -80,3 +80,10 @@ def test_a_stream_that_works_is_left_alone(tmp_path: Path) -> None:
         assert isinstance(stream.fault, BrokenPipeError)
         stream.write("another")
         stream.flush()
+
+
+def test_what_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    """A class name beyond the stream's encoding, and a file name that is no Unicode."""
+    with (tmp_path / "out").open("w", encoding="latin-1") as file:
+        LastingStream(file).write("caf\u00e9 \u56fe \udce9")
+    assert (tmp_path / "out").read_bytes() == b"caf\xe9 \\u56fe \\udce9"

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ddetr_cli.spec import Experiment
 from ddetr_cli.spec_tree import SpecError
 from ddetr_cli.status import StatusFile
 from ddetr_train.events import RunEvent
+from ddetr_train.folder_lock import FolderInUseError
 
 Work = Callable[[Run], Any]
 
@@ -38,14 +40,14 @@ class Finished:
 def finish(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
     """Run a subtask named train that does the given work."""
 
-    def run(work: Work, *overrides: str) -> Finished:
+    def run(work: Work, *overrides: str, hold: Any = nullcontext) -> Finished:
         def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
             return work(run) or {}
 
         spec = tmp_path / "spec.yaml"
         spec.write_text(f"results_dir: {tmp_path}/results\n")
         task = Subtask(
-            "train", Experiment, lambda it: it.results_of("train"), lambda _: None, execute
+            "train", Experiment, lambda it: it.results_of("train"), lambda _: None, execute, hold
         )
         exit_status = run_subtask(task, spec, overrides)
         captured = capfd.readouterr()
@@ -176,6 +178,52 @@ def test_a_results_folder_that_cannot_be_made_is_one_sentence(
     assert f"results_dir {tmp_path}/file/train cannot be written" in end.said
 
 
+def test_a_folder_in_use_is_left_as_it_is(finish: Callable[..., Finished], tmp_path: Path) -> None:
+    """A second training writes nothing into the first one's folder, not even how it ended."""
+    folder = tmp_path / "results" / "train"
+    before = finish(lambda run: None).status
+
+    def refuse(folder: Path) -> nullcontext[None]:
+        raise FolderInUseError(f"{folder} is in use")
+
+    end = finish(lambda run: None, "train.num_epochs=3", hold=refuse)
+    assert end.exit_status == 2
+    assert f"{folder} is in use" in end.said
+    assert end.status == before
+    assert "num_epochs: 10" in (folder / "experiment.yaml").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_file_is_exit_status_130(
+    finish: Callable[..., Finished], number: int
+) -> None:
+    """Nothing has started, so nothing is written."""
+
+    def interrupted(folder: Path) -> nullcontext[None]:
+        os.kill(os.getpid(), number)
+        return nullcontext()
+
+    end = finish(lambda run: None, hold=interrupted)
+    assert (end.exit_status, end.status) == (130, [])
+    assert "train was interrupted" in end.said
+
+
+def test_a_second_signal_does_not_cut_the_last_line(
+    finish: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl+C again while the run closes its files changes nothing."""
+    write = StatusFile.write
+
+    def write_and_signal(self: StatusFile, state: str, *arguments: Any, **figures: Any) -> None:
+        if state == "INTERRUPTED":
+            os.kill(os.getpid(), signal.SIGINT)
+        write(self, state, *arguments, **figures)
+
+    monkeypatch.setattr(StatusFile, "write", write_and_signal)
+    end = finish(lambda run: os.kill(os.getpid(), signal.SIGINT))
+    assert (end.exit_status, end.status[-1]["status"]) == (130, "INTERRUPTED")
+
+
 def test_experiment_yaml_says_what_ran(finish: Callable[..., Finished], tmp_path: Path) -> None:
     """The file holds the override and loads again to the same run."""
     finish(lambda run: None, "train.num_epochs=3")
@@ -220,6 +268,13 @@ def test_events_become_lines_of_status(finish: Callable[..., Finished]) -> None:
     assert (epoch["epoch"], epoch["eta"]) == (0, "1:02:05")
     assert epoch["kpi"] == {"a": None, "b": 1.0}
     assert end.said.count("no GPU") == 1
+
+
+def test_a_name_that_is_no_unicode_is_a_line_too(finish: Callable[..., Finished]) -> None:
+    """A file name of an older system is shown with an escape and read back whole."""
+    end = finish(lambda run: run.notice("caf\udce9.png"))
+    assert end.exit_status == 0
+    assert end.status[1]["message"] == "caf\udce9.png"
 
 
 def test_a_second_run_appends(finish: Callable[..., Finished]) -> None:

@@ -39,6 +39,11 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def ignore(self) -> None:
+        """Let the last lines of a run be written whatever else comes until the end of the block."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
     def _raise(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._owner:  # a forked worker: end it as if it had no handler
             signal.signal(number, signal.SIG_DFL)

@@ -14,6 +14,7 @@ class LastingStream:
     """A text stream whose first failure is remembered; from then on it swallows what is written.
 
     `ddetr train ... | head` reads two lines and leaves; the training goes on and ends as it would.
+    Signs that the stream's encoding does not have are written as escapes.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -23,7 +24,7 @@ class LastingStream:
     def write(self, text: str) -> int:
         """Write, or say that it was written."""
         try:
-            return self._stream.write(text)
+            return self._stream.write(self._encodable(text))
         except OSError as error:
             self._give_up(error)
             return len(text)
@@ -37,6 +38,10 @@ class LastingStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+    def _encodable(self, text: str) -> str:
+        encoding = self._stream.encoding or "utf-8"
+        return text.encode(encoding, "backslashreplace").decode(encoding)
 
     def _give_up(self, error: OSError) -> None:
         self.fault = self.fault or error

@@ -44,7 +44,7 @@ class StatusFile:
             "eta": None if eta_seconds is None else duration(eta_seconds),
         }
         try:
-            with self.path.open("a", encoding="utf-8") as file:
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         except OSError as error:  # a full disk's error names no file
             raise OSError(error.errno, error.strerror, str(self.path)) from error

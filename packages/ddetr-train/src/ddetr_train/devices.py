@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-
 # Set by torchrun (and by whoever follows it) to the number of processes on this machine.
 LOCAL_WORLD_SIZE = "LOCAL_WORLD_SIZE"
 # Set by srun: all tasks of the step, and how many of them are on each machine.
@@ -83,6 +81,8 @@ def _launched_processes() -> int:
     """Count the processes that a launcher has started on this machine; alone it is one."""
     if LOCAL_WORLD_SIZE in os.environ:
         return int(os.environ[LOCAL_WORLD_SIZE])
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
     if SLURMEnvironment.detect():
         return int(os.environ[_SLURM_TASKS]) // int(os.environ.get(_SLURM_NODES, "1"))
     return 1

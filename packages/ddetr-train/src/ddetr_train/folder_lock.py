@@ -14,6 +14,9 @@ from ddetr_train.devices import is_first_process
 
 LOCK_NAME = ".train.lock"
 
+# Process and folder of each lock; a forked process inherits the list, but no lock.
+_held: set[tuple[int, Path]] = set()
+
 
 class FolderInUseError(ValueError):
     """Another training works in the results folder."""
@@ -24,12 +27,14 @@ def folder_locked(results_dir: Path) -> Iterator[None]:
     """Hold the folder until the block ends; a killed process holds nothing.
 
     The lock belongs to the process, not to its data-loading workers, which may outlive it a little.
-    Systems without such locks go without.
+    Systems without such locks go without. Inside a block that holds the folder it does nothing.
 
     Raises:
         FolderInUseError: another process holds it; the text says which.
+        OSError: the folder cannot be made or written.
     """
-    if not is_first_process():
+    mine = os.getpid(), results_dir.resolve()
+    if mine in _held or not is_first_process():
         yield
         return
     results_dir.mkdir(parents=True, exist_ok=True)
@@ -45,9 +50,11 @@ def folder_locked(results_dir: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
+        _held.add(mine)
         try:
             yield
         finally:
+            _held.discard(mine)
             path.unlink(missing_ok=True)
 
 

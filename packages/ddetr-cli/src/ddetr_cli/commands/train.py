@@ -11,6 +11,7 @@ from ddetr_cli.preflight import existing_sources, optional_files
 from ddetr_cli.run import Run, Subtask
 from ddetr_cli.spec import Experiment
 from ddetr_model.config import ModelConfig
+from ddetr_train.folder_lock import folder_locked
 
 if TYPE_CHECKING:
     from ddetr_train.trainer import TrainResult
@@ -95,4 +96,6 @@ def _write_report(experiment: Experiment, run: Run) -> Path:
     return write_training_report(run.results_dir, labelled, dataset.eval_class_ids)
 
 
-TRAIN = Subtask("train", Experiment, lambda spec: spec.results_of("train"), check, execute)
+TRAIN = Subtask(
+    "train", Experiment, lambda spec: spec.results_of("train"), check, execute, folder_locked
+)

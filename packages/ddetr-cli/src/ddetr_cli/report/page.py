@@ -204,5 +204,5 @@ def _write(results_dir: Path, title: str, facts: Sequence[str], sections: Sequen
     body = f"<header><h1>{title}</h1><p>{lines}</p></header>{''.join(sections)}"
     page = f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
     path = results_dir / REPORT_NAME
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
     return path
