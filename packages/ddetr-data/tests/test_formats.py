@@ -192,7 +192,7 @@ def test_coco_becomes_kitti(tmp_path):
 
 def test_kitti_round_trip_keeps_every_box(tmp_path):
     """COCO to KITTI and back gives the same boxes exactly."""
-    write_coco(tmp_path, ROWS, names=("1.jpg", "2.jpg", "3.jpg"))
+    write_coco(tmp_path, ROWS)  # two images differ in their ending alone
     export(tmp_path, "kitti")
     (tmp_path / "map.json").write_text(json.dumps({"cat": "cat", "big_dog": "big dog"}))
     back = convert(
@@ -211,7 +211,7 @@ def test_kitti_round_trip_keeps_every_box(tmp_path):
 
 def test_yolo_round_trip_keeps_classes_and_boxes(tmp_path):
     """COCO to YOLO and back keeps names, their order, and boxes to a hundredth of a pixel."""
-    write_coco(tmp_path, ROWS, names=("1.jpg", "2.jpg", "3.jpg"))
+    write_coco(tmp_path, ROWS)  # two images differ in their ending alone
     exported = export(tmp_path, "yolo")
     assert exported.classmap.read_text() == "cat\nbig dog\n"
     back = convert(
@@ -229,6 +229,15 @@ def test_yolo_round_trip_keeps_classes_and_boxes(tmp_path):
     assert [row["name"] for row in table["categories"]] == ["cat", "big dog"]
     for found, expected in zip(table["annotations"], ROWS, strict=True):
         assert found["bbox"] == pytest.approx(expected["bbox"], abs=0.01)
+
+
+def test_one_label_file_for_two_images_is_counted(tmp_path):
+    """Both have its objects, which may be what was meant."""
+    make_images(tmp_path, "1.jpg", "1.png")
+    (tmp_path / "1.txt").write_text("person 0 0 0 4 5 20 30 0 0 0 0 0 0 0\n")
+    summary = convert(ConvertConfig(input_source=tmp_path, results_dir=tmp_path / "out"))
+    assert summary.annotations == 2
+    assert summary.repaired == {"shared_label_file": {"": 2}}
 
 
 def test_yolo_without_class_names_is_refused(tmp_path):

@@ -97,3 +97,21 @@ def test_list_that_names_nothing_is_refused(tmp_path, content, text):
     (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(DataError, match=rf"list\.txt.*{text}"):
         find(tmp_path / "list.txt")
+
+
+def test_images_that_differ_in_their_ending_have_labels_that_keep_it(tmp_path):
+    """Label files as inference and coco_to_kitti write them are found; one for both is shared."""
+    make(tmp_path / "a", "0.jpg", "0.png", "1.jpg", "1.png", "2.jpg")
+    for name in ("0.jpg.txt", "0.png.txt", "1.txt", "2.txt", "2.jpg.txt"):
+        (tmp_path / "a/labels" / name).write_text("")
+    sequences = find(tmp_path / "a")
+    files = list(list_files(sequences, tmp_path, image_extension=None, label_extension=".txt"))
+    labels = {file.image.name: (file.label.name, file.shares_label) for file in files}
+    assert labels == {
+        "0.jpg": ("0.jpg.txt", False),
+        "0.png": ("0.png.txt", False),
+        "1.jpg": ("1.txt", True),
+        "1.png": ("1.txt", True),
+        "2.jpg": ("2.txt", False),
+    }
+    assert [path.name for path in find_unused_labels(sequences, files, ".txt")] == ["2.jpg.txt"]

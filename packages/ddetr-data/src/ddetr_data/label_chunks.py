@@ -129,6 +129,8 @@ class ChunkReader:
             tally.drop(str(file.image), "unreadable_image")
             return None
         rows, fault = self._rows_of(file.label, header)
+        if not fault and file.shares_label:
+            tally.repair(str(file.label), "shared_label_file")
         if not fault:
             return header.size_wh, [row for row in rows if self._is_wanted(row, tally)]
         # An image whose objects nobody can tell is no background, unless that is asked for.

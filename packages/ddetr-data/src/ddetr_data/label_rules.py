@@ -21,6 +21,10 @@ LABEL_FILE_RULES: Mapping[str, FaultRule] = {
     "odd_label_encoding": FaultRule(
         "repair", "a label file in UTF-16, or not in UTF-8 and read as Latin-1"
     ),
+    "shared_label_file": FaultRule(
+        "repair",
+        "images that differ in their ending alone share a label file: each has its objects",
+    ),
     "malformed_line": FaultRule("drop", "a line with other columns than its format has"),
     "unknown_class_number": FaultRule("drop", "a YOLO class number beyond the classmap"),
     "unmapped_class": FaultRule("drop", "a class that the mapping does not name"),

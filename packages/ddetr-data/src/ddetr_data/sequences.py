@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class LabelledFile:
     label: Path
     file_name: str  # of the image in the output, with forward slashes
     sequence: int  # which sequence folder it came from
+    shares_label: bool = False  # with an image of another ending
 
 
 def find_sequences(
@@ -101,16 +103,23 @@ def list_files(
     """Every image of every sequence, in the list's and then the names' order.
 
     A label file has its image's path inside the label folder, and label_extension for an ending.
+    Images that differ in their ending alone have label files that keep it (a.jpg.txt, a.png.txt),
+    or share one (a.txt).
     """
     wanted = None if image_extension is None else f".{image_extension.lower().lstrip('.')}"
     for number, sequence in enumerate(sequences):
-        for image in walk_images(sequence.image_dir):
+        images = list(walk_images(sequence.image_dir))
+        stems = Counter(image.with_suffix("") for image in images)
+        for image in images:
             if wanted is not None and image.suffix.lower() != wanted:
                 continue
             inside = image.relative_to(sequence.image_dir)
             label = sequence.label_dir / inside.with_suffix(label_extension)
+            is_shared = stems[image.with_suffix("")] > 1
+            if is_shared and (own := label.with_name(f"{image.name}{label_extension}")).exists():
+                label, is_shared = own, False
             file_name = os.path.relpath(image, root).replace(os.sep, "/")
-            yield LabelledFile(image, label, file_name, number)
+            yield LabelledFile(image, label, file_name, number, is_shared)
 
 
 def find_unused_labels(

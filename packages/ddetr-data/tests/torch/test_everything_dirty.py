@@ -78,7 +78,8 @@ EXPECTED = {
 ELSEWHERE = {
     "clashing_image_ids", "same_picture_in_splits", "compressed_json", "missing_annotations",
     "no_objects", "dont_care", "label_without_image", "malformed_label_file", "malformed_line",
-    "missing_label_file", "odd_label_encoding", "repeated_file", "unknown_class_number",
+    "missing_label_file", "odd_label_encoding", "repeated_file", "shared_label_file",
+    "unknown_class_number",
     "unlisted_class", "unmapped_class",
 }  # fmt: skip
 
