@@ -139,6 +139,21 @@ def test_kitti_labels_are_checked_without_a_spec(
     assert "unmapped_class" in capsys.readouterr().out
 
 
+def test_the_labels_of_a_conversion_are_checked_by_its_spec(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `convert` would drop is told, and nothing is written."""
+    make_dataset(tmp_path, num_images={"train": 2}, image_size_hw=(64, 64), num_classes=2)
+    spec = tmp_path / "convert.yaml"
+    folders = "image_dir_name: ../../images/train\nlabel_dir_name: label_2\n"
+    spec.write_text(f"input_source: {tmp_path}/kitti/train\n{folders}results_dir: {tmp_path}/out\n")
+    assert ddetr("check", "-e", str(spec)) == 1
+    assert "unmapped_class" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    assert ddetr("check", "-e", str(spec), f"input_source={tmp_path}/none.txt") == 2
+    assert "none.txt is missing" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_findings_can_be_read_from_standard_output(
     data_spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str

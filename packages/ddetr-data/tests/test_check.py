@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 import ddetr_data.check as check_module
-from ddetr_data.check import CheckOptions, check_dataset
+from ddetr_data.check import CheckOptions, check_conversion, check_dataset
 from ddetr_data.check_report import CheckLog, CheckReport
 from ddetr_data.check_rules import CHECK_RULES, rules_table
 from ddetr_data.class_mapping import ClassMapping
-from ddetr_data.config import DataSource
+from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.convert import convert
 from ddetr_data.faults import RULES, DataError, FaultLog
 from ddetr_data.label_rules import LABEL_FILE_RULES
 from ddetr_data.synthetic import make_dataset
@@ -172,6 +173,47 @@ def test_kitti_classes_without_a_mapping_are_noted(tmp_path):
     assert report.counts == {"dont_care": 1, "image_without_objects": 1, "unlisted_class": 1}
     assert report.findings[-1].places == ("class Car: 1",)
     assert report.exit_status == 0
+
+
+def conversion(**options):
+    return ConvertConfig(results_dir="unused", **options)
+
+
+@pytest.mark.parametrize("label_format", ["yolo_to_coco", "voc_to_coco"])
+def test_labels_of_a_conversion_are_checked_by_its_own_reader(tmp_path, label_format):
+    """Counts are those of the conversion; missing labels are named though it would stop there."""
+    for stem in ("0", "1"):
+        Image.new("RGB", (64, 48), (int(stem), 0, 0)).save(tmp_path / f"{stem}.png")
+    (tmp_path / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n7 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "0.xml").write_text("<annotation><object/></annotation>")
+    (tmp_path / "names.txt").write_text("cat\n")
+    config = conversion(
+        format=label_format,
+        input_source=tmp_path,
+        classmap=tmp_path / "names.txt" if label_format == "yolo_to_coco" else None,
+        missing_labels="error",
+    )
+    report = check_conversion(config)
+    fault = "unknown_class_number" if label_format == "yolo_to_coco" else "malformed_line"
+    assert report.counts[fault] == 1
+    assert report.counts["missing_label_file"] == 1
+    assert report.images == 2
+    with pytest.raises(FileNotFoundError, match="label file"):
+        convert(config)
+
+
+def test_json_of_a_conversion_is_checked_with_the_images_that_are_named(made):
+    """Without data_root there are no images to look for."""
+    json_file = made.json_files["train"]
+    (made.image_dirs["train"] / "000001.jpg").unlink()
+    known = conversion(
+        format="coco_to_yolo", input_source=json_file, data_root=made.image_dirs["train"]
+    )
+    assert check_conversion(known).counts["missing_image"] == 1
+    report = check_conversion(known.model_copy(update={"data_root": None}))
+    assert (report.images, report.exit_status) == (0, 0)
+    with pytest.raises(DataError, match="input_source"):
+        check_conversion(conversion())
 
 
 def test_report_as_json_and_as_rows(made):

@@ -20,7 +20,7 @@ from ddetr_cli.spec_errors import sentences, unknown_key
 from ddetr_cli.spec_tree import KeyPath, SpecError, SpecTree
 from ddetr_cli.written_values import settle
 from ddetr_cli.yaml_tree import read_spec_file
-from ddetr_data.config import DatasetConfig
+from ddetr_data.config import ConvertConfig, DatasetConfig
 from ddetr_export.config import ExportConfig, TrtEngineConfig
 from ddetr_model.config import ModelConfig
 from ddetr_train.config import EvaluateConfig, InferenceConfig, TrainConfig
@@ -101,13 +101,32 @@ def load_spec(
         FileNotFoundError: there is no such file.
         SpecError: a key, a value or an override is wrong; every fault has its own sentence.
     """
-    tree = read_spec_file(path)
+    return load_tree(model, read_spec_file(path), overrides, task)
+
+
+def load_tree(
+    model: type[Spec], tree: SpecTree, overrides: Sequence[str] = (), task: str | None = None
+) -> LoadedSpec[Spec]:
+    """Do as load_spec with a file that was read already; the tree takes the overrides.
+
+    Raises:
+        SpecError: as load_spec.
+    """
     apply_overrides(tree, overrides, partial(is_list, model))
     settle(tree, model)
     notices = [*_notices(tree), *(adopt(tree, task) if model is Experiment else ())]
     _fill_in_the_key(tree, model)
     interpolate(tree, model().model_dump(mode="json"))
     return LoadedSpec(_validated(model, tree), tuple(notices))
+
+
+def model_of(tree: SpecTree) -> type[ConvertConfig | Experiment]:
+    """Tell the flat spec of `convert` from the blocks of every other subtask."""
+    blocks, flat = (
+        sum(key in model.model_fields for key in tree.values)
+        for model in (Experiment, ConvertConfig)
+    )
+    return ConvertConfig if flat > blocks else Experiment
 
 
 def spec_yaml(spec: BaseModel) -> str:

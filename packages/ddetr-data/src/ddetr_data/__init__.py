@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ddetr_data.__about__ import __version__
 
 if TYPE_CHECKING:
-    from ddetr_data.check import CheckOptions, CheckReport, check_dataset
+    from ddetr_data.check import CheckOptions, CheckReport, check_conversion, check_dataset
     from ddetr_data.coco import DataError, DetectionSet, load_sources
     from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, InferSource
     from ddetr_data.confusion import confusion_table
@@ -44,6 +44,7 @@ _HOME = {
     "InferSource": "config",
     "PreprocessConfig": "preprocess",
     "Scores": "scoring",
+    "check_conversion": "check",
     "check_dataset": "check",
     "confusion_table": "confusion",
     "detections_from_coco": "results",
@@ -83,6 +84,7 @@ __all__ = [
     "PreprocessConfig",
     "Scores",
     "__version__",
+    "check_conversion",
     "check_dataset",
     "confusion_table",
     "detections_from_coco",

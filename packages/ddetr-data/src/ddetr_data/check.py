@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,20 +15,22 @@ from ddetr_data.check_labels import (
     CheckedLabels,
     check_coco_file,
     check_kitti_folder,
+    check_label_files,
     has_kitti_labels,
 )
 from ddetr_data.check_report import CheckLog, CheckReport, Finding
 from ddetr_data.class_mapping import ClassMapping
 from ddetr_data.coco import check_ids_below
-from ddetr_data.config import DataSource
+from ddetr_data.config import ConvertConfig, DataSource
 from ddetr_data.faults import DataError
 from ddetr_data.image_file import ImageHeader
 from ddetr_data.image_frames import fit_objects
 from ddetr_data.json_files import find_json_files
+from ddetr_data.label_source import FROM_COCO, open_labels, refuse_urls
 from ddetr_data.locations import RemoteFile, absolute, is_folder, is_url
 from ddetr_data.parallel import map_chunks
 
-__all__ = ["CheckOptions", "CheckReport", "Finding", "check_dataset"]
+__all__ = ["CheckOptions", "CheckReport", "Finding", "check_conversion", "check_dataset"]
 
 Splits = Mapping[str, Sequence[DataSource]]  # "train", "val", ... and their sources
 
@@ -65,6 +68,45 @@ def check_dataset(
         split: [found for source in sources for found in _check_source(source, log, options)]
         for split, sources in splits.items()
     }
+    return _report(labels, log, options, on_progress)
+
+
+def check_conversion(
+    config: ConvertConfig,
+    options: CheckOptions | None = None,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Check what a conversion would read, by the rules that it follows; nothing is written.
+
+    The images of COCO JSON are looked at where data_root names their folder.
+
+    Raises:
+        FileNotFoundError, DataError: what keeps `convert` from starting.
+    """
+    options, log = options or CheckOptions(), CheckLog()
+    refuse_urls(config)
+    if config.input_source is None:
+        raise DataError("there is no input_source, the labels to read")
+    if config.format in FROM_COCO:
+        image_dir = config.data_root or os.curdir
+        source = DataSource(image_dir=image_dir, json_file=(config.input_source,))
+        labels = _check_source(source, log, options)
+        if config.data_root is None:
+            labels = [replace(found, images=[]) for found in labels]
+    else:
+        opened = open_labels(config)
+        labels = [check_label_files(opened, config.input_source, log, options.workers)]
+    return _report({"set": labels}, log, options, on_progress)
+
+
+def _report(
+    labels: Mapping[str, Sequence[CheckedLabels]],
+    log: CheckLog,
+    options: CheckOptions,
+    on_progress: Callable[[int, int], None] | None,
+) -> CheckReport:
+    """Look at what the files of all splits have together, and at the images."""
     everything = [found for split in labels.values() for found in split]
     _check_categories(everything, log, options)
     for found in labels.values():

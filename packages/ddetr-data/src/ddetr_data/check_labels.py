@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -21,12 +21,19 @@ from ddetr_data.faults import DataError
 from ddetr_data.formats.kitti_rows import read_kitti_rows
 from ddetr_data.image_table import ImageTable
 from ddetr_data.label_chunks import ChunkReader, Tally
+from ddetr_data.label_source import LabelSource
 from ddetr_data.locations import AnyFile
 from ddetr_data.parallel import map_chunks
-from ddetr_data.sequences import SequenceFolder, find_unused_labels, list_files
+from ddetr_data.sequences import SequenceFolder, list_files
 from ddetr_data.types import Category
 
-__all__ = ["CheckedLabels", "check_coco_file", "check_kitti_folder", "has_kitti_labels"]
+__all__ = [
+    "CheckedLabels",
+    "check_coco_file",
+    "check_kitti_folder",
+    "check_label_files",
+    "has_kitti_labels",
+]
 
 _CHUNK_FILES = 1000
 _LONGEST_NAME = 255  # bytes that file systems allow between two slashes
@@ -93,29 +100,37 @@ def check_kitti_folder(
 
     With more than one worker (0: one for each core) large folders are read by processes.
     """
-    log.file = str(label_dir)
     sequence = SequenceFolder(image_dir, image_dir, label_dir)
     files = list(list_files([sequence], image_dir, image_extension=None, label_extension=".txt"))
     reader = ChunkReader(read_kitti_rows, mapping, missing_labels="skip")
+    source = LabelSource([sequence], image_dir, files, ".txt", reader, ())
+    return check_label_files(source, str(label_dir), log, workers)
+
+
+def check_label_files(
+    source: LabelSource, name: str, log: CheckLog, workers: int = 1
+) -> CheckedLabels:
+    """Read label files of any format, noting under the name what `convert` would drop."""
+    log.file = name
+    reader = replace(source.reader, missing_labels="skip")
+    files = source.files
     parts = [files[start : start + _CHUNK_FILES] for start in range(0, len(files), _CHUNK_FILES)]
     tally, empty, num_objects = Tally(), [], 0
     for chunk in map_chunks(reader, parts, workers):
         tally.add(chunk.tally)
         counted = zip(chunk.file_names, chunk.counts, strict=True)
-        empty += [name for name, count in counted if not count]
+        empty += [file_name for file_name, count in counted if not count]
         num_objects += len(chunk.class_names)
-    for label in find_unused_labels([sequence], files, ".txt"):
+    for label in source.unused_labels():
         tally.drop(str(label), "label_without_image")
     _note_tally(tally, log)
-    if mapping is None:
+    if reader.mapping is None and reader.read_rows is read_kitti_rows:
         _note_unlisted(tally.kept, log)
-    log.add_rows("image_without_objects", str(label_dir), iter(empty), len(empty))
+    log.add_rows("image_without_objects", name, iter(empty), len(empty))
     for file in files:
         _note_name(file.file_name, log)
     return CheckedLabels(
-        file=str(label_dir),
-        images=[ImageTask(file.image) for file in files],
-        num_objects=num_objects,
+        file=name, images=[ImageTask(file.image) for file in files], num_objects=num_objects
     )
 
 

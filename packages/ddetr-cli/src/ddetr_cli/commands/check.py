@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from ddetr_cli.console import RunConsole
+from ddetr_cli.preflight import given
 from ddetr_cli.progress import Progress
-from ddetr_cli.spec import Experiment, load_spec
+from ddetr_cli.spec import Experiment, load_tree, model_of
 from ddetr_cli.spec_tree import SpecError
-from ddetr_data.config import DataSource
+from ddetr_cli.yaml_tree import read_spec_file
+from ddetr_data.config import ConvertConfig, DataSource
 
 if TYPE_CHECKING:
     from ddetr_data.check import CheckOptions, CheckReport
@@ -62,14 +64,8 @@ def check_data(
     _refuse_mixtures(spec_file, overrides, labelled_set)
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
         raise SpecError(f"--json {json_file}: its folder does not exist")
-    if spec_file is None:
-        splits, options = _of_set(labelled_set)
-    else:
-        splits, options = _of_spec(spec_file, overrides)
-    from ddetr_data.check import check_dataset
-
     progress = Progress(console.observe, "images") if json_file != STANDARD_OUTPUT else None
-    report = check_dataset(splits, options, on_progress=progress)
+    report = _checked(spec_file, overrides, labelled_set, progress)
     console.close()
     content = json.dumps(report.to_dict(), indent=1)
     if json_file == STANDARD_OUTPUT:
@@ -79,6 +75,27 @@ def check_data(
     if json_file is not None:
         Path(json_file).write_text(content, encoding="utf-8")
     return report.exit_status
+
+
+def _checked(
+    spec_file: Path | None,
+    overrides: Sequence[str],
+    labelled_set: LabelledSet,
+    progress: Progress | None,
+) -> CheckReport:
+    from ddetr_data.check import CheckOptions, check_conversion, check_dataset
+
+    if spec_file is None:
+        splits, options = _of_set(labelled_set)
+        return check_dataset(splits, options, on_progress=progress)
+    tree = read_spec_file(spec_file)
+    if model_of(tree) is Experiment:
+        splits, options = _of_spec(load_tree(Experiment, tree, overrides).spec, spec_file)
+        return check_dataset(splits, options, on_progress=progress)
+    config = load_tree(ConvertConfig, tree, overrides).spec
+    given(config.input_source, "input_source")
+    options = CheckOptions(workers=config.workers)
+    return check_conversion(config, options, on_progress=progress)
 
 
 def _refuse_mixtures(
@@ -119,10 +136,9 @@ def _of_set(labelled_set: LabelledSet) -> tuple[Splits, CheckOptions]:
     return {"set": [source]}, options
 
 
-def _of_spec(spec_file: Path, overrides: Sequence[str]) -> tuple[Splits, CheckOptions]:
+def _of_spec(experiment: Experiment, spec_file: Path) -> tuple[Splits, CheckOptions]:
     from ddetr_data.check import CheckOptions
 
-    experiment = load_spec(Experiment, spec_file, overrides).spec
     dataset = experiment.dataset
     splits = {
         "train": dataset.train_data_sources,

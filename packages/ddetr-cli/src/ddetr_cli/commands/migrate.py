@@ -10,10 +10,9 @@ from ddetr_cli.console import RunConsole
 from ddetr_cli.ending import EXIT_BAD_INPUT, EXIT_SUCCESS
 from ddetr_cli.older_specs import RENAMED, reason_without_effect
 from ddetr_cli.schema import known_keys, nearest_key
-from ddetr_cli.spec import DERIVED_KEYS, Experiment, load_spec
+from ddetr_cli.spec import DERIVED_KEYS, Experiment, load_spec, model_of
 from ddetr_cli.spec_tree import KeyPath, SpecError, SpecTree, dotted
 from ddetr_cli.yaml_tree import read_spec_file
-from ddetr_data.config import ConvertConfig
 
 _WITHOUT_EFFECT = "Accepted"  # how the description of such a key begins
 
@@ -24,7 +23,7 @@ def migrate(spec_file: Path, console: RunConsole) -> int:
     Unknown keys, and values that no subtask would take, give 2.
     """
     tree = read_spec_file(spec_file)
-    model = _model_of(tree)
+    model = model_of(tree)
     rows = [(dotted(path), tree.place_of(path), _fate(path, model)) for path in written_keys(tree)]
     if rows:
         console.table(str(spec_file), ["key", "place", "here"], rows)
@@ -41,15 +40,6 @@ def written_keys(tree: SpecTree) -> list[KeyPath]:
     blocks = {path[:length] for path in tree.origins for length in range(len(path))}
     leaves = [path for path in tree.origins if path not in blocks]
     return list(dict.fromkeys(_first_of_list(path) for path in leaves if path))
-
-
-def _model_of(tree: SpecTree) -> type[BaseModel]:
-    """Tell the flat spec of `convert` from the blocks of every other subtask."""
-    blocks, flat = (
-        sum(key in model.model_fields for key in tree.values)
-        for model in (Experiment, ConvertConfig)
-    )
-    return ConvertConfig if flat > blocks else Experiment
 
 
 def _faults_of_values(spec_file: Path, model: type[BaseModel]) -> list[str]:
