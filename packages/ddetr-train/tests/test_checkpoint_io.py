@@ -14,7 +14,7 @@ import torch
 from ddetr_data import crypto
 from ddetr_data.crypto import EncryptionError, is_encrypted
 from ddetr_train import checkpoint_io
-from ddetr_train.checkpoint_io import AtomicCheckpointIO, give_another_name, replacing
+from ddetr_train.checkpoint_io import AtomicCheckpointIO, copy_whole, replacing
 
 KEY = "a passphrase with spaces and ümlauts"
 
@@ -86,23 +86,33 @@ def test_a_file_with_code_is_refused(files, tmp_path) -> None:
         files.load_checkpoint(path)
 
 
-@pytest.mark.parametrize("links_work", [True, False])
-def test_another_name_is_a_real_file(tmp_path, monkeypatch, links_work) -> None:
-    """Removing or replacing the first name leaves the second whole; no symbolic links."""
-    if not links_work:
-        monkeypatch.setattr(checkpoint_io.os, "link", _refuse)
+def test_another_name_is_a_file_of_its_own(tmp_path) -> None:
+    """Overwriting the first name in place, as cp does, or removing it leaves the second whole."""
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_text("content")
     second.write_text("older")
-    give_another_name(first, second)
-    first.unlink()
+    copy_whole(first, second)
+    first.write_text("another file's")
     assert not second.is_symlink()
     assert second.read_text() == "content"
-    assert os.listdir(tmp_path) == ["second"]
+    assert sorted(os.listdir(tmp_path)) == ["first", "second"]
 
 
-def _refuse(*_: object) -> None:
-    raise OSError(errno.EPERM, "no hard links here")
+def test_a_copy_that_does_not_fit_leaves_the_older_file(tmp_path, monkeypatch) -> None:
+    """The error names the file that is not there, and nothing half written stays behind."""
+    first, second = tmp_path / "best", tmp_path / "epoch"
+    first.write_text("content")
+    second.write_text("older")
+
+    def fail(_: Path, target: Path) -> None:
+        target.write_text("con")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_io.shutil, "copyfile", fail)
+    with pytest.raises(OSError, match=r"epoch could not be written.*previous file is kept"):
+        copy_whole(first, second)
+    assert second.read_text() == "older"
+    assert sorted(os.listdir(tmp_path)) == ["best", "epoch"]
 
 
 def test_a_checkpoint_is_unreadable_without_the_key(tmp_path, monkeypatch) -> None:

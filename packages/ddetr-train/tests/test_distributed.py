@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddetr_data.torch import Batch
 from ddetr_train.callbacks.checkpoints import LATEST_NAME
 from ddetr_train.config import TrainConfig
 from ddetr_train.detector import TorchDetector
+from ddetr_train.module import DetectionModule
+from ddetr_train.nan_guard import NonFiniteError
+from ddetr_train.replay import replay
 from ddetr_train.trainer import train
 
 # Two processes add in another order than one.
@@ -76,3 +80,32 @@ def test_a_sharded_run_resumes_and_loads_on_one_device(
     assert distance(weights(tmp_path / "whole"), weights(tmp_path / "parts")) == 0
     detector = TorchDetector(tmp_path / "parts" / LATEST_NAME)
     assert len(detector.categories) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_the_process_with_the_bad_picture_is_named_by_all(
+    strategy, model_config, dataset, tmp_path, as_ranks, monkeypatch
+) -> None:
+    """None waits for the other, both say the same, and one file is kept, which replays."""
+    options = {"accelerator": "cpu", "num_epochs": 1, "distributed_strategy": strategy}
+    config = TrainConfig.model_validate(options)
+    halves = dataset.model_copy(update={"batch_size": 1})
+    step = DetectionModule.training_step
+
+    def spoiled(self: DetectionModule, batch: Batch, batch_idx: int) -> torch.Tensor:
+        if self.global_rank == 1 and batch_idx == 1:
+            batch.images[0, 0, 3, 4] = math.inf
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(DetectionModule, "training_step", spoiled)
+
+    def work() -> None:
+        words = r"epoch 0, batch 1, process 1: the pixels of image \d+ is the first"
+        with pytest.raises(NonFiniteError, match=words):
+            train(model_config, halves, config, tmp_path / "run")
+
+    assert as_ranks(work) == [0, 0]
+    (evidence,) = (tmp_path / "run").glob("nan_*.pt")
+    assert evidence.name == "nan_epoch_000_batch_1_rank_1.pt"
+    assert str(replay(evidence).first_bad).startswith("the pixels of image")

@@ -41,11 +41,11 @@ def test_checkpoints_hold_weights_and_moments() -> None:
     [
         ({"num_epochs": 8}, 8 + 3),
         ({"num_epochs": 8, "checkpoint_interval": 5}, 2 + 3),
-        ({"num_epochs": 8, "keep_last_checkpoints": 2}, 2 + 3),
+        ({"num_epochs": 8, "keep_last_checkpoints": 2}, 3 + 3),
     ],
 )
 def test_files_follow_the_interval_and_the_limit(options, files) -> None:
-    """Kept epochs, and latest, best and the next one beside them."""
+    """Kept epochs, one more before the oldest goes, and latest, best and the next one."""
     assert plan(**options).checkpoint_files == files
 
 

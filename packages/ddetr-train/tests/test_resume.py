@@ -20,6 +20,7 @@ from ddetr_train.callbacks.preemption import TrainingPreempted
 from ddetr_train.config import TrainConfig
 from ddetr_train.events import RunEvent
 from ddetr_train.folder_lock import FolderInUseError, folder_locked
+from ddetr_train.module import DetectionModule
 from ddetr_train.resume import ResumeError
 from ddetr_train.trainer import TrainResult, train
 
@@ -158,6 +159,41 @@ def test_sigterm_saves_and_says_so(start, tmp_path, event) -> None:
     assert differences(tmp_path / "whole", tmp_path / "cut") == []
 
 
+def test_sigterm_does_not_wait_for_a_validation(start, tmp_path, monkeypatch) -> None:
+    """The run ends after the batch at hand; the next start repeats the validation, exactly."""
+    options = {"num_epochs": 2, "checkpoint_interval_steps": None, "validation_interval": 1}
+    start("whole", **options)
+    validate, calls = DetectionModule.validation_step, []
+
+    def validate_and_signal(self: DetectionModule, *arguments: Any) -> Any:
+        calls.append(self.current_epoch)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return validate(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectionModule, "validation_step", validate_and_signal)
+        with pytest.raises(TrainingPreempted, match="stopped by SIGTERM in epoch 1 after step 10"):
+            start("cut", **options)
+    assert calls == [0, 0, 1]
+    assert stored(tmp_path / "cut")["DetectionDataModule"]["position"] == [1, 5]
+    start("cut", **options)
+    assert differences(tmp_path / "whole", tmp_path / "cut") == []
+
+
+def test_slurm_announces_the_end_with_another_signal(start, tmp_path, as_ranks) -> None:
+    """SIGUSR1 to one of two tasks saves once and ends both; Lightning's own saving is off."""
+
+    def work() -> None:
+        first = os.environ["SLURM_PROCID"] == "0"
+        observers = [KillAt(2, signal.SIGUSR1, "step")] if first else []
+        with pytest.raises(TrainingPreempted, match="SIGUSR1" if first else "another process"):
+            start("cut", *observers, num_epochs=1, checkpoint_interval_steps=None)
+
+    assert as_ranks(work, "slurm") == [0, 0]
+    assert [path.name for path in (tmp_path / "cut").glob("*.*t*")] == [LATEST_NAME]
+
+
 def test_ctrl_c_stays_a_keyboard_interrupt(start) -> None:
     """Lightning's own exit does not reach the caller, and Ctrl+C works afterwards."""
     before = signal.getsignal(signal.SIGINT)
@@ -281,7 +317,6 @@ def test_a_resumed_fine_tuning_keeps_its_norms_frozen(run_training, tmp_path) ->
 def test_a_damaged_latest_file_names_the_others(run_training, tmp_path) -> None:
     """Which one to go on from is the person's choice; the named file works."""
     run_training(num_epochs=1)
-    (tmp_path / "run" / LATEST_NAME).unlink()  # not another name of the epoch's file
     (tmp_path / "run" / LATEST_NAME).write_bytes(b"PK damaged")
     other = tmp_path / "run" / "model_epoch_000.pth"
     words = f"set train.resume_training_checkpoint_path to {other}, or remove the file"
@@ -302,6 +337,9 @@ def test_a_folder_has_one_training_at_a_time(tmp_path, in_a_process) -> None:
             said.write_text(str(error))
 
     with folder_locked(tmp_path / "run"):
+        assert in_a_process(second) == 0
+        with folder_locked(tmp_path / "run"):  # nothing more to hold, and nothing let go
+            pass
         assert in_a_process(second) == 0
     assert f"in use by another training (process {os.getpid()} on " in said.read_text()
     assert in_a_process(second) == 0

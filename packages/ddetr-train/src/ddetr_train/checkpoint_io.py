@@ -100,16 +100,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def give_another_name(path: Path, other: Path) -> None:
-    """Put the same contents under a second name, without using more disk where links work."""
-    temporary = other.with_name(f".{other.name}.link.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(path, temporary)
-    except OSError:  # a file system without hard links
+def copy_whole(path: Path, other: Path) -> None:
+    """Put the same contents under a second name, as a file of its own.
+
+    A link would save disk, but whoever copies another file over one name would change both.
+
+    Raises:
+        OSError: it could not be written; `other` is then what it was.
+    """
+    with replacing(other) as temporary:
         shutil.copyfile(path, temporary)
-        _sync(temporary)
-    temporary.replace(other)
 
 
 def _not_written(path: Path, error: Exception) -> OSError:

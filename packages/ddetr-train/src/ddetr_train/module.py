@@ -180,8 +180,9 @@ class DetectionModule(pl.LightningModule):
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue the epoch's running mean."""
+        """Continue the epoch's running mean, or with its figures where only validation is left."""
         self._train_loss.restore(checkpoint["train_loss"])
+        self.metrics = dict(checkpoint["ddetr"]["metrics"])
 
     def _share_of_update(self, batch_idx: int) -> float:
         """Weigh an epoch's last batches, fewer than accumulate_grad_batches, as a whole update.

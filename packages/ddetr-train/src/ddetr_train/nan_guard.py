@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +19,13 @@ from ddetr_data.torch.collate import Batch
 from ddetr_model.detector import DeformableDETR
 from ddetr_model.losses import SetCriterion
 from ddetr_train.checkpoint_io import AtomicCheckpointIO
+from ddetr_train.processes import gather_objects
 from ddetr_train.randomness import seed_batch
 
 if TYPE_CHECKING:
     from ddetr_train.module import DetectionModule
+
+logger = logging.getLogger(__name__)
 
 # Updates in a row that fp16's loss scaling may skip before the run counts as broken.
 MAX_SKIPPED_UPDATES = 20
@@ -85,8 +89,7 @@ class NanGuard:
         self._stop(module, step)
 
     def _stop(self, module: DetectionModule, step: _Step) -> None:
-        name = f"nan_epoch_{step.epoch:03d}_batch_{step.batch_idx}_rank_{module.global_rank}.pt"
-        evidence = self._folder / name
+        """Find what is bad on every process; the first that finds something keeps the evidence."""
         seed = (module.config.seed, step.epoch, step.batch_idx, module.global_rank)
         content: dict[str, Any] = {
             "model": module.model.config.model_dump(mode="json"),
@@ -96,18 +99,17 @@ class NanGuard:
             "images": self._paths(step.batch),
             "seed": list(seed),
             "precision": module.config.precision,
-            "first_bad": "a sum over several batches",
         }
         seed_batch(*seed)
-        try:
-            with module.trainer.precision_plugin.forward_context():
-                found = first_non_finite(module.model, module.criterion, step.batch)
-            content["first_bad"] = found or content["first_bad"]
-        finally:
-            self._files.save_checkpoint(content, evidence)
-        raise NonFiniteError(
-            f"epoch {step.epoch}, batch {step.batch_idx}", content["first_bad"], evidence
-        )
+        steps = gather_objects((step.batch_idx, _repeated(module, step)))
+        rank = next((rank for rank, (_, found) in enumerate(steps) if found), 0)
+        batch_idx, found = steps[rank]
+        name = f"nan_epoch_{step.epoch:03d}_batch_{batch_idx}_rank_{rank}.pt"
+        first_bad = found or "a sum over several batches"
+        if rank == module.global_rank:
+            self._files.save_checkpoint(content | {"first_bad": first_bad}, self._folder / name)
+        where = f"epoch {step.epoch}, batch {batch_idx}" + (f", process {rank}" if rank else "")
+        raise NonFiniteError(where, first_bad, self._folder / name)
 
     def _paths(self, batch: Batch) -> list[str]:
         if self._images is None:
@@ -116,18 +118,25 @@ class NanGuard:
         return [str(record.path) for record in self._images.images if record.id in wanted]
 
 
+def _repeated(module: DetectionModule, step: _Step) -> str | None:
+    try:
+        with module.trainer.precision_plugin.forward_context():
+            return first_non_finite(module.model, module.criterion, step.batch)
+    except (RuntimeError, ValueError) as error:  # no memory, or numbers that nothing computes with
+        logger.warning("the step could not be repeated to name what is bad: %s", error)
+        return None
+
+
 def first_non_finite(model: DeformableDETR, criterion: SetCriterion, batch: Batch) -> str | None:
-    """Run the batch and name the first weight, input, module output, loss or gradient gone bad."""
-    for name, weight in model.named_parameters():
-        if not _is_finite(_whole(weight)):
-            return f"the weight {name}"
-    for number, (image, target) in enumerate(zip(batch.images, batch.targets, strict=True)):
-        if not _is_finite(image):
-            return f"the pixels of image {_image_name(target, number)}"
-        if not _is_finite(target["boxes"]):
-            return f"a labelled box of image {_image_name(target, number)}"
+    """Run the batch and name the first weight, input, module output, loss or gradient gone bad.
+
+    Every process of a run must call it: they meet in the forward pass, whatever each has found.
+    """
+    bad_input = _bad_weight(model) or _bad_image(batch)
     with torch.enable_grad(), _outputs_watched(model) as bad_modules:
         losses = criterion(model(batch.images, batch.mask, batch.targets), batch.targets)
+    if bad_input:
+        return bad_input
     if bad_modules:
         return f"the output of {bad_modules[0]}"
     for name, value in losses.items():
@@ -136,6 +145,22 @@ def first_non_finite(model: DeformableDETR, criterion: SetCriterion, batch: Batc
     for name, gradient in reversed(_gradients(model, criterion.total_loss(losses)).items()):
         if not _is_finite(gradient):
             return f"the gradient of {name}"
+    return None
+
+
+def _bad_weight(model: nn.Module) -> str | None:
+    for name, weight in model.named_parameters():
+        if not _is_finite(_whole(weight)):
+            return f"the weight {name}"
+    return None
+
+
+def _bad_image(batch: Batch) -> str | None:
+    for number, (image, target) in enumerate(zip(batch.images, batch.targets, strict=True)):
+        if not _is_finite(image):
+            return f"the pixels of image {_image_name(target, number)}"
+        if not _is_finite(target["boxes"]):
+            return f"a labelled box of image {_image_name(target, number)}"
     return None
 
 

@@ -63,7 +63,7 @@ def plan_run(
     copies = 1 if config.ema_decay is None else 2
     kept = -(-config.num_epochs // config.checkpoint_interval)
     if config.keep_last_checkpoints is not None:
-        kept = min(kept, config.keep_last_checkpoints)
+        kept = min(kept, config.keep_last_checkpoints + 1)  # the oldest goes after the newest came
     return Plan(
         steps_per_epoch=steps,
         total_steps=steps * config.num_epochs,

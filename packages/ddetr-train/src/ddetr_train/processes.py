@@ -1,4 +1,4 @@
-"""The processes in which torchrun or srun has started a subtask that is no training."""
+"""What the processes of one run tell each other, and how those of a launcher find each other."""
 
 from __future__ import annotations
 
@@ -45,9 +45,20 @@ class GatheredShare(Share):
         return parts
 
 
+def gather_objects(value: T) -> list[T]:
+    """Collect one value from every process of a training, on every process; alone it is one."""
+    if not torch.distributed.is_initialized():
+        return [value]
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, value)
+    return parts
+
+
 @contextmanager
 def launched_share() -> Iterator[Share]:
-    """Join the other processes of this run, if a launcher started several, until the block ends.
+    """Join the other processes of an evaluation or inference until the block ends.
+
+    A process that no launcher started beside others stays alone.
 
     Raises:
         RuntimeError: the others do not answer.

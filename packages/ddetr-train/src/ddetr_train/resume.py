@@ -24,6 +24,8 @@ _CHANGING_KEYS = (
 )
 # Options that a checkpoint's optimiser and schedules carry, so a new value would have no effect.
 _CARRIED_KEYS = ("optim", "warmup_steps")
+# What only a checkpoint of our training has, whatever else Lightning puts into it.
+_TRAINING_STATE = {"loops", "ddetr", "DetectionDataModule", "hyper_parameters"}
 
 
 class ResumeError(ValueError):
@@ -75,7 +77,7 @@ def read_resume(
         ResumeError: the model or the data differ, or it holds no training state.
     """
     checkpoint = _loaded(path, config, files)
-    if "loops" not in checkpoint or "ddetr" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _TRAINING_STATE:
         raise ResumeError(
             f"{path} holds weights but no training state: pass it as train.pretrained_model_path"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from ddetr_train.config import TrainConfig
@@ -29,3 +31,10 @@ def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
     if devices.count * config.num_nodes > 1:
         return DDPStrategy(gradient_as_bucket_view=True)
     return "auto"
+
+
+def launcher_plugins() -> list[SLURMEnvironment]:
+    """Keep Lightning from saving and requeueing by itself under SLURM; `Preemption` saves there."""
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        return [SLURMEnvironment(auto_requeue=False)]
+    return []

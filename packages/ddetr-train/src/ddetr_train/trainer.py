@@ -42,7 +42,7 @@ from ddetr_train.randomness import seed_run
 from ddetr_train.resume import Resume, find_resume_path, read_resume
 from ddetr_train.sharded import ShardedDetectionModule
 from ddetr_train.stored import start_from
-from ddetr_train.strategy import build_strategy, choose_precision
+from ddetr_train.strategy import build_strategy, choose_precision, launcher_plugins
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def build_trainer(
         accumulate_grad_batches=config.accumulate_grad_batches,
         deterministic=config.deterministic,
         callbacks=choose_callbacks(config, results_dir, data, observers),
-        plugins=[files],
+        plugins=[files, *launcher_plugins()],
         logger=False if config.is_dry_run else build_loggers(config, results_dir, steps_done),
         default_root_dir=results_dir,
         num_sanity_val_steps=0,

@@ -12,7 +12,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from typing_extensions import override
 
-from ddetr_train.checkpoint_io import give_another_name
+from ddetr_train.checkpoint_io import copy_whole
 from ddetr_train.config import TrainConfig
 from ddetr_train.datamodule import DetectionDataModule, Position
 from ddetr_train.events import Observer, RunEvent, emit
@@ -21,6 +21,9 @@ LATEST_NAME = "dd_model_latest.pth"
 BEST_NAME = "dd_model_best.pth"
 STAGING_NAME = ".dd_model_staging.pth"
 BEST_METRIC = "val_AP"
+
+# How Lightning counts the batches of a validation that it must take up again, from its first one.
+_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 
 
 def epoch_file_name(epoch: int) -> str:
@@ -100,6 +103,13 @@ class Checkpoints(Checkpoint):
         """Refresh the latest file after a batch that ended an update."""
         self._save(trainer, [], Position(trainer.current_epoch, batch_idx + 1))
 
+    def save_before_validation(self, trainer: Trainer) -> None:
+        """Refresh the latest file so that the next start repeats the validation at hand."""
+        progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+        for count in (progress.total, progress.current):
+            count.load_state_dict(_BEGUN)
+        self._save(trainer, [], Position(trainer.current_epoch, int(trainer.num_training_batches)))
+
     def _save(self, trainer: Trainer, names: Sequence[str], position: Position) -> None:
         """Save the run's state as the latest checkpoint, and under the other names too."""
         self._data.position = position
@@ -107,7 +117,7 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(staging)
         if trainer.is_global_zero:
             for name in names:
-                give_another_name(staging, self.results_dir / name)
+                copy_whole(staging, self.results_dir / name)
             staging.replace(self.results_dir / LATEST_NAME)
             event = RunEvent(
                 "checkpoint",

@@ -1,4 +1,4 @@
-"""SIGTERM: finish the batch, save, and leave with a clear exception."""
+"""SIGTERM, or SLURM's SIGUSR1: finish the batch, save, and leave with a clear exception."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, Trainer
 from typing_extensions import override
 
@@ -15,29 +16,36 @@ from ddetr_train.callbacks.checkpoints import LATEST_NAME, Checkpoints, ends_upd
 
 
 class TrainingPreempted(Exception):  # noqa: N818 - nothing went wrong
-    """A SIGTERM ended the run after its state was saved; the same command continues it."""
+    """A signal ended the run after its state was saved; the same command continues it."""
 
-    def __init__(self, checkpoint: Path, epoch: int, step: int) -> None:
+    def __init__(self, cause: str, checkpoint: Path, epoch: int, step: int) -> None:
         super().__init__(
-            f"stopped by SIGTERM in epoch {epoch} after step {step}; {checkpoint} holds the "
+            f"stopped by {cause} in epoch {epoch} after step {step}; {checkpoint} holds the "
             "state, the same command continues"
         )
         self.checkpoint = checkpoint
 
 
 class Preemption(Callback):
-    """Turns SIGTERM into a checkpoint and `TrainingPreempted`, on all processes at once."""
+    """Turns SIGTERM into a checkpoint and `TrainingPreempted`, on all processes at once.
+
+    Under SLURM, which announces the end of a job's time with a signal of choice, SIGUSR1 too.
+    A validation is left after its batch, with the state in which it began; the next start repeats
+    it. The callback must come after the one that swaps in averaged weights and before the scoring.
+    """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
-        self._asked = False
-        self._previous: Any = None
+        self._cause = ""  # the signal that came to this process
+        self._left_validation = False
+        self._previous: dict[signal.Signals, Any] = {}
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Listen, in the place of Lightning's own handler, which saves nothing."""
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._note)
+            for number in _signals():
+                self._previous[number] = signal.signal(number, self._note)
 
     @override
     def on_train_batch_end(
@@ -49,8 +57,35 @@ class Preemption(Callback):
             self._leave(trainer)
 
     @override
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Count a repeated validation from zero."""
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset()
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """End the validation early; Lightning takes a StopIteration for the end of the images."""
+        if self._is_asked(trainer):
+            self._left_validation = True
+            raise StopIteration
+
+    @override
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Save the state before a validation that was left; nobody scores half of it."""
+        if self._left_validation:
+            self._checkpoints.save_before_validation(trainer)
+            self._leave(trainer)
+
+    @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Leave when the signal came in a validation, whose epoch is saved by now."""
+        """Leave when the signal came after an epoch's last batch, when all of it is saved."""
         if trainer.current_epoch > 0 and self._is_asked(trainer):
             self._leave(trainer)
 
@@ -64,17 +99,22 @@ class Preemption(Callback):
         """Stop listening."""
         self._restore()
 
-    def _note(self, _signum: int, _frame: FrameType | None) -> None:
-        self._asked = True
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._cause = signal.Signals(number).name
 
     def _is_asked(self, trainer: Trainer) -> bool:
-        return bool(trainer.strategy.reduce_boolean_decision(self._asked, all=False))
+        return bool(trainer.strategy.reduce_boolean_decision(bool(self._cause), all=False))
 
     def _leave(self, trainer: Trainer) -> None:
         latest = self._checkpoints.results_dir / LATEST_NAME
-        raise TrainingPreempted(latest, trainer.current_epoch, trainer.global_step)
+        cause = self._cause or "a signal to another process"
+        raise TrainingPreempted(cause, latest, trainer.current_epoch, trainer.global_step)
 
     def _restore(self) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-            self._previous = None
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+
+def _signals() -> list[signal.Signals]:
+    by_slurm = [signal.SIGUSR1] if SLURMEnvironment.detect() else []
+    return [signal.SIGTERM, *by_slurm]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch.distributed
+import torch
 from pytorch_lightning import Callback, Trainer
 from typing_extensions import override
 
@@ -15,8 +15,7 @@ from ddetr_data.scoring import CocoScorer, Scores
 from ddetr_data.types import Detections
 from ddetr_train.callbacks.checkpoints import BEST_METRIC
 from ddetr_train.detector import detections_of
-
-T = TypeVar("T")
+from ddetr_train.processes import gather_objects
 
 
 class ValidationScoring(Callback):
@@ -85,12 +84,3 @@ class ValidationScoring(Callback):
 def _validate_after_last(trainer: Trainer) -> None:
     if trainer.current_epoch + 1 == trainer.max_epochs:
         trainer.check_val_every_n_epoch = 1
-
-
-def gather_objects(value: T) -> list[T]:
-    """Collect one value from every process, on every process."""
-    if not torch.distributed.is_initialized():
-        return [value]
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, value)
-    return parts

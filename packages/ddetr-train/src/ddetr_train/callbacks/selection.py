@@ -25,8 +25,12 @@ def choose_callbacks(
 ) -> list[Callback]:
     """Average the weights first, report next, save last; a dry run saves nothing."""
     callbacks: list[Callback] = []
+    checkpoints = Checkpoints(results_dir, config, data, observers)
     if config.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
+    callbacks.append(Reporting(observers, verbose=config.verbose))
+    if not config.is_dry_run:
+        callbacks.append(Preemption(checkpoints))
     if data.val_set is not None:
         folder = None if config.is_dry_run else results_dir / VALIDATION_FOLDER
         scoring = ValidationScoring(data.val_set, data.eval_class_ids, folder)
@@ -40,8 +44,4 @@ def choose_callbacks(
                     check_on_train_epoch_end=False,
                 )
             )
-    callbacks.append(Reporting(observers, verbose=config.verbose))
-    if not config.is_dry_run:
-        checkpoints = Checkpoints(results_dir, config, data, observers)
-        callbacks += [Preemption(checkpoints), checkpoints]
-    return callbacks
+    return callbacks if config.is_dry_run else [*callbacks, checkpoints]
