@@ -67,8 +67,9 @@ def verify_images(
         faults.add("missing_image" if missing else "unreadable_image", str(fault))
     usable = [None if isinstance(header, Exception) else header for header in found]
     columns = _fit_to_images(table, usable, faults)
-    for name in faults.keys() - detection_set.faults.keys():
-        logger.warning("images: %s: %d", RULES[name].meaning, faults[name])
+    for name, rule in RULES.items():
+        if found_here := faults.get(name, 0) - detection_set.faults.get(name, 0):
+            logger.warning("images: %s: %d", rule.meaning, found_here)
     return replace(detection_set, images=ImageTable(columns, table.image_dirs), faults=faults)
 
 
