@@ -18,6 +18,7 @@ _LFS_MAGIC = b"version https://git-lfs"
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _JSON_ENDINGS = (".json", ".json.gz")
 _TABLES = ("images", "annotations", "categories")
+_LAST_LETTERS = ("}", "]")  # of a whole object or list
 _NOT_LABELS = ("status.json",)  # the log that `ddetr convert` leaves beside its shards
 
 
@@ -138,6 +139,8 @@ def _refuse_strangers(path: AnyFile, data: bytes) -> None:
 
 
 def _explain(path: AnyFile, error: json.JSONDecodeError) -> str:
-    if error.pos >= len(error.doc.rstrip()) - 1 or error.msg.startswith("Unterminated"):
+    text = error.doc.rstrip()
+    is_at_end = error.pos >= len(text) - (text[-1:] not in _LAST_LETTERS)
+    if is_at_end or error.msg.startswith("Unterminated"):
         return f"{path} is cut off after {len(error.doc)} characters; copy or download it again"
     return f"{path} is not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
