@@ -7,8 +7,10 @@ import warnings
 import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddetr_ops import _native, functional, ms_deform_attn
+from ddetr_ops.direct import can_call_directly
 from ddetr_ops.operator import ms_deform_attn_operator
 
 native = pytest.mark.skipif(
@@ -143,6 +145,40 @@ def test_sizes_as_ints_survive_inference_and_tracing(arguments):
         lambda value, *rest: ms_deform_attn(value, sizes, None, *rest), tracing_mode="fake"
     )(arguments.value, *rest)
     assert torch.equal(traced(arguments.value, *rest), expected)
+
+
+@native
+def test_a_plain_call_equals_the_operators(arguments):
+    """Without the dispatcher: the same bits, forward and backward, also in inference mode."""
+    results = []
+    for call in (ms_deform_attn, ms_deform_attn_operator):
+        leaves = arguments.with_grad()
+        output = call(*leaves)
+        output.square().sum().backward()
+        with torch.inference_mode():
+            inferred = call(*arguments)
+        results.append((output, inferred, leaves.value.grad, leaves.sampling_locations.grad))
+    for found, expected in zip(*results, strict=True):
+        assert torch.equal(found, expected)
+
+
+@native
+def test_who_watches_calls_sees_the_operator(arguments):
+    """A dispatch mode (fake tensors, counters) and autocast get the registered operator."""
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen.append(function)
+            return function(*args, **(kwargs or {}))
+
+    with Watch():
+        ms_deform_attn(*arguments)
+    assert ms_deform_attn_operator in seen
+    value, _, _, *rest = arguments
+    assert can_call_directly(value, *rest)
+    with torch.autocast("cpu"):
+        assert not can_call_directly(value, *rest)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["SpatialShapes", "check_arguments", "level_shapes"]
+__all__ = ["SpatialShapes", "check_arguments", "check_levels", "level_shapes"]
 
 SpatialShapes: TypeAlias = Tensor | Sequence[tuple[int, int]]
 
@@ -71,7 +71,7 @@ def check_arguments(
         "sampling_locations", sampling_locations, (batch, queries, heads, levels, points, 2)
     )
     _check_sizes("attention_weights", attention_weights, (batch, queries, heads, levels, points))
-    _check_levels(spatial_shapes, level_start_index, levels, value.device)
+    check_levels(spatial_shapes, level_start_index, levels, value.device)
 
 
 def _check_tensor(name: str, tensor: Tensor, value: Tensor) -> None:
@@ -97,12 +97,16 @@ def _check_sizes(name: str, tensor: Tensor, sizes: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must be {meaning} = {sizes}, got {tuple(tensor.shape)}")
 
 
-def _check_levels(
+def check_levels(
     spatial_shapes: SpatialShapes,
     level_start_index: Tensor | None,
     levels: int,
     device: torch.device,
 ) -> None:
+    """Raise ValueError or TypeError, naming the argument, unless sizes and starts are int64 pairs.
+
+    Their device may be value's (device) or the CPU.
+    """
     if isinstance(spatial_shapes, Tensor):
         _check_index("spatial_shapes", spatial_shapes, (levels, 2), device)
     else:

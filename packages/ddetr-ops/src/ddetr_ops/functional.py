@@ -6,6 +6,7 @@ L feature levels, P sampling points a level.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from typing import Literal
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ddetr_ops import _native
-from ddetr_ops.arguments import SpatialShapes, check_arguments
+from ddetr_ops.arguments import SpatialShapes, check_arguments, check_levels
+from ddetr_ops.direct import can_call_directly, ms_deform_attn_direct
 from ddetr_ops.operator import ms_deform_attn_operator
 from ddetr_ops.reference import ms_deform_attn_reference
 
@@ -22,6 +24,7 @@ __all__ = ["Backend", "ms_deform_attn"]
 
 Backend = Literal["auto", "native", "reference"]
 
+_WRONG_ARGUMENTS = (IndexError, RuntimeError, TypeError, ValueError)
 _MOST_LEVELS = 4096
 _levels: dict[tuple[tuple[tuple[int, ...], ...], torch.device], tuple[Tensor, Tensor]] = {}
 
@@ -51,6 +54,14 @@ def ms_deform_attn(
     """
     if backend not in ("auto", "native", "reference"):
         raise ValueError(f"backend must be auto, native or reference, got {backend!r}")
+    if backend != "reference" and can_call_directly(value, sampling_locations, attention_weights):
+        with contextlib.suppress(*_WRONG_ARGUMENTS):  # what follows names the argument
+            levels = sampling_locations.shape[3]
+            check_levels(spatial_shapes, level_start_index, levels, value.device)
+            shapes, starts = _level_tensors(spatial_shapes, level_start_index, value)
+            return ms_deform_attn_direct(
+                value, shapes, starts, sampling_locations, attention_weights
+            )
     tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     if tracing and not isinstance(spatial_shapes, Tensor):  # sizes come as tensors then
         spatial_shapes = [(int(height), int(width)) for height, width in spatial_shapes]
