@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeVar
 
@@ -56,7 +58,8 @@ def map_chunks(
     if workers <= 1:
         yield from map(function, chunks)
         return
-    with ProcessPoolExecutor(workers, _start_context(type(function).__module__)) as pool:
+    context = _start_context(type(function).__module__)
+    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
         try:
             yield from pool.map(function, chunks)
         finally:
@@ -70,6 +73,19 @@ def _start_context(module: str) -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([module])
     return context
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that wants its results is gone, killed for instance."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)  # its queue's other end is held open by its siblings: it would wait for ever
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _map_on_ray(
