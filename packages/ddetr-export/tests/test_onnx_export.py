@@ -92,8 +92,16 @@ def test_every_opset_is_written_as_asked(make_checkpoint, tmp_path, opset, on_cp
         ({"backbone": "resnet_50", "dilation": True}, {"input_width": 101}),
         ({"two_stage": True}, {"opset_version": 11, "batch_size": 1}),
         ({"two_stage": True}, {"opset_version": 18}),
+        ({}, {"opset_version": 18, "batch_size": 1}),
     ],
-    ids=["GCViT", "GCViT, odd size", "DC5", "two stages", "two stages, new exporter"],
+    ids=[
+        "GCViT",
+        "GCViT, odd size",
+        "DC5",
+        "two stages",
+        "two stages, new exporter",
+        "fixed batch, new exporter",
+    ],
 )
 def test_every_backbone_exports_both_ways(
     make_checkpoint, tmp_path, model, settings, on_cpu

@@ -133,6 +133,17 @@ def test_a_right_node_has_no_problem() -> None:
     assert plugin_problems(plugin_model(embed=False)) == []
 
 
+def test_places_may_be_a_constant() -> None:
+    """With a fixed batch the first decoder layer's do not depend on the image; sizes count too."""
+    for queries, is_right in ((QUERIES, True), (QUERIES + 1, False)):
+        model = plugin_model(embed=False)
+        shape = (2, queries, HEADS, len(SHAPES_HW), POINTS, 2)
+        places = numpy_helper.from_array(np.full(shape, 0.5, np.float32), "sampling_locations")
+        model.graph.initializer.append(places)
+        del model.graph.input[1]
+        assert (plugin_problems(model) == []) == is_right
+
+
 def without_attribute(model) -> None:
     del next(plugin_nodes(model)).attribute[:]
 

@@ -28,17 +28,26 @@ def plugin_problems(model: onnx.ModelProto) -> list[str]:
         One sentence a problem; empty where every node is as TensorRT wants it. A size that cannot
         be inferred from the file is a problem too, since the plugin does not check it.
     """
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    types = {
-        each.name: each.type.tensor_type
-        for each in (*inferred.input, *inferred.value_info, *inferred.output)
-    }
+    types = _types(model)
     constants = {each.name: each for each in model.graph.initializer}
     return [
         f"plugin node {node.name or node.output[0]}: {problem}"
         for node in plugin_nodes(model)
         for problem in _node_problems(node, types, constants)
     ]
+
+
+def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+    """Types of all values; with a fixed batch a node's places may be a constant of the file."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    types = {
+        each.name: each.type.tensor_type
+        for each in (*inferred.input, *inferred.value_info, *inferred.output)
+    }
+    for each in model.graph.initializer:
+        stated = helper.make_tensor_type_proto(each.data_type, list(each.dims))
+        types[each.name] = stated.tensor_type
+    return types
 
 
 def _node_problems(
