@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from ddetr_export.engine_network import batch_profile
 from ddetr_export.layer_rules import layer_rules
 from ddetr_export.model_file import write_model
 from ddetr_export.tensorrt_module import major_version
+
+logger = logging.getLogger(__name__)
 
 _FIRST_ALWAYS_EXPLICIT = 10  # versions before need the flag EXPLICIT_BATCH
 _LAYER_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}
@@ -116,9 +119,14 @@ class EngineBuilder:
                 layers[place].precision = getattr(self._trt.DataType, _LAYER_TYPES[rule.format])
 
     def _load_timing_cache(self, settings: Any) -> Any:
+        """The timings kept, or none yet where another GPU or version of TensorRT took them."""
         if self._config.timing_cache is None:
             return None
         path = Path(self._config.timing_cache)
-        cache = settings.create_timing_cache(path.read_bytes() if path.is_file() else b"")
-        settings.set_timing_cache(cache, False)
+        kept = path.read_bytes() if path.is_file() else b""
+        cache = settings.create_timing_cache(kept)
+        if cache is None or not settings.set_timing_cache(cache, False):
+            logger.warning("timing_cache=%s is not of this GPU and TensorRT, it starts anew", path)
+            cache = settings.create_timing_cache(b"")
+            settings.set_timing_cache(cache, False)
         return cache
