@@ -44,7 +44,7 @@ def knowing(labelled, shift: float):
     return forward
 
 
-def score(networks, labelled, most_images=9, batch_size=1):
+def score(networks, labelled, most_images=9, batch_size=1, **options):
     return score_networks(
         networks,
         labelled,
@@ -53,6 +53,7 @@ def score(networks, labelled, most_images=9, batch_size=1):
         num_select=20,
         batch_size=batch_size,
         on_progress=lambda _words: None,
+        **options,
     )
 
 
@@ -70,6 +71,24 @@ def test_part_of_a_set_and_any_batch(labelled, most_images, batch_size) -> None:
     """The first images are used, and a last batch is filled up."""
     (exact,) = score({"x": knowing(labelled, 0)}, labelled, most_images, batch_size)
     assert (exact.AP, exact.images) == (1.0, min(5, most_images))
+
+
+def test_only_the_classes_asked_for_count(labelled) -> None:
+    """A network that never finds class 2 scores one on class 1 alone, as evaluate would say."""
+
+    def first_class_only():
+        know = knowing(labelled, 0)
+
+        def forward(images):
+            logits, boxes = know(images)
+            return np.where([True, True, False], logits, np.float32(-20)), boxes
+
+        return forward
+
+    (alone,) = score({"x": first_class_only()}, labelled, category_ids=(1,))
+    (among_all,) = score({"x": first_class_only()}, labelled)
+    assert alone.AP == 1.0
+    assert among_all.AP < 1.0
 
 
 def test_images_without_objects_have_no_score(labelled) -> None:

@@ -64,6 +64,7 @@ def score_networks(
     *,
     num_select: int,
     batch_size: int,
+    category_ids: Sequence[int] | None = None,
     on_progress: Callable[[str], None],
 ) -> tuple[Score, ...]:
     """Score each network on the first images of a labelled set.
@@ -75,6 +76,7 @@ def score_networks(
         config: The file's preprocessing, for all networks.
         num_select: Detections an image.
         batch_size: Images a run.
+        category_ids: Classes that count; None is all.
         on_progress: Called with a few words before each network.
     """
     part = replace(labelled, images=labelled.images[:most_images])
@@ -82,7 +84,7 @@ def score_networks(
     for name, forward in networks.items():
         on_progress(f"scoring {name} on {len(part.images)} images")
         detector = ForwardDetector(forward, config, num_select, batch_size)
-        overall = evaluate_detector(detector, part)[0].overall
+        overall = evaluate_detector(detector, part, category_ids=category_ids)[0].overall
         figures = {key: None if isnan(overall[key]) else float(overall[key]) for key in _FIGURES}
         scores.append(Score(network=name, images=len(part.images), **figures))
     return tuple(scores)

@@ -43,6 +43,7 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
         experiment.export,
         encryption_key=experiment.passphrase,
         labelled=labelled,
+        category_ids=experiment.dataset.eval_class_ids,
         on_progress=lambda step: run.report(RunEvent("started", step)),
     )
     figures = {
@@ -56,7 +57,8 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     rows = [tuple(f"{value:.4g}" for value in figures.values())]
     run.console.table(f"exported {report.path}", list(figures), rows)
     _show_scores(report.scores, run)
-    return {**figures, **{f"AP_{each.network}": each.AP or 0.0 for each in report.scores}}
+    scored = {f"AP_{each.network}": each.AP for each in report.scores if each.AP is not None}
+    return {**figures, **scored}
 
 
 def check_standard(experiment: Experiment) -> None:
