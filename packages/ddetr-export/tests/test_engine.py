@@ -56,6 +56,26 @@ def test_batches_workspace_and_caches_reach_the_builder(toy_onnx, fake_tensorrt,
     assert (report.data_type, report.batch_sizes) == ("FP32", (1, 4, 8))
 
 
+@pytest.mark.parametrize("refused_by", ["create_timing_cache", "set_timing_cache"])
+def test_timings_of_another_gpu_start_anew(
+    toy_onnx, fake_tensorrt, tmp_path, caplog, refused_by
+) -> None:
+    """TensorRT gives no cache, or does not take it; then it gets an empty one."""
+    (tmp_path / "timing.cache").write_bytes(b"another GPU's")
+    trt = fake_tensorrt()
+    settings, kept = settings_of(trt), b"another GPU's"
+    fresh = settings.create_timing_cache.return_value
+    if refused_by == "create_timing_cache":
+        settings.create_timing_cache.side_effect = lambda blob: None if blob == kept else fresh
+    else:
+        settings.set_timing_cache.side_effect = [False, True]
+    build(trt, toy_onnx(), tmp_path)
+    settings.create_timing_cache.assert_called_with(b"")
+    settings.set_timing_cache.assert_called_with(fresh, False)
+    assert (tmp_path / "timing.cache").read_bytes() == b"timings"
+    assert "starts anew" in caplog.text
+
+
 @pytest.mark.parametrize(("version", "network_flags"), [("8.6.1", 1), ("10.9.0", 2), ("11.0.0", 2)])
 def test_each_version_gets_its_kind_of_network(
     toy_onnx, fake_tensorrt, tmp_path, version, network_flags

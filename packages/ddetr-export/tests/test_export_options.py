@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,11 @@ pytest.importorskip("ddetr_model")
 
 import onnx  # noqa: E402
 
+from ddetr_data.types import Category  # noqa: E402
 from ddetr_export import Detector, ExportConfig, ExportError, export_onnx, onnx_export  # noqa: E402
+from ddetr_export.checkpoint_file import read_checkpoint  # noqa: E402
+from ddetr_export.onnx_export import describe  # noqa: E402
+from ddetr_export.sidecars import sidecars  # noqa: E402
 
 HEIGHT, WIDTH = 64, 96
 
@@ -79,6 +84,7 @@ def test_sidecars_know_the_classes(with_everything) -> None:
     settings = yaml.safe_load((with_everything / "nvdsinfer_config.yaml").read_text("utf-8"))
     assert settings["property"]["num-detected-classes"] == len(labels)
     assert settings["property"]["infer-dims"] == f"3;{HEIGHT};{WIDTH}"
+    assert "parse-bbox-func-name" not in settings["property"]  # none reads these outputs
     triton = (with_everything / "config.pbtxt").read_text("utf-8")
     assert 'name: "target_sizes", data_type: TYPE_FP32, dims: [2]' in triton
     assert 'name: "boxes", data_type: TYPE_FP32, dims: [6, 4]' in triton
@@ -95,6 +101,40 @@ def test_triton_batches_only_what_has_a_free_batch(
     fixed = (tmp_path / "config.pbtxt").read_text("utf-8")
     assert "max_batch_size: 0" in fixed
     assert f"dims: [2, 3, {HEIGHT}, {WIDTH}]" in fixed
+
+
+def test_deepstream_reads_raw_outputs_by_its_tao_library(make_checkpoint, tmp_path) -> None:
+    """The function, the library that holds it, and its way with class 0."""
+    yaml = pytest.importorskip("yaml")
+    metadata = describe(read_checkpoint(make_checkpoint(), None), ExportConfig())
+    numbered = replace(metadata, categories=(Category(0, "cell"), Category(2, "red")))
+    for known, drops_a_class in ((metadata, False), (numbered, True)):
+        contents = sidecars(tmp_path / "m.onnx", ExportConfig(), known, num_queries=15)
+        text = contents[tmp_path / "nvdsinfer_config.yaml"].decode()
+        settings = yaml.safe_load(text)["property"]
+        assert settings["parse-bbox-func-name"] == "NvDsInferParseCustomDDETRTAO"
+        assert settings["custom-lib-path"].endswith("/libnvds_infercustomparser_tao.so")
+        assert ("takes class 0 for background" in text) == drops_a_class
+        scale, offsets = settings["net-scale-factor"], settings["offsets"].split(";")
+        white = [scale * (255 - float(each)) for each in offsets]  # nvinfer's formula
+        np.testing.assert_allclose(white, [2, 2, 2], atol=1e-3)  # mean 0.5, deviation 0.25
+
+
+def test_sidecars_of_another_model_stay(make_checkpoint, tmp_path) -> None:
+    """Their names do not depend on the model's, so they may be another one's."""
+    (tmp_path / "labels.txt").write_text("cat\n")
+    with pytest.raises(FileExistsError, match=r"labels\.txt exists.*overwrite=true"):
+        export(make_checkpoint(), tmp_path, serialize_nvdsinfer=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.txt"]
+
+
+def test_triton_gets_as_many_queries_as_the_file_gives(make_checkpoint, tmp_path) -> None:
+    """Two stages propose no more boxes than there are pixels."""
+    checkpoint = make_checkpoint(two_stage=True, num_queries=500)
+    path = export(checkpoint, tmp_path, serialize_nvdsinfer=True).path
+    dims = [each.dim_value for each in onnx.load(path).graph.output[0].type.tensor_type.shape.dim]
+    assert dims[1] < 500
+    assert f"dims: {dims[1:]}" in (tmp_path / "config.pbtxt").read_text("utf-8")
 
 
 def test_two_stages_export(make_checkpoint, tmp_path) -> None:

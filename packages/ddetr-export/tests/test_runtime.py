@@ -139,7 +139,7 @@ def test_grey_transparent_and_16_bit_images_are_taken(toy_onnx, image) -> None:
         (["absent.png"], FileNotFoundError, r"absent\.png is missing"),
         (["broken.png"], ValueError, r"broken\.png cannot be read"),
         ([np.zeros((4, 5, 7), np.uint8)], TypeError, r"\(H, W, 3\) or \(H, W\)"),
-        ([np.zeros((4, 5, 3), np.float32)], TypeError, "uint8"),
+        ([np.zeros((4, 5, 3), np.float32)], TypeError, "must be uint8, 0 to 255, got float32"),
         ([np.zeros((0, 5, 3), np.uint8)], ValueError, "at least one pixel"),
         ([None], TypeError, "an image must be"),
         ("one.png", TypeError, "put a single one in brackets"),

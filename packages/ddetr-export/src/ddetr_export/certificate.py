@@ -54,8 +54,8 @@ class Certificate:
         """Every problem, with the name of its check."""
         return [f"{check.name}: {each}" for check in self.checks for each in check.problems]
 
-    def write(self, path: Path) -> None:
-        """Write as JSON, whole or not at all."""
+    def to_json(self) -> bytes:
+        """What stands in the certificate's file."""
         content = {
             "passed": not self.problems,
             "comparison": asdict(self.comparison),
@@ -66,9 +66,7 @@ class Certificate:
             ],
             **self.facts,
         }
-        draft = path.with_name(f".{path.name}.partial")
-        draft.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-        draft.replace(path)
+        return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def certificate_path(onnx_file: Path) -> Path:

@@ -19,11 +19,11 @@ import onnx
 from ddetr_export.calibration import calibrate
 from ddetr_export.config import TrtEngineConfig
 from ddetr_export.engine_builder import EngineBuilder, EngineBuildError
-from ddetr_export.engine_notes import EngineNotes, write_notes
+from ddetr_export.engine_notes import EngineNotes, notes_content, notes_path
 from ddetr_export.fp16 import to_fp16
 from ddetr_export.layer_rules import layer_rules
 from ddetr_export.metadata import read_metadata
-from ddetr_export.model_file import read_model, write_model, written_path
+from ddetr_export.model_file import locked, read_model, write_files, written_path
 from ddetr_export.onnx_bytes import load_onnx
 from ddetr_export.tensorrt_module import Cuda, import_cuda, import_tensorrt, major_version
 
@@ -93,8 +93,8 @@ def build_engine(
         tensorrt_version=str(trt.__version__),
         batch_sizes=builder.read_back(serialized),
     )
-    write_model(target, serialized, encryption_key)
-    write_notes(target, notes, encryption_key)
+    contents = {target: serialized, notes_path(target): notes_content(notes)}
+    write_files({path: locked(each, encryption_key) for path, each in contents.items()})
     return EngineReport(
         path=target,
         data_type=notes.data_type,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddetr_export.metadata import ExportMetadata
-from ddetr_export.model_file import ENCRYPTED_SUFFIX, read_model, write_model
+from ddetr_export.model_file import ENCRYPTED_SUFFIX, read_model
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ def notes_path(engine: Path) -> Path:
     return engine.with_name(f"{engine.name}.json")
 
 
-def write_notes(engine: Path, notes: EngineNotes, encryption_key: str | None) -> None:
-    """Write them, encrypted where the engine is."""
+def notes_content(notes: EngineNotes) -> bytes:
+    """What stands in the notes' file."""
     content = {
         "metadata": notes.metadata.to_properties(),
         "onnx_sha256": notes.onnx_sha256,
@@ -40,12 +40,11 @@ def write_notes(engine: Path, notes: EngineNotes, encryption_key: str | None) ->
         "tensorrt_version": notes.tensorrt_version,
         "batch_sizes": list(notes.batch_sizes),
     }
-    text = json.dumps(content, indent=2) + "\n"
-    write_model(notes_path(engine), text.encode(), encryption_key)
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def read_notes(engine: Path, encryption_key: str | None) -> EngineNotes:
-    """Read what `write_notes` wrote.
+    """Read what `notes_content` gave.
 
     Raises:
         FileNotFoundError: there are none.

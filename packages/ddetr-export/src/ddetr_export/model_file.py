@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+from collections.abc import Mapping
 from pathlib import Path
 
 from ddetr_data.crypto import NotEncryptedError, decrypt_file, encrypting, is_encrypted
@@ -62,15 +65,40 @@ def read_model(path: Path, encryption_key: str | None, wanted: str = "model") ->
 
 def write_model(path: Path, content: bytes, encryption_key: str | None) -> None:
     """Write whole or not at all; with a key no byte of content reaches the disk in clear."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.partial")
+    write_files({path: locked(content, encryption_key)})
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write all files or none: each stands beside its place until the last one is whole.
+
+    Raises:
+        OSError: a file cannot be written; the error names it.
+    """
+    drafts = {path: path.with_name(f".{path.name}.partial") for path in contents}
     try:
-        with draft.open("wb") as file:
-            if encryption_key is None:
-                file.write(content)
-            else:
-                with encrypting(file, encryption_key) as target:
-                    target.write(content)
-        draft.replace(path)
+        for path, content in contents.items():
+            _write(drafts[path], content, path)
+        for path, draft in drafts.items():
+            draft.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        for draft in drafts.values():
+            with contextlib.suppress(OSError):  # what stopped the writing is the error to tell
+                draft.unlink(missing_ok=True)
+
+
+def locked(content: bytes, encryption_key: str | None) -> bytes:
+    """The content encrypted, or as it is without a key."""
+    if encryption_key is None:
+        return content
+    target = io.BytesIO()
+    with encrypting(target, encryption_key) as writer:
+        writer.write(content)
+    return target.getvalue()
+
+
+def _write(draft: Path, content: bytes, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(content)
+    except OSError as error:  # a full disk's error names no file, others name the draft
+        raise OSError(error.errno, error.strerror, str(path)) from error

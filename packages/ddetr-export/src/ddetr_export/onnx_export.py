@@ -18,7 +18,7 @@ import torch
 from ddetr_data.coco import DetectionSet
 from ddetr_data.preprocess import PreprocessConfig
 from ddetr_data.types import Category
-from ddetr_export.certificate import certificate_path, certify
+from ddetr_export.certificate import Certificate, certificate_path, certify
 from ddetr_export.check_images import load_images
 from ddetr_export.checkpoint_file import read_checkpoint
 from ddetr_export.comparison import TOLERANCES, Comparison, Forward, compare
@@ -31,13 +31,13 @@ from ddetr_export.graph import ExportGraph
 from ddetr_export.graph_postprocess import append_postprocess
 from ddetr_export.int8 import to_int8
 from ddetr_export.metadata import ExportMetadata
-from ddetr_export.model_file import write_model, written_path
+from ddetr_export.model_file import locked, write_files, written_path
 from ddetr_export.onnx_network import RAW_OUTPUTS
 from ddetr_export.plugin_file import embed_fallback
 from ddetr_export.precision_scores import Score, score_networks
 from ddetr_export.report import ExportError, ExportReport
 from ddetr_export.session import open_session
-from ddetr_export.sidecars import write_sidecars
+from ddetr_export.sidecars import SIDECAR_NAMES, sidecars
 from ddetr_model import DeformableDETR
 
 Tell = Callable[[str], None]
@@ -50,6 +50,7 @@ def export_onnx(
     *,
     encryption_key: str | None = None,
     labelled: DetectionSet | None = None,
+    category_ids: Sequence[int] | None = None,
     on_progress: Tell | None = None,
 ) -> ExportReport:
     """Write the checkpoint's model as an ONNX file and compare it with PyTorch.
@@ -64,6 +65,7 @@ def export_onnx(
         encryption_key: Opens an encrypted checkpoint; the model is then written encrypted, with
             `.enc` behind its name, and nothing of it reaches the disk in clear.
         labelled: Images to score the file and PyTorch on; config.score_images of them.
+        category_ids: Classes that count in the scores; None is all.
         on_progress: Called with a few words as each step begins.
 
     Raises:
@@ -81,15 +83,14 @@ def export_onnx(
         _check_classes(labelled, model)
     export = _Export.begin(model, config, tell, target)
     comparison = export.compare()
-    scores = export.score(labelled) if labelled is not None and config.score_images else ()
+    scores: tuple[Score, ...] = ()
+    if labelled is not None and config.score_images:
+        scores = export.score(labelled, category_ids)
     finished = export.finished_model()
     certificate = certify(finished, Path(checkpoint), comparison, config.opset_version, scores)
     if certificate.problems:
         export.refuse(certificate.problems)
-    write_model(target, finished.SerializeToString(), encryption_key)
-    certificate.write(certificate_path(target))
-    if config.serialize_nvdsinfer:
-        write_sidecars(target, config, export.metadata)
+    export.write(finished, certificate, encryption_key)
     return ExportReport(
         path=target,
         opset=config.opset_version,
@@ -112,8 +113,10 @@ def checked_target(onnx_file: str | Path, config: ExportConfig, encryption_key: 
     target = written_path(Path(onnx_file), encryption_key)
     if target.is_dir():
         raise ValueError(f"onnx_file must name a file, {target} is a folder")
-    if target.exists() and not config.overwrite:
-        raise FileExistsError(f"{target} exists; give another onnx_file or export.overwrite=true")
+    names = (target.name, *(SIDECAR_NAMES if config.serialize_nvdsinfer else ()))
+    for path in map(target.with_name, names):
+        if path.exists() and not config.overwrite:
+            raise FileExistsError(f"{path} exists; give another onnx_file or export.overwrite=true")
     if encryption_key is not None and config.serialize_nvdsinfer:
         raise ValueError(
             "serialize_nvdsinfer writes files for DeepStream and Triton, which read no encrypted "
@@ -194,7 +197,9 @@ class _Export:
             self.refuse([*comparison.problems(), *([f"first in {place}"] if place else [])])
         return comparison
 
-    def score(self, labelled: DetectionSet) -> tuple[Score, ...]:
+    def score(
+        self, labelled: DetectionSet, category_ids: Sequence[int] | None
+    ) -> tuple[Score, ...]:
         """AP of PyTorch and of the file."""
         return score_networks(
             {
@@ -206,6 +211,7 @@ class _Export:
             self.preprocess,
             num_select=self.model.config.num_select,
             batch_size=max(1, self.config.batch_size),
+            category_ids=category_ids,
             on_progress=self.tell,
         )
 
@@ -218,6 +224,19 @@ class _Export:
         if not config.on_cpu and config.embed_fallback:
             embed_fallback(finished)
         return finished
+
+    def write(
+        self, finished: onnx.ModelProto, certificate: Certificate, encryption_key: str | None
+    ) -> None:
+        """Write the file and all that stands beside it, or nothing."""
+        contents = {
+            self.target: locked(finished.SerializeToString(), encryption_key),
+            certificate_path(self.target): certificate.to_json(),
+        }
+        if self.config.serialize_nvdsinfer:
+            num_queries, _ = self.graph.output_shapes()[0]
+            contents |= sidecars(self.target, self.config, self.metadata, num_queries)
+        write_files(contents)
 
     def refuse(self, problems: Sequence[str]) -> NoReturn:
         """End the export with an error that says why there is no file."""

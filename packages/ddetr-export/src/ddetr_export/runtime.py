@@ -147,6 +147,8 @@ def _opened(image: ImageLike) -> Image.Image:
             raise TypeError(f"an image array must be (H, W, 3) or (H, W), got {image.shape}")
         if image.ndim == 2 and image.dtype == np.uint16:
             return open_image(Image.fromarray(image))
+        if image.dtype != np.uint8:
+            raise TypeError(f"an image array must be uint8, 0 to 255, got {image.dtype}")
     return open_image(image)
 
 

@@ -7,25 +7,30 @@ from pathlib import Path
 from ddetr_export.config import ExportConfig
 from ddetr_export.metadata import ExportMetadata
 
+_TAO_PARSER = "/opt/nvidia/deepstream/deepstream/lib/libnvds_infercustomparser_tao.so"
 _DYNAMIC_BATCH_LIMIT = 16  # of the configurations; the file itself has none
 
 
-def write_sidecars(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata) -> list[Path]:
-    """Write labels.txt, nvinfer's configuration and Triton's; returns their paths.
+SIDECAR_NAMES = ("labels.txt", "nvdsinfer_config.yaml", "config.pbtxt")
+
+
+def sidecars(
+    onnx_file: Path, config: ExportConfig, metadata: ExportMetadata, num_queries: int
+) -> dict[Path, bytes]:
+    """Contents of labels.txt, of nvinfer's configuration and of Triton's, by path.
 
     Nothing here ran in DeepStream or Triton: the keys are those of their public documentation.
+    num_queries is what the file gives: two stages give no more than the image has pixels.
     """
-    contents = {
-        "labels.txt": _labels(metadata),
-        "nvdsinfer_config.yaml": _deepstream(onnx_file, config, metadata),
-        "config.pbtxt": _triton(onnx_file, config, metadata),
+    texts = (
+        _labels(metadata),
+        _deepstream(onnx_file, config, metadata),
+        _triton(onnx_file, config, metadata, num_queries),
+    )
+    return {
+        onnx_file.with_name(name): text.encode()
+        for name, text in zip(SIDECAR_NAMES, texts, strict=True)
     }
-    paths = []
-    for name, content in contents.items():
-        path = onnx_file.with_name(name)
-        path.write_text(content, "utf-8")
-        paths.append(path)
-    return paths
 
 
 def _class_names(metadata: ExportMetadata) -> list[str]:
@@ -59,27 +64,40 @@ def _deepstream(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata)
         "  network-type: 0",
         "  cluster-mode: 4",
         f"  num-detected-classes: {len(_class_names(metadata))}",
-        f"  output-blob-names: {_outputs(config)}",
-        "  parse-bbox-func-name: NvDsInferParseCustomDDETRTAO",
+        *_parser(config, metadata),
         "class-attrs-all:",
         "  pre-cluster-threshold: 0.5",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _outputs(config: ExportConfig) -> str:
-    return "boxes;scores;labels" if config.postprocess else "pred_boxes;pred_logits"
+def _parser(config: ExportConfig, metadata: ExportMetadata) -> list[str]:
+    """Who reads the outputs: the function that DeepStream's TAO apps have for raw ones."""
+    if config.postprocess:
+        return [
+            "  # nvinfer knows neither the input target_sizes nor these outputs: write a library",
+            "  # with NvDsInferInitializeInputLayers and a function for parse-bbox-func-name.",
+            "  output-blob-names: boxes;scores;labels",
+        ]
+    lines = [
+        "  output-blob-names: pred_boxes;pred_logits",
+        "  parse-bbox-func-name: NvDsInferParseCustomDDETRTAO",
+        f"  custom-lib-path: {_TAO_PARSER}",
+    ]
+    if any(category.id == 0 for category in metadata.categories):
+        lines.insert(0, "  # This function takes class 0 for background and drops it.")
+    return lines
 
 
 def _batch(config: ExportConfig) -> int:
     return _DYNAMIC_BATCH_LIMIT if config.batch_size == -1 else config.batch_size
 
 
-def _triton(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata) -> str:
+def _triton(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata, queries: int) -> str:
     # Triton batches only what has a free first dimension; a fixed batch is written into the sizes.
     fixed = [] if config.batch_size < 1 else [config.batch_size]
     model = metadata.model
-    queries, classes = model["num_queries"], model["num_classes"]
+    classes = model["num_classes"]
     inputs = [("inputs", "TYPE_FP32", [3, config.input_height, config.input_width])]
     outputs = [
         ("pred_logits", "TYPE_FP32", [queries, classes]),
