@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ddetr_data.faults import DataError
+from ddetr_data.staging import write_whole
 from ddetr_data.types import Category
 
 __all__ = [
@@ -163,5 +164,4 @@ def _yaml_names(text: str, path: str | os.PathLike[str]) -> list[str]:
 
 def write_classmap(path: str | os.PathLike[str], categories: Iterable[Category]) -> None:
     """Write the names, one a line, in the order of their ids."""
-    text = "".join(f"{category.name}\n" for category in categories)
-    Path(path).write_text(text, encoding="utf-8", newline="\n")
+    write_whole(Path(path), "".join(f"{category.name}\n" for category in categories))

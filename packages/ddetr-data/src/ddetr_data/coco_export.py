@@ -17,6 +17,7 @@ from ddetr_data.formats.yolo import format_yolo_line
 from ddetr_data.kitti import KittiObject, format_kitti_line
 from ddetr_data.label_names import label_names
 from ddetr_data.shards import CLASSMAP_NAME
+from ddetr_data.staging import write_whole
 from ddetr_data.types import Category, ImageRecord
 
 __all__ = ["export_labels"]
@@ -52,7 +53,7 @@ def export_labels(
     kept: Counter[int] = Counter()
     for number, record in enumerate(labelled.images, start=1):
         label_file = results_dir / _LABELS_NAME / paths[_checked(record.file_name)]
-        _write_whole(label_file, writer.text_of(record))
+        write_whole(label_file, writer.text_of(record))
         kept.update(record.labels[~record.is_crowd].tolist())
         if on_progress and (number % _PROGRESS_IMAGES == 0 or number == len(labelled.images)):
             on_progress(number, len(labelled.images))
@@ -124,11 +125,3 @@ def _checked(file_name: str) -> PurePosixPath:
             "its label file would lie outside results_dir"
         )
     return path
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file that is never seen half done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(unfinished, path)

@@ -18,6 +18,7 @@ from ddetr_data.image_folder import find_images
 from ddetr_data.kitti import KittiObject, write_kitti
 from ddetr_data.label_names import label_names
 from ddetr_data.share import ALONE, Share
+from ddetr_data.staging import naming
 from ddetr_data.types import Category, Detections, Detector
 
 __all__ = ["InferenceSummary", "find_images", "kitti_rows", "run_inference"]
@@ -157,4 +158,5 @@ def _detect(
 
 def _save(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, quality=_JPEG_QUALITY)  # formats without a quality ignore it
+    with naming(path):
+        image.save(path, quality=_JPEG_QUALITY)  # formats without a quality ignore it

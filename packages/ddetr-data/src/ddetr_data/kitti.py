@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddetr_data.formats.label_text import read_label_text
+from ddetr_data.staging import write_whole
 
 __all__ = [
     "KittiError",
@@ -138,10 +139,7 @@ def format_kitti_line(item: KittiObject) -> str:
 
 def write_kitti(path: str | os.PathLike[str], objects: Iterable[KittiObject]) -> None:
     """Write a label file, making its folder; no objects give an empty file."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(f"{format_kitti_line(item)}\n" for item in objects)
-    target.write_text(text, encoding="utf-8", newline="\n")
+    write_whole(Path(path), "".join(f"{format_kitti_line(item)}\n" for item in objects))
 
 
 def _numeric_tail(words: list[str]) -> list[float]:
