@@ -118,6 +118,35 @@ def test_broken_files_are_named(contents, tmp_path):
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    ("contents", "words"),
+    [
+        (b"\n<!DOCTYPE html><html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "run `git lfs pull`"),
+        (b"%PDF-1.7", "is no (safetensors file|file of weights)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
+def test_what_was_saved_in_place_of_weights_is_called_by_its_name(contents, words, name, tmp_path):
+    """Nobody is told to read a web page with weights_only=False."""
+    (tmp_path / name).write_bytes(contents)
+    with pytest.raises(CheckpointError, match=words) as error:
+        load_checkpoint(tmp_path / name)
+    assert "run code" not in str(error.value)
+
+
+def test_a_flipped_bit_in_a_tensor_is_found(model, tmp_path):
+    """torch.load alone would take it for another weight."""
+    path = tmp_path / "model.pth"
+    save_checkpoint(model, path)
+    data = bytearray(path.read_bytes())
+    place = data.index(model.state_dict()["query_embed.weight"].numpy().tobytes())
+    data[place + 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match="is no file of weights, or is damaged"):
+        load_checkpoint(path)
+
+
 def test_missing_file_is_named(tmp_path):
     """The path stands in the error."""
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):

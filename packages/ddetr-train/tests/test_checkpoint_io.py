@@ -86,6 +86,17 @@ def test_a_file_with_code_is_refused(files, tmp_path) -> None:
         files.load_checkpoint(path)
 
 
+def test_a_flipped_bit_is_no_other_weight(files, tmp_path) -> None:
+    """torch.load would not see it; the file is called damaged."""
+    path = tmp_path / "model.pth"
+    files.save_checkpoint({"weight": torch.full((100,), 3.0)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.full((100,), 3.0).numpy().tobytes()) + 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"model\.pth is damaged"):
+        files.load_checkpoint(path)
+
+
 def test_another_name_is_a_file_of_its_own(tmp_path) -> None:
     """Overwriting the first name in place, as cp does, or removing it leaves the second whole."""
     first, second = tmp_path / "first", tmp_path / "second"

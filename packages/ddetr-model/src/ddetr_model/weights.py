@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["CheckpointError", "read_file", "tensors_of"]
+__all__ = ["CheckpointError", "is_whole", "read_file", "tensors_of"]
 
 # Where trainers put the tensors; averaged ones where there are no others.
 WRAPPERS = (
@@ -26,6 +29,13 @@ WRAPPERS = (
 )
 # Of Lightning and TAO, data-parallel training, torch.compile, and detectors with a mask head.
 PREFIXES = ("model.", "module.", "_orig_mod.", "detr.")
+
+
+_WRITTEN_BY_TORCH = (b"PK", b"\x80")  # a ZIP file of it, or a pickle as before PyTorch 1.6
+_LFS_POINTER = b"version https://git-lfs"
+_LONGEST_START = 64
+# What torch.load raises for damaged files, beside pickle.UnpicklingError.
+FAULTS_OF_LOADING = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 
 
 class CheckpointError(ValueError):
@@ -70,20 +80,39 @@ def read_file(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
+    start = _first_bytes(path)
     if path.suffix == ".safetensors":
         return dict(_read_safetensors(path))
+    if not is_whole(path):
+        raise CheckpointError(_damage(path))
     foreign = _foreign_objects(path)
     inert: list[Any] = [(Inert, name) for name in foreign if _is_settings(name)]
     try:
         with torch.serialization.safe_globals([argparse.Namespace, *inert]):
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, foreign)) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is no file of weights, or is cut short") from error
+        text = _refusal(path, foreign) if start.startswith(_WRITTEN_BY_TORCH) else _damage(path)
+        raise CheckpointError(text) from error
+    except FAULTS_OF_LOADING as error:
+        raise CheckpointError(_damage(path)) from error
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path} holds a {type(contents).__name__}, not named tensors")
     return contents
+
+
+def is_whole(path: Path) -> bool:
+    """Say whether a file's contents have the sums that PyTorch wrote beside them.
+
+    torch.load does not look at them: a bit that has flipped in a tensor would be a weight. Files of
+    before PyTorch 1.6 have no sums and pass.
+    """
+    if not zipfile.is_zipfile(path):
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, struct.error, *FAULTS_OF_LOADING):
+        return False
 
 
 def tensors_of(contents: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -104,11 +133,30 @@ def _is_common(prefix: str, names: Iterable[str]) -> bool:
     return 2 * sum(begins) > len(begins)
 
 
+def _first_bytes(path: Path) -> bytes:
+    """Read how a file begins.
+
+    Raises:
+        CheckpointError: as what is often saved in the place of weights begins.
+    """
+    with path.open("rb") as file:
+        start = file.read(_LONGEST_START)
+    if start.startswith(_LFS_POINTER):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull`")
+    if start.lstrip()[:1] == b"<":
+        raise CheckpointError(f"{path} is a web page, not weights: download the file behind it")
+    return start
+
+
+def _damage(path: Path) -> str:
+    return f"{path} is no file of weights, or is damaged or cut short"
+
+
 def _foreign_objects(path: Path) -> list[str]:
     """Name the classes and functions that a file asks for beside tensors, without loading it."""
     try:
         found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
+    except (pickle.UnpicklingError, *FAULTS_OF_LOADING):
         return []  # of the form before PyTorch 1.6, or damaged, which loading tells
     return sorted(set(found) - {"argparse.Namespace"})
 

@@ -16,6 +16,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from typing_extensions import override
 
 from ddetr_data.crypto import EncryptionError, decrypt_file, encrypting, is_encrypted
+from ddetr_model.weights import FAULTS_OF_LOADING, is_whole
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -57,8 +58,10 @@ class AtomicCheckpointIO(CheckpointIO):
             loaded: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
         except EncryptionError:
             raise
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        except (pickle.UnpicklingError, *FAULTS_OF_LOADING) as error:
             raise ValueError(f"{path} is no checkpoint, is cut short, or holds code") from error
+        if isinstance(source, Path) and not is_whole(source):
+            raise ValueError(f"{path} is damaged: its contents do not have the sums written there")
         return loaded
 
     @override
