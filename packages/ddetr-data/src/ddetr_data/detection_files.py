@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from ddetr_data.staging import naming
 from ddetr_data.types import Category, Detections
 
 __all__ = ["COCO_NAME", "CSV_NAME", "DetectionFiles"]
@@ -56,24 +57,29 @@ class DetectionFiles:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._json is not None and error is None:
-            self._end_json(self._json)
-        self._stack.close()
-        for name in (name for name, wanted in self._wanted.items() if wanted):
-            if error is None:
+        names = [name for name, is_wanted in self._wanted.items() if is_wanted]
+        try:
+            with naming(self._folder):
+                if self._json is not None and error is None:
+                    self._end_json(self._json)
+                self._stack.close()
+            for name in names if error is None else ():
                 os.replace(self._part(name), self._folder / name)
-            self._part(name).unlink(missing_ok=True)
+        finally:
+            for name in names:
+                self._part(name).unlink(missing_ok=True)
 
     def add(self, file_name: str, size_wh: tuple[int, int], found: Detections) -> None:
         """Take the detections of an image; boxes are kept inside of it."""
         width, height = size_wh
         self._images.append((file_name, size_wh))
         columns = (found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist())
-        for box, score, label in zip(*columns, strict=True):
-            left, right = (min(max(side, 0.0), width) for side in box[0::2])
-            top, bottom = (min(max(side, 0.0), height) for side in box[1::2])
-            corners = [round(side, 2) for side in (left, top, right, bottom)]
-            self._write(file_name, label, round(score, 6), corners)
+        with naming(self._folder):
+            for box, score, label in zip(*columns, strict=True):
+                left, right = (min(max(side, 0.0), width) for side in box[0::2])
+                top, bottom = (min(max(side, 0.0), height) for side in box[1::2])
+                corners = [round(side, 2) for side in (left, top, right, bottom)]
+                self._write(file_name, label, round(score, 6), corners)
 
     def _write(self, file_name: str, label: int, score: float, corners: list[float]) -> None:
         left, top, right, bottom = corners

@@ -34,8 +34,12 @@ class Spool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._file is not None:
-            self._file.close()
+        try:
+            if self._file is not None:
+                self._file.close()
+        except OSError:  # a full disk
+            self._path.unlink(missing_ok=True)
+            raise
         if error is not None:
             self._path.unlink(missing_ok=True)
 
