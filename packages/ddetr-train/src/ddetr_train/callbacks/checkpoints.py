@@ -116,9 +116,12 @@ class Checkpoints(Checkpoint):
         staging = self.results_dir / STAGING_NAME
         trainer.save_checkpoint(staging)
         if trainer.is_global_zero:
-            for name in names:
-                copy_whole(staging, self.results_dir / name)
-            staging.replace(self.results_dir / LATEST_NAME)
+            try:
+                for name in names:
+                    copy_whole(staging, self.results_dir / name)
+                staging.replace(self.results_dir / LATEST_NAME)
+            finally:
+                staging.unlink(missing_ok=True)
             event = RunEvent(
                 "checkpoint",
                 f"saved {', '.join([LATEST_NAME, *names])}",
