@@ -101,11 +101,11 @@ def test_the_process_with_the_bad_picture_is_named_by_all(
     monkeypatch.setattr(DetectionModule, "training_step", spoiled)
 
     def work() -> None:
-        words = r"epoch 0, batch 1, process 1: the pixels of image \d+ is the first"
+        words = r"epoch 0, batch 1, process 1: the input of image \S+\.jpg is the first"
         with pytest.raises(NonFiniteError, match=words):
             train(model_config, halves, config, tmp_path / "run")
 
     assert as_ranks(work) == [0, 0]
     (evidence,) = (tmp_path / "run").glob("nan_*.pt")
     assert evidence.name == "nan_epoch_000_batch_1_rank_1.pt"
-    assert str(replay(evidence).first_bad).startswith("the pixels of image")
+    assert str(replay(evidence).first_bad).startswith("the input of image")

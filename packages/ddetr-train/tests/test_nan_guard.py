@@ -163,4 +163,8 @@ def test_a_bad_picture_is_named_rather_than_the_first_module(model_config, datas
     batch.images[1, 0, 3, 4] = math.inf
     network = DeformableDETR(model_config)
     found = first_non_finite(network, SetCriterion(network.config), batch)
-    assert found == f"the pixels of image {int(batch.targets[1]['image_id'])}"
+    image_id = int(batch.targets[1]["image_id"])
+    assert found == f"the input of image {image_id}"
+    files = ["first.jpg", "second.jpg"]
+    found = first_non_finite(network, SetCriterion(network.config), batch, files)
+    assert found == "the input of image second.jpg"

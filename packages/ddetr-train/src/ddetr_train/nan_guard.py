@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,18 +90,19 @@ class NanGuard:
 
     def _stop(self, module: DetectionModule, step: _Step) -> None:
         """Find what is bad on every process; the first that finds something keeps the evidence."""
+        files = self._paths(step.batch)
         seed = (module.config.seed, step.epoch, step.batch_idx, module.global_rank)
         content: dict[str, Any] = {
             "model": module.model.config.model_dump(mode="json"),
             "state_dict": {key: _whole(value) for key, value in module.model.state_dict().items()},
             "has_frozen_norms": _has_frozen_norms(module.model),
             "batch": step.batch._asdict(),
-            "images": self._paths(step.batch),
+            "images": files,
             "seed": list(seed),
             "precision": module.config.precision,
         }
         seed_batch(*seed)
-        steps = gather_objects((step.batch_idx, _repeated(module, step)))
+        steps = gather_objects((step.batch_idx, _repeated(module, step, files)))
         rank = next((rank for rank, (_, found) in enumerate(steps) if found), 0)
         batch_idx, found = steps[rank]
         name = f"nan_epoch_{step.epoch:03d}_batch_{batch_idx}_rank_{rank}.pt"
@@ -114,25 +115,31 @@ class NanGuard:
     def _paths(self, batch: Batch) -> list[str]:
         if self._images is None:
             return []
-        wanted = {int(target["image_id"]) for target in batch.targets}
-        return [str(record.path) for record in self._images.images if record.id in wanted]
+        ids = [int(target["image_id"]) for target in batch.targets]
+        paths = {each.id: str(each.path) for each in self._images.images if each.id in set(ids)}
+        return [paths[image_id] for image_id in ids]
 
 
-def _repeated(module: DetectionModule, step: _Step) -> str | None:
+def _repeated(module: DetectionModule, step: _Step, files: Sequence[str]) -> str | None:
     try:
         with module.trainer.precision_plugin.forward_context():
-            return first_non_finite(module.model, module.criterion, step.batch)
+            return first_non_finite(module.model, module.criterion, step.batch, files)
     except (RuntimeError, ValueError) as error:  # no memory, or numbers that nothing computes with
         logger.warning("the step could not be repeated to name what is bad: %s", error)
         return None
 
 
-def first_non_finite(model: DeformableDETR, criterion: SetCriterion, batch: Batch) -> str | None:
+def first_non_finite(
+    model: DeformableDETR, criterion: SetCriterion, batch: Batch, files: Sequence[str] = ()
+) -> str | None:
     """Run the batch and name the first weight, input, module output, loss or gradient gone bad.
 
     Every process of a run must call it: they meet in the forward pass, whatever each has found.
+
+    Args:
+        files: of the batch's images, by which they are named; absent, by their ids.
     """
-    bad_input = _bad_weight(model) or _bad_image(batch)
+    bad_input = _bad_weight(model) or _bad_image(batch, files)
     with torch.enable_grad(), _outputs_watched(model) as bad_modules:
         losses = criterion(model(batch.images, batch.mask, batch.targets), batch.targets)
     if bad_input:
@@ -155,12 +162,13 @@ def _bad_weight(model: nn.Module) -> str | None:
     return None
 
 
-def _bad_image(batch: Batch) -> str | None:
+def _bad_image(batch: Batch, files: Sequence[str]) -> str | None:
     for number, (image, target) in enumerate(zip(batch.images, batch.targets, strict=True)):
+        name = files[number] if files else _image_name(target, number)
         if not _is_finite(image):
-            return f"the pixels of image {_image_name(target, number)}"
+            return f"the input of image {name}"
         if not _is_finite(target["boxes"]):
-            return f"a labelled box of image {_image_name(target, number)}"
+            return f"a labelled box of image {name}"
     return None
 
 

@@ -47,7 +47,7 @@ def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
     batch = Batch(**content["batch"])
     criterion = SetCriterion(model.config)
     seed_batch(*content["seed"])
-    first_bad = first_non_finite(model, criterion, batch)
+    first_bad = first_non_finite(model, criterion, batch, content["images"])
     seed_batch(*content["seed"])
     with torch.no_grad():
         losses = criterion(model(batch.images, batch.mask, batch.targets), batch.targets)
