@@ -99,6 +99,21 @@ def test_list_that_names_nothing_is_refused(tmp_path, content, text):
         find(tmp_path / "list.txt")
 
 
+@pytest.mark.parametrize("lines", ["a\na/images\n", "a/images\nb\na\n", "a\nlink\n"])
+def test_no_image_is_taken_twice(tmp_path, lines):
+    """A folder inside another, or a second name of it, would repeat images."""
+    make(tmp_path / "a", "0.png")
+    make(tmp_path / "b", "0.png")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "list.txt").write_text(lines)
+    with pytest.raises(DataError, match="already, list one of the two"):
+        find_sequences(
+            str(tmp_path / "list.txt"), data_root=None, image_dir_name=None, label_dir_name=None
+        )
+    (tmp_path / "list.txt").write_text("a\nb\n")
+    assert len(find(tmp_path / "list.txt")) == 2
+
+
 def test_images_that_differ_in_their_ending_have_labels_that_keep_it(tmp_path):
     """Label files as inference and coco_to_kitti write them are found; one for both is shared."""
     make(tmp_path / "a", "0.jpg", "0.png", "1.jpg", "1.png", "2.jpg")

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ddetr_data.faults import DataError
@@ -57,7 +58,7 @@ def find_sequences(
 
     Raises:
         FileNotFoundError: the text file, a folder, or its image folder is missing.
-        DataError: the text file names nothing.
+        DataError: the text file names nothing, or one image folder lies inside another.
     """
     source = Path(input_source)
     if source.is_dir():
@@ -74,6 +75,7 @@ def find_sequences(
             if not path.is_dir():
                 raise FileNotFoundError(f"{input_source}: the {what} folder {path} is missing")
         sequences.append(SequenceFolder(folder, image_dir, label_dir))
+    _refuse_overlaps(input_source, sequences)
     return sequences
 
 
@@ -136,6 +138,18 @@ def find_unused_labels(
         for label in sorted(sequence.label_dir.rglob(f"*{label_extension}"))
         if label not in used and label.name not in _CLASS_LISTS
     ]
+
+
+def _refuse_overlaps(input_source: str, sequences: Sequence[SequenceFolder]) -> None:
+    """Images are looked for in sub-folders too: those of two sequences would be taken twice."""
+    folders = [(Path(os.path.realpath(one.image_dir)), one) for one in sequences]
+    folders.sort(key=lambda pair: pair[0])
+    for (outer, first), (inner, second) in pairwise(folders):
+        if inner.is_relative_to(outer):
+            raise DataError(
+                f"{input_source}: the images {second.image_dir} are among those of "
+                f"{first.image_dir} already, list one of the two"
+            )
 
 
 def _read_list(source: Path, root: Path) -> list[Path]:
