@@ -85,7 +85,8 @@ def _refusal(faults: Sequence[Exception], total: int) -> str:
     more = f"; and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
     return (
         f"{len(faults)} of {total} images cannot be used: {listed}{more} "
-        "(mend them, or leave training images out with dataset.corrupt_images=skip)"
+        "(mend them; dataset.corrupt_images=skip leaves images out of training, "
+        "validation and test need every one)"
     )
 
 
