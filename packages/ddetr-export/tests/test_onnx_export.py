@@ -93,6 +93,7 @@ def test_every_opset_is_written_as_asked(make_checkpoint, tmp_path, opset, on_cp
         ({"two_stage": True}, {"opset_version": 11, "batch_size": 1}),
         ({"two_stage": True}, {"opset_version": 18}),
         ({}, {"opset_version": 18, "batch_size": 1}),
+        ({"backbone": "timm:mobilevit_xxs"}, {}),
     ],
     ids=[
         "GCViT",
@@ -101,6 +102,7 @@ def test_every_opset_is_written_as_asked(make_checkpoint, tmp_path, opset, on_cp
         "two stages",
         "two stages, new exporter",
         "fixed batch, new exporter",
+        "timm's fused attention",
     ],
 )
 def test_every_backbone_exports_both_ways(

@@ -30,12 +30,16 @@ def fold_constants(model: onnx.ModelProto) -> None:
     weights = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     folded: dict[str, Array] = {}
     kept = []
+    used = _read_names(graph)
     for node in graph.node:
-        values = _evaluate(node, weights, folded, model.opset_import)
+        outputs = [name for name in node.output if name in used]
+        if not outputs:
+            continue
+        values = _evaluate(node, outputs, weights, folded, model.opset_import)
         if values is None:
             kept.append(node)
         else:
-            folded.update(zip(node.output, values, strict=True))
+            folded.update(zip(outputs, values, strict=True))
     kept = _reachable(kept, [output.name for output in graph.output])
     _share_equal(kept, folded)
     _replace_nodes(graph, kept, folded)
@@ -47,13 +51,21 @@ def _has_subgraph(node: NodeProto) -> bool:
     )
 
 
+def _read_names(graph: onnx.GraphProto) -> set[str]:
+    """Values that a node reads or the graph gives; an evaluator may not know the others."""
+    return {name for node in graph.node for name in node.input} | {
+        output.name for output in graph.output
+    }
+
+
 def _evaluate(
     node: NodeProto,
+    outputs: list[str],
     weights: Mapping[str, Array],
     folded: Mapping[str, Array],
     opsets: Iterable[onnx.OperatorSetIdProto],
 ) -> list[Array] | None:
-    """The values of the node's outputs, or None where they depend on an input of the graph."""
+    """The values of those outputs, or None where they depend on an input of the graph."""
     if node.domain or node.op_type in _NEVER_CONSTANT:
         return None
     names = [name for name in node.input if name]
@@ -65,7 +77,7 @@ def _evaluate(
         [node],
         "one",
         [onnx.helper.make_empty_tensor_value_info(name) for name in inputs],
-        [onnx.helper.make_empty_tensor_value_info(name) for name in node.output],
+        [onnx.helper.make_empty_tensor_value_info(name) for name in outputs],
     )
     one = onnx.helper.make_model(graph, opset_imports=list(opsets))
     return [np.asarray(value) for value in ReferenceEvaluator(one).run(None, inputs)]

@@ -129,12 +129,20 @@ def _measure(model: DeformableDETR, image_size_hw: tuple[int, int]) -> Pyramid:
 def _simplify(model: DeformableDETR) -> None:
     """Replace in place what an exporter cannot say, or says at length, by its plain equal."""
     _thaw_batch_norms(model.backbone)
+    _spell_out_attention(model.backbone)
     layer: Any
     for layer in model.transformer.encoder.layers:
         layer.self_attn = ExportedDeformableAttention(layer.self_attn)
     for layer in model.transformer.decoder.layers:
         layer.cross_attn = ExportedDeformableAttention(layer.cross_attn)
         layer.self_attn = ExportedSelfAttention(layer.self_attn)
+
+
+def _spell_out_attention(module: nn.Module) -> None:
+    """Let timm's attentions be products and a soft-max: older opsets have no fused one."""
+    for child in module.modules():
+        if hasattr(child, "fused_attn"):
+            child.fused_attn = False
 
 
 def _thaw_batch_norms(module: nn.Module) -> None:
