@@ -56,7 +56,9 @@ def test_the_threshold_drops_low_scores(client) -> None:
     assert kept == everything[: len(kept)]
     assert len(kept) < len(everything)
     for wrong in ("2", "-1", "nan", "high"):
-        assert client.post(f"/predict?threshold={wrong}", content=png()).status_code == 422
+        refusal = client.post(f"/predict?threshold={wrong}", content=png())
+        assert refusal.status_code == 422
+        assert refusal.json()["detail"] == f"threshold must be a number from 0 to 1, got {wrong}"
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,7 @@ def test_health_and_metrics_tell_what_happened(client) -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     client.post("/predict", content=png())
     client.post("/predict", content=b"")
+    client.post("/predict?threshold=7", content=png())
     health = client.get("/health").json()
     assert (health["status"], health["model"]) == ("ok", "toy.onnx")
     assert health["input"] == {"height": 24, "width": 32}
@@ -142,15 +145,71 @@ def test_health_and_metrics_tell_what_happened(client) -> None:
     }
     requests = families["ddetr_requests"].samples
     counts = {each.labels["outcome"]: each.value for each in requests}
-    assert counts == {"answered": 1, "refused": 1, "busy": 0}
+    assert counts == {"answered": 1, "refused": 2, "busy": 0, "failed": 0}
     seconds = {each.name: each.value for each in families["ddetr_detection_seconds"].samples}
     assert seconds["ddetr_detection_seconds_count"] == 1
     assert seconds["ddetr_detection_seconds_sum"] > 0
+
+
+def test_a_fault_of_the_program_is_counted(toy_onnx, monkeypatch) -> None:
+    """It is no answer and no refusal."""
+    detector = Detector(toy_onnx())
+    monkeypatch.setattr(detector, "predict", lambda _images: 1 / 0)
+    client = TestClient(create_app(detector), raise_server_exceptions=False)
+    assert client.post("/predict", content=png()).status_code == 500
+    assert 'outcome="failed"} 1' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics"])
+def test_balancers_may_ask_for_the_head_alone(client, path) -> None:
+    """The same status and kind as with the content."""
+    head, whole = client.head(path), client.get(path)
+    assert (head.status_code, head.headers["content-type"]) == (200, whole.headers["content-type"])
+
+
+def test_stopping_leaves_a_slow_client_with_an_answer(toy_onnx, capfd) -> None:
+    """Neither a body that never ends nor a client that left prints a traceback."""
+    uvicorn = pytest.importorskip("uvicorn")
+    settings = uvicorn.Config(
+        create_app(Detector(toy_onnx())), log_level="warning", timeout_graceful_shutdown=1
+    )
+    server, listener = uvicorn.Server(settings), socket.create_server(("127.0.0.1", 0))
+    serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    serving.start()
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nab"
+    with socket.create_connection(listener.getsockname()) as slow:
+        slow.settimeout(30)
+        slow.sendall(head)
+        with socket.create_connection(listener.getsockname()) as leaving:
+            leaving.sendall(head)
+        while len(server.server_state.tasks) != 1:  # the one that left is noticed
+            time.sleep(0.01)
+        server.should_exit = True
+        answer = slow.recv(10_000)
+    serving.join(30)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_serving_says_when_the_address_is_taken(toy_onnx) -> None:
     """One sentence, before anything is served."""
     detector = Detector(toy_onnx())
     taken = socket.create_server(("127.0.0.1", 0))
-    with taken, pytest.raises(ValueError, match="cannot listen at"):
-        serve(detector, port=taken.getsockname()[1])
+    port = taken.getsockname()[1]
+    sentence = f"^cannot listen at 127.0.0.1:{port}: Address already in use$"
+    with taken, pytest.raises(ValueError, match=sentence):
+        serve(detector, port=port)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_an_address_of_version_6_is_listened_at(toy_onnx) -> None:
+    """The page's address has it in brackets."""
+    said = []
+
+    def stop(address: str) -> None:
+        said.append(address)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        serve(Detector(toy_onnx()), host="::1", port=0, on_ready=stop)
+    assert said[0].startswith("http://[::1]:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from importlib import resources
@@ -44,15 +45,24 @@ def serve(
     app = create_app(detector, max_upload_mib=max_upload_mib)
     import uvicorn
 
-    try:
-        listener = socket.create_server((host, port))
-    except OSError as error:
-        raise ValueError(f"cannot listen at {host}:{port}: {error.strerror or error}") from error
-    with listener:
+    with _listener(host, port) as listener:
         if on_ready is not None:
-            on_ready(f"http://{host}:{listener.getsockname()[1]}")
+            on_ready(f"http://{_in_address(host)}:{listener.getsockname()[1]}")
         settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
         uvicorn.Server(settings).run(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason, _, _ = (error.strerror or str(error)).partition(" (while")  # names the place again
+        raise ValueError(f"cannot listen at {_in_address(host)}:{port}: {reason}") from error
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def create_app(detector: Detector, *, max_upload_mib: int = _MOST_UPLOAD_MIB) -> FastAPI:
@@ -60,9 +70,9 @@ def create_app(detector: Detector, *, max_upload_mib: int = _MOST_UPLOAD_MIB) ->
 
     `POST /predict?threshold=0.5` takes an image file as the request's body and answers
     {"image": {"width", "height"}, "seconds", "detections": [{"box_xyxy", "score", "category_id",
-    "category"}]}. A body that is too large is 413, one that is no image 400, a form 415, and 503
-    says that too many wait. `/health` names the model; `/metrics` counts in Prometheus' text
-    form; `/` is a page to drop an image on.
+    "category"}]}. A body that is too large is 413, one that is no image 400, a form 415, a
+    threshold that is none 422, and 503 says that too many wait. `/health` names the model;
+    `/metrics` counts in Prometheus' text form; `/` is a page to drop an image on.
 
     Raises:
         ValueError: FastAPI is not installed.
@@ -70,7 +80,7 @@ def create_app(detector: Detector, *, max_upload_mib: int = _MOST_UPLOAD_MIB) ->
     try:
         from fastapi import FastAPI, Query, Request
         from fastapi.concurrency import run_in_threadpool
-        from fastapi.responses import HTMLResponse, PlainTextResponse
+        from fastapi.exceptions import RequestValidationError
     except ImportError as error:
         raise ValueError("serving needs FastAPI: install ddetr-export[serve]") from error
 
@@ -87,15 +97,38 @@ def create_app(detector: Detector, *, max_upload_mib: int = _MOST_UPLOAD_MIB) ->
             return _refusal(service, 503, str(error))
         except ValueError as error:
             return _refusal(service, 400, str(error))
+        except asyncio.CancelledError:  # the server stops, and this body was too slow to wait for
+            return _refusal(service, 503, "the server stops; try again in a moment")
+        except Exception:
+            service.count("failed")
+            raise
+
+    async def refuse_threshold(request: Request, _error: Exception) -> Any:
+        given = request.query_params.get("threshold")
+        return _refusal(service, 422, f"threshold must be a number from 0 to 1, got {given}")
 
     # Named here, not by decorators' annotations: those cannot see imports made in a function.
     predict.__annotations__ = {"request": Request, "threshold": float}
+    app.add_exception_handler(RequestValidationError, refuse_threshold)
     app.add_api_route("/predict", predict, methods=["POST"])
-    app.add_api_route("/health", service.health)
-    app.add_api_route("/metrics", service.metrics, response_class=PlainTextResponse)
-    page = resources.files("ddetr_export").joinpath("page.html").read_text("utf-8")
-    app.add_api_route("/", lambda: HTMLResponse(page, headers=_SECURITY_HEADERS))
+    _add_views(app, service)
     return app
+
+
+def _add_views(app: FastAPI, service: DetectionService) -> None:
+    """Add what only looks; balancers ask for the head alone."""
+    from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+
+    page = resources.files("ddetr_export").joinpath("page.html").read_text("utf-8")
+    for path, view, kind in (
+        ("/health", service.health, JSONResponse),
+        ("/metrics", service.metrics, PlainTextResponse),
+        ("/", lambda: HTMLResponse(page, headers=_SECURITY_HEADERS), HTMLResponse),
+    ):
+        app.add_api_route(path, view, response_class=kind)
+        app.add_api_route(
+            path, view, methods=["HEAD"], response_class=kind, include_in_schema=False
+        )
 
 
 class _RefusedError(Exception):
@@ -113,11 +146,16 @@ async def _body(request: Request, limits: UploadLimits) -> bytes:
     too_large = _RefusedError(413, f"an image file may have at most {limits.upload_mib} MiB")
     if int(request.headers.get("content-length") or 0) > limits.upload_bytes:
         raise too_large
+    from starlette.requests import ClientDisconnect
+
     content = bytearray()
-    async for block in request.stream():
-        content += block
-        if len(content) > limits.upload_bytes:
-            raise too_large
+    try:
+        async for block in request.stream():
+            content += block
+            if len(content) > limits.upload_bytes:
+                raise too_large
+    except ClientDisconnect:
+        raise _RefusedError(400, "the client left before its image was whole") from None
     return bytes(content)
 
 

@@ -45,7 +45,7 @@ class DetectionService:
         self.limits = limits
         self._detector = detector
         self._names = {category.id: category.name for category in detector.categories}
-        self._counts = {"answered": 0, "refused": 0, "busy": 0}
+        self._counts = {"answered": 0, "refused": 0, "busy": 0, "failed": 0}
         self._in_flight = 0
         self._buckets = [0] * len(_BUCKETS_SECONDS)
         self._seconds = 0.0
@@ -53,7 +53,7 @@ class DetectionService:
         self._detecting = threading.Lock()  # the runtime uses all cores for one image
 
     def count(self, outcome: str) -> None:
-        """Note one more request of that outcome: answered, refused or busy."""
+        """Note one more request of that outcome: answered, refused, busy or failed."""
         with self._noting:
             self._counts[outcome] += 1
 
