@@ -231,6 +231,25 @@ def test_yolo_round_trip_keeps_classes_and_boxes(tmp_path):
         assert found["bbox"] == pytest.approx(expected["bbox"], abs=0.01)
 
 
+def test_exported_boxes_follow_the_image(tmp_path):
+    """An image that was resized after labelling, one that is turned, and one that is gone."""
+    rows = [annotation(n, n, 3, [10, 4, 20, 16]) for n in (1, 2, 3)]
+    write_coco(tmp_path, rows, names=("1.jpg", "2.jpg", "3.jpg"))
+    Image.new("RGB", (32, 24)).save(tmp_path / "images/1.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", SIZE_WH).save(tmp_path / "images/2.jpg", exif=exif)
+    (tmp_path / "images/3.jpg").unlink()
+    summary = export(tmp_path, "kitti")
+    (first,), (second,), (third,) = (
+        read_kitti(tmp_path / f"kitti/labels/{number}.txt") for number in (1, 2, 3)
+    )
+    assert first.box_xyxy == (5, 2, 15, 10)
+    assert second.box_xyxy == (48 - 4 - 16, 10, 48 - 4, 30)
+    assert third.box_xyxy == (10, 4, 30, 20)
+    assert summary.repaired == {"resized_image": {"": 1}, "turned_image": {"": 1}}
+
+
 def test_one_label_file_for_two_images_is_counted(tmp_path):
     """Both have its objects, which may be what was meant."""
     make_images(tmp_path, "1.jpg", "1.png")

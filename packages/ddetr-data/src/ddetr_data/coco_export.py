@@ -19,6 +19,7 @@ from ddetr_data.label_names import label_names
 from ddetr_data.shards import CLASSMAP_NAME
 from ddetr_data.staging import write_whole
 from ddetr_data.types import Category, ImageRecord
+from ddetr_data.verify import fit_to_headers
 
 __all__ = ["export_labels"]
 
@@ -30,6 +31,9 @@ def export_labels(
     config: ConvertConfig, *, on_progress: Callable[[int, int], None] | None = None
 ) -> ConvertSummary:
     """Write labels/<file name>.txt for each image of a COCO set, and classmap.txt.
+
+    Where data_root names the images' folder, boxes are brought to the images as they are: those of
+    an image that was resized, or described before its EXIF turn, follow it.
 
     Crowd boxes are left out and counted: neither format has a place for them. YOLO's class numbers
     count from 0 in the order of the category ids, which is the order of classmap.txt.
@@ -43,6 +47,8 @@ def export_labels(
         image_dir=config.data_root or os.curdir, json_file=(config.input_source or "",)
     )
     labelled = load_sources([source], num_classes=None)
+    if config.data_root is not None:
+        labelled = fit_to_headers(labelled)
     dropped = _dropped(labelled)
     if config.strict and dropped:
         listed = ", ".join(f"{sum(counts.values())} x {name}" for name, counts in dropped.items())

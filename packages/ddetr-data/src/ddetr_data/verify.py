@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError, FaultLog
-from ddetr_data.image_file import ImageHeader, check_whole
+from ddetr_data.image_file import ImageHeader, check_whole, read_header
 from ddetr_data.image_frames import fit_objects
 from ddetr_data.image_table import ImageColumns, ImageTable, as_table
 from ddetr_data.locations import AnyFile, RemoteFile
@@ -49,13 +50,7 @@ def verify_images(
         TypeError: the set's images are not an ImageTable.
     """
     table = as_table(detection_set.images)
-    parts = [range(start, min(start + PART, len(table))) for start in range(0, len(table), PART)]
-    found: list[ImageHeader | Exception] = []
-    with ThreadPoolExecutor(READERS) as pool:
-        for headers in pool.map(lambda part: [_inspect(table.path(i)) for i in part], parts):
-            found += headers
-            if on_progress is not None:
-                on_progress(len(found), len(table))
+    found = _look_at(table, check_whole, on_progress)
     unusable = {i: fault for i, fault in enumerate(found) if isinstance(fault, Exception)}
     if unusable and corrupt_images == "error":
         raise DataError(_refusal(list(unusable.values()), len(table)))
@@ -65,17 +60,58 @@ def verify_images(
     for fault in unusable.values():
         missing = isinstance(fault, FileNotFoundError)
         faults.add("missing_image" if missing else "unreadable_image", str(fault))
-    usable = [None if isinstance(header, Exception) else header for header in found]
-    columns = _fit_to_images(table, usable, faults)
+    headers = [None if isinstance(header, Exception) else header for header in found]
+    usable = np.array([header is not None for header in headers], np.bool_)
+    return _with_images(detection_set, _fit_to_images(table, headers, usable, faults), faults)
+
+
+def fit_to_headers(detection_set: DetectionSet) -> DetectionSet:
+    """Bring sizes and boxes to what the images' headers say; unreadable images keep theirs.
+
+    Raises:
+        TypeError: the set's images are not an ImageTable.
+    """
+    table, faults = as_table(detection_set.images), detection_set.faults.copy()
+    found = _look_at(table, read_header, None)
+    headers = [None if isinstance(header, Exception) else header for header in found]
+    everything = np.ones(len(table), np.bool_)
+    return _with_images(detection_set, _fit_to_images(table, headers, everything, faults), faults)
+
+
+def _with_images(
+    detection_set: DetectionSet, columns: ImageColumns, faults: FaultLog
+) -> DetectionSet:
+    """Replace the images of a set, and log what the new ones add to its faults."""
     for name, rule in RULES.items():
         if found_here := faults.get(name, 0) - detection_set.faults.get(name, 0):
             logger.warning("images: %s: %d", rule.meaning, found_here)
-    return replace(detection_set, images=ImageTable(columns, table.image_dirs), faults=faults)
+    image_dirs = as_table(detection_set.images).image_dirs
+    return replace(detection_set, images=ImageTable(columns, image_dirs), faults=faults)
 
 
-def _inspect(path: AnyFile) -> ImageHeader | Exception:
+def _look_at(
+    table: ImageTable,
+    look: Callable[[AnyFile], ImageHeader],
+    on_progress: Callable[[int, int], None] | None,
+) -> list[ImageHeader | Exception]:
+    """The header of every image, or why there is none; by threads, in order."""
+
+    def inspect(part: range) -> list[ImageHeader | Exception]:
+        return [_inspect(table.path(index), look) for index in part]
+
+    parts = [range(start, min(start + PART, len(table))) for start in range(0, len(table), PART)]
+    found: list[ImageHeader | Exception] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for headers in pool.map(inspect, parts):
+            found += headers
+            if on_progress is not None:
+                on_progress(len(found), len(table))
+    return found
+
+
+def _inspect(path: AnyFile, look: Callable[[AnyFile], ImageHeader]) -> ImageHeader | Exception:
     try:
-        return check_whole(path.fetched() if isinstance(path, RemoteFile) else path)
+        return look(path.fetched() if isinstance(path, RemoteFile) else path)
     except (DataError, OSError) as error:
         return error
 
@@ -91,11 +127,13 @@ def _refusal(faults: Sequence[Exception], total: int) -> str:
 
 
 def _fit_to_images(
-    table: ImageTable, headers: Sequence[ImageHeader | None], faults: FaultLog
+    table: ImageTable,
+    headers: Sequence[ImageHeader | None],
+    kept: NDArray[np.bool_],  # (I,)
+    faults: FaultLog,
 ) -> ImageColumns:
-    """Take sizes from the images and bring their boxes along."""
+    """Take sizes from the images and bring their boxes along; leave out what is not kept."""
     columns = table.columns
-    usable = np.array([header is not None for header in headers], np.bool_)
     stated = columns.sizes_wh
     actual = np.array([h.size_wh if h else s for h, s in zip(headers, stated, strict=True)])
     strange = np.flatnonzero((actual != stated).any(axis=1))
@@ -116,4 +154,4 @@ def _fit_to_images(
         boxes[rows], area[rows] = fitted.boxes_xywh, fitted.area
     sizes_wh = actual.astype(np.int32)
     changed = replace(columns, sizes_wh=sizes_wh, boxes_xywh=boxes, area=area)
-    return columns if usable.all() and not len(strange) else changed.keep(usable, objects)
+    return columns if kept.all() and not len(strange) else changed.keep(kept, objects)
