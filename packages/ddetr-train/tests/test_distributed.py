@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from ddetr_train.config import TrainConfig
 from ddetr_train.detector import TorchDetector
 from ddetr_train.module import DetectionModule
 from ddetr_train.nan_guard import NonFiniteError
+from ddetr_train.processes import PeerEndedError
 from ddetr_train.replay import replay
 from ddetr_train.trainer import train
 
@@ -109,3 +112,25 @@ def test_the_process_with_the_bad_picture_is_named_by_all(
     (evidence,) = (tmp_path / "run").glob("nan_*.pt")
     assert evidence.name == "nan_epoch_000_batch_1_rank_1.pt"
     assert str(replay(evidence).first_bad).startswith("the input of image")
+
+
+@pytest.mark.slow
+def test_a_process_that_is_gone_is_told_by_the_others(
+    model_config, dataset, tmp_path, as_ranks, monkeypatch
+) -> None:
+    """The one that is left ends at once, and does not blame the network."""
+    config = TrainConfig.model_validate({"accelerator": "cpu", "num_epochs": 1})
+    step = DetectionModule.training_step
+
+    def die(self: DetectionModule, batch: Batch, batch_idx: int) -> torch.Tensor:
+        if self.global_rank == 1 and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(DetectionModule, "training_step", die)
+
+    def work() -> None:
+        with pytest.raises(PeerEndedError, match="another of the 2 processes has ended"):
+            train(model_config, dataset, config, tmp_path / "run")
+
+    assert as_ranks(work) == [0, -signal.SIGKILL]

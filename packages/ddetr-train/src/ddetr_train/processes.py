@@ -20,7 +20,33 @@ T = TypeVar("T")
 
 # All start together, but one may wait for another's harder images; a death is noticed at once.
 _LONGEST_START, _LONGEST_WAIT = timedelta(minutes=30), timedelta(days=2)
+# Of gloo, NCCL, and the store in which processes meet.
+_LOST_CONNECTION = ("by peer", "Broken pipe", "remote process exited", "connection to the server")
 _STEP = "SLURM_STEP_ID"  # only of tasks that srun has started
+
+
+class PeerEndedError(RuntimeError):
+    """Another process of the run is not there any more."""
+
+    def __init__(self, count: int, error: Exception) -> None:
+        super().__init__(
+            f"another of the {count} processes has ended, see its own output ({error})"
+        )
+
+
+@contextmanager
+def peers_named(count: int) -> Iterator[None]:
+    """Turn what a back-end says of a lost connection into a PeerEndedError, of so many processes.
+
+    Raises:
+        PeerEndedError: a collective operation found another process gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if count > 1 and any(words in str(error) for words in _LOST_CONNECTION):
+            raise PeerEndedError(count, error) from error
+        raise
 
 
 @dataclass(frozen=True)
@@ -34,14 +60,13 @@ class GatheredShare(Share):
         """Collect one value of every process, by index, on every process; waits for all.
 
         Raises:
-            RuntimeError: another process has ended.
+            PeerEndedError: another process has ended.
         """
         parts: list[Any] = [None] * self.count
         try:
             torch.distributed.all_gather_object(parts, value, self.group)
         except RuntimeError as error:
-            text = f"another of the {self.count} processes has ended, see its own output ({error})"
-            raise RuntimeError(text) from error
+            raise PeerEndedError(self.count, error) from error
         return parts
 
 

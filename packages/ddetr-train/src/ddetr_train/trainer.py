@@ -37,6 +37,7 @@ from ddetr_train.preflight import (
     make_plan,
     with_batch_size,
 )
+from ddetr_train.processes import peers_named
 from ddetr_train.quiet import quiet_lightning
 from ddetr_train.randomness import seed_run
 from ddetr_train.resume import Resume, find_resume_path, read_resume
@@ -73,6 +74,7 @@ def train(
         NonFiniteError: a loss or a gradient is not finite; names where it arose.
         TrainingPreempted: SIGTERM came; the state is saved.
         OSError: a checkpoint could not be written; the previous one is kept.
+        PeerEndedError: another process of the run has ended.
     """
     began = time.monotonic()
     results_dir = Path(results_dir)
@@ -233,10 +235,10 @@ def _fit(
 ) -> None:
     """Run Lightning; Ctrl+C stays a KeyboardInterrupt, where Lightning would exit the process."""
     on_interrupt = signal.getsignal(signal.SIGINT)
+    path = resume.path if resume else None
     try:
-        trainer.fit(
-            module, datamodule=data, ckpt_path=resume.path if resume else None, weights_only=True
-        )
+        with peers_named(trainer.world_size):
+            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
     except SystemExit:
         if not trainer.interrupted:
             raise
