@@ -191,6 +191,15 @@ def test_what_to_check_is_named_in_one_way(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_findings_that_a_full_disk_does_not_take_are_a_sentence(
+    data_spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is named; the status is no worse than that of wrong data."""
+    assert ddetr("check", "-e", str(data_spec), "--json", "/dev/full") == 2
+    assert "/dev/full: No space left on device" in capsys.readouterr().err
+
+
 def test_a_set_that_is_not_there_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
     """Wrong paths are reported as faults are, with exit status 2."""
     assert ddetr("check", "--images", "no/images", "--annotations", "no.json") == 2

@@ -9,7 +9,7 @@ from ddetr_cli.ending import EXIT_BAD_INPUT, EXIT_INTERRUPTED, is_callers_mistak
 
 
 def answer(work: Callable[[RunConsole], int]) -> int:
-    """Give the exit status of the work; a caller's mistake is one sentence and 2.
+    """Give the exit status of the work; a caller's mistake or a full disk is one sentence and 2.
 
     A fault of the program goes on up: with no results folder its traceback belongs on the screen.
     """
@@ -19,7 +19,7 @@ def answer(work: Callable[[RunConsole], int]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as error:
-        if not is_callers_mistake(error):
+        if not (is_callers_mistake(error) or isinstance(error, OSError)):
             raise
         console.fail(sentence(error))
         return EXIT_BAD_INPUT

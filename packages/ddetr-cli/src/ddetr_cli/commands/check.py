@@ -17,6 +17,7 @@ from ddetr_cli.spec import Experiment, load_tree, model_of
 from ddetr_cli.spec_tree import SpecError
 from ddetr_cli.yaml_tree import read_spec_file
 from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.staging import naming
 
 if TYPE_CHECKING:
     from ddetr_data.check import CheckOptions, CheckReport
@@ -73,7 +74,8 @@ def check_data(
         return report.exit_status
     _show(report, console)
     if json_file is not None:
-        Path(json_file).write_text(content, encoding="utf-8")
+        with naming(Path(json_file)):
+            Path(json_file).write_text(content, encoding="utf-8")
     return report.exit_status
 
 
