@@ -1,7 +1,8 @@
 #!/bin/sh
 # On a machine with a GPU and its torch: build the op in place with CMake alone, run every test marked
 # gpu, measure. Needs python (PYTHON=...) with torch, pytest, pybind11 and, for the tests of training,
-# what ddetr-train requires; cmake, ninja, nvcc.
+# what ddetr-train requires; cmake, ninja, nvcc. DDETR_PEERS may name a folder with other projects'
+# operators, which are compiled and timed beside ours: see benchmarks/bench_cuda_peers.py.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -28,4 +29,5 @@ for dtype in float32 float16 bfloat16; do
     "$python" benchmarks/bench_ops.py --device cuda --threads 1 --batches 4 --repeats 20 --dtype "$dtype" \
         ${OUT:+--output "$OUT/ops_cuda_$dtype.json"}
 done
+"$python" benchmarks/bench_cuda_peers.py ${OUT:+--output "$OUT/ops_cuda_peers.json"} || status=1
 exit $status
