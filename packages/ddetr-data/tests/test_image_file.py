@@ -89,9 +89,15 @@ def test_a_missing_or_damaged_image_is_named(tmp_path: Path, read: object) -> No
     path.write_bytes(b"")
     with pytest.raises(DataError, match=r"a\.png is empty"):
         read(path)
-    path.write_bytes(b"<html>")
-    with pytest.raises(DataError, match=r"a\.png cannot be read"):
-        read(path)
+    contents = {
+        b"<html>": "it is a web page",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n": "git lfs pull",
+        b"nothing": "no image of a known kind",
+    }
+    for content, likeness in contents.items():
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"a\.png cannot be read, .*{likeness}"):
+            read(path)
     with pytest.raises(DataError, match="it is a folder"):
         read(tmp_path)
 

@@ -19,6 +19,8 @@ from ddetr_data.locations import RemoteFile, opened
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _PNG_SIGNATURE_BYTES = 8
+_LFS_MAGIC = b"version https://git-lfs"
+_START_BYTES = 64
 _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # where orientation may stand
 
 AnyImageFile: TypeAlias = str | os.PathLike[str] | RemoteFile
@@ -170,8 +172,27 @@ def _complaint(path: AnyImageFile, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"the image {path} is too large, raise PIL.Image.MAX_IMAGE_PIXELS: {error}"
     if isinstance(error, UnidentifiedImageError):
-        return f"the image {path} cannot be read, it is no image of a known kind"
+        return f"the image {path} cannot be read, {_likeness(_start_of(path))}"
     return f"the image {path} cannot be read, it is damaged ({error})"
+
+
+def _likeness(start: bytes) -> str:
+    """What a file that is no image seems to be."""
+    if start.startswith(_LFS_MAGIC):
+        return "it is a Git LFS pointer: fetch the file itself with `git lfs pull`"
+    if start.lstrip().startswith(b"<"):
+        return "it is a web page, XML or SVG"
+    return "it is no image of a known kind"
+
+
+def _start_of(path: AnyImageFile) -> bytes:
+    if isinstance(path, RemoteFile):
+        return (path.content or b"")[:_START_BYTES]
+    try:
+        with open(path, "rb") as file:
+            return file.read(_START_BYTES)
+    except OSError:
+        return b""
 
 
 def _is_empty(path: AnyImageFile) -> bool:
