@@ -47,6 +47,8 @@ def test_nan_is_never_within_the_tolerance() -> None:
     """A file that computes nothing usable does not pass."""
     found = compare(network(np.nan), network(), IMAGES, (1,), num_select=2, tolerance=9.0)
     assert "nan in logits" in found.problems()[0]
+    with pytest.raises(ValueError, match="the checkpoint gives NaN"):
+        compare(network(), network(np.nan), IMAGES, (1,), num_select=2, tolerance=9.0)
 
 
 @pytest.mark.parametrize(

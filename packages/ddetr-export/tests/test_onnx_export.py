@@ -8,12 +8,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("ddetr_model")
 
-import onnx  # noqa: E402
+import onnx.parser  # noqa: E402
 import onnxruntime  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from ddetr_data.preprocess import PreprocessConfig, preprocess  # noqa: E402
 from ddetr_export import Detector, ExportConfig, ExportError, export_onnx, onnx_export  # noqa: E402
+from ddetr_export.divergence import first_divergence  # noqa: E402
 from ddetr_model import load_checkpoint  # noqa: E402
 from ddetr_model.postprocessing import postprocess  # noqa: E402
 
@@ -231,6 +232,43 @@ def test_a_wrong_file_never_gets_its_name(make_checkpoint, tmp_path, monkeypatch
     with pytest.raises(ExportError, match=message):
         export(make_checkpoint(), tmp_path, **settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_large_values_do_not_hide_where_it_went_wrong() -> None:
+    """Rounding of a million is no divergence; a wrong sum after it is."""
+
+    class Scale(torch.nn.Module):
+        def forward(self, inputs):
+            return inputs * 1e6
+
+    class Shift(torch.nn.Module):
+        def forward(self, scaled):
+            return scaled * 1e-6 + 5
+
+    graph = torch.nn.Sequential()
+    graph.add_module("scale", Scale())
+    graph.add_module("shift", Shift())
+    exported = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 12]>
+        m (float[1, 3, 2, 2] inputs) => (float[1, 3, 2, 2] shifted)
+        <float million = {1000000.1}, float millionth = {0.000001}, float six = {6.0}>
+        { scaled = Mul(inputs, million)  small = Mul(scaled, millionth)  shifted = Add(small, six) }
+    """)
+    names = ("/scale/Mul", "/shift/Mul", "/shift/Add")
+    for node, name in zip(exported.graph.node, names, strict=True):
+        node.name = name
+    images = np.ones((1, 3, 2, 2), np.float32)
+    assert first_divergence(graph, exported, images, 1e-3) == "shift (/shift/Add)"
+
+
+def test_a_checkpoint_with_nan_is_refused(make_checkpoint, tmp_path) -> None:
+    """The tensor is named, before anything is traced."""
+    contents = torch.load(make_checkpoint(), weights_only=True)
+    contents["state_dict"]["transformer.encoder.layers.0.norm1.bias"][3] = float("nan")
+    torch.save(contents, tmp_path / "nan.pth")
+    message = r"nan\.pth has NaN .* in .*encoder\.layers\.0\.norm1\.bias"
+    with pytest.raises(ValueError, match=message):
+        export(tmp_path / "nan.pth", tmp_path)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path) -> None:

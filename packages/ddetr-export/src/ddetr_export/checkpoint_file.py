@@ -17,8 +17,19 @@ def read_checkpoint(path: Path, encryption_key: str | None) -> DeformableDETR:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no checkpoint, or encrypted and the key does not open it.
+        ValueError: it is no checkpoint, encrypted and the key does not open it, or holds NaN.
     """
+    model = _read(path, encryption_key)
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise ValueError(
+                f"{path} has NaN or infinite values in {name}: its training went wrong, "
+                "take an earlier checkpoint"
+            )
+    return model
+
+
+def _read(path: Path, encryption_key: str | None) -> DeformableDETR:
     if not path.is_file() or not is_encrypted(path):
         return load_checkpoint(path)
     content = decrypt_file(path, encryption_key)

@@ -56,9 +56,15 @@ def compare(
     num_select: int,
     tolerance: float,
 ) -> Comparison:
-    """Run every image through both networks, the exported one at each of the batch sizes."""
+    """Run every image through both networks, the exported one at each of the batch sizes.
+
+    Raises:
+        ValueError: PyTorch itself gives NaN or infinite values.
+    """
     references = [reference(image[None]) for image in images]
     logits, boxes = (np.concatenate(each) for each in zip(*references, strict=True))
+    if not (np.isfinite(logits).all() and np.isfinite(boxes).all()):
+        raise ValueError("the checkpoint gives NaN or infinite values: its training went wrong")
     errors: list[tuple[float, float, float]] = []
     for batch_size in batch_sizes:
         for rows, batch in _batches(images, batch_size):

@@ -29,7 +29,8 @@ def first_divergence(
         graph: What was traced.
         exported: What came of it; its nodes are named /module/part/Operator.
         images: Input to both.
-        tolerance: Largest difference that counts as none.
+        tolerance: Largest difference that counts as none, as a part of the output's largest value
+            where that is above 1: deep in a backbone values may be large.
 
     Returns:
         "module (ONNX node)", or None where the nodes' names tell nothing or nothing differs.
@@ -42,9 +43,13 @@ def first_divergence(
     for name, value in expected.items():
         if name in nodes:
             other = found[nodes[name].output[0]]
-            if other.shape == value.shape and not np.abs(other - value).max() <= tolerance:
+            if other.shape == value.shape and not _error(other, value) <= tolerance:
                 return f"{name} ({nodes[name].name})"
     return None
+
+
+def _error(found: FloatArray, expected: FloatArray) -> float:
+    return float(np.abs(found - expected).max() / max(1, np.abs(expected).max()))
 
 
 def _module_outputs(graph: nn.Module, images: FloatArray) -> dict[str, FloatArray]:

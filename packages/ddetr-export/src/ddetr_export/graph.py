@@ -140,6 +140,7 @@ def _simplify(model: DeformableDETR) -> None:
 
 def _spell_out_attention(module: nn.Module) -> None:
     """Let timm's attentions be products and a soft-max: older opsets have no fused one."""
+    child: Any
     for child in module.modules():
         if hasattr(child, "fused_attn"):
             child.fused_attn = False
