@@ -105,6 +105,7 @@ def test_a_fault_ends_in_one_sentence_and_a_traceback_in_the_log(
         (SpecError("a.b is not set"), "a.b is not set"),
         (FileNotFoundError("/data is not there"), "/data is not there"),
         (FileNotFoundError(2, "No such file or directory", "/x.pth"), "/x.pth: No such file"),
+        (OSError(30, "Read-only file system", "/x.onnx"), "/x.onnx: Read-only file system"),
     ],
 )
 def test_a_callers_mistake_is_exit_status_two(

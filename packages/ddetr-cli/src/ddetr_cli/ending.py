@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ _PATH_ERRORS = (
     NotADirectoryError,
     PermissionError,
 )
+_PATH_ERRNOS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def is_callers_mistake(error: BaseException) -> bool:
     library's depths is a fault. A wrong path is a mistake wherever it was opened.
     """
     if isinstance(error, _PATH_ERRORS):
+        return True
+    if isinstance(error, OSError) and error.errno in _PATH_ERRNOS:
         return True
     if not isinstance(error, ValueError):
         return False
