@@ -231,6 +231,20 @@ def test_yolo_round_trip_keeps_classes_and_boxes(tmp_path):
         assert found["bbox"] == pytest.approx(expected["bbox"], abs=0.01)
 
 
+@pytest.mark.parametrize("text", ["1 1 person 0 0 0 4 5 20 30 0 0 0 0 0 0 0", "Car" + " 1" * 14])
+def test_labels_of_which_nothing_is_left_are_a_warning(tmp_path, caplog, text):
+    """Another kind of KITTI lines, or classes without a mapping, would train on background."""
+    make_images(tmp_path, "1.jpg")
+    (tmp_path / "1.txt").write_text(f"{text}\n")
+    config = ConvertConfig(input_source=tmp_path, results_dir=tmp_path / "out")
+    assert convert(config).annotations == 0
+    assert "no object is left" in caplog.text
+    caplog.clear()
+    (tmp_path / "1.txt").write_text("DontCare" + " 1" * 14)
+    assert convert(config).annotations == 0
+    assert caplog.text == ""
+
+
 def test_exported_boxes_follow_the_image(tmp_path):
     """An image that was resized after labelling, one that is turned, and one that is gone."""
     rows = [annotation(n, n, 3, [10, 4, 20, 16]) for n in (1, 2, 3)]

@@ -61,6 +61,8 @@ def _read_labels(
         tally.drop(str(label), "label_without_image")
     if config.strict:
         _refuse_drops(tally)
+    if not tally.kept and (drops := _listed_drops(tally)):
+        logger.warning("no object is left, all that the labels hold is dropped: %s", drops)
     found = number_categories(sorted(tally.kept, reverse=True))
     return join_chunks(chunks, source.categories or found), tally
 
@@ -83,11 +85,15 @@ def _read_chunks(
 
 
 def _refuse_drops(tally: Tally) -> None:
+    if drops := _listed_drops(tally):
+        raise DataError(f"strict: nothing may be dropped, but these would be: {drops}")
+
+
+def _listed_drops(tally: Tally) -> str:
     counts = {key: count for key, count in tally.dropped.items() if key[0] != _STRICT_EXEMPT}
-    if counts:
-        listed = ", ".join(f"{n} x {' '.join(key).strip()}" for key, n in sorted(counts.items()))
-        first = f"; the first fault is at {tally.faults[0].where}" if tally.faults else ""
-        raise DataError(f"strict: nothing may be dropped, but these would be: {listed}{first}")
+    listed = ", ".join(f"{n} x {' '.join(key).strip()}" for key, n in sorted(counts.items()))
+    first = f"; the first fault is at {tally.faults[0].where}" if counts and tally.faults else ""
+    return listed + first
 
 
 def _write_coco(
