@@ -251,3 +251,11 @@ def test_paths_of_this_machine_are_no_urls() -> None:
     assert is_url("s3://a/b")
     assert is_url("filecache::s3://a")
     assert join("/a", os.sep + "b") == Path("/b")
+
+
+def test_a_name_that_starts_at_its_own_folder_is_the_same_file_behind_a_url() -> None:
+    """Local disks read ./a.jpg as a.jpg, object stores do not."""
+    for name in ("a/b.jpg", "./a/b.jpg", "a/./b.jpg", "././a/././b.jpg"):
+        assert join("s3://x/y/", name) == RemoteFile("s3://x/y/a/b.jpg")
+    for name in ("a./b.jpg", ".a/b.jpg", "../b.jpg", "a//b.jpg"):
+        assert join("s3://x/y", name) == RemoteFile(f"s3://x/y/{name}")

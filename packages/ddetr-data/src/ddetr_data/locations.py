@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 
+_HERE = re.compile(r"(^|/)(?:\./)+")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")  # s3, abfs, gcs, memory
 
 
@@ -90,7 +92,8 @@ def is_url(location: str | os.PathLike[str]) -> bool:
 def join(folder: str, name: str) -> AnyFile:
     """Name a file below a folder or a URL; an absolute name of this machine stands for itself."""
     if is_url(folder):
-        return RemoteFile(f"{folder.rstrip('/')}/{name.lstrip('/')}")
+        plain = _HERE.sub(r"\1", name)  # behind a URL "./a.jpg" would be another file than "a.jpg"
+        return RemoteFile(f"{folder.rstrip('/')}/{plain.lstrip('/')}")
     return Path(folder, name)
 
 

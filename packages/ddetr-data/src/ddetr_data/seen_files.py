@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ddetr_data.faults import DataError
 from ddetr_data.image_file import check_whole
 from ddetr_data.image_table import ImageTable, locate_image
-from ddetr_data.locations import RemoteFile, is_url, list_states
+from ddetr_data.locations import RemoteFile, is_url, join, list_states
 from ddetr_data.parallel import available_cores
 
 MISSING = -1  # in place of a file's size
@@ -99,7 +99,7 @@ def _states_of(table: ImageTable, listings: Listings, start: int) -> States:
 
 def _state_of(image_dir: str, name: str, listings: Listings) -> tuple[float, float]:
     if is_url(image_dir):
-        return _listed(f"{image_dir.rstrip('/')}/{name.lstrip('/')}", listings)
+        return _listed(str(join(image_dir, name)), listings)
     for path in _spellings(image_dir, name):
         try:
             found = os.stat(path)
