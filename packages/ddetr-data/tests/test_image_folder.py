@@ -20,8 +20,9 @@ def relatives(found) -> list[str]:
 
 def test_folder_is_searched_with_its_subfolders(tmp_path):
     """All endings in any case are found, sorted; other and hidden files are not."""
-    touch(tmp_path, "b.PNG", "a.jpg", "sub/deep/c.TiFF", "notes.txt", ".hidden.jpg", ".t/x.jpg")
-    assert relatives(find_images(tmp_path)) == ["a.jpg", "b.PNG", "sub/deep/c.TiFF"]
+    touch(tmp_path, "b.PNG", "a.jpg", "c.jfif", "sub/deep/c.TiFF")
+    touch(tmp_path, "notes.txt", ".hidden.jpg", ".t/x.jpg")
+    assert relatives(find_images(tmp_path)) == ["a.jpg", "b.PNG", "c.jfif", "sub/deep/c.TiFF"]
 
 
 def test_string_file_and_list_are_alike(tmp_path):

@@ -12,7 +12,8 @@ from ddetr_data.locations import is_url
 __all__ = ["IMAGE_EXTENSIONS", "find_images", "walk_images"]
 
 IMAGE_EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".ppm", ".pgm"}
+    | {".tif", ".tiff", ".webp"}
 )  # lower case; files are matched ignoring case
 
 
