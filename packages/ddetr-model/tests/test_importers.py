@@ -127,6 +127,16 @@ def test_architecture_is_read_from_the_shapes(base_model, tmp_path):
     assert loaded.metadata.preprocess["shortest_edge"] == 800
 
 
+def test_what_no_shape_tells_is_said(base_model, tmp_path, caplog):
+    """Another number of heads, or a dilated backbone, would give other answers in silence."""
+    torch.save({"model": weights(base_model)}, tmp_path / "bare.pth")
+    import_checkpoint(tmp_path / "bare.pth", dilation=False)
+    assert "bare.pth does not tell all of its architecture: nheads 8 assumed" in caplog.text
+    caplog.clear()
+    import_checkpoint(tmp_path / "bare.pth", nheads=4, dilation=False)
+    assert caplog.text == ""
+
+
 def test_missing_tensors_are_refused_unless_asked_for(base_model, tmp_path):
     """A part of a model is not taken for a whole; the table shows what is there."""
     state = {

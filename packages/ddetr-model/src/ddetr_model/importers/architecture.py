@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +17,14 @@ from ddetr_model.weights import CheckpointError
 
 __all__ = ["build_config", "infer_config"]
 
+logger = logging.getLogger(__name__)
+
 BODY = "backbone.0.body."
 # Blocks of the third stage, which tell ResNets with bottlenecks apart.
 RESNETS = {6: "resnet_50", 23: "timm:resnet101", 36: "timm:resnet152"}
 RESNET_WIDTH = 256  # channels of the first stage; they double a stage
+# What no tensor's shape tells, as in the published models.
+UNTOLD: dict[str, Any] = {"nheads": 8, "dilation": False}
 GC_VIT_WIDTHS = {name: variant.width for name, variant in VARIANTS.items()}
 
 
@@ -27,6 +32,9 @@ def infer_config(
     weights: Mapping[str, Tensor], hints: Mapping[str, Any], path: Path
 ) -> ModelConfig:
     """Read sizes from shapes; hints give what shapes do not tell (heads, dropout, dilation).
+
+    Heads and dilation that nothing tells are taken as published and logged, since they change what
+    the model computes.
 
     Raises:
         CheckpointError: the tensors are not of a Deformable DETR, or of one this cannot build.
@@ -36,7 +44,10 @@ def infer_config(
             f"{path} is no Deformable DETR in a known layout (original, Hugging Face, "
             "TAO, detrex, mmdetection, ours)"
         )
-    return build_config({**_shapes(weights, hints, path), **hints}, path)
+    fields = {**UNTOLD, **_shapes(weights, hints, path), **hints}
+    if assumed := ", ".join(f"{key} {UNTOLD[key]}" for key in UNTOLD if key not in hints):
+        logger.warning("%s does not tell all of its architecture: %s assumed", path, assumed)
+    return build_config(fields, path)
 
 
 def build_config(fields: Mapping[str, Any], path: Path) -> ModelConfig:
@@ -68,7 +79,7 @@ def _shapes(weights: Mapping[str, Tensor], hints: Mapping[str, Any], path: Path)
         "backbone": hints.get("backbone") or _backbone(weights, path),
         "backbone_output_norms": any(name.startswith(f"{BODY}norm") for name in weights),
     }
-    samples_per_point = levels * hints.get("nheads", 8)
+    samples_per_point = levels * hints.get("nheads", UNTOLD["nheads"])
     for field, attention in (
         ("enc_n_points", "encoder.layers.0.self_attn"),
         ("dec_n_points", "decoder.layers.0.cross_attn"),
