@@ -90,6 +90,7 @@ def test_a_bad_augmentation_is_refused(field: str, value: object, rule: str) -> 
         ("train_data_sources", [{"image_dir": "", "json_file": "b"}]),
         ("train_data_sources", [{"image_dir": "a", "json_file": []}]),
         ("infer_data_sources", {"image_dir": []}),
+        ("eval_class_ids", []),
     ],
 )
 def test_a_bad_dataset_is_refused(field: str, value: object) -> None:

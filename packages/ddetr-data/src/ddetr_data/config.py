@@ -143,7 +143,7 @@ class DatasetConfig(_Config):
         description="serialized: one copy of the labels shared by all workers, kept for the next "
         "run in $DDETR_CACHE or the user's cache folder; default: a plain list in each.",
     )
-    eval_class_ids: tuple[int, ...] | None = Field(
+    eval_class_ids: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
         None, description="Category ids that evaluation is limited to; absent: all."
     )
     pin_memory: bool = Field(True, description="Page-lock batches for faster copies to a GPU.")
