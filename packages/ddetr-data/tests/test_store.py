@@ -68,6 +68,21 @@ def test_the_second_start_reads_no_json(
         open_sources([source], num_classes=2, cache_dir=cache)
 
 
+def test_what_was_left_out_is_told_at_every_start(
+    content: Content, write_source: Write, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second run maps the store, and says what the first one did."""
+    content["annotations"] = [content["annotations"][0] | {"bbox": None}]
+    source = write_source(content)
+    for _ in range(2):
+        caplog.clear()
+        open_sources([source], num_classes=None, cache_dir=cache)
+        left_out, empty = (message.partition(" (first")[0] for message in caplog.messages)
+        assert left_out.startswith("labels: bbox is absent")
+        assert left_out.endswith(": 1 dropped")
+        assert empty == "labels: none of the 2 images has an object"
+
+
 def test_other_labels_are_another_store(source: DataSource, cache: Path) -> None:
     """A changed JSON is read again, whatever its name and date."""
     open_sources([source], num_classes=None, cache_dir=cache)

@@ -111,10 +111,18 @@ def load_sources(
     columns = _numbered(ImageColumns.join([file.columns for file in files]), files, faults)
     if not len(columns.ids):
         raise DataError(f"{files[0].path} holds no usable image: {'; '.join(faults.sentences())}")
-    for sentence in faults.sentences():
-        logger.warning("labels: %s", sentence)
     table = ImageTable(columns, [source.image_dir for source in sources])
-    return DetectionSet(table, files[0].categories, faults)
+    loaded = DetectionSet(table, files[0].categories, faults)
+    tell_faults(loaded)
+    return loaded
+
+
+def tell_faults(detection_set: DetectionSet) -> None:
+    """Log what was mended or left out, and that there is no object at all."""
+    for sentence in detection_set.faults.sentences():
+        logger.warning("labels: %s", sentence)
+    if not any(len(record.labels) for record in detection_set.images):
+        logger.warning("labels: none of the %d images has an object", len(detection_set.images))
 
 
 def check_ids_below(categories: Sequence[Category], num_classes: int | None, where: str) -> None:

@@ -128,14 +128,15 @@ class FaultLog(Mapping[str, int]):
         """Where the fault was met first."""
         return self._first[fault]
 
-    def sentences(self) -> list[str]:
-        """One line a kind of fault, in the order of RULES."""
+    def sentences(self, known: Mapping[str, int] | None = None) -> list[str]:
+        """One line a kind of fault, in the order of RULES, where `known` has another count."""
+        known = known or {}
         return [
             f"{RULES[fault].meaning}: {self[fault]} "
             f"{'repaired' if RULES[fault].action == 'repair' else 'dropped'} "
             f"(first: {self._first[fault]})"
             for fault in RULES
-            if fault in self._counts
+            if self._counts.get(fault, 0) != known.get(fault, 0)
         ]
 
     def copy(self) -> FaultLog:

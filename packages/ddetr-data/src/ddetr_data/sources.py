@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from ddetr_data.coco import DetectionSet, check_ids_below, load_sources
+from ddetr_data.coco import DetectionSet, check_ids_below, load_sources, tell_faults
 from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.digests import file_digests
 from ddetr_data.faults import DataError
@@ -51,7 +51,7 @@ def open_sources(
     files: the next run maps it in seconds, and workers share its pages. A store that is damaged is
     built anew, and so is one of which an image file was removed, added back or changed: files of
     another size, or of a later time and not as they were. default reads and verifies each time and
-    gives a plain list.
+    gives a plain list. What was mended or left out is logged each time.
 
     Args:
         sources: at least one.
@@ -86,7 +86,8 @@ def open_sources(
                     logger.warning("labels are read anew: %s", reason)
                 discard_store(folder)
                 write_store(*build(), folder)
-                stored = read_store(folder)
+                return read_store(folder)
+    tell_faults(stored)
     check_ids_below(stored.categories, num_classes, sources[0].json_file[0])
     return stored
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet
-from ddetr_data.faults import RULES, DataError, FaultLog
+from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.image_file import ImageHeader, check_whole, read_header
 from ddetr_data.image_frames import fit_objects
 from ddetr_data.image_table import ImageColumns, ImageTable, as_table
@@ -82,9 +82,8 @@ def _with_images(
     detection_set: DetectionSet, columns: ImageColumns, faults: FaultLog
 ) -> DetectionSet:
     """Replace the images of a set, and log what the new ones add to its faults."""
-    for name, rule in RULES.items():
-        if found_here := faults.get(name, 0) - detection_set.faults.get(name, 0):
-            logger.warning("images: %s: %d", rule.meaning, found_here)
+    for sentence in faults.sentences(known=detection_set.faults):
+        logger.warning("labels: %s", sentence)
     image_dirs = as_table(detection_set.images).image_dirs
     return replace(detection_set, images=ImageTable(columns, image_dirs), faults=faults)
 
