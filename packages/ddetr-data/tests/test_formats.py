@@ -1,6 +1,7 @@
 """YOLO, Pascal VOC and KITTI against COCO, both ways."""
 
 import json
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -243,6 +244,30 @@ def test_labels_of_which_nothing_is_left_are_a_warning(tmp_path, caplog, text):
     (tmp_path / "1.txt").write_text("DontCare" + " 1" * 14)
     assert convert(config).annotations == 0
     assert caplog.text == ""
+
+
+def test_an_image_under_two_ids_has_one_label_file_with_all_objects(tmp_path):
+    """Its own name is no clash, and the second id does not overwrite the first."""
+    names = ("1.jpg", "1.jpg", "2.jpg")
+    write_coco(tmp_path, [annotation(n, n, 3, [n, 4, 20, 16]) for n in (1, 2, 3)], names)
+    export(tmp_path, "kitti")
+    found = read_kitti(tmp_path / "kitti/labels/1.txt")
+    assert [item.box_xyxy for item in found] == [(1, 4, 21, 20), (2, 4, 22, 20)]
+    assert len(read_kitti(tmp_path / "kitti/labels/2.txt")) == 1
+
+
+def test_labels_are_named_as_the_image_is_on_disk(tmp_path):
+    """The JSON has another Unicode form, or backslashes; `convert` finds the labels again."""
+    on_disk = (unicodedata.normalize("NFD", "\u00e9.jpg"), "sub/2.jpg")
+    write_coco(tmp_path, [annotation(n, n, 3, [n, 4, 20, 16]) for n in (1, 2)], on_disk)
+    table = json.loads((tmp_path / "coco.json").read_text())
+    table["images"][0]["file_name"] = unicodedata.normalize("NFC", on_disk[0])
+    table["images"][1]["file_name"] = "sub\\2.jpg"
+    (tmp_path / "coco.json").write_text(json.dumps(table))
+    export(tmp_path, "kitti")
+    labels = tmp_path / "kitti/labels"
+    found = {path.relative_to(labels).as_posix() for path in labels.rglob("*.txt")}
+    assert found == {on_disk[0].replace(".jpg", ".txt"), "sub/2.txt"}
 
 
 def test_exported_boxes_follow_the_image(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -53,13 +53,16 @@ def export_labels(
     if config.strict and dropped:
         listed = ", ".join(f"{sum(counts.values())} x {name}" for name, counts in dropped.items())
         raise DataError(f"strict: nothing may be dropped, but these would be: {listed}")
-    paths = label_names([_checked(record.file_name) for record in labelled.images])
+    relatives = [_relative(record, source.image_dir) for record in labelled.images]
+    paths, repeated = label_names(relatives), _repeated(relatives)
     writer = _LabelWriter(labelled.categories, is_yolo=config.format == "coco_to_yolo")
     results_dir = Path(config.results_dir)
     kept: Counter[int] = Counter()
-    for number, record in enumerate(labelled.images, start=1):
-        label_file = results_dir / _LABELS_NAME / paths[_checked(record.file_name)]
-        write_whole(label_file, writer.text_of(record))
+    for number, (record, relative) in enumerate(zip(labelled.images, relatives, strict=True), 1):
+        text = repeated.get(relative, "") + writer.text_of(record)
+        write_whole(results_dir / _LABELS_NAME / paths[relative], text)
+        if relative in repeated:
+            repeated[relative] = text
         kept.update(record.labels[~record.is_crowd].tolist())
         if on_progress and (number % _PROGRESS_IMAGES == 0 or number == len(labelled.images)):
             on_progress(number, len(labelled.images))
@@ -120,6 +123,20 @@ def _counts(labelled: DetectionSet, action: str) -> dict[str, dict[str, int]]:
         for fault, count in labelled.faults.items()
         if RULES[fault].action == action
     }
+
+
+def _repeated(relatives: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
+    """Images that stand in the set under several ids, for the text that they have together."""
+    return {relative: "" for relative, count in Counter(relatives).items() if count > 1}
+
+
+def _relative(record: ImageRecord, image_dir: str) -> PurePosixPath:
+    """The image's path below the images' folder, spelt as on the disk where it is there."""
+    checked = _checked(record.file_name)
+    is_plain = record.file_name.isascii() and "\\" not in record.file_name
+    if is_plain or not isinstance(record.path, Path) or not record.path.exists():
+        return checked
+    return PurePosixPath(record.path.relative_to(image_dir).as_posix())
 
 
 def _checked(file_name: str) -> PurePosixPath:

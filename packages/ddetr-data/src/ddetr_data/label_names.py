@@ -13,12 +13,12 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 def label_names(relatives: Sequence[AnyPath]) -> dict[AnyPath, AnyPath]:
-    """The .txt file of each image; no two are the same.
+    """The .txt file of each image; no two are the same. An image may be named more than once.
 
     The ending is replaced, or kept before .txt (a.jpg.txt) where images differ in it alone.
     """
-    stems = Counter(relative.with_suffix("") for relative in relatives)
     whole = {relative: relative.with_name(f"{relative.name}.txt") for relative in relatives}
+    stems = Counter(relative.with_suffix("") for relative in whole)
     short = {
         relative: relative.with_suffix(".txt") if stems[relative.with_suffix("")] == 1 else name
         for relative, name in whole.items()
