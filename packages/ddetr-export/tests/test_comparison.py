@@ -51,6 +51,26 @@ def test_nan_is_never_within_the_tolerance() -> None:
         compare(network(), network(np.nan), IMAGES, (1,), num_select=2, tolerance=9.0)
 
 
+def test_queries_may_change_places_where_that_is_allowed() -> None:
+    """Those that detect are compared with the nearest ones; what none is near to is an error."""
+    logits = np.array([[[3, 0], [2, 0], [-5, -6]]], np.float32)
+    boxes = np.array([[[0.1] * 4, [0.5] * 4, [0.9] * 4]], np.float32)
+    turned = logits[:, [1, 0, 2]] + np.float32(0.01), boxes[:, [1, 0, 2]]
+    turned[0][0, 2] = 70  # the last one gives no detection
+    settings = {"images": IMAGES[:1], "batch_sizes": (1,), "num_select": 2, "tolerance": 0.1}
+
+    def errors(found, *, any_order):
+        comparison = compare(
+            lambda _images: found, lambda _images: (logits, boxes), any_order=any_order, **settings
+        )
+        return comparison.max_error_logits, comparison.max_error_boxes
+
+    assert errors(turned, any_order=True) == (pytest.approx(0.01, abs=1e-5), 0)
+    assert errors(turned, any_order=False)[0] > 1
+    moved = turned[0], turned[1] + np.float32(0.3)
+    assert errors(moved, any_order=True)[1] == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(
     ("boxes", "scores", "labels", "share"),
     [

@@ -26,6 +26,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
         ({"batch_size": 0}, "-1 .dynamic. or at least 1"),
         ({"sampling": "grid"}, "sampling grid needs opset_version >= 16"),
         ({"precision": "int8_qdq"}, "needs opset_version >= 13"),
+        ({"precision": "int8_qdq", "opset_version": 21}, "and <= 20 .ONNX Runtime does not load"),
         ({"precision": "int8_qdq", "opset_version": 13}, "needs calibration_image_dir"),
         ({"onnx_fil": "x"}, "Extra inputs are not permitted"),
     ],

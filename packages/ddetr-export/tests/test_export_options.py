@@ -155,6 +155,29 @@ def test_half_precision_halves_the_file(make_checkpoint, tmp_path) -> None:
     assert contract[0]["passed"]
 
 
+def test_proposals_may_change_places_in_half_precision(make_checkpoint, tmp_path) -> None:
+    """Those of two stages have close scores; each is compared with itself all the same."""
+    report = export(make_checkpoint(two_stage=True), tmp_path, precision="fp16", opset_version=17)
+    assert 0 < report.max_error_logits < 0.02
+    assert 0 < report.max_error_boxes < 0.02
+
+
+def test_eight_bits_are_calibrated_with_a_fixed_batch(make_checkpoint, tmp_path) -> None:
+    """Three images in runs of two: the first one fills up the last run."""
+    for index, picture in enumerate(pictures()):
+        picture.save(tmp_path / f"{index}.png")
+    settings = {"calibration_image_dir": str(tmp_path), "check_image_dir": str(tmp_path)}
+    report = export(
+        make_checkpoint(),
+        tmp_path,
+        precision="int8_qdq",
+        opset_version=13,
+        batch_size=2,
+        **settings,
+    )
+    assert 0 < report.max_error_logits < 2
+
+
 def test_eight_bits_come_from_the_users_images(make_checkpoint, tmp_path) -> None:
     """Ranges are measured on a folder of images; its absence is said before any work."""
     for index, picture in enumerate(pictures()):

@@ -10,6 +10,7 @@ from ddetr_export.layer_rules import layer_rules
 
 OLDEST_GRID_SAMPLE_OPSET = 16
 OLDEST_PER_CHANNEL_OPSET = 13
+_NEWEST_INT8_OPSET = 20
 
 Precision = Literal["fp32", "fp16", "int8_qdq"]
 Sampling = Literal["auto", "grid", "gather"]
@@ -93,10 +94,11 @@ class ExportConfig(_Block):
                 f"got {self.opset_version}; use sampling gather"
             )
         if self.precision == "int8_qdq":
-            if self.opset_version < OLDEST_PER_CHANNEL_OPSET:
+            if not OLDEST_PER_CHANNEL_OPSET <= self.opset_version <= _NEWEST_INT8_OPSET:
                 raise ValueError(
                     f"precision int8_qdq needs opset_version >= {OLDEST_PER_CHANNEL_OPSET} "
-                    f"(per-channel scales), got {self.opset_version}"
+                    f"(per-channel scales) and <= {_NEWEST_INT8_OPSET} (ONNX Runtime does not load "
+                    f"8-bit files of newer ones), got {self.opset_version}"
                 )
             if self.calibration_image_dir is None:
                 raise ValueError(

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from ddetr_export.config import OLDEST_PER_CHANNEL_OPSET
@@ -71,6 +72,11 @@ def with_scales_per_channel(model: onnx.ModelProto) -> onnx.ModelProto:
     return converted
 
 
+def _batch_size(model: onnx.ModelProto) -> int:
+    """Images that a run takes; 1 where that is free."""
+    return model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+
+
 def _quantize(model: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -79,7 +85,7 @@ def _quantize(model: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
         quantize_static(
             model,
             target,
-            _Images(images),
+            _Images(images, _batch_size(model)),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,
@@ -95,14 +101,16 @@ def _quantize(model: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
 
 
 class _Images:
-    """Feeds images one by one, in the way ONNX Runtime's calibration asks for them."""
+    """Feeds images in the way ONNX Runtime's calibration asks for them, a run after the other."""
 
-    def __init__(self, images: FloatArray) -> None:
-        self._next = iter(images)
+    def __init__(self, images: FloatArray, batch_size: int) -> None:
+        """Take images (N, 3, H, W); the last run starts over with the first ones."""
+        places = np.arange(-(-len(images) // batch_size) * batch_size) % len(images)
+        self._next = iter(images[run] for run in places.reshape(-1, batch_size))
 
     def get_next(self) -> dict[str, FloatArray] | None:
-        image = next(self._next, None)
-        return None if image is None else {"inputs": image[None]}
+        batch = next(self._next, None)
+        return None if batch is None else {"inputs": batch}
 
     def __iter__(self) -> Iterator[dict[str, FloatArray]]:
         return iter(self.get_next, None)
