@@ -6,6 +6,7 @@ import unicodedata
 import pytest
 from PIL import Image
 
+from ddetr_data.class_mapping import read_classmap
 from ddetr_data.config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.faults import DataError
@@ -254,6 +255,19 @@ def test_an_image_under_two_ids_has_one_label_file_with_all_objects(tmp_path):
     found = read_kitti(tmp_path / "kitti/labels/1.txt")
     assert [item.box_xyxy for item in found] == [(1, 4, 21, 20), (2, 4, 22, 20)]
     assert len(read_kitti(tmp_path / "kitti/labels/2.txt")) == 1
+
+
+def test_categories_of_one_name_are_one_class(tmp_path):
+    """YOLO's list of classes names each once, and can be read again."""
+    write_coco(tmp_path, [annotation(n, 1, c, [n, 4, 20, 16]) for n, c in ((1, 3), (2, 7), (3, 9))])
+    table = json.loads((tmp_path / "coco.json").read_text())
+    table["categories"].insert(1, {"id": 9, "name": "cat"})
+    (tmp_path / "coco.json").write_text(json.dumps(table))
+    summary = export(tmp_path, "yolo")
+    assert read_classmap(summary.classmap) == ("cat", "big dog")
+    assert summary.kept == {"cat": 2, "big dog": 1}
+    lines = (tmp_path / "yolo/labels/1.txt").read_text().splitlines()
+    assert [line[0] for line in lines] == ["0", "1", "0"]
 
 
 def test_labels_are_named_as_the_image_is_on_disk(tmp_path):

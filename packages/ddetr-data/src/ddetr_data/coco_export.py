@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ddetr_data.class_mapping import write_classmap
+from ddetr_data.class_mapping import number_categories, write_classmap
 from ddetr_data.coco import DetectionSet, load_sources
 from ddetr_data.config import ConvertConfig, DataSource
 from ddetr_data.convert_summary import ConvertSummary
@@ -36,7 +36,8 @@ def export_labels(
     an image that was resized, or described before its EXIF turn, follow it.
 
     Crowd boxes are left out and counted: neither format has a place for them. YOLO's class numbers
-    count from 0 in the order of the category ids, which is the order of classmap.txt.
+    count from 0 in the order of the category ids, which is the order of classmap.txt; categories of
+    one name are one class.
 
     Raises:
         FileNotFoundError: input_source (the JSON) or data_root (the images' folder) is missing.
@@ -55,23 +56,23 @@ def export_labels(
         raise DataError(f"strict: nothing may be dropped, but these would be: {listed}")
     relatives = [_relative(record, source.image_dir) for record in labelled.images]
     paths, repeated = label_names(relatives), _repeated(relatives)
-    writer = _LabelWriter(labelled.categories, is_yolo=config.format == "coco_to_yolo")
+    writer = _LabelWriter.of(labelled.categories, is_yolo=config.format == "coco_to_yolo")
     results_dir = Path(config.results_dir)
-    kept: Counter[int] = Counter()
+    kept: Counter[str] = Counter()
     for number, (record, relative) in enumerate(zip(labelled.images, relatives, strict=True), 1):
         text = repeated.get(relative, "") + writer.text_of(record)
         write_whole(results_dir / _LABELS_NAME / paths[relative], text)
         if relative in repeated:
             repeated[relative] = text
-        kept.update(record.labels[~record.is_crowd].tolist())
+        kept.update(writer.names[label] for label in record.labels[~record.is_crowd].tolist())
         if on_progress and (number % _PROGRESS_IMAGES == 0 or number == len(labelled.images)):
             on_progress(number, len(labelled.images))
-    write_classmap(results_dir / CLASSMAP_NAME, labelled.categories)
+    write_classmap(results_dir / CLASSMAP_NAME, number_categories(writer.numbers))
     return ConvertSummary(
         images=len(labelled.images),
         annotations=sum(kept.values()),
         categories=labelled.categories,
-        kept={category.name: kept[category.id] for category in labelled.categories},
+        kept={name: kept[name] for name in writer.numbers},
         dropped=dropped,
         repaired=_counts(labelled, "repair"),
         classmap=results_dir / CLASSMAP_NAME,
@@ -83,24 +84,34 @@ def export_labels(
 class _LabelWriter:
     """Turns records into the text of their label files."""
 
-    categories: tuple[Category, ...]
+    names: dict[int, str]  # of the classes, by category id
+    numbers: dict[str, int]  # YOLO's, from 0; categories of one name are one class
     is_yolo: bool
 
+    @classmethod
+    def of(cls, categories: Sequence[Category], *, is_yolo: bool) -> _LabelWriter:
+        names = {category.id: category.name for category in categories}
+        distinct = dict.fromkeys(names.values())
+        return cls(names, {name: number for number, name in enumerate(distinct)}, is_yolo)
+
     def text_of(self, record: ImageRecord) -> str:
-        numbers = {category.id: number for number, category in enumerate(self.categories)}
         objects = zip(record.labels.tolist(), record.boxes_xywh.tolist(), strict=True)
-        kept = [item for item, crowd in zip(objects, record.is_crowd, strict=True) if not crowd]
+        kept = [
+            (self.names[label], box)
+            for (label, box), crowd in zip(objects, record.is_crowd, strict=True)
+            if not crowd
+        ]
         size_wh = (record.width, record.height)
         if self.is_yolo:
-            lines = [format_yolo_line(numbers[label], box, size_wh) for label, box in kept]
+            lines = [format_yolo_line(self.numbers[name], box, size_wh) for name, box in kept]
         else:
-            lines = [self._kitti_line(numbers[label], box) for label, box in kept]
+            lines = [_kitti_line(name, box) for name, box in kept]
         return "".join(f"{line}\n" for line in lines)
 
-    def _kitti_line(self, number: int, box_xywh: list[float]) -> str:
-        left, top, width, height = box_xywh
-        corners = (left, top, left + width, top + height)
-        return format_kitti_line(KittiObject(self.categories[number].name, corners))
+
+def _kitti_line(name: str, box_xywh: Sequence[float]) -> str:
+    left, top, width, height = box_xywh
+    return format_kitti_line(KittiObject(name, (left, top, left + width, top + height)))
 
 
 def _dropped(labelled: DetectionSet) -> dict[str, dict[str, int]]:
