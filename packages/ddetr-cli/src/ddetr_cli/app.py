@@ -13,6 +13,7 @@ import typer
 
 from ddetr_cli.__about__ import __version__
 from ddetr_cli.lasting_output import lasting_output
+from ddetr_cli.waiting_threads import shorten_waits
 
 _PRODUCT_WORDS = ("model", "deploy")
 _NETWORK_WORD = "deformable_detr"
@@ -56,6 +57,7 @@ Overrides = Annotated[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status: 0, 1 fault, 2 bad input, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    shorten_waits()
     with lasting_output():
         app(args=with_json_shown(without_product_words(given)), prog_name="ddetr")
 
