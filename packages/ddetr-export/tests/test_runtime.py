@@ -109,6 +109,29 @@ def test_a_file_that_contradicts_its_metadata_is_refused(toy_onnx, tmp_path) -> 
             Detector(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("ddetr.preprocess", "[1]", "does not carry the metadata.*preprocess holds no names"),
+        ("ddetr.model", "[]", "does not carry the metadata.*model holds no names"),
+        (
+            "ddetr.preprocess",
+            '{"mode": "fixed", "height": 24, "width": 32, "swap": true}',
+            r"whose preprocessing this version does not know \(swap: Extra inputs",
+        ),
+    ],
+)
+def test_metadata_of_another_kind_are_refused(toy_onnx, key, text, message) -> None:
+    """Of a damaged file, or of a version to come: one sentence."""
+    path = toy_onnx()
+    model = onnx.load(path)
+    next(each for each in model.metadata_props if each.key == key).value = text
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=message) as told:
+        Detector(path)
+    assert "\n" not in str(told.value)
+
+
 GREY = np.linspace(0, 255, 30 * 40).reshape(30, 40).astype(np.uint8)
 RGB = np.stack([GREY] * 3, axis=-1)
 

@@ -49,6 +49,9 @@ class ExportMetadata:
                 key: json.loads(properties[_PREFIX + key])
                 for key in ("categories", "preprocess", "model", "version")
             }
+            for key in ("preprocess", "model"):
+                if not isinstance(values[key], dict):
+                    raise TypeError(f"{_PREFIX}{key} holds no names")
             return cls(
                 categories=tuple(Category(**each) for each in values["categories"]),
                 preprocess=values["preprocess"],

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
 
 from ddetr_data.preprocess import PreprocessConfig, open_image, preprocess
 from ddetr_data.types import Category, Detections, ImageLike
@@ -56,7 +57,7 @@ class Detector:
         """
         self.path = Path(path)
         self._network = _open_network(self.path, encryption_key, providers)
-        self.preprocess_config = PreprocessConfig(**self.metadata.preprocess)
+        self.preprocess_config = _preprocess_config(self.metadata, self.path)
         for name, number in (("batch_size", batch_size), ("num_select", num_select)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
@@ -136,6 +137,18 @@ class Detector:
         if most is not None and wanted > most:
             raise ValueError(f"{self.path} takes {least} to {most} images a run, got {wanted}")
         return wanted
+
+
+def _preprocess_config(metadata: ExportMetadata, path: Path) -> PreprocessConfig:
+    try:
+        return PreprocessConfig(**metadata.preprocess)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(
+            f"{path} was written by ddetr-export {metadata.version}, whose preprocessing this "
+            f"version does not know ({place}: {first['msg']}); install that version"
+        ) from error
 
 
 def _opened(image: ImageLike) -> Image.Image:
