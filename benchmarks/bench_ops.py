@@ -134,7 +134,7 @@ def measure(case: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]
     leaves = [t for t in arguments if isinstance(t, Tensor) and t.requires_grad]
     times: dict[str, list[float]] = {}
     # A short call is repeated more often: its minimum needs more chances.
-    repeats = options.repeats * (4 if case["kind"] == "decoder" else 1)
+    repeats = options.repeats * (10 if case["kind"] == "decoder" else 1)
     for _ in range(repeats + 1):
         for name, function in chosen.items():
             write_anew(leaves)

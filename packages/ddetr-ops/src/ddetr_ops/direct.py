@@ -53,6 +53,10 @@ class _Call(torch.autograd.Function):
         return value, None, None, locations, weights
 
 
+# What Function.apply comes to where no transform of torch.func is active.
+_apply: Any = super(torch.autograd.Function, _Call).apply
+
+
 def _operator() -> Any:
     return torch.ops.ddetr_ops.ms_deform_attn_backward.default
 
@@ -69,7 +73,10 @@ def ms_deform_attn_direct(
     Raises:
         ValueError, TypeError, RuntimeError: arguments disagree; the text may not name which.
     """
-    output: Tensor = _Call.apply(
+    differentiable = (value, sampling_locations, attention_weights)
+    needs_grad = torch.is_grad_enabled() and any(it.requires_grad for it in differentiable)
+    run: Any = _apply if needs_grad else _native.forward_cpu
+    output: Tensor = run(
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )
     return output

@@ -6,7 +6,6 @@ L feature levels, P sampling points a level.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import warnings
 from typing import Literal
@@ -54,28 +53,56 @@ def ms_deform_attn(
     """
     if backend not in ("auto", "native", "reference"):
         raise ValueError(f"backend must be auto, native or reference, got {backend!r}")
-    if backend != "reference" and can_call_directly(value, sampling_locations, attention_weights):
-        with contextlib.suppress(*_WRONG_ARGUMENTS):  # what follows names the argument
-            levels = sampling_locations.shape[3]
-            check_levels(spatial_shapes, level_start_index, levels, value.device)
-            shapes, starts = _level_tensors(spatial_shapes, level_start_index, value)
-            return ms_deform_attn_direct(
-                value, shapes, starts, sampling_locations, attention_weights
-            )
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    if tracing and not isinstance(spatial_shapes, Tensor):  # sizes come as tensors then
-        spatial_shapes = [(int(height), int(width)) for height, width in spatial_shapes]
     arguments = (
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )  # fmt: skip
+    if backend != "reference" and can_call_directly(value, sampling_locations, attention_weights):
+        return _call_directly(*arguments)
+    if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        arguments = (value, _as_ints(spatial_shapes), *arguments[2:])
     check_arguments(*arguments)
     if backend == "reference" or not _can_run_natively(value, backend):
         return ms_deform_attn_reference(*arguments)
-    shapes, starts = _level_tensors(spatial_shapes, level_start_index, value)
+    return _call_operator(*arguments)
+
+
+def _call_directly(
+    value: Tensor,
+    spatial_shapes: SpatialShapes,
+    level_start_index: Tensor | None,
+    *points: Tensor,  # locations and weights
+) -> Tensor:
+    try:
+        if not (_is_index(spatial_shapes) and _is_index(level_start_index)):
+            check_levels(spatial_shapes, level_start_index, points[0].shape[3], value.device)
+        levels = _level_tensors(spatial_shapes, level_start_index, value)
+        return ms_deform_attn_direct(value, *levels, *points)
+    except _WRONG_ARGUMENTS:
+        # The binding found it; these words are better.
+        check_arguments(value, spatial_shapes, level_start_index, *points)
+        raise
+
+
+def _is_index(tensor: object) -> bool:
+    return isinstance(tensor, Tensor) and tensor.dtype is torch.int64
+
+
+def _as_ints(spatial_shapes: SpatialShapes) -> SpatialShapes:
+    """A tracer hands sizes out as tensors; what it traces holds for these sizes."""
+    if isinstance(spatial_shapes, Tensor):
+        return spatial_shapes
+    return [(int(height), int(width)) for height, width in spatial_shapes]
+
+
+def _call_operator(
+    value: Tensor,
+    spatial_shapes: SpatialShapes,
+    level_start_index: Tensor | None,
+    *points: Tensor,  # locations and weights
+) -> Tensor:
+    levels = _level_tensors(spatial_shapes, level_start_index, value)
     wide = torch.promote_types(value.dtype, torch.float32)
-    output: Tensor = ms_deform_attn_operator(
-        value, shapes, starts, sampling_locations.to(wide), attention_weights.to(wide)
-    )
+    output: Tensor = ms_deform_attn_operator(value, *levels, *(each.to(wide) for each in points))
     return output
 
 
