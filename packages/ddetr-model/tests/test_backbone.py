@@ -134,7 +134,9 @@ def test_timm_backbone_gives_the_wanted_strides(tiny_config):
     ("name", "text"),
     [
         ("resnet_18", "did you mean timm:resnet18"),
-        ("vit_tiny_patch16_224", "has no stage 1 .stride 8."),
+        ("vit_tiny_patch16_224", "does not take images of other sizes"),
+        ("swin_tiny_patch4_window7_224", "does not take images of other sizes .*224"),
+        ("maxvit_tiny_rw_224", "does not take images of other sizes .*window"),
     ],
 )
 def test_unusable_timm_backbone_is_explained(name, text, tiny_config):

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
@@ -21,6 +22,7 @@ from ddetr_model.padding import PaddingEraser, run_unpadded
 __all__ = ["Backbone", "freeze_batch_norms"]
 
 RESNET_50_CHANNELS = (256, 512, 1024, 2048)
+_OTHER_SIZE_HW = (128, 160)  # than the 224 x 224 that networks are published for
 
 
 class Backbone(nn.Module):
@@ -143,9 +145,24 @@ def _build_timm(name: str, stages: Sequence[int]) -> tuple[nn.Module, list[int]]
         strides = every_stage.feature_info.reduction()
     except (RuntimeError, AttributeError) as error:
         raise ValueError(f"backbone timm:{name} cannot give feature maps: {error}") from error
+    _insist_on_other_sizes(every_stage, name)
     places = [_place_of(stage, strides, name) for stage in stages]
     body: Any = timm.create_model(name, features_only=True, out_indices=places)
     return body, list(body.feature_info.channels())
+
+
+@torch.no_grad()
+def _insist_on_other_sizes(body: Any, name: str) -> None:
+    """Raise ValueError for networks of their own image size, or whose maps are no (B, C, H, W)."""
+    try:
+        maps = body.eval()(torch.zeros(1, 3, *_OTHER_SIZE_HW))
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"backbone timm:{name} does not take images of other sizes ({error}); convolutional "
+            "networks and the gc_vit ones do"
+        ) from error
+    if [each.shape[1] for each in maps] != list(body.feature_info.channels()):
+        raise ValueError(f"backbone timm:{name} gives feature maps with their channels last")
 
 
 def _place_of(stage: int, strides: list[int], name: str) -> int:
