@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +105,9 @@ def count_activation_bytes(model: DeformableDETR, images_shape: tuple[int, ...])
 
 
 def _count_flops(model: DeformableDETR, image: Tensor) -> dict[str, int]:
-    from fvcore.nn import FlopCountAnalysis
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # fvcore uses torch.jit when it is loaded
+        from fvcore.nn import FlopCountAnalysis
 
     analysis = FlopCountAnalysis(_OutputsOnly(model), (image,))
     analysis.set_op_handle(NATIVE_OP, _count_attention)
