@@ -5,7 +5,9 @@
 Each repeat runs the reference and the native kernels one after the other, so that both see the same
 load; the ratio of the minima is the best estimate for a quiet machine, the medians stand beside it.
 Before each forward pass its inputs are written anew, as the projections in front of the operator
-do: otherwise the caches would hold what the other's backward pass has left there.
+do: otherwise the caches would hold what the other's backward pass has left there. glibc takes
+arrays of more than 32 MB from the operating system anew in each call, and their pages can cost the
+reference half of its time; with --keep-memory it keeps what is freed.
 --compiled adds torch.compile of the reference on the encoder shapes of batch 1. The rows "points"
 time what the layer computes in front of the operator. The JSON names the machine and the load.
 """
@@ -13,6 +15,7 @@ time what the layer computes in front of the operator. The JSON names the machin
 from __future__ import annotations
 
 import argparse
+import ctypes
 import functools
 import json
 import os
@@ -32,6 +35,7 @@ from ddetr_ops.points import sampling_points_reference
 
 HEADS, CHANNELS, POINTS = 8, 32, 4
 STRIDES = (8, 16, 32, 64)
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 KINDS = ("encoder", "decoder", "points")
 RESULTS = Path(__file__).parent / "results"
 
@@ -46,10 +50,13 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--keep-memory", action="store_true")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if problem := _native.problem_on(torch.device(options.device).type):
         sys.exit(f"bench_ops: {problem}")
+    if options.keep_memory:
+        keep_freed_memory()
     report: dict[str, Any] = {"machine": machine(options.device), "dtype": options.dtype}
     load_before, rows = os.getloadavg()[0], []
     for threads in options.threads:
@@ -61,7 +68,9 @@ def main() -> None:
             sys.stdout.flush()
     report["load_average"] = {"before": load_before, "after": os.getloadavg()[0]}
     report["rows"] = rows
-    output = options.output or RESULTS / f"ops_{kernels(options.device)}_{options.dtype}.json"
+    kept = "_kept_memory" if options.keep_memory else ""
+    name = f"ops_{kernels(options.device)}_{options.dtype}{kept}.json"
+    output = options.output or RESULTS / name
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(report, indent=1) + "\n")
 
@@ -153,6 +162,13 @@ def measure(case: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]
         if "compiled" in chosen:
             row[f"{direction}_compiled"] = compare(times[f"compiled_{direction}"], native)
     return row
+
+
+def keep_freed_memory() -> None:
+    """Let glibc take memory by growing its heap, and never give it back."""
+    libc = ctypes.CDLL("libc.so.6")
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
 @torch.no_grad()
