@@ -61,11 +61,7 @@ def outline_box(segmentation: object) -> list[float] | None:
     polygons = segmentation if isinstance(segmentation, list) else []
     points: list[float] = []
     for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < FEWEST_COORDINATES or len(polygon) % 2:
-            return None
-        if not all(
-            type(value) in (int, float) and abs(value) < LARGEST_NUMBER for value in polygon
-        ):
+        if not _is_polygon(polygon):
             return None
         points += polygon
     if not points:
