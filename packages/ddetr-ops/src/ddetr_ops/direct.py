@@ -1,7 +1,7 @@
 """Plain float32 calls on the CPU that need nothing of PyTorch's dispatcher.
 
-A decoder's 300 queries take a third of a millisecond. Checks in Python and the dispatcher's own
-Python, run from cold caches between two layers, would take nearly as long again.
+A decoder's few hundred queries are soon computed. Checks in Python and the dispatcher's own Python,
+run from cold caches between two layers, would take nearly as long again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ddetr_ops import _native
+from ddetr_ops.operator import ms_deform_attn_backward_operator
 
 __all__ = ["can_call_directly", "ms_deform_attn_direct"]
 
@@ -48,17 +49,14 @@ class _Call(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         # The operator has a derivative of its own, which says that there is no second one.
-        run = _operator() if torch.is_grad_enabled() else _native.backward_cpu
+        differentiable = torch.is_grad_enabled()
+        run = ms_deform_attn_backward_operator if differentiable else _native.backward_cpu
         value, locations, weights = run(grad_output, *ctx.saved_tensors)
         return value, None, None, locations, weights
 
 
 # What Function.apply comes to where no transform of torch.func is active.
 _apply: Any = super(torch.autograd.Function, _Call).apply
-
-
-def _operator() -> Any:
-    return torch.ops.ddetr_ops.ms_deform_attn_backward.default
 
 
 def ms_deform_attn_direct(

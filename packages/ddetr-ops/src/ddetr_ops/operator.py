@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ddetr_ops import _native
 
-__all__ = ["ms_deform_attn_operator"]
+__all__ = ["ms_deform_attn_backward_operator", "ms_deform_attn_operator"]
 
 _INPUTS = (
     "Tensor value, Tensor spatial_shapes, Tensor level_start_index, "
@@ -32,7 +32,7 @@ _fragment.define(
 )
 
 ms_deform_attn_operator: Any = torch.ops.ddetr_ops.ms_deform_attn.default
-_backward_operator: Any = torch.ops.ddetr_ops.ms_deform_attn_backward.default
+ms_deform_attn_backward_operator: Any = torch.ops.ddetr_ops.ms_deform_attn_backward.default
 
 
 def _fake_forward(value: Tensor, *rest: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def _keep_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None: 
 
 
 def _differentiate(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    value, locations, weights = _backward_operator(grad_output, *ctx.saved_tensors)
+    value, locations, weights = ms_deform_attn_backward_operator(grad_output, *ctx.saved_tensors)
     return value, None, None, locations, weights
 
 
