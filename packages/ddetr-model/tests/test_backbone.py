@@ -146,6 +146,22 @@ def test_unusable_timm_backbone_is_explained(name, text, tiny_config):
         Backbone(tiny_config(backbone=f"timm:{name}"))
 
 
+def test_maps_with_their_channels_last_are_refused(tiny_config, monkeypatch):
+    """They would be taken for other sizes."""
+    timm = pytest.importorskip("timm")
+    make = timm.create_model
+
+    def create(name, **settings):
+        body = make(name, **settings)
+        run = body.forward
+        body.forward = lambda images: [each.movedim(1, -1) for each in run(images)]
+        return body
+
+    monkeypatch.setattr(timm, "create_model", create)
+    with pytest.raises(ValueError, match="maps with their channels last"):
+        Backbone(tiny_config(backbone="timm:resnet10t"))
+
+
 @pytest.mark.parametrize("name", ["resnet10t", "regnetx_002"])
 def test_frozen_norms_answer_as_the_live_ones_do_in_evaluation(name: str) -> None:
     """Freezing keeps what a norm computes, the activation inside timm's norms too."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["CheckpointError", "is_whole", "read_file", "tensors_of"]
+__all__ = ["FAULTS_OF_LOADING", "CheckpointError", "is_whole", "read_file", "tensors_of"]
 
 # Where trainers put the tensors; averaged ones where there are no others.
 WRAPPERS = (
