@@ -6,7 +6,7 @@ import os
 
 __all__ = ["shorten_waits"]
 
-_SPINS = "20000"  # instead of 300,000: about 50 microseconds
+_SPINS = "20000"  # instead of 300,000
 _CHOICES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 
