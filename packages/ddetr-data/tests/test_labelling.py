@@ -180,6 +180,35 @@ def test_without_pyav_a_named_video_says_what_to_install(
         video.label_video(pictures / "clip.mp4", tmp_path / "out.mp4", 1, lambda *_: [])
 
 
+def test_own_folders_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    """Where <folder>/<file> is not unique, results keep the path below the search folder."""
+    for name in ("x/cam/1.png", "y/cam/1.png", "y/other/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", SIZE_WH).save(tmp_path / name)
+    images, _ = find_media([tmp_path], by_own_folder=True)
+    relatives = [relative.as_posix() for _, relative in images]
+    assert relatives == ["x/cam/1.png", "y/cam/1.png", "other/1.png"]
+
+
+def test_a_label_without_a_class_has_one_in_the_coco_file(
+    pictures: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Readers of COCO JSON look every category_id up among the categories."""
+    monkeypatch.setattr(StubDetector, "categories", (Category(7, "bag"),))
+    label(pictures, tmp_path / "out", coco_json=True)
+    coco = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert coco["categories"] == [{"id": 7, "name": "bag"}, {"id": 1, "name": "class_1"}]
+    assert {row["category_id"] for row in coco["annotations"]} == {1}
+
+
+def test_nothing_readable_at_all_is_an_error(tmp_path: Path) -> None:
+    """A run without a result does not end as a success, and leaves no empty table."""
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"not one image or video .*a\.png"):
+        label(tmp_path / "a.png", tmp_path / "out", csv_file=True)
+    assert not list((tmp_path / "out").glob("*detections*"))
+
+
 def test_missing_and_empty_places_are_named(tmp_path: Path) -> None:
     """A place that is not there is an error also beside a good one."""
     with pytest.raises(FileNotFoundError, match="no images"):

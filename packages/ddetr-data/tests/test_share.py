@@ -98,6 +98,26 @@ def test_shared_labels_equal_those_of_one(count: int, tmp_path: Path) -> None:
         assert summary.unreadable == (folder / "damaged.png",)
 
 
+def test_a_failed_run_leaves_no_spools(tmp_path: Path) -> None:
+    """Nor those of a process that was killed and could not remove its own."""
+
+    class LostShare(Share):
+        def gather(self, value: Any) -> list[Any]:
+            raise RuntimeError("another process has ended")
+
+    (tmp_path / "in").mkdir()
+    Image.new("L", (64, 48)).save(tmp_path / "in" / "a.png")
+    killed = tmp_path / "out" / ".detections.images.1.part"
+    killed.parent.mkdir()
+    killed.touch()
+    images, videos = find_media([tmp_path / "in"])
+    with pytest.raises(RuntimeError, match="another process"):
+        label_media(
+            StubDetector(), images, videos, tmp_path / "out", LabelOptions(), share=LostShare(0, 2)
+        )
+    assert list((tmp_path / "out").glob(".*")) == []
+
+
 def test_shared_scores_equal_those_of_one(tmp_path: Path) -> None:
     """Each image is looked at once, and every process has all scores and detections."""
     made = make_dataset(tmp_path, num_images={"test": 7}, image_size_hw=(48, 48), num_classes=3)

@@ -37,6 +37,7 @@ class DetectionFiles:
         self._wanted = {COCO_NAME: coco_json, CSV_NAME: csv_file}
         self._images: list[tuple[str, tuple[int, int]]] = []
         self._objects = 0
+        self._nameless: set[int] = set()  # labels that the categories do not have
         self._stack = ExitStack()
         self._json: IO[str] | None = None
         self._csv: Any = None
@@ -84,9 +85,10 @@ class DetectionFiles:
     def _write(self, file_name: str, label: int, score: float, corners: list[float]) -> None:
         left, top, right, bottom = corners
         self._objects += 1
+        if label not in self._names:
+            self._nameless.add(label)
         if self._csv is not None:
-            name = self._names.get(label, f"class_{label}")
-            self._csv.writerow((file_name, label, name, score, *corners))
+            self._csv.writerow((file_name, label, self._name(label), score, *corners))
         if self._json is not None:
             row = {
                 "id": self._objects,
@@ -104,9 +106,13 @@ class DetectionFiles:
             {"id": number, "file_name": name, "width": width, "height": height}
             for number, (name, (width, height)) in enumerate(self._images, start=1)
         ]
-        categories = [{"id": each.id, "name": each.name} for each in self._categories]
+        labels = [each.id for each in self._categories] + sorted(self._nameless)
+        categories = [{"id": label, "name": self._name(label)} for label in labels]
         rest = {"images": images, "categories": categories}
         file.write("],\n" + json.dumps(rest, ensure_ascii=False)[1:])
+
+    def _name(self, label: int) -> str:
+        return self._names.get(label, f"class_{label}")
 
     def _open(self, name: str, errors: str) -> IO[str]:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ddetr_data.faults import DataError
@@ -45,15 +45,28 @@ def find_images(
             f"no images in {', '.join(map(str, entries)) or 'an empty list'} "
             f"(looked for {' '.join(sorted(IMAGE_EXTENSIONS))})"
         )
+    return named_below(found, paths)
+
+
+def named_below(found: Iterable[Path], paths: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Pair files with their path below the folder that all given places share, sorted by it."""
     roots = [path if path.is_dir() else path.parent for path in paths]
-    base = Path(os.path.commonpath(roots))
+    base = Path(os.path.commonpath(roots)) if roots else Path()
     return sorted(((path, path.relative_to(base)) for path in found), key=lambda pair: pair[1])
 
 
 def walk_images(folder: Path) -> Iterator[Path]:
-    """Images below a folder in a stable order; links to folders are followed, circles are not.
+    """Images below a folder, as walk_files."""
+    return walk_files(folder, IMAGE_EXTENSIONS)
+
+
+def walk_files(folder: Path, endings: Collection[str]) -> Iterator[Path]:
+    """Files below a folder in a stable order; links to folders are followed, circles are not.
 
     Hidden files and folders are left out: they are other programs' thumbnails and leftovers.
+
+    Args:
+        endings: of the wanted files, in lower case with their dot.
     """
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
@@ -64,7 +77,7 @@ def walk_images(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and _has_image_ending(name):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings:
                 yield Path(parent, name)
 
 

@@ -17,7 +17,7 @@ from ddetr_data.faults import DataError
 from ddetr_data.inference import InferenceSummary, find_images, kitti_rows, run_inference
 from ddetr_data.kitti import write_kitti
 from ddetr_data.share import ALONE, Share
-from ddetr_data.spool import Spool
+from ddetr_data.spool import Spool, spools_of_failures_removed
 from ddetr_data.types import Detections, Detector
 from ddetr_data.video import can_read_videos, find_videos, is_video, label_video
 
@@ -27,6 +27,13 @@ logger = logging.getLogger(__name__)
 
 Found = list[tuple[Path, Path]]  # path, relative path
 Keep = Callable[[str, tuple[int, int], Detections], None]  # name, width and height
+
+
+@dataclass(frozen=True)
+class _Video:
+    path: Path
+    relative: Path  # of its labels' folder
+    annotated: Path  # of what is made of it
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,8 @@ def find_media(
 
     Args:
         entries: folders (searched with their sub-folders) and files.
-        by_own_folder: give <folder of the file>/<file> as relative paths.
+        by_own_folder: give <folder of the file>/<file> as relative paths; files that would share
+            one keep theirs.
 
     Raises:
         FileNotFoundError: an entry does not exist, or there is neither image nor video.
@@ -88,29 +96,58 @@ def label_media(
 
     Raises:
         ValueError: as run_inference.
+        DataError: not one of the files decodes.
     """
     folder = Path(results_dir)
+    films = _named(videos)
     files = DetectionFiles(
         folder, detector.categories, coco_json=options.coco_json, csv_file=options.csv_file
     )
     if share.count == 1:
         with files:
             summary = _label_images(detector, images, folder, options, on_progress, files.add)
-            return _label_videos(summary, videos, detector, options, files.add)
-    with Spool(folder, "images", share.index) as spool:
-        summary = _label_images(
-            detector, images, folder, options, on_progress, spool.add, share=share
-        )
-    with Spool(folder, "videos", share.index) as spool:
-        mine = [videos[place] for place in share.of(len(videos))]
-        summary = _label_videos(summary, mine, detector, options, spool.add)
-    parts = share.gather(summary)
-    if share.is_first:
-        with files:
-            for kind in ("images", "videos"):
-                for index in range(share.count):
-                    Spool(folder, kind, index).empty_into(files.add)
-    return InferenceSummary.joined(parts)
+            return _something(_label_videos(summary, films, detector, options, files.add))
+    with spools_of_failures_removed(folder):
+        with Spool(folder, "images", share.index) as spool:
+            summary = _label_images(
+                detector, images, folder, options, on_progress, spool.add, share=share
+            )
+        with Spool(folder, "videos", share.index) as spool:
+            mine = [films[place] for place in share.of(len(films))]
+            summary = _label_videos(summary, mine, detector, options, spool.add)
+        joined = _something(InferenceSummary.joined(share.gather(summary)))
+        if share.is_first:
+            with files:
+                _join_spools(folder, share.count, files.add)
+    return joined
+
+
+def _join_spools(folder: Path, count: int, keep: Keep) -> None:
+    for kind in ("images", "videos"):
+        for index in range(count):
+            Spool(folder, kind, index).empty_into(keep)
+
+
+def _something(summary: InferenceSummary) -> InferenceSummary:
+    """Pass what labelled at least one image or frame."""
+    if summary.unreadable and not summary.images and not summary.frames:
+        count, first = len(summary.unreadable), summary.unreadable[0]
+        raise DataError(f"not one image or video can be read, {count} were tried, first {first}")
+    return summary
+
+
+def _named(videos: Found) -> list[_Video]:
+    """Choose the annotated videos' names: MP4s keep theirs, others get .mp4 behind it.
+
+    All get it where two would have one name (a.avi and a.avi.mp4).
+    """
+    behind = [relative.with_name(f"{relative.name}.mp4") for _, relative in videos]
+    short = [
+        relative if relative.suffix.lower() == ".mp4" else name
+        for (_, relative), name in zip(videos, behind, strict=True)
+    ]
+    names = short if len(set(short)) == len(short) else behind
+    return [_Video(*found, name) for found, name in zip(videos, names, strict=True)]
 
 
 def _label_images(
@@ -137,24 +174,28 @@ def _label_images(
 
 def _label_videos(
     summary: InferenceSummary,
-    videos: Found,
+    videos: Sequence[_Video],
     detector: Detector,
     options: LabelOptions,
     keep: Keep,
 ) -> InferenceSummary:
-    for path, relative in videos:
-        summary = _with_video(summary, path, relative, detector, options, keep)
+    for video in videos:
+        summary = _with_video(summary, video, detector, options, keep)
     return summary
 
 
 def _in_own_folder(found: Found) -> Found:
-    return [(path, Path(path.parent.name, path.name)) for path, _ in found]
+    names = [Path(path.parent.name, path.name) for path, _ in found]
+    shared = {name for name, count in Counter(names).items() if count > 1}
+    return [
+        (path, relative if name in shared else name)
+        for (path, relative), name in zip(found, names, strict=True)
+    ]
 
 
 def _with_video(
     summary: InferenceSummary,
-    path: Path,
-    relative: Path,
+    video: _Video,
     detector: Detector,
     options: LabelOptions,
     keep: Keep,
@@ -170,8 +211,8 @@ def _with_video(
             kept = found.above(options.conf_threshold)
             rows = kitti_rows(kept, detector.categories, frame.size)
             per_class.update(row.name for row in rows)
-            write_kitti(summary.labels_dir / relative / f"{number:06d}.txt", rows)
-            keep(f"{relative.as_posix()}#{number}", frame.size, kept)
+            write_kitti(summary.labels_dir / video.relative / f"{number:06d}.txt", rows)
+            keep(f"{video.relative.as_posix()}#{number}", frame.size, kept)
             drawn.append(
                 draw_detections(
                     frame,
@@ -184,13 +225,11 @@ def _with_video(
         return drawn
 
     videos_dir = summary.images_dir.with_name("videos_annotated")
-    is_mp4 = relative.suffix.lower() == ".mp4"
-    target = videos_dir / (relative if is_mp4 else relative.with_name(f"{relative.name}.mp4"))
     try:
-        frames = label_video(path, target, detector.batch_size, draw)
+        frames = label_video(video.path, videos_dir / video.annotated, detector.batch_size, draw)
     except DataError as error:
-        logger.warning("skipped video=%s reason=%s", path, error)
-        return replace(summary, unreadable=(*summary.unreadable, path))
+        logger.warning("skipped video=%s reason=%s", video.path, error)
+        return replace(summary, unreadable=(*summary.unreadable, video.path))
     return replace(
         summary,
         detections=sum(per_class.values()),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -13,7 +14,7 @@ import numpy as np
 
 from ddetr_data.types import Detections
 
-__all__ = ["Spool"]
+__all__ = ["Spool", "spools_of_failures_removed"]
 
 
 class Spool:
@@ -66,3 +67,15 @@ class Spool:
                 )
                 keep(file_name, (width, height), found)
         self._path.unlink()
+
+
+@contextmanager
+def spools_of_failures_removed(folder: Path) -> Iterator[None]:
+    """Remove the spools of all processes when the block fails; one that was killed could not."""
+    try:
+        yield
+    except BaseException:
+        for path in folder.glob(".detections.*.part"):
+            with suppress(OSError):  # another process was quicker, or still writes
+                path.unlink()
+        raise
