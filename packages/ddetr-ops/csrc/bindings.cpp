@@ -8,6 +8,7 @@
 
 #include "arrays.h"
 #include "msda.h"
+#include "tensors.h"
 #if defined(DDETR_CUDA)
 #include "cuda/launch.h"
 #endif
@@ -95,16 +96,18 @@ struct Call {
   std::vector<Level> levels;
 
   // With the levels on a device, where nobody may wait for them: the kernels stay inside value.
-  Call(const py::tuple& value, const py::tuple& locations, const py::tuple& weights) {
-    const Array values = parse_array("value", value);
-    const Array places = parse_array("sampling_locations", locations);
-    const Array shares = parse_array("attention_weights", weights);
-    const Sizes sizes = check_sizes(values, places, shares);
-    inputs = {sizes, values.dtype, nullptr, values.data(), places.data(), shares.data()};
+  Call(const Array& value, const Array& locations, const Array& weights) {
+    const Sizes sizes = check_sizes(value, locations, weights);
+    inputs = {sizes, value.dtype, nullptr, value.data(), locations.data(), weights.data()};
   }
 
-  Call(const py::tuple& value, const LevelList& shapes, const std::vector<int64_t>& starts,
-       const py::tuple& locations, const py::tuple& weights)
+  Call(const py::tuple& value, const py::tuple& locations, const py::tuple& weights)
+      : Call(parse_array("value", value), parse_array("sampling_locations", locations),
+             parse_array("attention_weights", weights)) {}
+
+  template <typename Given>
+  Call(const Given& value, const LevelList& shapes, const std::vector<int64_t>& starts,
+       const Given& locations, const Given& weights)
       : Call(value, locations, weights) {
     levels = check_levels(shapes, starts, inputs.sizes);
     inputs.levels = levels.data();
@@ -135,6 +138,76 @@ void forward(const py::tuple& value, const LevelList& shapes, const std::vector<
   if (call.empty()) return;
   py::gil_scoped_release unlocked;
   forward_cpu(call.inputs, to, threads);
+}
+
+TensorReader tensors;
+
+bool read_tensors_of(const py::object& tensor_class, const py::object& parameter_class) {
+  return tensors.open(tensor_class, parameter_class);
+}
+
+std::optional<Array> read_floats(const char* name, const py::object& object) {
+  const std::optional<DlTensor> tensor = tensors.read(object);
+  const std::optional<DType> dtype = tensor ? float_type(*tensor) : std::nullopt;
+  // PyTorch negates lazily: what lies in memory may be the negatives of the tensor's numbers.
+  if (!dtype || object.attr("is_neg")().cast<bool>()) return {};
+  return Array{name, reinterpret_cast<uintptr_t>(tensor->data), *dtype,
+               {tensor->sizes, tensor->sizes + tensor->dimensions}};
+}
+
+std::optional<LevelList> read_shapes(const py::object& object) {
+  const std::optional<DlTensor> tensor = tensors.read(object);
+  if (!tensor || !holds_int64(*tensor) || tensor->dimensions != 2 || tensor->sizes[1] != 2) {
+    return {};
+  }
+  const auto* numbers = static_cast<const int64_t*>(tensor->data);
+  LevelList shapes;
+  for (int64_t i = 0; i < tensor->sizes[0]; ++i) {
+    shapes.emplace_back(numbers[2 * i], numbers[2 * i + 1]);
+  }
+  return shapes;
+}
+
+std::optional<std::vector<int64_t>> read_starts(const py::object& object) {
+  const std::optional<DlTensor> tensor = tensors.read(object);
+  if (!tensor || !holds_int64(*tensor) || tensor->dimensions != 1) return {};
+  const auto* numbers = static_cast<const int64_t*>(tensor->data);
+  return std::vector<int64_t>(numbers, numbers + tensor->sizes[0]);
+}
+
+std::optional<Call> read_call(const py::object& value, const py::object& shapes,
+                              const py::object& starts, const py::object& locations,
+                              const py::object& weights) {
+  const auto values = read_floats("value", value);
+  const auto places = read_floats("sampling_locations", locations);
+  const auto shares = read_floats("attention_weights", weights);
+  const auto levels = read_shapes(shapes);
+  const auto first_pixels = read_starts(starts);
+  if (!values || !places || !shares || !levels || !first_pixels) return {};
+  try {
+    return std::optional<Call>(std::in_place, *values, *levels, *first_pixels, *places, *shares);
+  } catch (const py::builtin_exception&) {
+    return {};
+  }
+}
+
+// The output of a call whose tensors all can be read in place, and agree. None for any other call:
+// it may be right in a way that needs PyTorch, or wrong in a way that Python has words for.
+py::object forward_tensors(const py::object& value, const py::object& shapes,
+                           const py::object& starts, const py::object& locations,
+                           const py::object& weights, int threads) {
+  const std::optional<Call> call = read_call(value, shapes, starts, locations, weights);
+  if (!call) return py::none();
+  const Sizes& sizes = call->inputs.sizes;
+  py::object output = value.attr("new_empty")(
+      py::make_tuple(sizes.batch, sizes.queries, sizes.heads * sizes.channels));
+  const std::optional<DlTensor> to = tensors.read(output);
+  if (!to) return py::none();
+  {
+    py::gil_scoped_release unlocked;
+    forward_cpu(call->inputs, to->data, threads);
+  }
+  return output;
 }
 
 void backward(const py::tuple& grad_output, const py::tuple& value, const LevelList& shapes,
@@ -266,6 +339,8 @@ void backward_on_cuda(const py::tuple& grad_output, const py::tuple& value, uint
 PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.doc() = "Kernels of multi-scale deformable attention on raw memory; see operator.py.";
   module.def("forward", &ddetr::forward);
+  module.def("read_tensors_of", &ddetr::read_tensors_of);
+  module.def("forward_tensors", &ddetr::forward_tensors);
   module.def("backward", &ddetr::backward);
   module.def("points", &ddetr::points);
   module.def("points_backward", &ddetr::points_backward);

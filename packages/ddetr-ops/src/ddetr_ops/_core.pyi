@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor, nn
+
 _Array = tuple[int, str, tuple[int, ...]]
 
 def forward(
@@ -14,6 +16,16 @@ def forward(
     threads: int,
     /,
 ) -> None: ...
+def read_tensors_of(tensor_class: type[Tensor], parameter_class: type[nn.Parameter], /) -> bool: ...
+def forward_tensors(
+    value: object,
+    spatial_shapes: object,
+    level_start_index: object,
+    sampling_locations: object,
+    attention_weights: object,
+    threads: int,
+    /,
+) -> Tensor | None: ...
 def backward(
     grad_output: _Array,
     value: _Array,

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 try:  # torch is imported first: its wheel brings the OpenMP runtime that the kernels share
     import ddetr_ops._core as _core
@@ -15,12 +15,14 @@ except ImportError as error:
     _IMPORT_PROBLEM = str(error)
 else:
     _IMPORT_PROBLEM = ""
+    _core.read_tensors_of(Tensor, nn.Parameter)
 
 __all__ = [
     "backward_cpu",
     "backward_cuda",
     "forward_cpu",
     "forward_cuda",
+    "forward_tensors",
     "instruction_set",
     "points_backward_cpu",
     "points_cpu",
@@ -91,6 +93,28 @@ def forward_cpu(
     return output
 
 
+def forward_tensors(
+    value: Tensor,  # (B, S, M, D)
+    spatial_shapes: Tensor,  # (L, 2)
+    level_start_index: Tensor | None,  # (L,)
+    sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
+    attention_weights: Tensor,  # (B, Q, M, L, P)
+) -> Tensor | None:  # (B, Q, M*D)
+    """Run the forward kernels on tensors that can be read where they are, with few Python calls.
+
+    None, with nothing done, for any that are no plain contiguous tensors in the CPU's memory, for
+    what disagrees, and where torch does not publish DLPack's exchange table.
+    """
+    return _core.forward_tensors(
+        value,
+        spatial_shapes,
+        level_start_index,
+        sampling_locations,
+        attention_weights,
+        torch.get_num_threads(),
+    )
+
+
 def backward_cpu(
     grad_output: Tensor,  # (B, Q, M*D)
     value: Tensor,  # (B, S, M, D)
@@ -101,7 +125,7 @@ def backward_cpu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run the backward kernels; gradients of value, locations and weights."""
     # Names keep the contiguous copies alive while the kernel reads their memory.
-    grad_output = grad_output.contiguous()
+    grad_output = grad_output.resolve_neg().contiguous()
     inputs = [value.contiguous(), sampling_locations.contiguous(), attention_weights.contiguous()]
     # The kernels write every element, but have nothing to do if one of the arrays is empty.
     make = torch.empty_like if all(tensor.numel() for tensor in inputs) else torch.zeros_like

@@ -1,4 +1,4 @@
-"""Plain float32 calls on the CPU that need nothing of PyTorch's dispatcher.
+"""Calls on the CPU that need nothing of PyTorch's dispatcher.
 
 A decoder's few hundred queries are soon computed. Checks in Python and the dispatcher's own Python,
 run from cold caches between two layers, would take nearly as long again.
@@ -9,42 +9,36 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import _C, Tensor
+from torch.compiler import is_compiling
 
 from ddetr_ops import _native
 from ddetr_ops.operator import ms_deform_attn_backward_operator
 
 __all__ = ["can_call_directly", "ms_deform_attn_direct"]
 
-_PLAIN_TYPES = (Tensor, nn.Parameter)
 
-
-def can_call_directly(value: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> bool:
-    """Whether nobody watches, traces or transforms the call, and nothing has to be converted."""
-    return (
-        not torch.compiler.is_compiling()
-        and _is_plain(value)
-        and _is_plain(sampling_locations)
-        and _is_plain(attention_weights)
-        and not torch._C._len_torch_dispatch_stack()  # make_fx, fake tensors, counters
-        and not torch._C._is_tracing()
-        and torch._C._functorch.peek_interpreter_stack() is None  # vmap, grad
-        and not torch.is_autocast_enabled("cpu")
-        and not _native.problem_on("cpu")
+def can_call_directly() -> bool:
+    """Whether nobody watches, traces or transforms the calls of this moment."""
+    return not (
+        is_compiling()
+        or _C._len_torch_dispatch_stack()  # make_fx, fake tensors, counters
+        or _C._is_tracing()
+        or _C._are_functorch_transforms_active()  # vmap, grad
+        or _C._is_any_autocast_enabled()
+        or _native.problem_on("cpu")
     )
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return type(tensor) in _PLAIN_TYPES and tensor.dtype is torch.float32 and tensor.is_cpu
 
 
 class _Call(torch.autograd.Function):
     """The native kernels as one step that can be differentiated once."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
-        ctx.save_for_backward(*inputs)
-        return _native.forward_cpu(*inputs)
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor | None:
+        output = _native.forward_tensors(*inputs)
+        if output is not None:
+            ctx.save_for_backward(*inputs)
+        return output
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
@@ -62,19 +56,13 @@ _apply: Any = super(torch.autograd.Function, _Call).apply
 def ms_deform_attn_direct(
     value: Tensor,  # (B, S, M, D)
     spatial_shapes: Tensor,  # (L, 2)
-    level_start_index: Tensor,  # (L,)
+    level_start_index: Tensor | None,  # (L,)
     sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
     attention_weights: Tensor,  # (B, Q, M, L, P)
-) -> Tensor:  # (B, Q, M*D)
-    """Call the kernels; the binding alone checks what it gets.
-
-    Raises:
-        ValueError, TypeError, RuntimeError: arguments disagree; the text may not name which.
-    """
-    differentiable = (value, sampling_locations, attention_weights)
-    needs_grad = torch.is_grad_enabled() and any(it.requires_grad for it in differentiable)
-    run: Any = _apply if needs_grad else _native.forward_cpu
-    output: Tensor = run(
+) -> Tensor | None:  # (B, Q, M*D)
+    """Call the kernels; None if they cannot read the arguments as they are, or these disagree."""
+    run: Any = _apply if torch.is_grad_enabled() else _native.forward_tensors
+    output: Tensor | None = run(
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )
     return output

@@ -23,7 +23,7 @@ __all__ = ["Backend", "ms_deform_attn"]
 
 Backend = Literal["auto", "native", "reference"]
 
-_WRONG_ARGUMENTS = (IndexError, RuntimeError, TypeError, ValueError)
+_WRONG_ARGUMENTS = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
 _MOST_LEVELS = 4096
 _levels: dict[tuple[tuple[tuple[int, ...], ...], torch.device], tuple[Tensor, Tensor]] = {}
 
@@ -56,8 +56,10 @@ def ms_deform_attn(
     arguments = (
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )  # fmt: skip
-    if backend != "reference" and can_call_directly(value, sampling_locations, attention_weights):
-        return _call_directly(*arguments)
+    if backend != "reference" and can_call_directly():
+        output = _call_directly(*arguments)
+        if output is not None:
+            return output
     if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         arguments = (value, _as_ints(spatial_shapes), *arguments[2:])
     check_arguments(*arguments)
@@ -71,20 +73,18 @@ def _call_directly(
     spatial_shapes: SpatialShapes,
     level_start_index: Tensor | None,
     *points: Tensor,  # locations and weights
-) -> Tensor:
+) -> Tensor | None:
+    """None if the dispatcher has to see the call, or check_arguments has words for it."""
+    if not getattr(value, "is_cpu", False):
+        return None
+    if isinstance(spatial_shapes, Tensor):
+        return ms_deform_attn_direct(value, spatial_shapes, level_start_index, *points)
     try:
-        if not (_is_index(spatial_shapes) and _is_index(level_start_index)):
-            check_levels(spatial_shapes, level_start_index, points[0].shape[3], value.device)
-        levels = _level_tensors(spatial_shapes, level_start_index, value)
-        return ms_deform_attn_direct(value, *levels, *points)
+        check_levels(spatial_shapes, level_start_index, points[0].shape[3], value.device)
     except _WRONG_ARGUMENTS:
-        # The binding found it; these words are better.
-        check_arguments(value, spatial_shapes, level_start_index, *points)
-        raise
-
-
-def _is_index(tensor: object) -> bool:
-    return isinstance(tensor, Tensor) and tensor.dtype is torch.int64
+        return None
+    levels = _level_tensors(spatial_shapes, level_start_index, value)
+    return ms_deform_attn_direct(value, *levels, *points)
 
 
 def _as_ints(spatial_shapes: SpatialShapes) -> SpatialShapes:
