@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ddetr_ops import _native
+from ddetr_ops.transforms import support_transforms
 
 __all__ = ["ms_deform_attn_backward_operator", "ms_deform_attn_operator"]
 
@@ -91,6 +92,16 @@ _library.register_autograd(
     "ddetr_ops::ms_deform_attn", _differentiate, setup_context=_keep_inputs, lib=_fragment
 )
 _library.register_autograd("ddetr_ops::ms_deform_attn_backward", _refuse, lib=_fragment)
+support_transforms(
+    _fragment,
+    ms_deform_attn_operator,
+    differentiate=_differentiate,
+    keep=_keep_inputs,
+    shared=(1, 2),
+)
+support_transforms(
+    _fragment, ms_deform_attn_backward_operator, differentiate=_refuse, shared=(2, 3)
+)
 for _key in _AUTOCAST_KEYS:
     _fragment.impl("ms_deform_attn", _autocast, _key)
 if not _native.problem_on("cpu"):

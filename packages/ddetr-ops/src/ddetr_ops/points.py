@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ddetr_ops import _native
 from ddetr_ops.arguments import SpatialShapes
+from ddetr_ops.transforms import support_transforms
 
 __all__ = ["sampling_points", "sampling_points_reference"]
 
@@ -139,6 +140,8 @@ _library.register_autograd(
     "ddetr_ops::sampling_points", _differentiate, setup_context=_keep, lib=_fragment
 )
 _library.register_autograd("ddetr_ops::sampling_points_backward", _refuse, lib=_fragment)
+support_transforms(_fragment, _operator, differentiate=_differentiate, keep=_keep, shared=(3,))
+support_transforms(_fragment, _backward_operator, differentiate=_refuse, shared=(5,))
 if not _native.problem_on("cpu"):
     _fragment.impl("sampling_points", _native.points_cpu, "CPU")
     _fragment.impl("sampling_points_backward", _native.points_backward_cpu, "CPU")

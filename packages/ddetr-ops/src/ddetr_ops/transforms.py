@@ -1,0 +1,74 @@
+"""What torch.func's transforms (grad, vjp, vmap) make of an operator.
+
+torch.library.register_autograd does not serve them: they want a torch.autograd.Function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["support_transforms"]
+
+_KEY = "FuncTorchDynamicLayerFrontMode"  # where calls arrive while a transform is active
+
+
+def support_transforms(
+    fragment: Any,
+    operator: Any,
+    *,
+    differentiate: Callable[..., Any],
+    keep: Callable[..., None] | None = None,
+    shared: Collection[int],
+) -> None:
+    """Let transforms take an operator whose inputs and outputs begin with the images, (B, ...).
+
+    vmap makes one call of all images. PyTorch refuses forward-mode derivatives by itself.
+
+    Args:
+        fragment: the torch.library.Library that defines the operator.
+        operator: its overload.
+        differentiate: its derivative, as register_autograd takes it.
+        keep: its setup_context, likewise.
+        shared: places of the inputs that all images share: sizes of the levels, their starts.
+    """
+    names = [argument.name for argument in operator._schema.arguments]
+
+    class Transformed(torch.autograd.Function):
+        @staticmethod
+        def forward(*inputs: Tensor) -> Any:
+            return operator(*inputs)
+
+        @staticmethod
+        def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> Any:
+            for place in shared:
+                if in_dims[place] is not None:
+                    raise ValueError(f"vmap cannot run over {names[place]}: all images share it")
+            folded = [
+                tensor if place in shared else _fold(tensor, in_dims[place], info.batch_size)
+                for place, tensor in enumerate(inputs)
+            ]
+            return _unfold(Transformed.apply(*folded), info.batch_size)
+
+        setup_context = staticmethod(keep or _keep_nothing)
+        backward = staticmethod(differentiate)
+
+    fragment.impl(operator._schema.name, Transformed.apply, _KEY)
+
+
+def _keep_nothing(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
+    pass
+
+
+def _fold(tensor: Tensor, dim: int | None, size: int) -> Tensor:  # to (size * B, ...)
+    whole = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+    return whole.reshape(size * whole.shape[1], *whole.shape[2:])
+
+
+def _unfold(outputs: Any, size: int) -> tuple[Any, Any]:  # to (size, B, ...), with vmap's out_dims
+    if isinstance(outputs, Tensor):
+        return outputs.reshape(size, outputs.shape[0] // size, *outputs.shape[1:]), 0
+    return tuple(_unfold(output, size)[0] for output in outputs), (0,) * len(outputs)
