@@ -91,3 +91,12 @@ def test_outline_width_must_be_positive():
         draw_detections(
             Image.new("RGB", (8, 8)), one_detection([0, 0, 4, 4]), CATEGORIES, outline_width=0
         )
+
+
+def test_a_picture_with_a_turn_is_drawn_upright():
+    """Boxes are in the turned picture, so the drawing is too."""
+    image = Image.new("RGB", (100, 80), "white")
+    image.getexif()[0x112] = 6
+    drawn = draw_detections(image, one_detection([0, 90, 80, 100]), CATEGORIES)
+    assert drawn.size == (80, 100)
+    assert image.size == (100, 80)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from ddetr_data.image_file import to_rgb, upright
 from ddetr_data.types import Category, Detections
 
 __all__ = ["class_colors", "draw_detections", "palette"]
@@ -59,7 +60,7 @@ def draw_detections(
     color_map: Mapping[str, str] | None = None,
     outline_width: int = 3,
 ) -> Image.Image:
-    """A copy of the image in RGB with a box, class name and score for each detection.
+    """A copy of the image, upright and in RGB, with a box, class name and score for each detection.
 
     Outlines lie on the inside of the boxes' edges and the best score is drawn last, on top.
 
@@ -70,7 +71,8 @@ def draw_detections(
         raise ValueError(f"outline_width must be at least 1, got {outline_width}")
     colors = class_colors(categories, color_map)
     names = {category.id: category.name for category in categories}
-    drawn = image.convert("RGB") if image.mode != "RGB" else image.copy()
+    drawn = to_rgb(upright(image))
+    drawn = drawn.copy() if drawn is image else drawn
     pen = ImageDraw.Draw(drawn)
     font = ImageFont.load_default(size=max(10, min(drawn.size) // 40))
     for index in detections.scores.argsort(kind="stable"):

@@ -138,6 +138,12 @@ def _has_late_text(file: IO[bytes]) -> bool:
     return False
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF data says; one without a turn comes back as it is."""
+    is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if is_turned else image
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Bring any Pillow mode to 8-bit RGB; what is already RGB comes back as it is."""
     if image.mode == "RGB":

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ddetr_data.config import AugmentationConfig, Finite
-from ddetr_data.image_file import read_image, to_rgb
+from ddetr_data.image_file import read_image, to_rgb, upright
 from ddetr_data.locations import RemoteFile
 from ddetr_data.types import ImageLike
 
@@ -102,6 +102,8 @@ def shortest_edge_hw(height: int, width: int, edge: int, max_size: int) -> tuple
 def open_image(image: ImageLike) -> Image.Image:
     """Give an image as RGB: a path is read, an array (H, W, 3) or (H, W) uint8 is wrapped.
 
+    A Pillow image that still has its file's EXIF data is turned as they say, as a file is.
+
     Raises:
         FileNotFoundError, DataError: the file is missing or damaged.
         TypeError: it is no path, no Pillow image and no uint8 array.
@@ -109,7 +111,7 @@ def open_image(image: ImageLike) -> Image.Image:
     if isinstance(image, (str, Path, RemoteFile)):
         return read_image(image)
     if isinstance(image, Image.Image):
-        return to_rgb(image)
+        return to_rgb(upright(image))
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         return to_rgb(Image.fromarray(image))
     raise TypeError(f"an image must be a path, a Pillow image or a uint8 array, got {type(image)}")
