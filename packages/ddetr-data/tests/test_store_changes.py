@@ -190,7 +190,7 @@ def test_a_cache_that_cannot_be_written_is_said_with_the_way_out(
 ) -> None:
     """A file in the folder's place stands for whatever forbids writing."""
     cache.write_text("")
-    with pytest.raises(OSError, match=r"cannot be kept on disk.*DDETR_CACHE"):
+    with pytest.raises(OSError, match=r"cannot be kept on disk.*environment variable DDETR_CACHE"):
         start(source)
     assert len(start(source, dataset_type="default").images) == 2
 

@@ -186,8 +186,9 @@ def _saying_what_to_do(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"the labels cannot be kept on disk ({error.strerror or error}); name a folder that "
-            f"can be written in {CACHE_VARIABLE}, or give dataset.dataset_type=default",
+            f"the labels cannot be kept on disk ({error.strerror or error}); set the "
+            f"environment variable {CACHE_VARIABLE} to a folder that can be written, or give "
+            "dataset.dataset_type=default",
             str(folder),
         ) from error
 
