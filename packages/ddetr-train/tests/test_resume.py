@@ -220,6 +220,33 @@ def test_the_given_checkpoint_wins_over_the_latest(run_training, recorder, tmp_p
     assert {event.epoch for event in recorder.of("step")} == {2}
 
 
+def test_a_given_checkpoint_behind_the_latest_is_told(run_training, recorder, tmp_path) -> None:
+    """It wins all the same, but nobody loses epochs without a word."""
+    folder = tmp_path / "run"
+    run_training(num_epochs=2, results_dir=folder)
+    recorder.events.clear()
+    given = folder / "model_epoch_000.pth"
+    run_training(num_epochs=3, results_dir=folder, resume_training_checkpoint_path=given)
+    told = [event.message for event in recorder.of("notice") if "wins over" in event.message]
+    assert len(told) == 1
+    assert re.search(
+        r"model_epoch_000\.pth \(step 5\) wins over .*latest\.pth \(step 10\)", told[0]
+    )
+    assert {event.epoch for event in recorder.of("step")} == {1, 2}
+    recorder.events.clear()
+    given = folder / "model_epoch_002.pth"
+    run_training(num_epochs=4, results_dir=folder, resume_training_checkpoint_path=given)
+    assert not [event for event in recorder.of("notice") if "wins over" in event.message]
+
+
+def test_sigterm_says_when_the_same_command_would_begin_again(start, tmp_path) -> None:
+    """A run from a given checkpoint continues without that option alone."""
+    start("first", num_epochs=1)
+    given = tmp_path / "first" / LATEST_NAME
+    with pytest.raises(TrainingPreempted, match=r"without train\.resume_training"):
+        start("cut", KillAt(2, signal.SIGTERM, "step"), resume_training_checkpoint_path=given)
+
+
 def test_a_missing_checkpoint_to_resume_is_an_error(run_training, tmp_path) -> None:
     """The path is named, and nothing starts anew in silence."""
     with pytest.raises(FileNotFoundError, match="lost"):

@@ -59,6 +59,23 @@ def find_resume_path(config: TrainConfig, results_dir: Path) -> Path | None:
     return latest if latest.is_file() else None
 
 
+def overtaken_notice(resume: Resume, results_dir: Path, files: AtomicCheckpointIO) -> str | None:
+    """Say that the given checkpoint has had fewer updates than the folder's latest one."""
+    latest = results_dir / LATEST_NAME
+    if not latest.is_file() or latest.samefile(resume.path):
+        return None
+    try:
+        steps = files.load_checkpoint(latest).get("global_step", 0)
+    except ValueError:  # not readable, so nothing is lost with it
+        return None
+    if steps <= resume.steps_done:
+        return None
+    return (
+        f"train.resume_training_checkpoint_path {resume.path} (step {resume.steps_done}) wins over "
+        f"{latest} (step {steps}), which this run overwrites: leave the key out to go on from there"
+    )
+
+
 def read_resume(
     path: Path,
     model: ModelConfig,

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -40,7 +40,7 @@ from ddetr_train.preflight import (
 from ddetr_train.processes import peers_named
 from ddetr_train.quiet import quiet_lightning
 from ddetr_train.randomness import seed_run
-from ddetr_train.resume import Resume, find_resume_path, read_resume
+from ddetr_train.resume import Resume, find_resume_path, overtaken_notice, read_resume
 from ddetr_train.sharded import ShardedDetectionModule
 from ddetr_train.stored import start_from
 from ddetr_train.strategy import build_strategy, choose_precision, launcher_plugins
@@ -163,7 +163,9 @@ def _find_resume(
     path = find_resume_path(config, results_dir)
     if path is None or config.is_dry_run:
         return None
-    return read_resume(path, model, config, data.identity(), files, processes)
+    resume = read_resume(path, model, config, data.identity(), files, processes)
+    overtaken = overtaken_notice(resume, results_dir, files)
+    return replace(resume, notices=(*resume.notices, overtaken)) if overtaken else resume
 
 
 def _tell_plan(

@@ -16,12 +16,17 @@ from ddetr_train.callbacks.checkpoints import LATEST_NAME, Checkpoints, ends_upd
 
 
 class TrainingPreempted(Exception):  # noqa: N818 - nothing went wrong
-    """A signal ended the run after its state was saved; the same command continues it."""
+    """A signal ended the run after its state was saved; the text says how to continue."""
 
-    def __init__(self, cause: str, checkpoint: Path, epoch: int, step: int) -> None:
+    def __init__(
+        self, cause: str, checkpoint: Path, epoch: int, step: int, *, began_elsewhere: bool = False
+    ) -> None:
+        how = "the same command continues"
+        if began_elsewhere:
+            how += " without train.resume_training_checkpoint_path, which begins there again"
         super().__init__(
             f"stopped by {cause} in epoch {epoch} after step {step}; {checkpoint} holds the "
-            "state, the same command continues"
+            f"state, {how}"
         )
         self.checkpoint = checkpoint
 
@@ -34,8 +39,14 @@ class Preemption(Callback):
     it. The callback must come after the one that swaps in averaged weights and before the scoring.
     """
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
+    def __init__(self, checkpoints: Checkpoints, began_from: Path | None = None) -> None:
+        """Listen for the run of these checkpoints.
+
+        Args:
+            began_from: the checkpoint that the options name, from which the next start begins too.
+        """
         self._checkpoints = checkpoints
+        self._began_from = began_from
         self._cause = ""  # the signal that came to this process
         self._left_validation = False
         self._previous: dict[signal.Signals, Any] = {}
@@ -108,7 +119,14 @@ class Preemption(Callback):
     def _leave(self, trainer: Trainer) -> None:
         latest = self._checkpoints.results_dir / LATEST_NAME
         cause = self._cause or "a signal to another process"
-        raise TrainingPreempted(cause, latest, trainer.current_epoch, trainer.global_step)
+        given = self._began_from
+        raise TrainingPreempted(
+            cause,
+            latest,
+            trainer.current_epoch,
+            trainer.global_step,
+            began_elsewhere=given is not None and given.resolve() != latest.resolve(),
+        )
 
     def _restore(self) -> None:
         while self._previous:

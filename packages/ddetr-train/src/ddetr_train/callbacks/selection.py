@@ -30,7 +30,7 @@ def choose_callbacks(
         callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
     callbacks.append(Reporting(observers, verbose=config.verbose))
     if not config.is_dry_run:
-        callbacks.append(Preemption(checkpoints))
+        callbacks.append(Preemption(checkpoints, config.resume_training_checkpoint_path))
     if data.val_set is not None:
         folder = None if config.is_dry_run else results_dir / VALIDATION_FOLDER
         scoring = ValidationScoring(data.val_set, data.eval_class_ids, folder)
