@@ -13,11 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["SpatialShapes", "check_arguments", "check_levels", "level_shapes"]
+__all__ = [
+    "SpatialShapes",
+    "check_arguments",
+    "check_level_starts",
+    "check_levels",
+    "level_shapes",
+]
 
 SpatialShapes: TypeAlias = Tensor | Sequence[tuple[int, int]]
 
 _INTEGERS = (int, np.integer, torch.SymInt)
+_IN_ORDER = (Sequence, np.ndarray)
 _LARGEST_SIZE = 2**31 - 1  # two of them multiplied fit in 64 bits
 _VALUE_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _RANKS = {
@@ -43,6 +50,15 @@ def level_shapes(spatial_shapes: SpatialShapes, *, num_pixels: int) -> list[tupl
             f"value has {num_pixels} pixels an image, but spatial_shapes {shapes} make {total}"
         )
     return shapes
+
+
+def check_level_starts(level_start_index: Tensor, shapes: Sequence[tuple[int, int]]) -> None:
+    """Raise ValueError unless each level begins where the one before ends; may cost a host sync."""
+    expected = 0
+    for level, start in enumerate(level_start_index.tolist()):
+        if start != expected:
+            raise ValueError(f"level_start_index[{level}] must be {expected}, got {start}")
+        expected += shapes[level][0] * shapes[level][1]
 
 
 def check_arguments(
@@ -77,9 +93,7 @@ def check_arguments(
 def _check_tensor(name: str, tensor: Tensor, value: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
-    if tensor.is_nested or tensor.layout != torch.strided:
-        layout = "nested" if tensor.is_nested else tensor.layout
-        raise TypeError(f"{name} must be a dense tensor, got a {layout} one")
+    _check_dense(name, tensor)
     rank, meaning = _RANKS[name]
     if tensor.dim() != rank:
         raise ValueError(f"{name} must be {meaning}, got the shape {tuple(tensor.shape)}")
@@ -89,6 +103,12 @@ def _check_tensor(name: str, tensor: Tensor, value: Tensor) -> None:
         raise TypeError(f"{name} is {tensor.dtype} and value {value.dtype}: float64 does not mix")
     if tensor.device != value.device:
         raise ValueError(f"{name} is on {tensor.device}, value on {value.device}: move one of them")
+
+
+def _check_dense(name: str, tensor: Tensor) -> None:
+    if tensor.is_nested or tensor.layout != torch.strided:
+        layout = "nested" if tensor.is_nested else tensor.layout
+        raise TypeError(f"{name} must be a dense tensor, got a {layout} one")
 
 
 def _check_sizes(name: str, tensor: Tensor, sizes: tuple[int, ...]) -> None:
@@ -119,6 +139,8 @@ def check_levels(
 
 def _check_pairs(spatial_shapes: Sequence[tuple[int, int]], levels: int) -> None:
     wanted = f"spatial_shapes must be {levels} pairs (height, width) of ints"
+    if not isinstance(spatial_shapes, _IN_ORDER):  # nor a generator: it is read more than once
+        raise TypeError(f"{wanted}, got {spatial_shapes!r}")
     try:
         pairs = [tuple(shape) for shape in spatial_shapes]
     except TypeError as error:
@@ -136,9 +158,8 @@ def _check_index(name: str, tensor: Tensor, sizes: tuple[int, ...], device: torc
         raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
     if tensor.dtype != torch.int64:
         raise TypeError(f"{name} must be int64, got {tensor.dtype}")
+    _check_dense(name, tensor)
     if tuple(tensor.shape) != sizes:
         raise ValueError(f"{name} must have the shape {sizes}, got {tuple(tensor.shape)}")
-    if tensor.layout != torch.strided:
-        raise TypeError(f"{name} must be a dense tensor, got a {tensor.layout} one")
     if tensor.device != device and tensor.device.type != "cpu":
         raise ValueError(f"{name} is on {tensor.device}, value on {device}: move one of them")

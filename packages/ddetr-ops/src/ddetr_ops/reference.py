@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddetr_ops.arguments import check_arguments, level_shapes
+from ddetr_ops.arguments import check_arguments, check_level_starts, level_shapes
 
 __all__ = ["ms_deform_attn_reference"]
 
@@ -38,6 +38,8 @@ def ms_deform_attn_reference(
     """
     check_arguments(value, spatial_shapes, level_start_index, sampling_locations, attention_weights)
     shapes = level_shapes(spatial_shapes, num_pixels=value.shape[1])
+    if isinstance(spatial_shapes, Tensor) and level_start_index is not None:
+        check_level_starts(level_start_index, shapes)
     dtype = torch.promote_types(value.dtype, torch.float32)
     batch, queries, heads, _, _, _ = sampling_locations.shape
     channels = value.shape[3]
