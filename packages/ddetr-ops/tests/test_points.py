@@ -154,22 +154,35 @@ def test_a_layer_with_another_core_is_plain_pytorch(monkeypatch):
     assert layer(*inputs, [(4, 6), (2, 3)], None).shape == (1, 5, 32)
 
 
-@pytest.mark.parametrize(
-    ("place", "spoil", "words"),
-    [
-        (0, lambda t: t[..., :1], "reference_points must end in 2"),
-        (0, lambda t: t[:, :3], "reference_points must have the sizes"),
-        (1, lambda t: t[..., 0], r"sampling_offsets must be \(B, Q, M, L, P, 2\)"),
-        (2, lambda t: t[..., :1], "attention_logits must have the sizes"),
-        (3, lambda t: t[:1], "one entry for each of 2 levels"),
-        (3, lambda t: [(0, 2), (1, 1)], "spatial_shapes must be positive"),
-    ],
-)
+# argument, what it becomes, error, words of the text
+WRONG = [
+    (0, lambda t: None, TypeError, "reference_points must be a tensor"),
+    (0, lambda t: t.long(), TypeError, "reference_points must be float32"),
+    (0, lambda t: t[..., :1], ValueError, "reference_points must end in 2"),
+    (0, lambda t: t[:, :3], ValueError, "reference_points must be .* got"),
+    (0, lambda t: t[:, :1], ValueError, "reference_points must be .* got"),
+    (0, lambda t: t.detach().to("meta"), ValueError, "sampling_offsets is on cpu"),
+    (1, lambda t: t[..., 0], ValueError, r"sampling_offsets must be \(B, Q, M, L, P, 2\)"),
+    (1, lambda t: t.bool(), TypeError, "sampling_offsets must be float32"),
+    (1, lambda t: t.detach().to_sparse(), TypeError, "sampling_offsets must be a dense"),
+    (2, lambda t: t[..., :1], ValueError, "attention_logits must be .* got"),
+    (2, lambda t: t.flatten(3), ValueError, "attention_logits must be"),
+    (2, lambda t: t.to(torch.complex64), TypeError, "attention_logits must be float32"),
+    (3, lambda t: t[:1], ValueError, "spatial_shapes must be 2 pairs"),
+    (3, lambda t: [(0, 2), (1, 1)], ValueError, "spatial_shapes must be positive"),
+    (3, lambda t: [(9.5, 4.0), (11, 5)], TypeError, "of ints"),
+    (3, lambda t: torch.tensor(t).float(), TypeError, "spatial_shapes must be int64"),
+    (3, lambda t: torch.tensor(t).to("meta"), ValueError, "spatial_shapes is on meta"),
+    (3, lambda t: -torch.tensor(t), ValueError, "spatial_shapes must be positive"),
+]
+
+
+@pytest.mark.parametrize(("place", "spoil", "error", "words"), WRONG)
 @native
-def test_a_wrong_argument_is_named(place, spoil, words):
-    """The binding compares every size before it follows an address."""
+def test_a_wrong_argument_is_named(place, spoil, error, words):
+    """Before an address is followed or a dtype converted."""
     tensors, shapes = make_inputs()
     arguments = [*tensors, shapes]
     arguments[place] = spoil(arguments[place])
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(error, match=words):
         sampling_points(*arguments)

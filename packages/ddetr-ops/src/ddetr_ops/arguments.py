@@ -1,4 +1,4 @@
-"""What the five arguments of the operator must look like, said once for every back-end.
+"""What the operator's arguments must look like, and those of what lies in front of it, said once.
 
 B images, S pixels of all levels together, Q queries, M heads, D channels a head,
 L feature levels, P sampling points a level.
@@ -18,6 +18,7 @@ __all__ = [
     "check_arguments",
     "check_level_starts",
     "check_levels",
+    "check_point_arguments",
     "level_shapes",
 ]
 
@@ -31,6 +32,9 @@ _RANKS = {
     "value": (4, "(B, S, M, D)"),
     "sampling_locations": (6, "(B, Q, M, L, P, 2)"),
     "attention_weights": (5, "(B, Q, M, L, P)"),
+    "reference_points": (4, "(B or 1, Q, L, 2 or 4)"),
+    "sampling_offsets": (6, "(B, Q, M, L, P, 2)"),
+    "attention_logits": (5, "(B, Q, M, L, P)"),
 }
 
 
@@ -80,7 +84,8 @@ def check_arguments(
         "attention_weights": attention_weights,
     }
     for name, tensor in tensors.items():
-        _check_tensor(name, tensor, value)
+        _check_tensor(name, tensor)
+        _check_beside(name, tensor, value)
     batch, _, heads, _ = value.shape
     _, queries, _, levels, points, _ = sampling_locations.shape
     _check_sizes(
@@ -90,7 +95,41 @@ def check_arguments(
     check_levels(spatial_shapes, level_start_index, levels, value.device)
 
 
-def _check_tensor(name: str, tensor: Tensor, value: Tensor) -> None:
+def check_point_arguments(
+    reference_points: Tensor,  # (B or 1, Q, L, 2 or 4)
+    sampling_offsets: Tensor,  # (B, Q, M, L, P, 2)
+    attention_logits: Tensor,  # (B, Q, M, L, P)
+    spatial_shapes: SpatialShapes,  # (L, 2)
+) -> None:
+    """Compare what lies in front of the operator likewise; dtypes may differ.
+
+    Raises:
+        TypeError: an argument is no tensor or has a dtype that the operator does not take.
+        ValueError: ranks, sizes or devices disagree.
+    """
+    tensors = {
+        "reference_points": reference_points,
+        "sampling_offsets": sampling_offsets,
+        "attention_logits": attention_logits,
+    }
+    for name, tensor in tensors.items():
+        _check_tensor(name, tensor)
+        _check_device(name, tensor, "reference_points", reference_points)
+    batch, queries, heads, levels, points, _ = sampling_offsets.shape
+    _check_sizes("sampling_offsets", sampling_offsets, (batch, queries, heads, levels, points, 2))
+    _check_sizes("attention_logits", attention_logits, (batch, queries, heads, levels, points))
+    images, coordinates = reference_points.shape[0], reference_points.shape[3]
+    if coordinates not in (2, 4):
+        raise ValueError(
+            f"reference_points must end in 2 (x, y) or 4 (cx, cy, w, h), got {coordinates}"
+        )
+    if images != 1:
+        images = batch
+    _check_sizes("reference_points", reference_points, (images, queries, levels, coordinates))
+    _check_shapes(spatial_shapes, levels, reference_points.device)
+
+
+def _check_tensor(name: str, tensor: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
     _check_dense(name, tensor)
@@ -99,10 +138,19 @@ def _check_tensor(name: str, tensor: Tensor, value: Tensor) -> None:
         raise ValueError(f"{name} must be {meaning}, got the shape {tuple(tensor.shape)}")
     if tensor.dtype not in _VALUE_DTYPES:
         raise TypeError(f"{name} must be float32, float16, bfloat16 or float64, got {tensor.dtype}")
+
+
+def _check_beside(name: str, tensor: Tensor, value: Tensor) -> None:
     if (tensor.dtype == torch.float64) != (value.dtype == torch.float64):
         raise TypeError(f"{name} is {tensor.dtype} and value {value.dtype}: float64 does not mix")
-    if tensor.device != value.device:
-        raise ValueError(f"{name} is on {tensor.device}, value on {value.device}: move one of them")
+    _check_device(name, tensor, "value", value)
+
+
+def _check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    if tensor.device != other.device:
+        raise ValueError(
+            f"{name} is on {tensor.device}, {other_name} on {other.device}: move one of them"
+        )
 
 
 def _check_dense(name: str, tensor: Tensor) -> None:
@@ -127,14 +175,18 @@ def check_levels(
 
     Their device may be value's (device) or the CPU.
     """
-    if isinstance(spatial_shapes, Tensor):
-        _check_index("spatial_shapes", spatial_shapes, (levels, 2), device)
-    else:
-        _check_pairs(spatial_shapes, levels)
+    _check_shapes(spatial_shapes, levels, device)
     if level_start_index is not None:
         _check_index("level_start_index", level_start_index, (levels,), device)
     elif isinstance(spatial_shapes, Tensor):
         raise ValueError("level_start_index may be None only if spatial_shapes holds Python ints")
+
+
+def _check_shapes(spatial_shapes: SpatialShapes, levels: int, device: torch.device) -> None:
+    if isinstance(spatial_shapes, Tensor):
+        _check_index("spatial_shapes", spatial_shapes, (levels, 2), device)
+    else:
+        _check_pairs(spatial_shapes, levels)
 
 
 def _check_pairs(spatial_shapes: Sequence[tuple[int, int]], levels: int) -> None:
@@ -162,4 +214,4 @@ def _check_index(name: str, tensor: Tensor, sizes: tuple[int, ...], device: torc
     if tuple(tensor.shape) != sizes:
         raise ValueError(f"{name} must have the shape {sizes}, got {tuple(tensor.shape)}")
     if tensor.device != device and tensor.device.type != "cpu":
-        raise ValueError(f"{name} is on {tensor.device}, value on {device}: move one of them")
+        raise ValueError(f"{name} is on {tensor.device}, the others on {device}: move one of them")

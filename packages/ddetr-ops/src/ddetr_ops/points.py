@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ddetr_ops import _native
-from ddetr_ops.arguments import SpatialShapes
+from ddetr_ops.arguments import SpatialShapes, check_point_arguments
 from ddetr_ops.transforms import support_transforms
 
 __all__ = ["sampling_points", "sampling_points_reference"]
@@ -50,12 +50,15 @@ def sampling_points(
         float64 if the offsets are.
 
     Raises:
-        ValueError: a shape disagrees with the others.
+        ValueError: a shape disagrees with the others; the text names the argument.
+        TypeError: an argument is no tensor, or no numbers of the kind that is wanted.
     """
     arguments = (reference_points, sampling_offsets, attention_logits)
+    if not torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        check_point_arguments(*arguments, spatial_shapes)
     dtype = torch.promote_types(sampling_offsets.dtype, torch.float32)
     native = not _native.problem_on("cpu") and dtype == torch.float32
-    if not native or any(tensor.device.type != "cpu" for tensor in arguments):
+    if not native or reference_points.device.type != "cpu":
         return sampling_points_reference(*arguments, spatial_shapes)
     # One image's serve the whole batch, as in plain PyTorch; sizes stay symbols when exported.
     if reference_points.shape[0] == 1:
