@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ddetr_train import loggers
-from ddetr_train.config import TrainConfig
-from ddetr_train.loggers import build_loggers
 
 FAST = {"num_epochs": 1}
+WANDB_HEAD, WANDB_BLOCK, WANDB_LAST_PARTS = 7, 32768, (1, 4)
 
 
 def losses(recorder) -> list[float]:
@@ -63,11 +65,24 @@ def test_mlflow_gets_the_same_figures_in_a_folder(run_training, recorder, tmp_pa
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
+def test_a_resumed_run_stays_one_run_of_mlflow(run_training, recorder, tmp_path) -> None:
+    """Its figures follow those of before."""
+    mlflow = pytest.importorskip("mlflow")
+    run_training(**FAST, loggers=["mlflow"])
+    run_training(num_epochs=2, loggers=["mlflow"])
+    client = mlflow.MlflowClient((tmp_path / "run" / "mlflow").as_uri())
+    experiment = client.get_experiment_by_name("ddetr")
+    (run,) = client.search_runs([experiment.experiment_id])
+    points = client.get_metric_history(run.info.run_id, "step_loss")
+    assert [point.value for point in points] == pytest.approx(losses(recorder))
+    assert run.info.status == "FINISHED"
+
+
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
 def test_a_missing_library_is_a_sentence(run_training, recorder, monkeypatch, name) -> None:
     """It says what to install, before the first step."""
 
-    def absent(*_: object, **__: object) -> None:
+    def absent(*_: object) -> None:
         raise ModuleNotFoundError(name)
 
     monkeypatch.setitem(loggers._MAKERS, name, absent)
@@ -76,21 +91,70 @@ def test_a_missing_library_is_a_sentence(run_training, recorder, monkeypatch, na
     assert recorder.of("step") == []
 
 
-def test_wandb_stays_offline(monkeypatch, tmp_path) -> None:
-    """Its logger is made for the results folder, without a network."""
-    made = {}
-    monkeypatch.setattr(loggers, "WandbLogger", lambda **options: made.update(options))
-    build_loggers(TrainConfig(loggers=("wandb",)), tmp_path / "run")
-    assert made["offline"] is True
-    assert Path(made["save_dir"]) == tmp_path / "run"
-    assert os.environ["WANDB_MODE"] == "offline"
+def wandb_records(file: Path) -> Iterator[bytes]:
+    """What W&B keeps for a later upload: a log in LevelDB's format, after a head of its own."""
+    data, place, record = file.read_bytes(), WANDB_HEAD, b""
+    while place + WANDB_HEAD <= len(data):
+        left = WANDB_BLOCK - place % WANDB_BLOCK
+        if left < WANDB_HEAD:
+            place += left
+            continue
+        _, length, part = struct.unpack("<IHB", data[place : place + WANDB_HEAD])
+        place += WANDB_HEAD
+        record += data[place : place + length]
+        place += length
+        if part in WANDB_LAST_PARTS:
+            yield record
+            record = b""
+
+
+def wandb_history(folder: Path, name: str) -> list[float]:
+    """A figure's values, through all runs of the folder."""
+    messages = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    values = []
+    for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+        for data in wandb_records(file):
+            record = messages.Record.FromString(data)
+            items = {item.nested_key[0]: item.value_json for item in record.history.item}
+            values += [json.loads(items[name])] if name in items else []
+    return values
+
+
+def test_wandb_gets_the_same_figures_in_a_folder(run_training, recorder, tmp_path) -> None:
+    """Its file is closed with the run, complete; a run that goes on keeps its name."""
+    pytest.importorskip("wandb")
+    run_training(**FAST, loggers=["wandb"])
+    assert wandb_history(tmp_path / "run", "step_loss") == pytest.approx(losses(recorder))
+    assert len(wandb_history(tmp_path / "run", "val_AP")) == 1
+    run_training(num_epochs=2, loggers=["wandb"])
+    assert wandb_history(tmp_path / "run", "step_loss") == pytest.approx(losses(recorder))
+    runs = list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(runs) == 2
+    assert len({file.name for file in runs}) == 1
+
+
+def test_wandb_keeps_no_command_line(run_training, monkeypatch, tmp_path) -> None:
+    """A key may stand there; and a run that fails is closed too."""
+    pytest.importorskip("wandb")
+    monkeypatch.setattr(sys, "argv", ["ddetr", "train", "-k", "open-sesame"])
+
+    def fail(event) -> None:
+        if event.kind == "step" and event.step == 3:
+            raise RuntimeError("a test stops it")
+
+    with pytest.raises(RuntimeError, match="a test stops it"):
+        run_training(**FAST, loggers=["wandb"], observers=[fail], encryption_key="open-sesame")
+    assert len(wandb_history(tmp_path / "run", "step_loss")) == 3
+    files = [path for path in (tmp_path / "run" / "wandb").rglob("*") if path.is_file()]
+    assert files
+    assert not any(b"open-sesame" in path.read_bytes() for path in files)
 
 
 def test_no_logger_is_loaded_that_was_not_asked_for(run_training, tmp_path) -> None:
     """An empty list leaves no log."""
     run_training(**FAST, loggers=[])
-    assert not (tmp_path / "run" / "tensorboard").exists()
-    assert "wandb" not in sys.modules
+    folders = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not folders & {"tensorboard", "mlflow", "wandb"}
 
 
 def test_a_resumed_run_tells_tensorboard_each_step_once(run_training, tmp_path) -> None:

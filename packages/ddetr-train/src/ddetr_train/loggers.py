@@ -1,13 +1,13 @@
 """Where a run's figures go beside its observers: TensorBoard, and MLflow and W&B as extras.
 
-All of it stays in the results folder; nothing is sent anywhere.
+All of it stays in the results folder; nothing is sent anywhere. A training that goes on goes on in
+its loggers' runs too.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from ddetr_train.config import LoggerName, TrainConfig
 
 _NAME = "ddetr"
-# Both libraries report their use to their makers unless these are set.
+# Both libraries report their use to their makers unless told not to. W&B would also keep the
+# command line, which may hold a key, and stand between the program and its console.
 _SILENCE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_FILE_STORE": "true",
@@ -24,6 +25,11 @@ _SILENCE = {
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
     "WANDB_ERROR_REPORTING": "false",
+    "WANDB_CONSOLE": "off",
+    "WANDB_DISABLE_GIT": "true",
+    "WANDB_DISABLE_CODE": "true",
+    "WANDB_X_DISABLE_META": "true",
+    "WANDB__DISABLE_META": "true",  # its name before 0.19
 }
 
 
@@ -38,13 +44,12 @@ def build_loggers(config: TrainConfig, results_dir: Path, steps_done: int = 0) -
         ValueError: a logger's library is not installed; the text says how to install it.
     """
     os.environ.update(_SILENCE)
-    makers = _MAKERS | {"tensorboard": partial(_tensorboard, steps_done=steps_done)}
-    return [_built(name, makers[name], results_dir) for name in config.loggers]
+    return [_built(name, results_dir, steps_done) for name in config.loggers]
 
 
-def _built(name: LoggerName, make: Callable[[Path], Logger], results_dir: Path) -> Logger:
+def _built(name: LoggerName, results_dir: Path, steps_done: int) -> Logger:
     try:
-        return make(results_dir)
+        return _MAKERS[name](results_dir, steps_done)
     except ModuleNotFoundError as error:
         raise ValueError(
             f"train.loggers {name} needs a library that is not installed: "
@@ -52,22 +57,47 @@ def _built(name: LoggerName, make: Callable[[Path], Logger], results_dir: Path) 
         ) from error
 
 
-def _tensorboard(results_dir: Path, steps_done: int = 0) -> Logger:
+def _tensorboard(results_dir: Path, steps_done: int) -> Logger:
     after: dict[str, Any] = {"purge_step": steps_done + 1} if steps_done else {}
     return TensorBoardLogger(results_dir, name="tensorboard", version="", **after)
 
 
-def _mlflow(results_dir: Path) -> Logger:
+def _mlflow(results_dir: Path, steps_done: int) -> Logger:
     folder = results_dir.absolute() / "mlflow"
-    return MLFlowLogger(experiment_name=_NAME, tracking_uri=folder.as_uri())
+    logger = MLFlowLogger(experiment_name=_NAME, tracking_uri=folder.as_uri())
+    if not steps_done:
+        return logger
+    client = logger._mlflow_client  # logger.experiment would begin a new run
+    experiment = client.get_experiment_by_name(_NAME)
+    runs = client.search_runs([experiment.experiment_id], max_results=1) if experiment else []
+    run_id = runs[0].info.run_id if runs else None  # the latest comes first
+    return MLFlowLogger(experiment_name=_NAME, tracking_uri=folder.as_uri(), run_id=run_id)
 
 
-def _wandb(results_dir: Path) -> Logger:
+class _OfflineWandbLogger(WandbLogger):
+    """Lightning's, which leaves the run open: what W&B has not yet written would be lost."""
+
+    def __init__(self, results_dir: Path, run_id: str | None) -> None:
+        super().__init__(
+            project=_NAME, save_dir=results_dir, id=run_id, offline=True, log_model=False
+        )
+        self._wandb_init.pop("anonymous", None)  # always passed, and W&B warns that it is old
+
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+
+
+def _wandb(results_dir: Path, steps_done: int) -> Logger:
     results_dir.mkdir(parents=True, exist_ok=True)
-    return WandbLogger(project=_NAME, save_dir=results_dir, offline=True, log_model=False)
+    folder = results_dir / "wandb"
+    os.environ["WANDB_CACHE_DIR"] = str(folder / "cache")
+    earlier = sorted(folder.glob("offline-run-*-*")) if steps_done else []
+    return _OfflineWandbLogger(results_dir, earlier[-1].name.split("-")[-1] if earlier else None)
 
 
-_MAKERS: dict[LoggerName, Callable[[Path], Logger]] = {
+_MAKERS: dict[LoggerName, Callable[[Path, int], Logger]] = {
     "tensorboard": _tensorboard,
     "mlflow": _mlflow,
     "wandb": _wandb,
