@@ -1,5 +1,8 @@
 #include "memory.h"
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -26,6 +29,38 @@ struct Scratch {
 
 thread_local Scratch thread_scratch;
 
+struct HugePages {
+  char* first;
+  size_t count;
+};
+
+HugePages whole_pages(void* memory, size_t bytes) {
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(memory) + kHugePage - 1) / kHugePage;
+  const uintptr_t last = (reinterpret_cast<uintptr_t>(memory) + bytes) / kHugePage;
+  return {reinterpret_cast<char*>(first * kHugePage), last > first ? last - first : 0};
+}
+
+// A hint: a kernel without huge pages refuses, and nothing is lost.
+void advise(const HugePages& pages) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (pages.count > 0) (void)madvise(pages.first, pages.count * kHugePage, MADV_HUGEPAGE);
+#else
+  (void)pages;
+#endif
+}
+
+using Clock = std::chrono::steady_clock;
+constexpr Clock::duration kSlow = std::chrono::milliseconds(1);
+constexpr Clock::duration kPause = std::chrono::seconds(10);
+std::atomic<Clock::rep> paused_until{0};
+
+// Writes to a page that nobody has read; whether the system was long in providing it.
+bool is_slow(char* page) {
+  const Clock::time_point before = Clock::now();
+  *static_cast<volatile char*>(page) = 0;
+  return Clock::now() - before > kSlow;
+}
+
 }  // namespace
 
 void* scratch(size_t bytes) {
@@ -36,24 +71,24 @@ void* scratch(size_t bytes) {
     thread_scratch.memory.reset(std::aligned_alloc(unit, rounded));
     if (!thread_scratch.memory) throw std::bad_alloc();
     thread_scratch.bytes = rounded;
-    use_huge_pages(thread_scratch.memory.get(), rounded);
+    if (bytes >= kWorthHugePages) advise(whole_pages(thread_scratch.memory.get(), rounded));
   }
   return thread_scratch.memory.get();
 }
 
 void use_huge_pages(void* memory, size_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
   if (bytes < kWorthHugePages) return;
-  const uintptr_t first = (reinterpret_cast<uintptr_t>(memory) + kHugePage - 1) / kHugePage;
-  const uintptr_t last = (reinterpret_cast<uintptr_t>(memory) + bytes) / kHugePage;
-  if (last <= first) return;
-  // A hint: a kernel without huge pages refuses, and nothing is lost.
-  (void)madvise(reinterpret_cast<void*>(first * kHugePage), (last - first) * kHugePage,
-                MADV_HUGEPAGE);
-#else
-  (void)memory;
-  (void)bytes;
-#endif
+  if (Clock::now().time_since_epoch().count() < paused_until) return;
+  HugePages left = whole_pages(memory, bytes);
+  for (size_t count = 1; left.count > 0; count *= 2) {
+    const HugePages next = {left.first, std::min(count, left.count)};
+    advise(next);
+    if (is_slow(next.first)) {
+      paused_until = (Clock::now() + kPause).time_since_epoch().count();
+      return;
+    }
+    left = {next.first + next.count * kHugePage, left.count - next.count};
+  }
 }
 
 }  // namespace ddetr::cpu
