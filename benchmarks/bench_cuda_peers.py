@@ -3,26 +3,33 @@
     python benchmarks/bench_cuda_peers.py [--peers FOLDER] [--repeats N] [--output FILE]
 
 FOLDER holds other projects' checkouts, which are not part of this repository:
-    Deformable-DETR/models/ops   the original operator (float32 only)
-    DCNv4/DCNv4_op               FlashDeformAttn (float32, float16)
-They are compiled here with torch.utils.cpp_extension; one that is not there is named as absent.
-Each repeat runs all of them one after the other; times are CUDA events, medians, and ours over
-theirs. "general" is ours without square tiles of queries.
+    Deformable-DETR/models/ops   the original operator (float32 only: other rows widen its value)
+    DCNv4/DCNv4_op               FlashDeformAttn
+Copies of them, with the names of PyTorch that are gone replaced, are compiled here with
+torch.utils.cpp_extension; one that is not there is named as absent, one that fails with its error.
+Each repeat runs all of them one after the other, each on arguments laid out as it wants them; times
+are CUDA events, medians, and ours over theirs. The GPU waits until a call is queued whole: the
+host's own time does not count. "general" is ours without square tiles of queries.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
+import re
+import shutil
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from bench_ops import make_arguments
+from bench_ops import POINTS, make_arguments
 from machine import describe_machine
 from torch import Tensor
 
@@ -32,6 +39,21 @@ Operator = Callable[..., Tensor]
 RESULTS = Path(__file__).parent / "results"
 IMAGE_HW, BATCH = (800, 1066), 4
 IM2COL_STEP = 64
+HEAD_START_CYCLES = 4_000_000  # of the GPU's clock, about two milliseconds
+MODERN = (  # what PyTorch has dropped, and what stands for it
+    (r"<THC/THCAtomics\.cuh>", "<ATen/cuda/Atomic.cuh>"),
+    (r"\.type\(\)\.is_cuda\(\)", ".is_cuda()"),
+    (r"\.type\(\)", ".scalar_type()"),
+    (r"\.data<", ".data_ptr<"),
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An operator, and how it wants the arguments (value, shapes, starts, locations, weights)."""
+
+    operator: Operator
+    prepare: Callable[[list[Tensor]], list[Tensor]] = list
 
 
 def main() -> None:
@@ -56,7 +78,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
 
 
-def find_peers(folder: Path | None) -> tuple[dict[str, Operator], dict[str, str]]:
+def find_peers(folder: Path | None) -> tuple[dict[str, Peer], dict[str, str]]:
     """Operators taking our arguments by name, and why the others are absent."""
     found, absent = {}, {}
     for name, (place, load) in _PEERS.items():
@@ -67,29 +89,46 @@ def find_peers(folder: Path | None) -> tuple[dict[str, Operator], dict[str, str]
         try:
             found[name] = load(sources)
         except (ImportError, OSError, RuntimeError) as error:  # whatever its compiler says
-            absent[name] = f"does not build: {error}"[:500]
+            absent[name] = f"does not build: {str(error)[-2000:]}"
     return found, absent
 
 
 def compile_extension(name: str, sources: Path) -> Any:
-    """A peer's C++ and CUDA sources as a module."""
+    """A peer's C++ and CUDA sources as a module; the sources themselves stay as they are."""
     from torch.utils import cpp_extension
 
-    files = [str(path) for path in sorted(sources.rglob("*")) if path.suffix in (".cpp", ".cu")]
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    copy = shutil.copytree(sources, folder / "src")
+    files = []
+    for path in sorted(it for it in copy.rglob("*") if it.is_file()):
+        text = path.read_text()
+        for old, new in MODERN:
+            text = re.sub(old, new, text)
+        path.write_text(text)
+        files += [str(path)] if path.suffix in (".cpp", ".cu") else []
     return cpp_extension.load(
         name,
         files,
-        extra_include_paths=[str(sources)],
-        extra_cflags=["-DWITH_CUDA"],
-        extra_cuda_cflags=["-DWITH_CUDA", "-O3"],
+        build_directory=str(folder),
+        extra_include_paths=[str(copy)],
+        extra_cflags=["-DWITH_CUDA", "-w", *libraries_includes()],
+        extra_cuda_cflags=["-DWITH_CUDA", "-O3", "-w", *libraries_includes()],
         with_cuda=True,
     )
 
 
-def load_original(folder: Path) -> Operator:
-    """ms_deform_attn_forward and _backward of Deformable-DETR."""
+def libraries_includes() -> list[str]:
+    """Where torch's requirements have headers of CUDA's libraries, if the toolkit has none."""
+    spec = importlib.util.find_spec("nvidia")
+    places = list(spec.submodule_search_locations or []) if spec else []
+    found = [path for place in places for path in Path(place).glob("cu*/include")]
+    return [word for path in found for word in ("-isystem", str(path))]
+
+
+def load_original(folder: Path) -> Peer:
+    """ms_deform_attn_forward and _backward of Deformable-DETR, which know float32 alone."""
     module = compile_extension("peer_deformable_detr", folder / "src")
-    return original_operator(module)
+    return Peer(original_operator(module), lambda arguments: [arguments[0].float(), *arguments[1:]])
 
 
 def original_operator(module: Any) -> Operator:
@@ -112,56 +151,75 @@ def original_operator(module: Any) -> Operator:
     return Original.apply  # type: ignore[no-any-return]
 
 
-def load_flash(folder: Path) -> Operator:
+def load_flash(folder: Path) -> Peer:
     """FlashDeformAttn of DCNv4: its own softmax, so it gets logits beside the locations."""
     compiled = compile_extension("ext", folder / "src")
     sys.modules["DCNv4.ext"] = compiled
     sys.path.insert(0, str(folder))
     from DCNv4.functions.flash_deform_attn_func import FlashDeformAttnFunction
 
-    def flash(value: Tensor, shapes: Tensor, starts: Tensor, places: Tensor, w: Tensor) -> Tensor:
-        return flash_call(FlashDeformAttnFunction.apply, value, shapes, starts, places, w)
+    return Peer(flash_operator(FlashDeformAttnFunction.apply), flash_arguments)
+
+
+def flash_operator(apply: Operator) -> Operator:
+    """With the number of points that this benchmark has."""
+
+    def flash(value: Tensor, shapes: Tensor, starts: Tensor, both: Tensor) -> Tensor:
+        return apply(value, shapes, starts, both, IM2COL_STEP, POINTS)
 
     return flash
 
 
-def flash_call(
-    apply: Operator, value: Tensor, shapes: Tensor, starts: Tensor, places: Tensor, weights: Tensor
-) -> Tensor:
+def flash_arguments(arguments: list[Tensor]) -> list[Tensor]:
     """One tensor (B, Q, M, L*P*2 + L*P) of value's dtype: all locations, then all logits."""
-    points = weights.shape[-1]
-    both = torch.cat([places.flatten(3), weights.log().flatten(3)], -1).to(value.dtype)
-    return apply(value, shapes, starts, both.contiguous(), IM2COL_STEP, points)
+    value, shapes, starts, locations, weights = arguments
+    both = torch.cat([locations.flatten(3), weights.log().flatten(3)], -1)
+    return [value, shapes, starts, both.to(value.dtype).contiguous()]
 
 
-def accepts(name: str, dtype: str) -> bool:
-    """Whether an operator has kernels for the dtype."""
-    return dtype in _ONLY.get(name, _DTYPES)
-
-
-def measure(dtype: str, peers: dict[str, Operator], repeats: int) -> dict[str, Any]:
+def measure(dtype: str, peers: dict[str, Peer], repeats: int) -> dict[str, Any]:
     """Median milliseconds of each operator, forward and backward, and ours over the peers'."""
     options = argparse.Namespace(dtype=dtype, device="cpu")
     case = {"kind": "encoder", "image_hw": IMAGE_HW, "batch": BATCH}
     arguments = [tensor.detach().cuda() for tensor in make_arguments(case, options)]
-    operators: dict[str, Operator] = {"ours": ms_deform_attn, "general": general}
-    operators |= {name: peer for name, peer in peers.items() if accepts(name, dtype)}
+    all_peers = {"ours": Peer(ms_deform_attn), "general": Peer(general), **peers}
+    prepared = {name: peer.prepare(arguments) for name, peer in all_peers.items()}
+    found, failed = differences(all_peers, prepared)
+    row: dict[str, Any] = {"dtype": dtype, "largest_difference": found, "failed": failed}
+    all_peers = {name: peer for name, peer in all_peers.items() if name in found}
     times: dict[str, dict[str, list[float]]] = {
-        name: {"forward": [], "backward": []} for name in operators
+        name: {"forward": [], "backward": []} for name in all_peers
     }
     for _ in range(repeats + 3):
-        for name, operator in operators.items():
-            forward_ms, backward_ms = time_once(operator, arguments)
+        for name, peer in all_peers.items():
+            forward_ms, backward_ms = time_once(peer.operator, prepared[name])
             times[name]["forward"].append(forward_ms)
             times[name]["backward"].append(backward_ms)
-    row: dict[str, Any] = {"dtype": dtype}
     for direction in ("forward", "backward"):
-        medians = {name: statistics.median(times[name][direction][3:]) for name in operators}
+        medians = {name: statistics.median(times[name][direction][3:]) for name in all_peers}
         row[f"{direction}_ms"] = {name: round(ms, 4) for name, ms in medians.items()}
         row[f"{direction}_ours_over"] = {
             name: round(medians["ours"] / ms, 3) for name, ms in medians.items() if name != "ours"
         }
     return row
+
+
+@torch.no_grad()
+def differences(
+    peers: dict[str, Peer], prepared: dict[str, list[Tensor]]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Of each output from ours, relative to the largest number; and why others have none."""
+    ours = peers["ours"].operator(*prepared["ours"]).float()
+    found, failed = {}, {}
+    for name, peer in peers.items():
+        try:
+            output = peer.operator(*prepared[name]).float()
+        except RuntimeError as error:  # it has no kernel for the dtype, or none that starts
+            failed[name] = str(error)[:500]
+        else:
+            found[name] = float((output - ours).abs().max() / ours.abs().max())
+    _native._CUDA_TILES = True
+    return found, failed
 
 
 def general(*arguments: Any) -> Tensor:
@@ -173,30 +231,30 @@ def general(*arguments: Any) -> Tensor:
 def time_once(operator: Operator, arguments: list[Tensor]) -> tuple[float, float]:
     """Milliseconds of one forward and one backward pass on the GPU."""
     leaves = [t.detach().requires_grad_(t.is_floating_point()) for t in arguments]
-    marks = [torch.cuda.Event(enable_timing=True) for _ in range(3)]
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]
     try:
         torch.cuda.synchronize()
+        torch.cuda._sleep(HEAD_START_CYCLES)
         marks[0].record()
         output = operator(*leaves)
         marks[1].record()
         upstream = torch.ones_like(output)
         torch.cuda.synchronize()
-        middle = torch.cuda.Event(enable_timing=True)
-        middle.record()
-        torch.autograd.grad(output, [t for t in leaves if t.requires_grad], upstream)
+        torch.cuda._sleep(HEAD_START_CYCLES)
         marks[2].record()
+        torch.autograd.grad(output, [t for t in leaves if t.requires_grad], upstream)
+        marks[3].record()
         torch.cuda.synchronize()
     finally:
         _native._CUDA_TILES = True
-    return marks[0].elapsed_time(marks[1]), middle.elapsed_time(marks[2])
+    return marks[0].elapsed_time(marks[1]), marks[2].elapsed_time(marks[3])
 
 
 _DTYPES = ("float32", "float16", "bfloat16")
-_PEERS: dict[str, tuple[str, Callable[[Path], Operator]]] = {
+_PEERS: dict[str, tuple[str, Callable[[Path], Peer]]] = {
     "Deformable-DETR": ("Deformable-DETR/models/ops", load_original),
     "FlashDeformAttn": ("DCNv4/DCNv4_op", load_flash),
 }
-_ONLY = {"Deformable-DETR": ("float32",), "FlashDeformAttn": ("float32", "float16")}
 
 
 if __name__ == "__main__":
