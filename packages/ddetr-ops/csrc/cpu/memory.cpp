@@ -51,7 +51,7 @@ void advise(const HugePages& pages) {
 
 using Clock = std::chrono::steady_clock;
 constexpr Clock::duration kSlow = std::chrono::milliseconds(1);
-constexpr Clock::duration kPause = std::chrono::seconds(10);
+constexpr Clock::duration kPause = std::chrono::seconds(1);
 std::atomic<Clock::rep> paused_until{0};
 
 // Writes to a page that nobody has read; whether the system was long in providing it.

@@ -11,7 +11,7 @@ void* scratch(size_t bytes);
 
 // Asks for huge pages under a large array that is yet to be written: faults of small pages would
 // cost as much as the kernel. But a virtual machine that gives free huge pages back to its host
-// waits 2 to 3 ms for each: where one comes late, small ones are taken for the next ten seconds.
+// waits milliseconds for each: where one comes late, small ones are taken for a second.
 void use_huge_pages(void* memory, size_t bytes);
 
 }  // namespace ddetr::cpu

@@ -26,6 +26,7 @@ from ddetr_data.torch import (
     fixed_canvas_hw,
 )
 from ddetr_train.memory import worst_size_hw
+from ddetr_train.worker_signals import leave_signals_to_the_run
 
 
 class Position(NamedTuple):
@@ -150,6 +151,7 @@ class DetectionDataModule(pl.LightningDataModule):
             dataset,  # type: ignore[arg-type]  # collate_fn makes a Batch of its items
             batch_sampler=batches,
             num_workers=self.workers,
+            worker_init_fn=leave_signals_to_the_run,
             collate_fn=collate_fn,
             pin_memory=self._dataset.pin_memory and on_gpu,
             persistent_workers=self.workers > 0,

@@ -53,6 +53,8 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
         )
     except TrainingPreempted as stop:
         raise Interrupted(str(stop)) from stop
+    except KeyboardInterrupt:
+        raise Interrupted(_what_is_left(experiment, run)) from None
     if run.is_main_process and not experiment.train.is_dry_run:
         _show(result, run)
         run.console.say(f"report: {_write_report(experiment, run)}")
@@ -67,6 +69,22 @@ def model_for_training(experiment: Experiment) -> ModelConfig:
 
     chosen = experiment.model.model_dump(exclude_unset=True)
     return ModelConfig(**{**chosen, "num_classes": resolve_num_classes(experiment.dataset)})
+
+
+def _what_is_left(experiment: Experiment, run: Run) -> str:
+    """Say after Ctrl+C, which saves nothing by itself, where the same command begins."""
+    from ddetr_train.callbacks.checkpoints import LATEST_NAME
+
+    latest = run.results_dir / LATEST_NAME
+    given = experiment.train.resume_training_checkpoint_path
+    if experiment.train.is_dry_run or not latest.is_file():
+        return "there is no checkpoint, the same command begins anew"
+    if given is None or given.resolve() == latest.resolve():
+        return f"the same command continues from {latest}"
+    return (
+        f"the same command begins again from {given}; without "
+        f"train.resume_training_checkpoint_path it continues from {latest}"
+    )
 
 
 def _show(result: TrainResult, run: Run) -> None:
