@@ -54,11 +54,11 @@ class TensorReader {
   }
 
   // A contiguous tensor in the CPU's memory that holds at least one number; else nothing.
-  std::optional<DlTensor> read(const py::handle& object) const {
-    const auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
+  std::optional<DlTensor> read(PyObject* object) const {
+    const auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object));
     if (!read_ || (type != tensor_class_ && type != parameter_class_)) return {};
     DlTensor tensor;
-    if (read_(object.ptr(), &tensor) != 0) {
+    if (read_(object, &tensor) != 0) {
       PyErr_Clear();
       return {};
     }

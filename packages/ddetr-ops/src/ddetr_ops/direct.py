@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import _C, Tensor
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 
 from ddetr_ops import _native
 from ddetr_ops.operator import ms_deform_attn_backward_operator
@@ -18,15 +18,17 @@ from ddetr_ops.operator import ms_deform_attn_backward_operator
 __all__ = ["can_call_directly", "ms_deform_attn_direct"]
 
 
+_IS_BUILT = not _native.problem_on("cpu")
+
+
 def can_call_directly() -> bool:
     """Whether nobody watches, traces or transforms the calls of this moment."""
-    return not (
-        is_compiling()
+    return _IS_BUILT and not (
+        is_dynamo_compiling()
         or _C._len_torch_dispatch_stack()  # make_fx, fake tensors, counters
         or _C._is_tracing()
         or _C._are_functorch_transforms_active()  # vmap, grad
         or _C._is_any_autocast_enabled()
-        or _native.problem_on("cpu")
     )
 
 
