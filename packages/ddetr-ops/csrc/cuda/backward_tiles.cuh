@@ -134,11 +134,16 @@ __global__ void __launch_bounds__(kGatherThreads)
   }
 }
 
-// Where a point's four pixels add to, by the parity of line and column: of the four there is one of
-// each. Place in the block's memory; -1 nowhere; -2 - pixel for grad_value itself.
+// Where one pixel of a point adds to: place in the block's memory; -1 nowhere; -2 - pixel for
+// grad_value itself.
+struct alignas(8) Aim {
+  int to;
+  float weight;
+};
+
+// A point's four pixels by the parity of line and column: of the four there is one of each.
 struct alignas(16) Target {
-  int to[kCorners];
-  float weight[kCorners];
+  Aim at[kCorners];
 };
 
 constexpr int kNowhere = -1;
@@ -154,14 +159,43 @@ __device__ __forceinline__ void aim(const Point& point, const Window& window, Ta
                                                      placement.column + (corner & 1))
                                    : kNowhere;
     const bool direct = inside && place_there < 0;
-    target->to[parity] = direct ? -2 - point.pixel[corner] : place_there;
-    target->weight[parity] = inside ? share(placement, corner) * point.weight : 0.0f;
+    target->at[parity] = {direct ? -2 - point.pixel[corner] : place_there,
+                          inside ? share(placement, corner) * point.weight : 0.0f};
   }
 }
 
 __device__ __forceinline__ float4 scaled(const float (&numbers)[4], float weight) {
   return make_float4(weight * numbers[0], weight * numbers[1], weight * numbers[2],
                      weight * numbers[3]);
+}
+
+constexpr int kQueriesAtOnce = 8;
+constexpr int kAimsAtOnce = 4;
+
+// One lane's share of a query's points. Aims are read some at a time, in front of the sums: these
+// could be anywhere in the same memory, so the compiler would wait for each before the next aim.
+__device__ __forceinline__ void add_query(const Target* targets, int points, int parity,
+                                          const float (&grad)[4], float4* sums, int quads,
+                                          float* grad_value, const Rows& rows) {
+  for (int begin = 0; begin < points; begin += kAimsAtOnce) {
+    Aim aims[kAimsAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAimsAtOnce; ++k) {
+      aims[k] = begin + k < points ? targets[begin + k].at[parity] : Aim{kNowhere, 0.0f};
+    }
+#pragma unroll
+    for (int k = 0; k < kAimsAtOnce; ++k) {
+      const int to = aims[k].to;
+      if (to == kNowhere) continue;
+      const float4 part = scaled(grad, aims[k].weight);
+      if (to >= 0) {
+        float4& sum = sums[to * quads];
+        sum = make_float4(sum.x + part.x, sum.y + part.y, sum.z + part.z, sum.w + part.w);
+      } else {
+        add_four(grad_value + rows.at(-2 - to), part);
+      }
+    }
+  }
 }
 
 // Adds the windows' sums to grad_value; all lanes of the level's warp.
@@ -193,7 +227,8 @@ __global__ void __launch_bounds__(32 * kMaxWindowLevels, 1)
   const int level = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int parity = lane / 8, channel = lane % 8 * 4, quads = int(sizes.channels / 4);
   const bool has_channels = channel < sizes.channels;
-  const int points = int(sizes.points), queries_at_once = 32 / points;
+  const int points = int(sizes.points);
+  const int queries_at_once = 32 / points < kQueriesAtOnce ? 32 / points : kQueriesAtOnce;
   Target* const targets = reinterpret_cast<Target*>(memory) + level * 32;
   float4* const windows = reinterpret_cast<float4*>(memory + blockDim.x * sizeof(Target));
   float* const grad_value = static_cast<float*>(gradients.value);
@@ -211,6 +246,16 @@ __global__ void __launch_bounds__(32 * kMaxWindowLevels, 1)
     for (int first = 0; first < tile.size(); first += queries_at_once) {
       const int left = tile.size() - first;
       const int count = left < queries_at_once ? left : queries_at_once;
+      // All rows at once, so that one wait serves them.
+      float grads[kQueriesAtOnce][4] = {};
+#pragma unroll
+      for (int k = 0; k < kQueriesAtOnce; ++k) {
+        if (!has_channels || k >= count) continue;
+        here.query = tile.query(first + k);
+        read_channels(static_cast<const T*>(gradients.output) +
+                          here.query_row(sizes) * sizes.channels + channel,
+                      grads[k]);
+      }
       __syncwarp();
       if (lane < count * points) {
         here.query = tile.query(first + lane / points);
@@ -218,23 +263,11 @@ __global__ void __launch_bounds__(32 * kMaxWindowLevels, 1)
             targets + lane);
       }
       __syncwarp();
-      for (int k = 0; has_channels && k < count; ++k) {
-        here.query = tile.query(first + k);
-        float grad[4];
-        read_channels(static_cast<const T*>(gradients.output) +
-                          here.query_row(sizes) * sizes.channels + channel,
-                      grad);
-        for (int p = k * points; p < (k + 1) * points; ++p) {
-          const int to = targets[p].to[parity];
-          if (to == kNowhere) continue;
-          const float4 part = scaled(grad, targets[p].weight[parity]);
-          if (to >= 0) {
-            float4& sum = windows[to * quads + channel / 4];
-            sum = make_float4(sum.x + part.x, sum.y + part.y, sum.z + part.z, sum.w + part.w);
-          } else {
-            add_four(grad_value + rows.at(-2 - to) + channel, part);
-          }
-        }
+#pragma unroll
+      for (int k = 0; k < kQueriesAtOnce; ++k) {
+        if (!has_channels || k >= count) continue;
+        add_query(targets + k * points, points, parity, grads[k], windows + channel / 4, quads,
+                  grad_value + channel, rows);
       }
     }
     __syncwarp();
