@@ -81,11 +81,19 @@ struct Call {
     inputs.levels = levels.data();
   }
 
-  // Output or its gradient: (B, Q, M * D) in value's dtype.
+  // Of the output or its gradient: (B, Q, M * D).
+  std::vector<int64_t> output_sizes() const {
+    const Sizes& sizes = inputs.sizes;
+    return {sizes.batch, sizes.queries, sizes.heads * sizes.channels};
+  }
+
+  bool is_output(const Array& array) const {
+    return array.sizes == output_sizes() && array.dtype == inputs.dtype;
+  }
+
   void* output(const char* name, const py::tuple& array) const {
     const Array parsed = parse_array(name, array);
-    const Sizes& sizes = inputs.sizes;
-    require_sizes(parsed, {sizes.batch, sizes.queries, sizes.heads * sizes.channels});
+    require_sizes(parsed, output_sizes());
     require_dtype(parsed, inputs.dtype, "of value's dtype");
     return parsed.data();
   }

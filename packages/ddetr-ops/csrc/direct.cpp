@@ -69,33 +69,62 @@ std::optional<Call> read_call(PyObject* const* arguments) {
   }
 }
 
+using TensorSizes = std::vector<int64_t>;
+
+// A tensor like `model` but for its sizes, and its memory.
+py::object new_empty(PyObject* model, const TensorSizes& sizes) {
+  return py::handle(model).attr("new_empty")(py::tuple(py::cast(sizes)));
+}
+
+void* memory_of(const py::object& tensor) {
+  const std::optional<DlTensor> found = tensors.read(tensor.ptr());
+  if (!found) throw std::runtime_error("a new tensor cannot be read");
+  return found->data;
+}
+
 py::object run_forward(PyObject* const* arguments, int threads) {
   const std::optional<Call> call = read_call(arguments);
   if (!call) return py::none();
-  const Sizes& sizes = call->inputs.sizes;
-  py::object output = py::handle(arguments[0])
-                          .attr("new_empty")(py::make_tuple(sizes.batch, sizes.queries,
-                                                            sizes.heads * sizes.channels));
-  const std::optional<DlTensor> to = tensors.read(output.ptr());
-  if (!to) return py::none();
-  const Unlocked unlocked;
-  forward_cpu(call->inputs, to->data, threads);
+  const py::object output = new_empty(arguments[0], call->output_sizes());
+  void* to = memory_of(output);
+  {
+    const Unlocked unlocked;
+    forward_cpu(call->inputs, to, threads);
+  }
   return output;
 }
 
-// The output of a call whose tensors all can be read in place, and agree. None for any other call:
-// it may be right in a way that needs PyTorch, or wrong in a way that Python has words for.
-// By CPython's own convention of calls: pybind11's costs 10 us where caches are cold.
-PyObject* forward_tensors(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
-  constexpr Py_ssize_t kCount = 6;
-  if (count != kCount) {
-    PyErr_SetString(PyExc_TypeError, "forward_tensors takes five tensors and a number of threads");
+py::object run_backward(PyObject* const* arguments, int threads) {
+  const auto grad_output = read_floats("grad_output", arguments[0]);
+  const std::optional<Call> call = read_call(arguments + 1);
+  if (!grad_output || !call || !call->is_output(*grad_output)) return py::none();
+  const Sizes& sizes = call->inputs.sizes;
+  TensorSizes places = {sizes.batch, sizes.queries, sizes.heads, sizes.levels, sizes.points};
+  const py::object value =
+      new_empty(arguments[1], {sizes.batch, sizes.pixels, sizes.heads, sizes.channels});
+  const py::object weights = new_empty(arguments[5], places);
+  places.push_back(2);
+  const py::object locations = new_empty(arguments[4], places);
+  const Gradients gradients = {grad_output->data(), memory_of(value), memory_of(locations),
+                               memory_of(weights)};
+  {
+    const Unlocked unlocked;
+    backward_cpu(call->inputs, gradients, threads);
+  }
+  return py::make_tuple(value, locations, weights);
+}
+
+// Calls run(tensors, threads) for Python: tensors, then a number of threads.
+template <py::object (*run)(PyObject* const*, int), Py_ssize_t tensor_count>
+PyObject* call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+  if (count != tensor_count + 1) {
+    PyErr_SetString(PyExc_TypeError, "tensors and a number of threads are needed");
     return nullptr;
   }
-  const long threads = PyLong_AsLong(arguments[kCount - 1]);
+  const long threads = PyLong_AsLong(arguments[tensor_count]);
   if (threads == -1 && PyErr_Occurred()) return nullptr;
   try {
-    return run_forward(arguments, int(threads)).release().ptr();
+    return run(arguments, int(threads)).release().ptr();
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const std::bad_alloc&) {
@@ -108,9 +137,16 @@ PyObject* forward_tensors(PyObject*, PyObject* const* arguments, Py_ssize_t coun
   return nullptr;
 }
 
+template <py::object (*run)(PyObject* const*, int), Py_ssize_t tensor_count>
+PyMethodDef method(const char* name) {
+  auto* function = reinterpret_cast<void*>(&call<run, tensor_count>);
+  return {name, reinterpret_cast<PyCFunction>(function), METH_FASTCALL, nullptr};
+}
+
+// By CPython's own convention of calls: pybind11's costs 10 us where caches are cold.
 PyMethodDef methods[] = {
-    {"forward_tensors", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&forward_tensors)),
-     METH_FASTCALL, nullptr},
+    method<run_forward, 5>("forward_tensors"),
+    method<run_backward, 6>("backward_tensors"),
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -11,9 +11,15 @@ from ddetr_ops import _native, ms_deform_attn, ms_deform_attn_reference
 from ddetr_ops.direct import can_call_directly
 from ddetr_ops.operator import ms_deform_attn_operator
 
-pytestmark = pytest.mark.skipif(
-    bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native"
+    ),
+    pytest.mark.skipif(
+        not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
+        reason="this torch publishes no table of DLPack's",
+    ),
+]
 
 
 class Marked(torch.Tensor):
@@ -39,6 +45,10 @@ def test_plain_tensors_are_read_where_they_are(make_arguments, dtype):
     part = torch.cat([value.flatten()[:3], value.flatten()])[3:].view(value.shape)
     assert torch.equal(_native.forward_tensors(part, *rest), expected)
     assert torch.equal(_native.forward_tensors(nn.Parameter(value), *rest), expected)
+    upstream = torch.randn_like(expected)
+    gradients = _native.backward_tensors(upstream, *arguments)
+    for found, wanted in zip(gradients, _native.backward_cpu(upstream, *arguments), strict=True):
+        assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("form", OTHER_FORMS)
@@ -68,8 +78,12 @@ def test_what_disagrees_is_left_to_words(arguments):
         (value.to("meta"), shapes, starts, locations, weights),
         (value.to_sparse(), shapes, starts, locations, weights),
     ]
+    output = _native.forward_tensors(*arguments)
     for inputs in wrong:
         assert _native.forward_tensors(*inputs) is None
+        assert _native.backward_tensors(output, *inputs) is None
+    for upstream in (output[:1], output.double(), output[0], output.expand_as(output).mT, None):
+        assert _native.backward_tensors(upstream, *arguments) is None
 
 
 def test_a_lazily_negated_gradient_is_not_misread(make_arguments):

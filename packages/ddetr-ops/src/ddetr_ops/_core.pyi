@@ -26,6 +26,16 @@ def forward_tensors(
     threads: int,
     /,
 ) -> Tensor | None: ...
+def backward_tensors(
+    grad_output: object,
+    value: object,
+    spatial_shapes: object,
+    level_start_index: object,
+    sampling_locations: object,
+    attention_weights: object,
+    threads: int,
+    /,
+) -> tuple[Tensor, Tensor, Tensor] | None: ...
 def backward(
     grad_output: _Array,
     value: _Array,

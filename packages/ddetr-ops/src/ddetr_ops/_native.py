@@ -20,6 +20,7 @@ else:
 __all__ = [
     "backward_cpu",
     "backward_cuda",
+    "backward_tensors",
     "forward_cpu",
     "forward_cuda",
     "forward_tensors",
@@ -143,6 +144,26 @@ def backward_cpu(
         torch.get_num_threads(),
     )
     return value_grad, location_grad, weight_grad
+
+
+def backward_tensors(
+    grad_output: Tensor,  # (B, Q, M*D)
+    value: Tensor,  # (B, S, M, D)
+    spatial_shapes: Tensor,  # (L, 2)
+    level_start_index: Tensor,  # (L,)
+    sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
+    attention_weights: Tensor,  # (B, Q, M, L, P)
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Run the backward kernels as forward_tensors does its own; None likewise."""
+    return _core.backward_tensors(
+        grad_output,
+        value,
+        spatial_shapes,
+        level_start_index,
+        sampling_locations,
+        attention_weights,
+        torch.get_num_threads(),
+    )
 
 
 def points_cpu(

@@ -44,10 +44,13 @@ class _Call(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        # The operator has a derivative of its own, which says that there is no second one.
-        differentiable = torch.is_grad_enabled()
-        run = ms_deform_attn_backward_operator if differentiable else _native.backward_cpu
-        value, locations, weights = run(grad_output, *ctx.saved_tensors)
+        inputs = (grad_output, *ctx.saved_tensors)
+        if torch.is_grad_enabled():
+            # The operator has a derivative of its own, which says that there is no second one.
+            gradients = ms_deform_attn_backward_operator(*inputs)
+        else:
+            gradients = _native.backward_tensors(*inputs) or _native.backward_cpu(*inputs)
+        value, locations, weights = gradients
         return value, None, None, locations, weights
 
 
