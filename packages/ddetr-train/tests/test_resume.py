@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import random
 import re
 import signal
+import subprocess
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +182,30 @@ def test_sigterm_does_not_wait_for_a_validation(start, tmp_path, monkeypatch) ->
     assert stored(tmp_path / "cut")["DetectionDataModule"]["position"] == [1, 5]
     start("cut", **options)
     assert differences(tmp_path / "whole", tmp_path / "cut") == []
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="senders of signals are not told")
+def test_what_loads_the_data_outlives_a_signal_to_all_processes(
+    model_config, dataset, tmp_path, in_a_process
+) -> None:
+    """As `timeout` and SLURM send it: the run saves its state as if it alone had been told."""
+    loading = dataset.model_copy(update={"workers": 2})
+
+    def tell_all(event: RunEvent) -> None:
+        if event.kind == "step" and event.step == 2:
+            loaders = [child.sentinel for child in multiprocessing.active_children()]
+            command = ["kill", "-s", "TERM", "--", f"-{os.getpgid(0)}"]
+            subprocess.run(command, check=True, start_new_session=True)
+            assert wait(loaders, timeout=1) == []
+
+    def work() -> None:
+        os.setsid()
+        options = TrainConfig.model_validate(OPTIONS)
+        with pytest.raises(TrainingPreempted):
+            train(model_config, loading, options, tmp_path, observers=[tell_all])
+
+    assert in_a_process(work) == 0
+    assert stored(tmp_path)["global_step"] == 2
 
 
 def test_slurm_announces_the_end_with_another_signal(start, tmp_path, as_ranks) -> None:
