@@ -1,12 +1,13 @@
 """Time the CUDA kernels beside other projects' operators on one GPU, interleaved in one process.
 
-    python benchmarks/bench_cuda_peers.py [--peers FOLDER] [--repeats N] [--output FILE]
+    python benchmarks/bench_cuda_peers.py [--peers FOLDER] [--build] [--repeats N] [--output FILE]
 
 FOLDER holds other projects' checkouts, which are not part of this repository:
     Deformable-DETR/models/ops   the original operator (float32 only: other rows widen its value)
     DCNv4/DCNv4_op               FlashDeformAttn
 Copies of them, with the names of PyTorch that are gone replaced, are compiled here with
-torch.utils.cpp_extension; one that is not there is named as absent, one that fails with its error.
+torch.utils.cpp_extension into FOLDER/built, which takes some minutes; --build does only that, and
+needs no GPU but TORCH_CUDA_ARCH_LIST. One that is not there is named as absent, or with its error.
 Each repeat runs all of them one after the other, each on arguments laid out as it wants them; times
 are CUDA events, medians, and ours over theirs. The GPU waits until a call is queued whole: the
 host's own time does not count. "general" is ours without square tiles of queries.
@@ -22,7 +23,6 @@ import re
 import shutil
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +61,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     folder = os.environ.get("DDETR_PEERS")
     parser.add_argument("--peers", type=Path, default=Path(folder) if folder else None)
+    parser.add_argument("--build", action="store_true")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--output", type=Path, default=RESULTS / "ops_cuda_peers.json")
     options = parser.parse_args()
+    if options.build:
+        if options.peers is None:
+            parser.error("--build needs --peers FOLDER")
+        for name in _PEERS:
+            compile_peer(options.peers, name)
+        return
     if problem := _native.problem_on("cuda"):
         sys.exit(f"bench_cuda_peers: {problem}")
     peers, absent = find_peers(options.peers)
@@ -81,23 +88,33 @@ def main() -> None:
 def find_peers(folder: Path | None) -> tuple[dict[str, Peer], dict[str, str]]:
     """Operators taking our arguments by name, and why the others are absent."""
     found, absent = {}, {}
-    for name, (place, load) in _PEERS.items():
-        sources = folder / place if folder else None
-        if sources is None or not sources.is_dir():
+    for name, (place, _, load) in _PEERS.items():
+        if folder is None or not (folder / place).is_dir():
             absent[name] = f"no {place} in {folder or 'DDETR_PEERS, which is not set'}"
             continue
         try:
-            found[name] = load(sources)
+            found[name] = load(folder / place, compile_peer(folder, name))
         except (ImportError, OSError, RuntimeError) as error:  # whatever its compiler says
             absent[name] = f"does not build: {str(error)[-2000:]}"
     return found, absent
 
 
-def compile_extension(name: str, sources: Path) -> Any:
-    """A peer's C++ and CUDA sources as a module; the sources themselves stay as they are."""
+def compile_peer(folder: Path, name: str) -> Any:
+    """The extension module of a peer whose checkout lies in the folder."""
+    place, extension, _ = _PEERS[name]
+    return compile_extension(extension, folder / place / "src", folder / "built")
+
+
+def compile_extension(name: str, sources: Path, built: Path) -> Any:
+    """A copy of a peer's C++ and CUDA sources as a module; built once for a torch and a Python."""
     from torch.utils import cpp_extension
 
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    version = f"{torch.__version__}-{sys.implementation.cache_tag}"
+    folder = built / f"{name}-{version}"
+    library = folder / f"{name}.so"
+    if library.exists():
+        return load_library(name, library)
+    shutil.rmtree(folder, ignore_errors=True)
     copy = shutil.copytree(sources, folder / "src")
     files = []
     for path in sorted(it for it in copy.rglob("*") if it.is_file()):
@@ -117,6 +134,16 @@ def compile_extension(name: str, sources: Path) -> Any:
     )
 
 
+def load_library(name: str, library: Path) -> Any:
+    """The extension module that lies there."""
+    spec = importlib.util.spec_from_file_location(name, library)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{library} is no extension module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def libraries_includes() -> list[str]:
     """Where torch's requirements have headers of CUDA's libraries, if the toolkit has none."""
     spec = importlib.util.find_spec("nvidia")
@@ -125,9 +152,8 @@ def libraries_includes() -> list[str]:
     return [word for path in found for word in ("-isystem", str(path))]
 
 
-def load_original(folder: Path) -> Peer:
+def load_original(_folder: Path, module: Any) -> Peer:
     """ms_deform_attn_forward and _backward of Deformable-DETR, which know float32 alone."""
-    module = compile_extension("peer_deformable_detr", folder / "src")
     return Peer(original_operator(module), lambda arguments: [arguments[0].float(), *arguments[1:]])
 
 
@@ -151,10 +177,9 @@ def original_operator(module: Any) -> Operator:
     return Original.apply  # type: ignore[no-any-return]
 
 
-def load_flash(folder: Path) -> Peer:
+def load_flash(folder: Path, module: Any) -> Peer:
     """FlashDeformAttn of DCNv4: its own softmax, so it gets logits beside the locations."""
-    compiled = compile_extension("ext", folder / "src")
-    sys.modules["DCNv4.ext"] = compiled
+    sys.modules["DCNv4.ext"] = module
     sys.path.insert(0, str(folder))
     from DCNv4.functions.flash_deform_attn_func import FlashDeformAttnFunction
 
@@ -251,9 +276,9 @@ def time_once(operator: Operator, arguments: list[Tensor]) -> tuple[float, float
 
 
 _DTYPES = ("float32", "float16", "bfloat16")
-_PEERS: dict[str, tuple[str, Callable[[Path], Peer]]] = {
-    "Deformable-DETR": ("Deformable-DETR/models/ops", load_original),
-    "FlashDeformAttn": ("DCNv4/DCNv4_op", load_flash),
+_PEERS: dict[str, tuple[str, str, Callable[[Path, Any], Peer]]] = {  # place, module, loader
+    "Deformable-DETR": ("Deformable-DETR/models/ops", "peer_deformable_detr", load_original),
+    "FlashDeformAttn": ("DCNv4/DCNv4_op", "ext", load_flash),
 }
 
 
