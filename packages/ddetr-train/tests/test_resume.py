@@ -229,6 +229,23 @@ def test_ctrl_c_stays_a_keyboard_interrupt(start) -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
+def test_ctrl_c_waits_for_the_gradients(start, monkeypatch) -> None:
+    """An exception inside the backward pass would make PyTorch crash at the process's end."""
+    whole, backward = [], torch.Tensor.backward
+
+    def interrupted(self: torch.Tensor, *arguments: Any, **options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        backward(self, *arguments, **options)
+        whole.append(True)
+
+    monkeypatch.setattr(torch.Tensor, "backward", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        start("cut")
+    assert whole == [True]
+    assert signal.getsignal(signal.SIGINT) == before
+
+
 def test_an_empty_folder_starts_at_the_first_epoch(run_training, recorder) -> None:
     """Nothing to resume is no error."""
     run_training(num_epochs=1)

@@ -22,6 +22,7 @@ from ddetr_model.checkpoint import metadata_dict
 from ddetr_model.detector import DeformableDETR
 from ddetr_model.losses import SetCriterion
 from ddetr_train.config import TrainConfig
+from ddetr_train.held_interrupt import interrupt_held
 from ddetr_train.nan_guard import NanGuard
 from ddetr_train.optimizer import (
     build_optimizer,
@@ -86,6 +87,12 @@ class DetectionModule(pl.LightningModule):
         if self._guard is not None:
             loss = self._guard.watch(batch, loss, self.current_epoch, batch_idx)
         return loss * self._share_of_update(batch_idx)
+
+    @override
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients, all or none of them."""
+        with interrupt_held():
+            super().backward(loss, *args, **kwargs)
 
     @override
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
