@@ -65,6 +65,27 @@ def test_a_run_that_met_nan_is_replayed(tiny_spec: Path, capsys, tmp_path, monke
     assert "all is finite" in capsys.readouterr().out
 
 
+def test_after_ctrl_c_a_training_says_where_it_goes_on(
+    tiny_spec: Path, capsys, tmp_path, monkeypatch
+) -> None:
+    """From the latest checkpoint, from a given one again, or from the beginning."""
+
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddetr_train.trainer.train", interrupted)
+    assert ddetr("train", "-e", tiny_spec) == 130
+    assert "there is no checkpoint, the same command begins anew" in capsys.readouterr().err
+    latest = tmp_path / "results" / "train" / "dd_model_latest.pth"
+    given = latest.with_name("model_epoch_000.pth")
+    for path in (latest, given):
+        path.touch()
+    assert ddetr("train", "-e", tiny_spec) == 130
+    assert f"the same command continues from {latest}" in capsys.readouterr().err
+    assert ddetr("train", "-e", tiny_spec, f"train.resume_training_checkpoint_path={given}") == 130
+    assert f"begins again from {given}" in capsys.readouterr().err
+
+
 def test_what_cannot_be_replayed_is_one_sentence(tmp_path, capsys) -> None:
     """A missing file and a file of another kind: exit status 2."""
     assert ddetr("replay", tmp_path / "lost.pt") == 2
