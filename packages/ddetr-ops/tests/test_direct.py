@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddetr_ops import _native, ms_deform_attn, ms_deform_attn_reference
@@ -96,6 +97,34 @@ def test_a_lazily_negated_gradient_is_not_misread(make_arguments):
         gradients.append([leaves.value.grad, leaves.attention_weights.grad])
     for found, expected in zip(*gradients, strict=True):
         assert torch.equal(found, expected)
+
+
+def test_several_gradients_at_once(make_arguments):
+    """is_grads_batched runs the backward pass under vmap."""
+    leaves = make_arguments().with_grad()
+    output = ms_deform_attn(*leaves)
+    upstream = torch.randn(3, *output.shape)
+    inputs = (leaves.value, leaves.sampling_locations, leaves.attention_weights)
+    batched = torch.autograd.grad(
+        output, inputs, upstream, is_grads_batched=True, retain_graph=True
+    )
+    for k, each in enumerate(upstream):
+        single = torch.autograd.grad(output, inputs, each, retain_graph=True)
+        for found, expected in zip(batched, single, strict=True):
+            torch.testing.assert_close(found[k], expected)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:torch.jit")
+@pytest.mark.parametrize("grad_mode", [torch.enable_grad, torch.no_grad])
+def test_forward_mode_is_refused(arguments, grad_mode):
+    """A dual tensor's tangent is not dropped in silence."""
+    value, *rest = arguments
+    with grad_mode(), forward_ad.dual_level():
+        dual = forward_ad.make_dual(value, torch.ones_like(value))
+        with pytest.raises(NotImplementedError, match="call ms_deform_attn_reference"):
+            ms_deform_attn(dual, *rest)
+        tangent = forward_ad.unpack_dual(ms_deform_attn_reference(dual, *rest)).tangent
+        assert tangent.abs().sum() > 0
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning:torch.jit", "ignore::DeprecationWarning")

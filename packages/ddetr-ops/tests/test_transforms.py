@@ -120,9 +120,9 @@ def test_what_has_no_derivative_is_refused(arguments, of):
     def loss(tensor):
         return ms_deform_attn(**tensors, **{of: tensor}).square().sum()
 
-    with pytest.raises(NotImplementedError, match="forward mode"):
+    with pytest.raises(NotImplementedError, match=r"forward.mode"):
         jvp(loss, (given,), (given,))
     with pytest.raises(RuntimeError, match="pass backend='reference'"):
         grad(lambda tensor: grad(loss)(tensor).square().sum())(given)
-    with pytest.raises(NotImplementedError, match="forward mode"):
+    with pytest.raises(NotImplementedError, match=r"forward.mode"):
         hessian(loss)(given)

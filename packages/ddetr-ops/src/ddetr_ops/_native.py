@@ -126,7 +126,7 @@ def backward_cpu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run the backward kernels; gradients of value, locations and weights."""
     # Names keep the contiguous copies alive while the kernel reads their memory.
-    grad_output = grad_output.resolve_neg().contiguous()
+    grad_output = grad_output.contiguous()
     inputs = [value.contiguous(), sampling_locations.contiguous(), attention_weights.contiguous()]
     # The kernels write every element, but have nothing to do if one of the arrays is empty.
     make = torch.empty_like if all(tensor.numel() for tensor in inputs) else torch.zeros_like

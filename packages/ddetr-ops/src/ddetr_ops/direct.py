@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import _C, Tensor
+from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
 from ddetr_ops import _native
@@ -29,6 +30,7 @@ def can_call_directly() -> bool:
         or _C._is_tracing()
         or _C._are_functorch_transforms_active()  # vmap, grad
         or _C._is_any_autocast_enabled()
+        or forward_ad._current_level >= 0  # dual tensors
     )
 
 
@@ -45,12 +47,9 @@ class _Call(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         inputs = (grad_output, *ctx.saved_tensors)
-        if torch.is_grad_enabled():
-            # The operator has a derivative of its own, which says that there is no second one.
-            gradients = ms_deform_attn_backward_operator(*inputs)
-        else:
-            gradients = _native.backward_tensors(*inputs) or _native.backward_cpu(*inputs)
-        value, locations, weights = gradients
+        # The operator's own derivative says that there is no second one.
+        gradients = None if torch.is_grad_enabled() else _native.backward_tensors(*inputs)
+        value, locations, weights = gradients or ms_deform_attn_backward_operator(*inputs)
         return value, None, None, locations, weights
 
 

@@ -18,6 +18,7 @@ from ddetr_ops.arguments import SpatialShapes, check_arguments, check_levels
 from ddetr_ops.direct import can_call_directly, ms_deform_attn_direct
 from ddetr_ops.operator import ms_deform_attn_operator
 from ddetr_ops.reference import ms_deform_attn_reference
+from ddetr_ops.transforms import refuse_tangents
 
 __all__ = ["Backend", "ms_deform_attn"]
 
@@ -102,6 +103,7 @@ def _call_operator(
 ) -> Tensor:
     levels = _level_tensors(spatial_shapes, level_start_index, value)
     wide = torch.promote_types(value.dtype, torch.float32)
+    refuse_tangents("ms_deform_attn", value, *points)
     output: Tensor = ms_deform_attn_operator(value, *levels, *(each.to(wide) for each in points))
     return output
 
@@ -140,9 +142,10 @@ def _level_tensors(
 def _make_levels(
     spatial_shapes: tuple[tuple[int, ...], ...], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    shapes = torch.as_tensor(spatial_shapes, dtype=torch.int64, device=device)
+    shapes = torch.as_tensor(spatial_shapes, dtype=torch.int64)
     areas = shapes.prod(1)
-    return shapes, areas.cumsum(0) - areas
+    # Copies wait, so that a GPU's are there for every stream.
+    return shapes.to(device), (areas.cumsum(0) - areas).to(device)
 
 
 def _known_levels(
@@ -156,6 +159,8 @@ def _known_levels(
     if found is None:
         with torch.inference_mode(False):  # a later call may save them for its backward pass
             found = _make_levels(shapes, device)
-        if type(found[0]) is Tensor and len(_levels) < _MOST_LEVELS:  # a fake one is not kept
+        # Fake tensors and those of a transform are not kept.
+        real = type(found[0]) is Tensor and not torch._C._are_functorch_transforms_active()
+        if real and len(_levels) < _MOST_LEVELS:
             _levels[shapes, device] = found
     return found

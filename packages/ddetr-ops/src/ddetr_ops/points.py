@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddetr_ops import _native
 from ddetr_ops.arguments import SpatialShapes, check_point_arguments
-from ddetr_ops.transforms import support_transforms
+from ddetr_ops.transforms import refuse_tangents, support_transforms
 
 __all__ = ["sampling_points", "sampling_points_reference"]
 
@@ -60,6 +60,7 @@ def sampling_points(
     native = not _native.problem_on("cpu") and dtype == torch.float32
     if not native or reference_points.device.type != "cpu":
         return sampling_points_reference(*arguments, spatial_shapes)
+    refuse_tangents("sampling_points", *arguments)
     # One image's serve the whole batch, as in plain PyTorch; sizes stay symbols when exported.
     if reference_points.shape[0] == 1:
         reference_points = reference_points.expand(sampling_offsets.shape[0], -1, -1, -1)

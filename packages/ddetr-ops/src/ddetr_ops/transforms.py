@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-__all__ = ["support_transforms"]
+__all__ = ["refuse_tangents", "support_transforms"]
 
 _KEY = "FuncTorchDynamicLayerFrontMode"  # where calls arrive while a transform is active
 
@@ -26,7 +27,7 @@ def support_transforms(
 ) -> None:
     """Let transforms take an operator whose inputs and outputs begin with the images, (B, ...).
 
-    vmap makes one call of all images. PyTorch refuses forward-mode derivatives by itself.
+    vmap makes one call of all images.
 
     Args:
         fragment: the torch.library.Library that defines the operator.
@@ -57,6 +58,18 @@ def support_transforms(
         backward = staticmethod(differentiate)
 
     fragment.impl(operator._schema.name, Transformed.apply, _KEY)
+
+
+def refuse_tangents(function: str, *tensors: Tensor) -> None:
+    """Raise NotImplementedError for dual tensors, whose tangents operators drop in silence."""
+    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+        return
+    unpack: Any = forward_ad.unpack_dual
+    if any(unpack(tensor).tangent is not None for tensor in tensors):
+        raise NotImplementedError(
+            f"{function} has no forward-mode derivative in its native kernels: call "
+            f"{function}_reference"
+        )
 
 
 def _keep_nothing(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
