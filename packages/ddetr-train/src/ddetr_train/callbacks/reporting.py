@@ -41,16 +41,23 @@ class Reporting(Callback):
         self._tell(trainer, "started", f"training for {steps}{done}")
 
     @override
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Report the batch's losses, and with `verbose` each change of a learning rate."""
+        """Note the rates of this batch's update, with `verbose` tell of a change."""
         rates = learning_rates(trainer.optimizers[0])
-        self._record(trainer, "step", pl_module.step_metrics | rates | self._speed(trainer, batch))
         if self._verbose and rates != self._rates:
             changes = ", ".join(f"{name}={value:.3g}" for name, value in rates.items())
             self._tell(trainer, "notice", f"learning rates changed to {changes}")
         self._rates = rates
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report the batch's losses, and the rates of its update: the next one's may differ."""
+        speed = self._speed(trainer, batch)
+        self._record(trainer, "step", pl_module.step_metrics | self._rates | speed)
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
