@@ -153,3 +153,17 @@ def test_no_colour_where_none_is_wanted(
     monkeypatch.setenv(*variable)
     RunConsole().fail("no")
     assert ["\x1b" in text for text in written] == [True, False]
+
+
+def test_a_title_stays_in_one_line_above_a_narrow_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The table grows to its title, as far as the screen goes."""
+    RunConsole().table("2 images, 3 videos (90 frames)", ["class", "objects"], [("all", "0")])
+    assert capsys.readouterr().out.splitlines()[0].strip() == "2 images, 3 videos (90 frames)"
+
+
+def test_steps_of_an_unknown_total_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """A video that does not say how long it is shows the frames done."""
+    RunConsole().observe(RunEvent("step", "frames of a.mpg", step=8))
+    assert capsys.readouterr().out == "frames of a.mpg  8\n"

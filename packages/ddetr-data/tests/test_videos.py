@@ -154,3 +154,40 @@ def test_a_full_disk_is_no_damaged_video(tmp_path: Path, monkeypatch) -> None:
         copied(source, tmp_path / "out.mp4", [])
     assert list(tmp_path.glob(".*")) == []
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_the_frames_of_a_video_are_counted_while_it_is_labelled(
+    tmp_path: Path, ending: str
+) -> None:
+    """Before the first batch and after each; all frames are known from the start."""
+    write_video(tmp_path / "in" / f"a.{ending}", list(range(0, 1000, 100)))
+    images, videos = find_media([tmp_path / "in"])
+    told: list[tuple[str, int, int | None]] = []
+    summary = label_media(
+        StubDetector(),
+        images,
+        videos,
+        tmp_path / "out",
+        LabelOptions(),
+        on_video=lambda *progress: told.append(progress),
+    )
+    assert told == [(f"a.{ending}", done, 10) for done in (0, 4, 8, 10)]
+    assert (summary.videos, summary.frames) == (1, 10)
+
+
+def test_the_extent_names_what_was_there(tmp_path: Path) -> None:
+    """Videos alone are no images, images alone no videos."""
+    write_video(tmp_path / "films" / "a.mp4", [0, 100])
+    (tmp_path / "both").mkdir()
+    write_video(tmp_path / "both" / "a.mp4", [0])
+    for name in ("one.png", "two.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "both" / name)
+
+    def extent(*entries: Path) -> str:
+        found = find_media(entries)
+        return label_media(StubDetector(), *found, tmp_path / "out", LabelOptions()).extent
+
+    assert extent(tmp_path / "films") == "1 video (2 frames)"
+    assert extent(tmp_path / "both" / "one.png") == "1 image"
+    assert extent(tmp_path / "both") == "2 images, 1 video (1 frame)"

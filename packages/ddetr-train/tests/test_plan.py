@@ -14,7 +14,7 @@ from ddetr_train.config import TrainConfig
 from ddetr_train.datamodule import DetectionDataModule
 from ddetr_train.devices import Devices
 from ddetr_train.memory import estimate_step_bytes, largest_batch_size, worst_size_hw
-from ddetr_train.plan import Plan, PlanError, check_disk, check_memory, plan_run
+from ddetr_train.plan import Plan, PlanError, check_disk, check_memory, plan_run, readable_size
 from ddetr_train.preflight import plan_training
 
 
@@ -27,6 +27,11 @@ def test_steps_follow_batches_and_accumulation() -> None:
     """A last, smaller group of batches makes a step too."""
     assert plan(num_epochs=3).total_steps == 21
     assert plan(num_epochs=3, accumulate_grad_batches=2).steps_per_epoch == 4
+
+
+def test_sizes_below_a_gigabyte_are_in_megabytes() -> None:
+    """A small disk does not have 0.0 GB."""
+    assert [readable_size(count) for count in (8_300_000, 2_500_000_000)] == ["8.3 MB", "2.5 GB"]
 
 
 def test_checkpoints_hold_weights_and_moments() -> None:

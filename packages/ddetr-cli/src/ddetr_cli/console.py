@@ -105,7 +105,8 @@ class RunConsole:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=Text(title), box=box.SIMPLE, title_justify="left")
+        wide = min(len(title), self.out.width)  # else the title breaks at a narrow table's edge
+        table = Table(title=Text(title), box=box.SIMPLE, title_justify="left", min_width=wide)
         for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
             is_figures = all(map(_FIGURE.fullmatch, cells))
             table.add_column(column, justify="right" if is_figures else "left", overflow="fold")
@@ -209,7 +210,8 @@ def _bar_figures(event: RunEvent) -> str:
 
 
 def _line(event: RunEvent) -> str:
-    steps = f"{event.step}/{event.total_steps}" if event.kind == "step" else ""
+    total = "" if event.total_steps is None else f"/{event.total_steps}"
+    steps = f"{event.step}{total}" if event.kind == "step" else ""
     figures = [f"{name} {event.metrics[name]:.4g}" for name in _SHOWN if name in event.metrics]
     left = "" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left"
     return "  ".join(part for part in (_activity(event), steps, *figures, left) if part)

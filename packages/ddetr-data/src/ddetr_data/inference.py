@@ -21,7 +21,7 @@ from ddetr_data.share import ALONE, Share
 from ddetr_data.staging import naming
 from ddetr_data.types import Category, Detections, Detector
 
-__all__ = ["InferenceSummary", "find_images", "kitti_rows", "run_inference"]
+__all__ = ["InferenceSummary", "counted", "find_images", "kitti_rows", "run_inference"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,18 @@ class InferenceSummary:
     labels_dir: Path
     images_dir: Path
     unreadable: tuple[Path, ...] = field(default=())  # images left out because they do not decode
+    videos: int = 0
     frames: int = 0  # of videos
     videos_dir: Path | None = None
+
+    @property
+    def extent(self) -> str:
+        """How much was labelled, in words: images, videos and their frames."""
+        films = f"{counted(self.videos, 'video')} ({counted(self.frames, 'frame')})"
+        if not self.images and self.videos:
+            return films
+        images = counted(self.images, "image")
+        return f"{images}, {films}" if self.videos else images
 
     @staticmethod
     def joined(parts: Sequence[InferenceSummary]) -> InferenceSummary:
@@ -51,6 +61,7 @@ class InferenceSummary:
             detections=sum(part.detections for part in parts),
             per_class=dict(sorted(per_class.items())),
             unreadable=tuple(path for part in parts for path in part.unreadable),
+            videos=sum(part.videos for part in parts),
             frames=sum(part.frames for part in parts),
             videos_dir=next((part.videos_dir for part in parts if part.videos_dir), None),
         )
@@ -116,6 +127,11 @@ def run_inference(
         images_dir=images_dir,
         unreadable=tuple(unreadable),
     )
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number and what it counts: 1 image, 2 images."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def kitti_rows(

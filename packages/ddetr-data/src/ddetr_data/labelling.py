@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -19,7 +20,7 @@ from ddetr_data.kitti import write_kitti
 from ddetr_data.share import ALONE, Share
 from ddetr_data.spool import Spool, spools_of_failures_removed
 from ddetr_data.types import Detections, Detector
-from ddetr_data.video import can_read_videos, find_videos, is_video, label_video
+from ddetr_data.video import OnFrames, can_read_videos, find_videos, is_video, label_video
 
 __all__ = ["LabelOptions", "find_media", "label_media"]
 
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 Found = list[tuple[Path, Path]]  # path, relative path
 Keep = Callable[[str, tuple[int, int], Detections], None]  # name, width and height
+OnVideo = Callable[[str, int, int | None], None]  # name, frames done, frames in all if known
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,17 @@ def label_media(
     options: LabelOptions,
     on_progress: Callable[[int, int], None] | None = None,
     share: Share = ALONE,
+    on_video: OnVideo | None = None,
 ) -> InferenceSummary:
     """Label images as run_inference does, and every frame of videos.
 
     A video gets `labels/<video>/<frame>.txt` and `videos_annotated/<video>`. With coco_json and
     csv_file all detections are in one file too; the frame 7 of a video is <video>#7 there.
     Several processes each label a share; the first one joins their detections in the files' order.
+
+    Args:
+        on_progress: as run_inference's, of the images.
+        on_video: called before the first batch of a video's frames and after each.
 
     Raises:
         ValueError: as run_inference.
@@ -106,7 +113,8 @@ def label_media(
     if share.count == 1:
         with files:
             summary = _label_images(detector, images, folder, options, on_progress, files.add)
-            return _something(_label_videos(summary, films, detector, options, files.add))
+            summary = _label_videos(summary, films, detector, options, files.add, on_video)
+            return _something(summary)
     with spools_of_failures_removed(folder):
         with Spool(folder, "images", share.index) as spool:
             summary = _label_images(
@@ -114,7 +122,7 @@ def label_media(
             )
         with Spool(folder, "videos", share.index) as spool:
             mine = [films[place] for place in share.of(len(films))]
-            summary = _label_videos(summary, mine, detector, options, spool.add)
+            summary = _label_videos(summary, mine, detector, options, spool.add, on_video)
         joined = _something(InferenceSummary.joined(share.gather(summary)))
         if share.is_first:
             with files:
@@ -178,9 +186,12 @@ def _label_videos(
     detector: Detector,
     options: LabelOptions,
     keep: Keep,
+    on_video: OnVideo | None,
 ) -> InferenceSummary:
     for video in videos:
-        summary = _with_video(summary, video, detector, options, keep)
+        name = video.relative.as_posix()
+        tell = None if on_video is None else partial(on_video, name)
+        summary = _with_video(summary, video, detector, options, keep, tell)
     return summary
 
 
@@ -199,6 +210,7 @@ def _with_video(
     detector: Detector,
     options: LabelOptions,
     keep: Keep,
+    on_frames: OnFrames | None,
 ) -> InferenceSummary:
     """Label a video and add it up; one that does not decode joins the unreadable."""
     per_class = Counter(summary.per_class)
@@ -226,7 +238,8 @@ def _with_video(
 
     videos_dir = summary.images_dir.with_name("videos_annotated")
     try:
-        frames = label_video(video.path, videos_dir / video.annotated, detector.batch_size, draw)
+        target = videos_dir / video.annotated
+        frames = label_video(video.path, target, detector.batch_size, draw, on_frames)
     except DataError as error:
         logger.warning("skipped video=%s reason=%s", video.path, error)
         return replace(summary, unreadable=(*summary.unreadable, video.path))
@@ -234,6 +247,7 @@ def _with_video(
         summary,
         detections=sum(per_class.values()),
         per_class=dict(sorted(per_class.items())),
+        videos=summary.videos + 1,
         frames=summary.frames + frames,
         videos_dir=videos_dir,
     )

@@ -25,8 +25,10 @@ __all__ = ["VIDEO_EXTENSIONS", "can_read_videos", "find_videos", "label_video"]
 
 VIDEO_EXTENSIONS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg"})
 _FRAMES_A_SECOND = 25  # where a file does not say
+_DURATIONS_A_SECOND = 1_000_000  # PyAV's unit of a container's length
 
 Draw = Callable[[Sequence[Image.Image], int], list[Image.Image]]  # frames, number of the first
+OnFrames = Callable[[int, int | None], None]  # frames done, frames in all where it is known
 
 
 def can_read_videos() -> bool:
@@ -54,7 +56,9 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_EXTENSIONS
 
 
-def label_video(path: Path, target: Path, batch_size: int, draw: Draw) -> int:
+def label_video(
+    path: Path, target: Path, batch_size: int, draw: Draw, on_frames: OnFrames | None = None
+) -> int:
     """Read a video, hand its frames over in batches, and write what comes back as H.264 in MP4.
 
     Frames keep their times, and are turned as the file says.
@@ -62,6 +66,8 @@ def label_video(path: Path, target: Path, batch_size: int, draw: Draw) -> int:
     Args:
         target: the file to write; it appears when it is whole.
         draw: gives the frames to write, of the same sizes.
+        on_frames: called before the first batch and after each; the frames in all are those that
+            the file states, or that its length and pace make.
 
     Returns:
         The number of frames.
@@ -81,7 +87,29 @@ def label_video(path: Path, target: Path, batch_size: int, draw: Draw) -> int:
     with source:
         frames = read_frames(source, path)
         first = next(frames)  # before anything is written
-        return _copy(chain([first], frames), source.streams.video[0], target, batch_size, draw)
+        every = chain([first], frames)
+        if on_frames is not None:
+            draw = _told(draw, on_frames, _stated_frames(source))
+        return _copy(every, source.streams.video[0], target, batch_size, draw)
+
+
+def _told(draw: Draw, on_frames: OnFrames, total: int | None) -> Draw:
+    def drawn(frames: Sequence[Image.Image], first: int) -> list[Image.Image]:
+        made = draw(frames, first)
+        done = first + len(frames)
+        on_frames(done, None if total is None else max(total, done))
+        return made
+
+    on_frames(0, total)
+    return drawn
+
+
+def _stated_frames(source: Any) -> int | None:
+    """Count the frames from the header alone: containers like Matroska state just the length."""
+    stream = source.streams.video[0]
+    if stream.frames or not (source.duration and stream.average_rate):
+        return int(stream.frames) or None
+    return round(source.duration * stream.average_rate / _DURATIONS_A_SECOND) or None
 
 
 def _copy(frames: Iterator[Frame], stream: Any, target: Path, batch_size: int, draw: Draw) -> int:

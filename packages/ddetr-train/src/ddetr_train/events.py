@@ -16,8 +16,8 @@ class RunEvent:
     """One thing that happened.
 
     `epoch` counts from 0; `step` of `total_steps` counts the finished optimiser steps of the whole
-    run in training, and finished images in evaluation and inference. `metrics` holds plain floats
-    under the names that TensorBoard uses.
+    run in training, and finished images, or frames of a video, in evaluation and inference; a total
+    that is not known is None. `metrics` holds plain floats under the names that TensorBoard uses.
     """
 
     kind: EventKind

@@ -9,6 +9,7 @@ from pathlib import Path
 from ddetr_train.config import TrainConfig
 
 _BYTES_PER_VALUE = 4
+_GIGABYTE = 10**9
 # Besides the kept epochs: latest, best, and the next one while it is written.
 _WORKING_FILES = 3
 
@@ -41,10 +42,10 @@ class Plan:
         how = "measured" if self.is_measured else "estimated"
         return [
             f"steps: {self.steps_per_epoch} an epoch, {self.total_steps} in all",
-            f"memory: {self.step_bytes / 1e9:.1f} GB a process ({how}) for the largest batch, "
+            f"memory: {readable_size(self.step_bytes)} a process ({how}) for the largest batch, "
             f"{self.batch_size} images of {height} x {width}",
             f"disk: {self.checkpoint_files} checkpoints of {self.checkpoint_bytes / 1e6:.0f} MB "
-            f"each, {self.disk_bytes / 1e9:.1f} GB",
+            f"each, {readable_size(self.disk_bytes)}",
         ]
 
 
@@ -82,8 +83,8 @@ def check_memory(plan: Plan, available_bytes: int, place: str) -> None:
         height, width = plan.batch_size_hw
         raise PlanError(
             f"a batch of {plan.batch_size} images of {height} x {width} needs "
-            f"{plan.step_bytes / 1e9:.1f} GB, {place} has {available_bytes / 1e9:.1f} GB: lower "
-            "dataset.batch_size or dataset.augmentation.scales, or set "
+            f"{readable_size(plan.step_bytes)}, {place} has {readable_size(available_bytes)}: "
+            "lower dataset.batch_size or dataset.augmentation.scales, or set "
             "train.activation_checkpoint"
         )
 
@@ -98,8 +99,8 @@ def check_disk(plan: Plan, results_dir: Path) -> None:
     free = free_disk_bytes(results_dir)
     if plan.disk_bytes - present > free:
         raise PlanError(
-            f"{results_dir} has {free / 1e9:.1f} GB free, the run's checkpoints need "
-            f"{plan.disk_bytes / 1e9:.1f} GB: set train.keep_last_checkpoints or a larger "
+            f"{results_dir} has {readable_size(free)} free, the run's checkpoints need "
+            f"{readable_size(plan.disk_bytes)}: set train.keep_last_checkpoints or a larger "
             "train.checkpoint_interval"
         )
 
@@ -108,3 +109,8 @@ def free_disk_bytes(folder: Path) -> int:
     """Free space where a folder is, or would be made."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(existing).free
+
+
+def readable_size(count: int) -> str:
+    """Write bytes in GB, or in MB where that would be next to nothing."""
+    return f"{count / 1e9:.1f} GB" if count >= _GIGABYTE else f"{count / 1e6:.1f} MB"

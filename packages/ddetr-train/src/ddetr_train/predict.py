@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ddetr_data.classmap_names import named_by_classmap
 from ddetr_data.config import DatasetConfig
-from ddetr_data.inference import InferenceSummary
+from ddetr_data.inference import InferenceSummary, counted
 from ddetr_data.labelling import find_media, label_media
 from ddetr_train.config import InferenceConfig
 from ddetr_train.detector import TorchDetector, build_detector, report_progress
 from ddetr_train.devices import is_first_process
 from ddetr_train.events import Observer, RunEvent, emit
+from ddetr_train.frame_progress import FrameProgress
 from ddetr_train.processes import launched_share
 
 __all__ = ["TorchDetector", "infer"]
@@ -44,13 +45,27 @@ def infer(
     detector = build_detector(checkpoint, dataset, config, observers, encryption_key)
     known = detector.categories
     detector.categories = named_by_classmap(source.classmap, known, "the checkpoint")
-    text = f"labelling {len(images)} images" + (f", {len(videos)} videos" if videos else "")
+    there = [
+        counted(len(each), noun) for each, noun in ((images, "image"), (videos, "video")) if each
+    ]
+    text = f"labelling {', '.join(there)}"
     emit(observers, RunEvent("started", text, total_steps=len(images)))
     progress = partial(report_progress, observers)
     options = config.label_options
     with launched_share() as share:
-        summary = label_media(detector, images, videos, results_dir, options, progress, share)
-    text = f"{summary.detections} detections in {summary.images} images"
+        summary = label_media(
+            detector,
+            images,
+            videos,
+            results_dir,
+            options,
+            progress,
+            share,
+            FrameProgress(observers),
+        )
+    text = f"{summary.detections} detections in {summary.extent}"
     figures = {"images": float(summary.images), "detections": float(summary.detections)}
+    if summary.videos:
+        figures |= {"videos": float(summary.videos), "frames": float(summary.frames)}
     emit(observers, RunEvent("finished", text, metrics=figures))
     return summary

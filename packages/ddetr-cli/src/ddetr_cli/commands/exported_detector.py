@@ -24,6 +24,7 @@ from ddetr_data.sources import open_sources
 from ddetr_data.types import Category, Detections, ImageLike
 from ddetr_export import Detector
 from ddetr_train.config import EvaluateConfig, InferenceConfig
+from ddetr_train.frame_progress import FrameProgress
 
 # torchrun and srun set these; without them nothing is shared, and PyTorch need not be there.
 _LAUNCHERS = ("LOCAL_WORLD_SIZE", "SLURM_STEP_ID")
@@ -89,7 +90,14 @@ def label_with_exported(
     progress = Progress(run.report, "images")
     with _launched_share() as share:
         return label_media(
-            named, images, videos, run.results_dir, config.label_options, progress, share
+            named,
+            images,
+            videos,
+            run.results_dir,
+            config.label_options,
+            progress,
+            share,
+            FrameProgress(run.observers),
         )
 
 

@@ -49,6 +49,8 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     if run.is_main_process:
         _show(summary, run)
     figures = {"images": summary.images, "detections": summary.detections}
+    if summary.videos:
+        figures |= {"videos": summary.videos, "frames": summary.frames}
     return figures | ({"unreadable": len(summary.unreadable)} if summary.unreadable else {})
 
 
@@ -62,16 +64,17 @@ def _infer_source(experiment: Experiment) -> InferSource:
 def _show(summary: InferenceSummary, run: Run) -> None:
     rows = [(name, str(count)) for name, count in summary.per_class.items()]
     rows.append(("all", str(summary.detections)))
-    run.console.table(f"{summary.images} images", ["class", "objects"], rows)
+    run.console.table(summary.extent, ["class", "objects"], rows)
     if summary.unreadable:
         names = [str(path) for path in summary.unreadable[:_NAMES_SHOWN]]
         more = ", ..." if len(summary.unreadable) > _NAMES_SHOWN else ""
         count = len(summary.unreadable)
         run.notice(f"files left out because they do not decode: {count} ({', '.join(names)}{more})")
     run.console.say(f"labels: {summary.labels_dir}")
-    run.console.say(f"annotated images: {summary.images_dir}")
+    if summary.images:
+        run.console.say(f"annotated images: {summary.images_dir}")
     if summary.videos_dir is not None:
-        run.console.say(f"annotated videos: {summary.videos_dir}, {summary.frames} frames")
+        run.console.say(f"annotated videos: {summary.videos_dir}")
 
 
 INFERENCE = Subtask(

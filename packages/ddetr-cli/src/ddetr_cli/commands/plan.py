@@ -21,7 +21,7 @@ def plan_run(spec_file: Path, overrides: Sequence[str], console: RunConsole) -> 
     experiment = load_spec(Experiment, spec_file, overrides).spec
     check(experiment)
     model = model_for_training(experiment)
-    from ddetr_train.plan import free_disk_bytes
+    from ddetr_train.plan import free_disk_bytes, readable_size
     from ddetr_train.preflight import plan_training
 
     dataset = experiment.dataset.model_copy(update={"num_classes": model.num_classes})
@@ -29,5 +29,5 @@ def plan_run(spec_file: Path, overrides: Sequence[str], console: RunConsole) -> 
     plan = plan_training(model, dataset, experiment.train, folder, [console.observe])
     for line in plan.lines():
         console.say(line)
-    console.say(f"free: {free_disk_bytes(folder) / 1e9:.1f} GB where {folder} is")
+    console.say(f"free: {readable_size(free_disk_bytes(folder))} where {folder} is")
     return EXIT_SUCCESS
