@@ -82,7 +82,8 @@ def test_success_is_the_last_line_and_exit_status_zero(finish: Callable[..., Fin
         AssertionError("odd"),
         ValueError("from another library's depths"),
         SystemExit(1),
-        OSError(28, "No space left on device", "/x"),
+        OSError(5, "Input/output error", "/x"),
+        OSError("from another library's depths"),
     ],
 )
 def test_a_fault_ends_in_one_sentence_and_a_traceback_in_the_log(
@@ -106,6 +107,8 @@ def test_a_fault_ends_in_one_sentence_and_a_traceback_in_the_log(
         (FileNotFoundError("/data is not there"), "/data is not there"),
         (FileNotFoundError(2, "No such file or directory", "/x.pth"), "/x.pth: No such file"),
         (OSError(30, "Read-only file system", "/x.onnx"), "/x.onnx: Read-only file system"),
+        (OSError(28, "No space left on device", "/x"), "/x: No space left on device"),
+        (OSError(122, "Disk quota exceeded", "/x"), "/x: Disk quota exceeded"),
     ],
 )
 def test_a_callers_mistake_is_exit_status_two(

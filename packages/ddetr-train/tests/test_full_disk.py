@@ -61,6 +61,25 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint_whole(
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[1])
 
 
+def test_a_disk_that_is_full_for_tensorboard_is_named_once(
+    run_training, small_disk, capsys
+) -> None:
+    """Its thread writes nothing on the screen, and the error has the folder."""
+
+    def fill(event: RunEvent) -> None:
+        if event.kind == "step" and event.step == 1:
+            with (small_disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+                while file.write(bytes(2**16)):
+                    pass
+
+    folder = small_disk / "run"
+    options = OPTIONS | {"loggers": ["tensorboard"], "num_epochs": 50}
+    with pytest.raises(OSError, match="No space left on device|could not be written") as caught:
+        run_training(results_dir=folder, observers=[fill], **options)
+    assert str(folder) in str(caught.value)
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_disk_that_takes_nothing_is_a_clear_error(run_training, small_disk) -> None:
     """A read-only file system is found at the first file, which the error names."""
     remount = ["mount", "-o", "remount,ro", str(small_disk)]

@@ -21,6 +21,7 @@ _PATH_ERRORS = (
     PermissionError,
 )
 _PATH_ERRNOS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,15 @@ def is_callers_mistake(error: BaseException) -> bool:
     """Tell a wrong input from a fault of the program.
 
     Our packages raise ValueError for what a caller can mend; the same error out of another
-    library's depths is a fault. A wrong path is a mistake wherever it was opened.
+    library's depths is a fault. A wrong path is a mistake wherever it was opened, and a full disk
+    is mended by whoever has filled it.
     """
     if isinstance(error, _PATH_ERRORS):
         return True
-    if isinstance(error, OSError) and error.errno in _PATH_ERRNOS:
+    if isinstance(error, OSError) and error.errno in (*_PATH_ERRNOS, *_FULL_ERRNOS):
         return True
+    if isinstance(error, OSError) and error.errno is None:  # a sentence, where it is ours
+        return _raised_by_us(error)
     if not isinstance(error, ValueError):
         return False
     return type(error).__module__.startswith(_OUR_PACKAGES) or _raised_by_us(error)

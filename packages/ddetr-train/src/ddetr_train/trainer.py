@@ -26,6 +26,7 @@ from ddetr_train.datamodule import DetectionDataModule
 from ddetr_train.devices import Devices, is_first_process
 from ddetr_train.events import Observer, RunEvent, emit
 from ddetr_train.folder_lock import folder_locked
+from ddetr_train.full_disk import folder_named
 from ddetr_train.loggers import build_loggers
 from ddetr_train.module import DetectionModule
 from ddetr_train.nan_guard import NanGuard
@@ -239,7 +240,7 @@ def _fit(
     on_interrupt = signal.getsignal(signal.SIGINT)
     path = resume.path if resume else None
     try:
-        with peers_named(trainer.world_size):
+        with peers_named(trainer.world_size), folder_named(Path(trainer.default_root_dir)):
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
     except SystemExit:
         if not trainer.interrupted:
