@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ddetr_cli.app import main
+from ddetr_train.checkpoint_io import AtomicCheckpointIO
 
 
 def ddetr(*arguments: str | Path) -> int:
@@ -93,3 +94,13 @@ def test_what_cannot_be_replayed_is_one_sentence(tmp_path, capsys) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
     assert ddetr("replay", tmp_path / "other.pt") == 2
     assert "no step to replay" in capsys.readouterr().err
+
+
+def test_an_empty_key_is_none_for_a_replay(tmp_path, capsys, monkeypatch) -> None:
+    """It is not a key that another one was used for."""
+    AtomicCheckpointIO("secret").save_checkpoint({}, tmp_path / "nan.pt")
+    monkeypatch.setenv("DDETR_ENCRYPTION_KEY", "")
+    assert ddetr("replay", tmp_path / "nan.pt") == 2
+    err = capsys.readouterr().err
+    assert "is encrypted" in err
+    assert "another one" not in err

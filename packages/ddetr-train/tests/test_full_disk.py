@@ -74,7 +74,7 @@ def test_a_disk_that_is_full_for_tensorboard_is_named_once(
 
     folder = small_disk / "run"
     options = OPTIONS | {"loggers": ["tensorboard"], "num_epochs": 50}
-    with pytest.raises(OSError, match="No space left on device|could not be written") as caught:
+    with pytest.raises(OSError, match=r"No space left on device|could not be written") as caught:
         run_training(results_dir=folder, observers=[fill], **options)
     assert str(folder) in str(caught.value)
     assert "Traceback" not in capsys.readouterr().err

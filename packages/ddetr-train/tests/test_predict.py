@@ -162,3 +162,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Read every file below a folder."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(model_config, tmp_path: Path, bad: float) -> None:
+    """They would find nothing in any image, and say nothing of it."""
+    model = DeformableDETR(model_config)
+    model.transformer.encoder.layers[0].linear2.weight.data[0, 0] = bad
+    path = tmp_path / "broken.pth"
+    save_checkpoint(model, path)
+    where = r"infinite values in transformer\.encoder\.layers\.0\.linear2\.weight"
+    with pytest.raises(ValueError, match=where):
+        TorchDetector(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddetr_data.config import DatasetConfig
 from ddetr_data.preprocess import PreprocessConfig, open_image, pad_batch, preprocess
@@ -49,9 +49,11 @@ class TorchDetector:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is no checkpoint of ours, or encrypted with another key.
+            ValueError: it is no checkpoint of ours, encrypted with another key, or has weights
+                that are not finite, with which nothing would be found.
         """
         model, metadata = load_model(checkpoint, encryption_key)
+        _refuse_non_finite(model, checkpoint)
         model.requires_grad_(False)
         self.batch_size = batch_size
         self.preprocess_config = _preprocessing(metadata.preprocess, input_size_hw)
@@ -139,6 +141,15 @@ def detections_of(
         )
         for found in postprocess(outputs, sizes_hw, num_select)
     ]
+
+
+def _refuse_non_finite(model: nn.Module, checkpoint: Path) -> None:
+    for name, values in model.state_dict().items():
+        if not torch.isfinite(values).all():
+            raise ValueError(
+                f"{checkpoint} has NaN or infinite values in {name}: its training went wrong, take "
+                "an earlier checkpoint"
+            )
 
 
 def _own_names(devices: Devices) -> list[str]:

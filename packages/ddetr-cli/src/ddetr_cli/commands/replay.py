@@ -20,7 +20,7 @@ def replay_step(evidence: Path, console: RunConsole) -> int:
     existing_file(evidence, "the file to replay")
     from ddetr_train.replay import replay
 
-    found = replay(evidence, encryption_key=os.environ.get(KEY_VARIABLE))
+    found = replay(evidence, encryption_key=os.environ.get(KEY_VARIABLE) or None)
     console.table("losses", ["loss", "value"], [(k, f"{v:.6g}") for k, v in found.losses.items()])
     for line in _story(found):
         console.say(line)
