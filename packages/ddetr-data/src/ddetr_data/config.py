@@ -131,7 +131,7 @@ class DatasetConfig(_Config):
     num_classes: PositiveInt | Literal["auto"] = Field(
         91, description="Largest category id + 1; auto: taken from the training data."
     )
-    batch_size: int = Field(4, gt=0, description="Images a step and device.")
+    batch_size: int = Field(4, gt=0, lt=2**31, description="Images a step and device.")
     workers: int = Field(8, ge=0, description="Processes that load images; 0: the main one.")
     train_sampler: Literal["default_sampler", "non_uniform_sampler", "uniform_sampler"] = Field(
         "default_sampler",

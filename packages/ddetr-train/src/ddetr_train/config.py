@@ -86,7 +86,7 @@ class TrainConfig(DeviceConfig):
     )
     seed: int = Field(1234, ge=0, lt=2**32, description="Seed of every random number of the run.")
     num_epochs: int = Field(10, gt=0, description="Passes over the training images.")
-    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] | None = Field(
+    batch_size: Annotated[int, Field(gt=0, lt=2**31)] | Literal["auto"] | None = Field(
         None,
         description="Images a step and device; null takes dataset.batch_size, auto the most that "
         "the GPU holds.",
