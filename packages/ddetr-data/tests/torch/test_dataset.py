@@ -29,6 +29,8 @@ SMALL = AugmentationConfig(
     train_random_crop_max=32,
     random_resize_max_size=64,
 )
+# A fork of a process in which other tests have left threads may wait for one of them for good.
+APART: Content = {"multiprocessing_context": "forkserver"}
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_what_is_drawn_again_is_shown_in_another_view(dataset: DetectionDataset)
     draws = [0, *(Draw(0, times) for times in range(1, 6))]
     views = [dataset[index] for index in draws]
     assert len({(*view[0].shape, float(view[0].sum())) for view in views}) > 3
-    loader = DataLoader(dataset, batch_size=None, sampler=draws, num_workers=1)
+    loader = DataLoader(dataset, batch_size=None, sampler=draws, num_workers=1, **APART)
     assert all(same(item, view) for item, view in zip(loader, views, strict=True))
 
 
@@ -109,7 +111,7 @@ def test_boxes_follow_an_image_that_is_not_of_the_size_stated(
 
 def test_workers_that_stay_see_the_new_epoch(dataset: DetectionDataset) -> None:
     """With persistent workers the samples are those of the main process."""
-    loader = DataLoader(dataset, batch_size=None, num_workers=1, persistent_workers=True)
+    loader = DataLoader(dataset, batch_size=None, num_workers=1, persistent_workers=True, **APART)
     for epoch in (0, 1):
         dataset.set_epoch(epoch)
         assert all(same(item, dataset[i]) for i, item in enumerate(loader))
