@@ -13,9 +13,10 @@ from ddetr_train import preflight
 from ddetr_train.config import TrainConfig
 from ddetr_train.datamodule import DetectionDataModule
 from ddetr_train.devices import Devices
-from ddetr_train.memory import estimate_step_bytes, largest_batch_size, worst_size_hw
+from ddetr_train.memory import estimate_step_bytes, largest_batch_size
 from ddetr_train.plan import Plan, PlanError, check_disk, check_memory, plan_run, readable_size
 from ddetr_train.preflight import plan_training
+from ddetr_train.worst_size import worst_size_hw
 
 
 def plan(**options: object) -> Plan:

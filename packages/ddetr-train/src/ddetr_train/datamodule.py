@@ -25,8 +25,8 @@ from ddetr_data.torch import (
     collate,
     fixed_canvas_hw,
 )
-from ddetr_train.memory import worst_size_hw
 from ddetr_train.worker_signals import leave_signals_to_the_run
+from ddetr_train.worst_size import worst_size_hw
 
 
 class Position(NamedTuple):

@@ -11,14 +11,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ddetr_data.coco import DetectionSet
-from ddetr_data.config import SIZE_MULTIPLE, AugmentationConfig
-from ddetr_data.torch import Batch, fixed_canvas_hw
+from ddetr_data.torch import Batch
 from ddetr_model.detector import DeformableDETR
 from ddetr_model.losses import SetCriterion
 from ddetr_model.summary import count_activation_bytes
@@ -31,22 +28,6 @@ _USABLE_SHARE = 0.9
 # What convolutions and gradients on their way take beside what is kept, as a share of it.
 _WORKSPACE_SHARE = 0.25
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
-
-
-def worst_size_hw(
-    augmentation: AugmentationConfig,
-    sizes_wh: NDArray[np.int32],  # (I, 2), of all training images
-) -> tuple[int, int]:
-    """Height and width of the largest batch that the augmentation can make of the images."""
-    canvas_hw = fixed_canvas_hw(augmentation, sizes_wh)
-    if canvas_hw is not None:
-        return canvas_hw
-    long, short = sizes_wh.max(1) / sizes_wh.min(1), max(augmentation.scales)
-    crop = augmentation.train_random_crop_max / augmentation.train_random_crop_min
-    limit = augmentation.random_resize_max_size
-    side = min(round(short * max(float(long.max()), crop)), limit)
-    side = -(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE
-    return side, side  # a batch may hold views of both orientations
 
 
 def worst_batch(

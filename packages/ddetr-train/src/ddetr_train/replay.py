@@ -13,7 +13,7 @@ from ddetr_model.config import ModelConfig
 from ddetr_model.detector import DeformableDETR
 from ddetr_model.losses import SetCriterion
 from ddetr_train.checkpoint_io import AtomicCheckpointIO
-from ddetr_train.nan_guard import first_non_finite
+from ddetr_train.non_finite import first_non_finite
 from ddetr_train.randomness import seed_batch
 
 

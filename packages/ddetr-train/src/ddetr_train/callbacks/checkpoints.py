@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,32 +12,21 @@ from pytorch_lightning.callbacks import Checkpoint
 from typing_extensions import override
 
 from ddetr_train.checkpoint_io import copy_whole
+from ddetr_train.checkpoint_names import (
+    BEST_NAME,
+    LATEST_NAME,
+    STAGING_NAME,
+    epoch_file_name,
+    epoch_files,
+)
 from ddetr_train.config import TrainConfig
 from ddetr_train.datamodule import DetectionDataModule, Position
 from ddetr_train.events import Observer, RunEvent, emit
 
-LATEST_NAME = "dd_model_latest.pth"
-BEST_NAME = "dd_model_best.pth"
-STAGING_NAME = ".dd_model_staging.pth"
 BEST_METRIC = "val_AP"
 
 # How Lightning counts the batches of a validation that it must take up again, from its first one.
 _BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-
-
-def epoch_file_name(epoch: int) -> str:
-    """Name the file of a zero-based epoch."""
-    return f"model_epoch_{epoch:03d}.pth"
-
-
-def epoch_files(results_dir: Path) -> list[Path]:
-    """List the files of single epochs, oldest first."""
-    found = [
-        (int(match[1]), path)
-        for path in results_dir.glob("model_epoch_*.pth")
-        if (match := re.fullmatch(r"model_epoch_(\d+)\.pth", path.name))
-    ]
-    return [path for _, path in sorted(found)]
 
 
 class Checkpoints(Checkpoint):
