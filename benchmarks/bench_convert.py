@@ -1,4 +1,4 @@
-"""How fast `ddetr_data.convert` reads KITTI labels: labelled images a second, per core.
+"""How fast `ddetr_data.convert.conversion` reads KITTI labels: labelled images a second, per core.
 
     python benchmarks/bench_convert.py [--images 10000] [--objects 6] [--repeats 3]
 
@@ -24,7 +24,7 @@ from PIL import Image
 
 from ddetr_data.config import ConvertConfig
 from ddetr_data.convert import convert
-from ddetr_data.kitti import KittiObject, write_kitti
+from ddetr_data.formats import KittiObject, write_kitti
 from ddetr_data.parallel import available_cores
 
 RESULTS = Path(__file__).parent / "results" / "convert.json"

@@ -29,9 +29,8 @@ from transformers import DeformableDetrImageProcessor
 
 from ddetr_data.coco import load_sources
 from ddetr_data.config import AugmentationConfig, DataSource
-from ddetr_data.image_file import read_image
-from ddetr_data.torch import DetectionDataset, TrainTransform, fixed_canvas_hw
-from ddetr_data.torch.view import draw_view
+from ddetr_data.images import read_image
+from ddetr_data.torch import DetectionDataset, TrainTransform, draw_view, fixed_canvas_hw
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DDETR_DATA", ROOT.parent / "shared" / "data"))

@@ -29,7 +29,7 @@ import transformers
 from machine import describe_machine
 
 from ddetr_export import ExportConfig, export_onnx
-from ddetr_export.tracing import Signature, trace_to_onnx
+from ddetr_export.graph import Signature, trace_to_onnx
 from ddetr_model import DeformableDETR, load_checkpoint
 
 Forward = Callable[[np.ndarray], list[np.ndarray]]

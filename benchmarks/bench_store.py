@@ -36,8 +36,7 @@ from PIL import Image
 
 from ddetr_data.coco import load_sources
 from ddetr_data.config import DataSource
-from ddetr_data.sources import open_sources
-from ddetr_data.store import read_store
+from ddetr_data.loading import open_sources, read_store
 
 RESULTS = Path(__file__).parent / "results" / "store.json"
 SHARDS = 32

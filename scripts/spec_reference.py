@@ -17,11 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ddetr_cli.older_specs import RENAMED, WITHOUT_EFFECT
-from ddetr_cli.schema import arms
-from ddetr_cli.spec import DERIVED_KEYS, Experiment
-from ddetr_cli.spec_tree import dotted
-from ddetr_data.convert import ConvertConfig
+from ddetr_cli.spec import DERIVED_KEYS, RENAMED, WITHOUT_EFFECT, Experiment, arms, dotted
+from ddetr_data.config import ConvertConfig
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "spec.md"
 HEAD = """# Every key of a spec

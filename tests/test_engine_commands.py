@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ddetr_cli.app import main
 from ddetr_data.synthetic import make_dataset
 from ddetr_data.types import Category
-from ddetr_export.metadata import ExportMetadata, write_metadata
+from ddetr_export.onnx import ExportMetadata, write_metadata
 
 FAKE = Path(__file__).parent.parent / "packages/ddetr-export/tests/fake_tensorrt.py"
 SPEC = """

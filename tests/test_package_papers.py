@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_cli.extras import EXTRAS
+from ddetr_cli.terminal import EXTRAS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = sorted(path for path in (ROOT / "packages").iterdir() if path.is_dir())

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ddetr_cli.spec import Experiment, load_spec
-from ddetr_model.detector import DeformableDETR
-from ddetr_train.optimizer import build_optimizer, build_schedule, parameter_groups
+from ddetr_model.deformable_detr import DeformableDETR
+from ddetr_train.module import build_optimizer, build_schedule, parameter_groups
 
 SPECS = sorted((Path(__file__).resolve().parent.parent / "docs" / "specs").glob("*.yaml"))
 WANTED = {"finetune_small_set", "bccd_from_scratch", "coco_50_epochs", "coco_1x"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_cli.answer import answer
 from ddetr_cli.app import main
+from ddetr_cli.running import answer
 from ddetr_data.synthetic import make_dataset
 
 

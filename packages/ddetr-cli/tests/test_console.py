@@ -8,8 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from ddetr_cli.console import RunConsole, figure
-from ddetr_cli.progress import Progress
+from ddetr_cli.terminal import Progress, RunConsole, figure
 from ddetr_train.events import RunEvent
 
 
@@ -90,7 +89,7 @@ def test_steps_say_what_is_done_and_for_how_long(
 ) -> None:
     """An engine that counts images only gets the words of its start and a time left."""
     now = [1000.0]
-    monkeypatch.setattr("ddetr_cli.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ddetr_cli.terminal.console.time.monotonic", lambda: now[0])
     console = RunConsole()
     console.observe(RunEvent("started", "evaluating 16 images"))
     now[0] += 30
@@ -136,7 +135,7 @@ def test_a_figure_without_ground_truth_is_a_dash(value: float, text: str) -> Non
 def test_progress_foretells_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time left assumes the same speed."""
     now = iter([100.0, 110.0])
-    monkeypatch.setattr("ddetr_cli.progress.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("ddetr_cli.terminal.progress.time.monotonic", lambda: next(now))
     events: list[RunEvent] = []
     Progress(events.append, "images")(1, 4)
     assert events == [RunEvent("step", "images", step=1, total_steps=4, eta_seconds=30.0)]
@@ -148,7 +147,9 @@ def test_no_colour_where_none_is_wanted(
 ) -> None:
     """Also on a terminal."""
     written: list[str] = []
-    monkeypatch.setattr("ddetr_cli.console.typer.echo", lambda text, err: written.append(text))
+    monkeypatch.setattr(
+        "ddetr_cli.terminal.console.typer.echo", lambda text, err: written.append(text)
+    )
     RunConsole().fail("no")
     monkeypatch.setenv(*variable)
     RunConsole().fail("no")

@@ -19,10 +19,14 @@ from onnx import TensorProto, helper, numpy_helper
 from ddetr_cli.app import main
 from ddetr_data.types import Category
 from ddetr_export import Detector
-from ddetr_export.metadata import ExportMetadata, write_metadata
-from ddetr_export.model_file import write_model
-from ddetr_export.plugin_file import embed_fallback
-from ddetr_export.plugin_function import PLUGIN_INPUTS, PLUGIN_OP
+from ddetr_export.onnx import (
+    PLUGIN_INPUTS,
+    PLUGIN_OP,
+    ExportMetadata,
+    embed_fallback,
+    write_metadata,
+    write_model,
+)
 
 HAS_TENSORRT = importlib.util.find_spec("tensorrt") is not None
 

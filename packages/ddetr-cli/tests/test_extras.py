@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ddetr_cli.ending import sentence
+from ddetr_cli.running import sentence
 
 
 @pytest.mark.parametrize(

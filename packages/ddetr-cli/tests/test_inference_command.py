@@ -10,8 +10,8 @@ import pytest
 
 from ddetr_cli.app import main
 from ddetr_cli.spec import Experiment, load_spec
-from ddetr_model.checkpoint import save_checkpoint
-from ddetr_model.detector import DeformableDETR
+from ddetr_model.checkpoints import save_checkpoint
+from ddetr_model.deformable_detr import DeformableDETR
 
 FRAMES = 6
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_cli.journal import Journal
+from ddetr_cli.running import Journal
 
 logger = logging.getLogger("ddetr_data.somewhere")
 

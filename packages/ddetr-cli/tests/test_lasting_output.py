@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_cli.lasting_output import LastingStream
+from ddetr_cli.terminal import LastingStream
 
 RUN = "from ddetr_cli.app import main; main()"
 # A run that goes on talking after its reader has gone, and leaves a file at its end.

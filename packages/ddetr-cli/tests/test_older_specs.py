@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_cli.older_specs import RENAMED, WITHOUT_EFFECT
-from ddetr_cli.schema import known_keys
-from ddetr_cli.spec import Experiment, LoadedSpec, load_spec
-from ddetr_cli.spec_tree import SpecError
+from ddetr_cli.spec import (
+    RENAMED,
+    WITHOUT_EFFECT,
+    Experiment,
+    LoadedSpec,
+    SpecError,
+    known_keys,
+    load_spec,
+)
 
 DEPLOYMENT = "model: {num_feature_levels: 2}\ndataset: {batch_size: -1}\n"
 # A template as version 6 writes it: every key there, what is to be given empty.

@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
-from ddetr_cli.overrides import apply_overrides, split_override
-from ddetr_cli.spec import Experiment
-from ddetr_cli.spec_tree import SpecError, SpecTree
-from ddetr_cli.yaml_tree import parse_spec
+from ddetr_cli.spec import (
+    Experiment,
+    SpecError,
+    SpecTree,
+    apply_overrides,
+    parse_spec,
+    split_override,
+)
 
 Load = Callable[..., Experiment]
 

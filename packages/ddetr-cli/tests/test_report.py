@@ -13,12 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_cli.report.charts import bar_chart, confusion_chart, precision_recall_chart
-from ddetr_cli.report.history import read_history
-from ddetr_cli.report.mistakes import find_mistakes, read_detections
-from ddetr_cli.report.page import write_evaluation_report, write_training_report
-from ddetr_cli.report.thumbnails import thumbnail
-from ddetr_cli.status import StatusFile
+from ddetr_cli.report import (
+    bar_chart,
+    confusion_chart,
+    find_mistakes,
+    precision_recall_chart,
+    read_detections,
+    read_history,
+    thumbnail,
+    write_evaluation_report,
+    write_training_report,
+)
+from ddetr_cli.terminal import StatusFile
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import FaultLog
 from ddetr_data.types import Annotations, Category, ImageRecord

@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 
-from ddetr_cli.interrupts import Interrupted
-from ddetr_cli.report.history import read_history
-from ddetr_cli.run import Run, Subtask, run_subtask
-from ddetr_cli.spec import Experiment
-from ddetr_cli.spec_tree import SpecError
-from ddetr_cli.status import StatusFile
+from ddetr_cli.report import read_history
+from ddetr_cli.running import Run, Subtask, run_subtask
+from ddetr_cli.spec import Experiment, SpecError
+from ddetr_cli.terminal import Interrupted, StatusFile
 from ddetr_train.events import RunEvent
-from ddetr_train.folder_lock import FolderInUseError
+from ddetr_train.process import FolderInUseError
 
 Work = Callable[[Run], Any]
 

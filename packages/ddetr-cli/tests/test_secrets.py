@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_cli.secret_arguments import hide_passphrase
+from ddetr_cli.spec import hide_passphrase
 
 PASSPHRASE = "sesame-7431"
 EVERY_STEP_SECONDS = 0.02

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_cli.spec import Experiment, load_spec, spec_yaml
-from ddetr_cli.spec_tree import SpecError
+from ddetr_cli.spec import Experiment, SpecError, load_spec, spec_yaml
 
 Load = Callable[..., Experiment]
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ddetr_cli.spec import Experiment
-from ddetr_cli.spec_tree import SpecError
+from ddetr_cli.spec import Experiment, SpecError
 
 Load = Callable[..., Experiment]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddetr_cli.app import main
-from ddetr_train.checkpoint_io import AtomicCheckpointIO
+from ddetr_train.checkpoints import AtomicCheckpointIO
 
 
 def ddetr(*arguments: str | Path) -> int:
@@ -74,7 +74,7 @@ def test_after_ctrl_c_a_training_says_where_it_goes_on(
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ddetr_train.trainer.train", interrupted)
+    monkeypatch.setattr("ddetr_train.engine.trainer.train", interrupted)
     assert ddetr("train", "-e", tiny_spec) == 130
     assert "there is no checkpoint, the same command begins anew" in capsys.readouterr().err
     latest = tmp_path / "results" / "train" / "dd_model_latest.pth"

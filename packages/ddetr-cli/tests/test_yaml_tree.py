@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_cli.spec_tree import SpecError
-from ddetr_cli.yaml_tree import parse_spec, read_spec_file
+from ddetr_cli.spec import SpecError, parse_spec, read_spec_file
 
 
 @pytest.mark.parametrize(

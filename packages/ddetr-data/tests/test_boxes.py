@@ -7,13 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ddetr_data.boxes import (
-    find_shares,
-    find_wrong_format,
-    judge_boxes,
-    outline_box,
-    parse_boxes,
-)
+from ddetr_data.boxes import find_shares, find_wrong_format, judge_boxes, outline_box, parse_boxes
 
 NAN = math.nan
 SIZE_WH = (100, 50)

@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import ddetr_data.check as check_module
-from ddetr_data.check import CheckOptions, check_conversion, check_dataset
-from ddetr_data.check_report import CheckLog, CheckReport
-from ddetr_data.check_rules import CHECK_RULES, rules_table
-from ddetr_data.class_mapping import ClassMapping
+import ddetr_data.check.checking as check_module
+from ddetr_data.check import (
+    CHECK_RULES,
+    CheckLog,
+    CheckOptions,
+    CheckReport,
+    check_conversion,
+    check_dataset,
+    rules_table,
+)
 from ddetr_data.config import ConvertConfig, DataSource
-from ddetr_data.convert import convert
+from ddetr_data.convert import LABEL_FILE_RULES, convert
 from ddetr_data.faults import RULES, DataError, FaultLog
-from ddetr_data.label_rules import LABEL_FILE_RULES
+from ddetr_data.formats import ClassMapping
 from ddetr_data.synthetic import make_dataset
 
 KITTI_LINE = "{} 0 0 0 4 5 20 30 0 0 0 0 0 0 0"
@@ -157,7 +162,7 @@ def test_label_files_that_cannot_be_read_stop_nothing(tmp_path):
 def test_kitti_folders_are_read_by_processes_with_one_result(tmp_path, monkeypatch):
     """Findings do not depend on who reads the labels."""
     sources = kitti_set(tmp_path, KITTI_LINE.format("person"), "person 0 0", "")
-    monkeypatch.setattr("ddetr_data.check_labels._CHUNK_FILES", 1)
+    monkeypatch.setattr("ddetr_data.check._labels._CHUNK_FILES", 1)
     monkeypatch.setattr("ddetr_data.parallel._CHUNKS_A_WORKER", 1)
     alone = check_dataset({"train": sources}, CheckOptions(workers=1))
     assert check_dataset({"train": sources}, CheckOptions(workers=2)) == alone

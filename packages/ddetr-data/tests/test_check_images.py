@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data.check_images import ImageInspector, ImageTask
+from ddetr_data.check import ImageInspector, ImageTask
 
 SIZE_WH = (64, 48)
 

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from ddetr_data.class_mapping import (
+from ddetr_data.faults import DataError
+from ddetr_data.formats import (
     ClassMapping,
     number_categories,
     read_classmap,
     read_mapping,
     write_classmap,
 )
-from ddetr_data.faults import DataError
 from ddetr_data.types import Category
 
 

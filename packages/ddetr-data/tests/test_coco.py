@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from ddetr_data.coco import DataError, DetectionSet, load_sources
+from ddetr_data.coco import DetectionSet, load_sources
 from ddetr_data.config import DataSource
+from ddetr_data.faults import DataError
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]

@@ -11,14 +11,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-import ddetr_data.convert as convert_module
+import ddetr_data.convert.conversion as convert_module
 from ddetr_data.config import ConvertConfig
-from ddetr_data.convert import convert
+from ddetr_data.convert import ChunkReader, LabelledFile, convert
 from ddetr_data.faults import DataError
-from ddetr_data.formats.kitti_rows import read_kitti_rows
-from ddetr_data.kitti import KittiObject, format_kitti_line
-from ddetr_data.label_chunks import ChunkReader
-from ddetr_data.sequences import LabelledFile
+from ddetr_data.formats import KittiObject, format_kitti_line, read_kitti_rows
 
 SIZE_WH = (64, 48)
 
@@ -152,7 +149,7 @@ def test_interrupted_run_leaves_the_old_output_whole(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ddetr_data.shards.write_classmap", interrupt)
+        patch.setattr("ddetr_data.convert.shards.write_classmap", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, ["a"], num_shards=2)
     assert contents(tmp_path / "out") == before

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-import ddetr_data.convert as convert_module
+import ddetr_data.convert.conversion as convert_module
 from ddetr_data.config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.faults import DataError

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from ddetr_data import crypto
-from ddetr_data.crypto import (
+from ddetr_data.files import (
     CHUNK_BYTES,
     DamagedFileError,
     EncryptionError,
@@ -20,6 +19,7 @@ from ddetr_data.crypto import (
     encrypting,
     is_encrypted,
 )
+from ddetr_data.files import encryption as crypto
 
 KEY = "a passphrase with spaces and ümlauts"
 

@@ -13,8 +13,7 @@ import pytest
 
 from ddetr_data.coco import DetectionSet, load_sources
 from ddetr_data.config import DataSource
-from ddetr_data.confusion import NOTHING, confusion_table
-from ddetr_data.scoring import CocoScorer
+from ddetr_data.scoring import NOTHING, CocoScorer, confusion_table
 from ddetr_data.types import Detections
 
 Content = dict[str, Any]

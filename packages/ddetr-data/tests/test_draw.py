@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data.draw import class_colors, draw_detections, palette
+from ddetr_data.images import class_colors, draw_detections, palette
 from ddetr_data.types import Category, Detections
 
 CATEGORIES = (Category(1, "apple"), Category(2, "rotten apple"))

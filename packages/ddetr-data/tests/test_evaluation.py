@@ -12,7 +12,7 @@ import pytest
 
 from ddetr_data.coco import DetectionSet, load_sources
 from ddetr_data.config import DataSource
-from ddetr_data.evaluation import evaluate_detector, write_results
+from ddetr_data.detection import evaluate_detector, write_results
 from ddetr_data.types import Category, Detections
 
 Write = Callable[..., DataSource]

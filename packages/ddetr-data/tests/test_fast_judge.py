@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from ddetr_data.coco import load_sources
 from ddetr_data.config import DataSource
-from ddetr_data.judge import Verdict, judge
-from ddetr_data.scoring import CocoScorer
+from ddetr_data.scoring import CocoScorer, Verdict, judge
 
 pytest.importorskip("faster_coco_eval", reason="the extra [fast-scoring] is not installed")
 

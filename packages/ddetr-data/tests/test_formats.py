@@ -6,14 +6,17 @@ import unicodedata
 import pytest
 from PIL import Image
 
-from ddetr_data.class_mapping import read_classmap
 from ddetr_data.config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.faults import DataError
-from ddetr_data.formats.voc import read_voc_rows
-from ddetr_data.formats.yolo import YoloReader, format_yolo_line
-from ddetr_data.image_file import ImageHeader
-from ddetr_data.kitti import read_kitti
+from ddetr_data.formats import (
+    YoloReader,
+    format_yolo_line,
+    read_classmap,
+    read_kitti,
+    read_voc_rows,
+)
+from ddetr_data.images import ImageHeader
 
 SIZE_WH = (64, 48)
 HEADER = ImageHeader(SIZE_WH, orientation=1)

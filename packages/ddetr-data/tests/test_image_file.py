@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from ddetr_data import image_file
 from ddetr_data.faults import DataError
-from ddetr_data.image_file import check_whole, read_header, read_image, read_image_size_wh
+from ddetr_data.images import check_whole, read_header, read_image, read_image_size_wh
+from ddetr_data.images import decoding as image_file
 
 GREY = np.tile(np.linspace(0, 255, 8, dtype=np.uint8), (4, 1))  # (4, 8)
 

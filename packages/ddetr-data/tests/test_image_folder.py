@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_data.image_folder import find_images
+from ddetr_data.images import find_images
 
 
 def touch(folder: Path, *names: str) -> None:

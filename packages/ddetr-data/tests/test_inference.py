@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data.inference import find_images, kitti_rows, run_inference
-from ddetr_data.kitti import read_kitti
-from ddetr_data.label_names import label_names
+from ddetr_data.detection import kitti_rows, run_inference
+from ddetr_data.formats import label_names, read_kitti
+from ddetr_data.images import find_images
 from ddetr_data.types import Category, Detections
 
 COLUMNS = re.compile(r"\S+( -?\d+(\.\d+)?){15}")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ddetr_data.coco import find_json_files, read_json_object
 from ddetr_data.faults import DataError, FaultLog
-from ddetr_data.json_files import find_json_files, read_json_object
 
 TEXT = json.dumps({"images": [], "name": "Grüße"}, ensure_ascii=False)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddetr_data.kitti import (
+from ddetr_data.formats import (
     KittiError,
     KittiObject,
     format_kitti_line,

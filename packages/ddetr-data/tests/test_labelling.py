@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data import labelling, video
+from ddetr_data.detection import LabelOptions, find_media, label_media, labelling
 from ddetr_data.faults import DataError
-from ddetr_data.kitti import read_kitti
-from ddetr_data.labelling import LabelOptions, find_media, label_media
+from ddetr_data.formats import read_kitti
+from ddetr_data.images import video
 from ddetr_data.types import Category, Detections
 
 SIZE_WH = (80, 64)

@@ -19,12 +19,11 @@ from ddetr_data.check import check_dataset
 from ddetr_data.coco import load_sources
 from ddetr_data.config import ConvertConfig, DataSource
 from ddetr_data.convert import convert
-from ddetr_data.evaluation import evaluate_detector
+from ddetr_data.detection import evaluate_detector
 from ddetr_data.faults import DataError
-from ddetr_data.image_folder import find_images
+from ddetr_data.images import find_images, open_image
+from ddetr_data.loading import open_sources
 from ddetr_data.locations import RemoteFile, exists, is_folder, is_url, join
-from ddetr_data.preprocess import open_image
-from ddetr_data.sources import open_sources
 from ddetr_data.types import Detections
 
 Content = dict[str, Any]

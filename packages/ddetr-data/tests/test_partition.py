@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddetr_data.partition import split_evenly, split_folds
+from ddetr_data.convert import split_evenly, split_folds
 
 NAMES = st.integers(0, 40).map(lambda count: [f"{index}.jpg" for index in range(count)])
 

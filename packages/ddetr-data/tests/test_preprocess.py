@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from ddetr_data.config import AugmentationConfig
-from ddetr_data.preprocess import PreprocessConfig, open_image, pad_batch, preprocess, resized_hw
+from ddetr_data.images import PreprocessConfig, open_image, pad_batch, preprocess, resized_hw
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddetr_data.coco import DataError, DetectionSet, load_sources
+from ddetr_data.coco import (
+    DetectionSet,
+    detections_from_coco,
+    detections_to_coco,
+    load_sources,
+    read_results,
+)
 from ddetr_data.config import DataSource
-from ddetr_data.results import detections_from_coco, detections_to_coco, read_results
+from ddetr_data.faults import DataError
 from ddetr_data.scoring import METRICS, CocoScorer
 from ddetr_data.types import Detections
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ddetr_data.convert import find_sequences, find_unused_labels, list_files, shared_root
 from ddetr_data.faults import DataError
-from ddetr_data.sequences import find_sequences, find_unused_labels, list_files, shared_root
 
 
 def make(folder: Path, *names: str) -> None:

@@ -13,10 +13,8 @@ import pytest
 from PIL import Image
 
 from ddetr_data.config import DataSource
-from ddetr_data.evaluation import evaluate_detector
-from ddetr_data.labelling import LabelOptions, find_media, label_media
-from ddetr_data.share import Share
-from ddetr_data.sources import open_sources
+from ddetr_data.detection import LabelOptions, Share, evaluate_detector, find_media, label_media
+from ddetr_data.loading import open_sources
 from ddetr_data.synthetic import make_dataset
 from ddetr_data.types import Category, Detections
 

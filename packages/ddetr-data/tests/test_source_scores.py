@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ddetr_data.coco import load_sources
+from ddetr_data.coco import detections_to_coco, load_sources
 from ddetr_data.config import DataSource
-from ddetr_data.results import detections_to_coco
-from ddetr_data.source_scores import score_sources, source_names
+from ddetr_data.scoring import score_sources, source_names
 from ddetr_data.synthetic import make_dataset
 from ddetr_data.types import Detections
 

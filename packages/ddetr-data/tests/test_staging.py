@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ddetr_data.staging import staged, write_whole
+from ddetr_data.files import staged, write_whole
 
 
 def names(folder):

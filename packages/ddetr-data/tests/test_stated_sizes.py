@@ -13,7 +13,7 @@ from PIL import Image
 from ddetr_data.check import check_dataset
 from ddetr_data.coco import load_sources
 from ddetr_data.config import DataSource
-from ddetr_data.verify import verify_images
+from ddetr_data.loading import verify_images
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]

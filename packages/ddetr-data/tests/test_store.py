@@ -13,13 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddetr_data import sources as sources_module
-from ddetr_data.coco import DataError, DetectionSet, load_sources
+from ddetr_data.coco import DetectionSet, ImageTable, as_table, load_sources
 from ddetr_data.config import DatasetConfig, DataSource
-from ddetr_data.image_table import ImageTable, as_table
-from ddetr_data.seen_files import SeenFiles
-from ddetr_data.sources import default_cache_dir, open_sources, resolve_num_classes, store_key
-from ddetr_data.store import FORMAT_VERSION, StoredTable, is_store, read_store, write_store
+from ddetr_data.faults import DataError
+from ddetr_data.loading import (
+    FORMAT_VERSION,
+    SeenFiles,
+    StoredTable,
+    default_cache_dir,
+    is_store,
+    open_sources,
+    read_store,
+    resolve_num_classes,
+    store_key,
+    write_store,
+)
+from ddetr_data.loading import sources as sources_module
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]

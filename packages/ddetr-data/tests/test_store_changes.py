@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data import sources as sources_module
-from ddetr_data import store as store_module
-from ddetr_data.coco import DataError
 from ddetr_data.config import DataSource
-from ddetr_data.sources import open_sources
+from ddetr_data.faults import DataError
+from ddetr_data.loading import open_sources
+from ddetr_data.loading import sources as sources_module
+from ddetr_data.loading import store as store_module
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]
@@ -127,7 +127,7 @@ def test_a_copy_of_the_images_is_looked_into_once(
         os.utime(image(source, name), (now, now))
     monkeypatch.setattr(sources_module, "load_sources", None)
     assert len(start(source).images) == 2
-    monkeypatch.setattr("ddetr_data.seen_files.check_whole", None)
+    monkeypatch.setattr("ddetr_data.loading.image_states.check_whole", None)
     assert len(start(source).images) == 2
 
 

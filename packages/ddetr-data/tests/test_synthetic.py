@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data.kitti import read_kitti
-from ddetr_data.synthetic import SHAPES, SceneConfig, draw_scene, make_dataset
-from ddetr_data.synthetic.shapes import draw_mask
+from ddetr_data.formats import read_kitti
+from ddetr_data.synthetic import SHAPES, SceneConfig, draw_mask, draw_scene, make_dataset
 
 SMALL = SceneConfig(image_size_hw=(64, 80))
 

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from ddetr_data.check import check_dataset
-from ddetr_data.coco import DataError, DetectionSet, load_sources
+from ddetr_data.coco import DetectionSet, load_sources
 from ddetr_data.config import DataSource
-from ddetr_data.image_frames import turn_boxes
-from ddetr_data.verify import verify_images
+from ddetr_data.faults import DataError
+from ddetr_data.images import turn_boxes
+from ddetr_data.loading import verify_images
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data.labelling import LabelOptions, find_media, label_media
+from ddetr_data.detection import LabelOptions, find_media, label_media
+from ddetr_data.images import find_videos, label_video
 from ddetr_data.types import Category, Detections
-from ddetr_data.video import find_videos, label_video
 
 av = pytest.importorskip("av")
 
@@ -148,7 +148,7 @@ def test_annotated_videos_never_share_a_name(tmp_path: Path) -> None:
 def test_a_full_disk_is_no_damaged_video(tmp_path: Path, monkeypatch) -> None:
     """The error names the file that cannot be written, and the run ends."""
     source = write_video(tmp_path / "a.mp4", list(range(0, 2000, 100)))
-    monkeypatch.setattr("ddetr_data.video_writer.os.getpid", lambda: 1)
+    monkeypatch.setattr("ddetr_data.images._video_writer.os.getpid", lambda: 1)
     (tmp_path / ".out.mp4.1.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device: '.*out\.mp4'"):
         copied(source, tmp_path / "out.mp4", [])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ddetr_data.types import Category
-from ddetr_export.metadata import ExportMetadata, write_metadata
+from ddetr_export.onnx import ExportMetadata, write_metadata
 
 QUERIES, CLASSES = 5, 3
 CATEGORIES = (Category(1, "red cell"), Category(2, "platelet"))
@@ -65,7 +65,7 @@ def fake_tensorrt(fakes, monkeypatch):
 @pytest.fixture
 def cheap_scrypt(monkeypatch) -> None:
     """Make passphrases cost nothing; they guard nothing here."""
-    from ddetr_data import crypto
+    from ddetr_data.files import encryption as crypto
 
     monkeypatch.setattr(crypto, "_SCRYPT_LOG2_N", 4)
 

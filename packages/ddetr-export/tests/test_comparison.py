@@ -8,9 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ddetr_data.types import Detections
-from ddetr_export.comparison import agreement, compare
-from ddetr_export.folding import fold_constants
-from ddetr_export.operators import operator_problems
+from ddetr_export.onnx import fold_constants, operator_problems
+from ddetr_export.proof import agreement, compare
 
 IMAGES = np.random.default_rng(2).normal(size=(3, 3, 8, 8)).astype(np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ddetr_export.detections import select_detections, to_xyxy
+from ddetr_export.postprocessing import select_detections, to_xyxy
 
 LOGITS = np.array([[[0.0, 2.0], [1.0, -1.0]]], np.float32)  # two queries, two classes
 BOXES = np.array([[[0.5, 0.5, 1.0, 0.5], [0.25, 0.25, 0.5, 0.5]]], np.float32)

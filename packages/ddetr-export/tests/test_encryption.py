@@ -13,9 +13,9 @@ pytest.importorskip("ddetr_model")
 
 from PIL import Image  # noqa: E402
 
-from ddetr_data.crypto import DamagedFileError, EncryptionError, WrongKeyError  # noqa: E402
+from ddetr_data.files import DamagedFileError, EncryptionError, WrongKeyError  # noqa: E402
 from ddetr_export import Detector, ExportConfig, export_onnx  # noqa: E402
-from ddetr_export.model_file import write_model  # noqa: E402
+from ddetr_export.onnx import write_model  # noqa: E402
 
 KEY = "open sesame"
 SIZES = {"input_height": 64, "input_width": 96}

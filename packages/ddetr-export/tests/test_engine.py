@@ -11,8 +11,7 @@ import pytest
 
 from ddetr_export import Detector
 from ddetr_export.config import TrtEngineConfig
-from ddetr_export.engine import EngineBuildError, build_engine
-from ddetr_export.tensorrt_module import Cuda
+from ddetr_export.tensorrt import Cuda, EngineBuildError, build_engine
 
 
 def settings_of(trt):

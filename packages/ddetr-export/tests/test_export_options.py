@@ -16,7 +16,13 @@ pytest.importorskip("ddetr_model")
 import onnx  # noqa: E402
 
 from ddetr_data.types import Category  # noqa: E402
-from ddetr_export import Detector, ExportConfig, ExportError, export_onnx, onnx_export  # noqa: E402
+from ddetr_export import (  # noqa: E402
+    Detector,
+    ExportConfig,
+    ExportError,
+    export_onnx,
+    onnx_export,
+)
 from ddetr_export.checkpoint_file import read_checkpoint  # noqa: E402
 from ddetr_export.onnx_export import describe  # noqa: E402
 from ddetr_export.sidecars import sidecars  # noqa: E402

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from PIL import Image
 
-from ddetr_export.graph_postprocess import append_postprocess
-from ddetr_export.operators import operator_problems
+from ddetr_export.graph import append_postprocess
+from ddetr_export.onnx import operator_problems
 from ddetr_export.runtime import Detector
 
 

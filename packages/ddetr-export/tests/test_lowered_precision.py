@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from ddetr_export.calibration import calibrate
 from ddetr_export.config import CalibrationConfig
-from ddetr_export.fp16 import to_fp16
+from ddetr_export.onnx import to_fp16
+from ddetr_export.tensorrt import calibrate
 
 # A few steps of 1/127 of the range on each of 27 products, after a norm: the worst of 1152 places.
 EIGHT_BITS = 0.1

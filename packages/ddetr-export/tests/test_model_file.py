@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_export.model_file import locked, read_model, write_files, write_model
+from ddetr_export.onnx import locked, read_model, write_files, write_model
 
 
 @pytest.fixture

@@ -12,9 +12,15 @@ import onnx.parser  # noqa: E402
 import onnxruntime  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from ddetr_data.preprocess import PreprocessConfig, preprocess  # noqa: E402
-from ddetr_export import Detector, ExportConfig, ExportError, export_onnx, onnx_export  # noqa: E402
-from ddetr_export.divergence import first_divergence  # noqa: E402
+from ddetr_data.images import PreprocessConfig, preprocess  # noqa: E402
+from ddetr_export import (  # noqa: E402
+    Detector,
+    ExportConfig,
+    ExportError,
+    export_onnx,
+    onnx_export,
+)
+from ddetr_export.proof import first_divergence  # noqa: E402
 from ddetr_model import load_checkpoint  # noqa: E402
 from ddetr_model.postprocessing import postprocess  # noqa: E402
 

@@ -16,7 +16,7 @@ pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("websocket", reason="websocket-client is not installed")
 
-from ddetr_export.server import create_app  # noqa: E402
+from ddetr_export.serving import create_app  # noqa: E402
 
 
 @pytest.fixture

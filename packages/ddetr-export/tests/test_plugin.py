@@ -8,9 +8,15 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ddetr_export.plugin_contract import plugin_problems
-from ddetr_export.plugin_file import plugin_nodes, to_standard
-from ddetr_export.plugin_function import PLUGIN_DOMAIN, PLUGIN_INPUTS, PLUGIN_OP, plugin_function
+from ddetr_export.onnx import (
+    PLUGIN_DOMAIN,
+    PLUGIN_INPUTS,
+    PLUGIN_OP,
+    plugin_function,
+    plugin_nodes,
+    plugin_problems,
+    to_standard,
+)
 
 SHAPES_HW = [(5, 7), (2, 3), (1, 1)]
 PIXELS = sum(height * width for height, width in SHAPES_HW)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ddetr_data import DataSource, load_sources, make_dataset
-from ddetr_data.preprocess import PreprocessConfig
-from ddetr_export.precision_scores import ForwardDetector, score_networks
+from ddetr_data.images import PreprocessConfig
+from ddetr_export.proof import ForwardDetector, score_networks
 
 CONFIG = PreprocessConfig(mode="fixed", height=64, width=96)
 

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from PIL import Image
 
-from ddetr_data.crypto import DamagedFileError, EncryptionError, NotEncryptedError, WrongKeyError
-from ddetr_export.model_file import write_model
+from ddetr_data.files import DamagedFileError, EncryptionError, NotEncryptedError, WrongKeyError
+from ddetr_export.onnx import write_model
 from ddetr_export.runtime import Detector
 
 

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from ddetr_export.sampling import sample_by_gather, sample_by_grid  # noqa: E402
+from ddetr_export.graph import sample_by_gather, sample_by_grid  # noqa: E402
 
 # Coordinates up to 8 pixels, rounded in float32, weigh neighbours of about 4 by 1e-6.
 TOLERANCE = 2e-5

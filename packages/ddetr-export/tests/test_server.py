@@ -20,8 +20,7 @@ pytest.importorskip("httpx")
 
 from fastapi.testclient import TestClient
 
-from ddetr_export.server import create_app, serve
-from ddetr_export.service import BusyError, DetectionService, UploadLimits
+from ddetr_export.serving import BusyError, DetectionService, UploadLimits, create_app, serve
 
 
 def png(width: int = 40, height: int = 30) -> bytes:

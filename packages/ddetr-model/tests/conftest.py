@@ -5,7 +5,7 @@ import torch
 import torchvision
 
 from ddetr_model import ModelConfig
-from ddetr_model.importers import architecture
+from ddetr_model.checkpoints import _architecture as architecture
 
 TINY = {
     "num_classes": 5,

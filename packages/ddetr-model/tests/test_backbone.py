@@ -8,9 +8,8 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from ddetr_model import CheckpointError, DeformableDETR
-from ddetr_model.backbone import Backbone, freeze_batch_norms
-from ddetr_model.gc_vit import VARIANTS, GCViT
-from ddetr_model.gc_vit_names import from_nvlabs
+from ddetr_model.backbones import VARIANTS, Backbone, GCViT, freeze_batch_norms
+from ddetr_model.weights import from_nvlabs
 
 
 def learning(module):

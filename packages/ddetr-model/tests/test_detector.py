@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from ddetr_model import CheckpointMetadata, DeformableDETR, SetCriterion
-from ddetr_model.pictures import read_picture
+from ddetr_model.images import read_picture
 
 pytestmark = pytest.mark.usefixtures("shallow_resnet")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddetr_model.gc_vit import VARIANTS, GCViT
+from ddetr_model.backbones import VARIANTS, GCViT
 
 FEATURE_TOLERANCE = 1e-4  # float32, up to 31 blocks
 ALL_STAGES = (0, 1, 2, 3)

@@ -8,14 +8,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ddetr_model import (
-    DeformableDETR,
-    SetCriterion,
-    export_huggingface,
-    import_checkpoint,
-)
-from ddetr_model.importers.huggingface_names import to_published_names
-from ddetr_model.pictures import PUBLISHED_PREPROCESS, read_picture
+from ddetr_model import DeformableDETR, SetCriterion, export_huggingface, import_checkpoint
+from ddetr_model.checkpoints import to_published_names
+from ddetr_model.images import PUBLISHED_PREPROCESS, read_picture
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")

@@ -17,8 +17,8 @@ from ddetr_model import (
     load_checkpoint,
     load_pretrained,
 )
-from ddetr_model.importers.foreign import PUBLISHED_PREPROCESS
-from ddetr_model.importers.source import read_checkpoint
+from ddetr_model.checkpoints import read_checkpoint
+from ddetr_model.images import PUBLISHED_PREPROCESS
 
 pytestmark = pytest.mark.usefixtures("shallow_resnet")
 

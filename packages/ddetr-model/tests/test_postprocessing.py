@@ -35,8 +35,8 @@ def test_at_most_every_pair_is_kept(num_select, kept):
 @pytest.mark.parametrize(
     "imports",
     [
-        "import ddetr_model.detector; from ddetr_model import postprocess",
-        "from ddetr_model import postprocess; import ddetr_model.detector",
+        "import ddetr_model.deformable_detr; from ddetr_model import postprocess",
+        "from ddetr_model import postprocess; import ddetr_model.deformable_detr",
     ],
 )
 def test_the_package_gives_the_function_whatever_was_imported_before(imports):

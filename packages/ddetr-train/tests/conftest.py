@@ -19,8 +19,8 @@ from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, Inf
 from ddetr_data.synthetic import SyntheticDataset, make_dataset
 from ddetr_model.config import ModelConfig
 from ddetr_train.config import TrainConfig
+from ddetr_train.engine import TrainResult, train
 from ddetr_train.events import Observer, RunEvent
-from ddetr_train.trainer import TrainResult, train
 
 NUM_CLASSES = 4  # three shapes from id 1 on
 QUICK = {"num_epochs": 2, "accelerator": "cpu", "activation_checkpoint": False}

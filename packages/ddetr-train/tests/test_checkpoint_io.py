@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddetr_data import crypto
-from ddetr_data.crypto import EncryptionError, is_encrypted
-from ddetr_train import checkpoint_io
-from ddetr_train.checkpoint_io import AtomicCheckpointIO, copy_whole, replacing
+from ddetr_data.files import EncryptionError, is_encrypted
+from ddetr_data.files import encryption as crypto
+from ddetr_train.checkpoints import AtomicCheckpointIO, checkpoint_io, copy_whole, replacing
 
 KEY = "a passphrase with spaces and ümlauts"
 

@@ -9,8 +9,8 @@ import torch
 
 from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.synthetic import SyntheticDataset
-from ddetr_model.checkpoint import load_checkpoint, read_metadata
-from ddetr_train.callbacks.checkpoints import BEST_NAME, LATEST_NAME
+from ddetr_model.checkpoints import load_checkpoint, read_metadata
+from ddetr_train.checkpoints import BEST_NAME, LATEST_NAME
 from ddetr_train.events import RunEvent
 
 LIGHTNING_KEYS = {

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ddetr_train.devices import (
-    LOCAL_WORLD_SIZE,
-    choose_devices,
-    choose_gpu_ids,
-    is_first_process,
-)
+from ddetr_train.process import LOCAL_WORLD_SIZE, choose_devices, choose_gpu_ids, is_first_process
 
 RULE = [
     (1, [0], [0]),

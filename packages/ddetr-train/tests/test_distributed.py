@@ -11,14 +11,13 @@ import pytest
 import torch
 
 from ddetr_data.torch import Batch
-from ddetr_train.callbacks.checkpoints import LATEST_NAME
+from ddetr_train.checkpoints import LATEST_NAME
 from ddetr_train.config import TrainConfig
-from ddetr_train.detector import TorchDetector
+from ddetr_train.detection import TorchDetector
+from ddetr_train.engine import train
 from ddetr_train.module import DetectionModule
-from ddetr_train.nan_guard import NonFiniteError
-from ddetr_train.processes import PeerEndedError
-from ddetr_train.replay import replay
-from ddetr_train.trainer import train
+from ddetr_train.nan import NonFiniteError, replay
+from ddetr_train.process import PeerEndedError
 
 # Two processes add in another order than one.
 RELATIVE_ERROR = 1e-4

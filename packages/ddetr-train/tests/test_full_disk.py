@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddetr_train.callbacks.checkpoints import LATEST_NAME
+from ddetr_train.checkpoints import LATEST_NAME
 from ddetr_train.events import RunEvent
 
 SMALL_DISK_MIB = 64

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ddetr_train import loggers
+from ddetr_train.engine import _loggers as loggers
 
 FAST = {"num_epochs": 1}
 WANDB_HEAD, WANDB_BLOCK, WANDB_LAST_PARTS = 7, 32768, (1, 4)

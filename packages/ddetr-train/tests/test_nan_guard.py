@@ -8,17 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from ddetr_model.detector import DeformableDETR
+from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_model.losses import SetCriterion
-from ddetr_train import trainer
-from ddetr_train.datamodule import DetectionDataModule
-from ddetr_train.nan_guard import (
-    MAX_SKIPPED_UPDATES,
-    NanGuard,
-    NonFiniteError,
-    first_non_finite,
-)
-from ddetr_train.replay import replay
+from ddetr_train.data import DetectionDataModule
+from ddetr_train.engine import trainer
+from ddetr_train.nan import MAX_SKIPPED_UPDATES, NanGuard, NonFiniteError, first_non_finite, replay
 
 
 def poison(module: nn.Module, name: str, at_call: int) -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from ddetr_model.config import ModelConfig
-from ddetr_model.detector import DeformableDETR
+from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_model.freezing import freeze_modules
 from ddetr_train.config import OptimizerConfig
-from ddetr_train.optimizer import (
+from ddetr_train.module import (
     PLATEAU_PATIENCE_EPOCHS,
     build_optimizer,
     build_schedule,

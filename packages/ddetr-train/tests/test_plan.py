@@ -8,15 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from ddetr_model.detector import DeformableDETR
-from ddetr_train import preflight
+from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_train.config import TrainConfig
-from ddetr_train.datamodule import DetectionDataModule
-from ddetr_train.devices import Devices
-from ddetr_train.memory import estimate_step_bytes, largest_batch_size
-from ddetr_train.plan import Plan, PlanError, check_disk, check_memory, plan_run, readable_size
-from ddetr_train.preflight import plan_training
-from ddetr_train.worst_size import worst_size_hw
+from ddetr_train.data import DetectionDataModule, worst_size_hw
+from ddetr_train.planning import (
+    Plan,
+    PlanError,
+    check_disk,
+    check_memory,
+    estimate_step_bytes,
+    largest_batch_size,
+    plan_run,
+    plan_training,
+    preflight,
+    readable_size,
+)
+from ddetr_train.process import Devices
 
 
 def plan(**options: object) -> Plan:

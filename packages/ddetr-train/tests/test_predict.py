@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from ddetr_data.config import DatasetConfig, InferSource
-from ddetr_data.preprocess import open_image, pad_batch, preprocess
-from ddetr_model.checkpoint import save_checkpoint
-from ddetr_model.detector import DeformableDETR
+from ddetr_data.images import open_image, pad_batch, preprocess
+from ddetr_model.checkpoints import save_checkpoint
+from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_train.config import InferenceConfig
-from ddetr_train.detector import TorchDetector, detections_of
-from ddetr_train.predict import infer
+from ddetr_train.detection import TorchDetector, detections_of, infer
 
 KEEP_ALL = InferenceConfig(conf_threshold=0.0)
 

@@ -17,15 +17,13 @@ from typing import Any
 import pytest
 import torch
 
-from ddetr_train import checkpoint_io
-from ddetr_train.callbacks.checkpoints import LATEST_NAME
-from ddetr_train.callbacks.preemption import TrainingPreempted
+from ddetr_train.callbacks import TrainingPreempted
+from ddetr_train.checkpoints import LATEST_NAME, ResumeError, checkpoint_io
 from ddetr_train.config import TrainConfig
+from ddetr_train.engine import TrainResult, train
 from ddetr_train.events import RunEvent
-from ddetr_train.folder_lock import FolderInUseError, folder_locked
 from ddetr_train.module import DetectionModule
-from ddetr_train.resume import ResumeError
-from ddetr_train.trainer import TrainResult, train
+from ddetr_train.process import FolderInUseError, folder_locked
 
 KILLS = 10
 OPTIONS: dict[str, Any] = {

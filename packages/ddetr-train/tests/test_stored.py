@@ -8,12 +8,11 @@ import pytest
 import torch
 from torchvision.ops import FrozenBatchNorm2d
 
-from ddetr_data import crypto
-from ddetr_model.checkpoint import load_checkpoint
+from ddetr_data.files import encryption as crypto
+from ddetr_model.checkpoints import load_checkpoint
 from ddetr_model.config import ModelConfig
-from ddetr_model.detector import DeformableDETR
-from ddetr_train.checkpoint_io import AtomicCheckpointIO
-from ddetr_train.stored import load_model, start_from
+from ddetr_model.deformable_detr import DeformableDETR
+from ddetr_train.checkpoints import AtomicCheckpointIO, load_model, start_from
 
 KEY = "a passphrase"
 

@@ -12,8 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 from ddetr_cli.__about__ import __version__
-from ddetr_cli.lasting_output import lasting_output
-from ddetr_cli.waiting_threads import shorten_waits
+from ddetr_cli.terminal import lasting_output, shorten_waits
 
 _PRODUCT_WORDS = ("model", "deploy")
 _NETWORK_WORD = "deformable_detr"
@@ -100,7 +99,7 @@ def _root(
 def convert(spec: SpecFile, overrides: Overrides = None) -> None:
     """Turn KITTI folders into sharded COCO JSON; the spec has flat keys."""
     from ddetr_cli.commands.convert import CONVERT
-    from ddetr_cli.run import run_subtask
+    from ddetr_cli.running import run_subtask
 
     raise typer.Exit(run_subtask(CONVERT, spec, overrides or ()))
 
@@ -109,7 +108,7 @@ def convert(spec: SpecFile, overrides: Overrides = None) -> None:
 def train(spec: SpecFile, overrides: Overrides = None) -> None:
     """Train on COCO data; continues by itself from dd_model_latest.pth in the results folder."""
     from ddetr_cli.commands.train import TRAIN
-    from ddetr_cli.run import run_subtask
+    from ddetr_cli.running import run_subtask
 
     raise typer.Exit(run_subtask(TRAIN, spec, overrides or ()))
 
@@ -118,7 +117,7 @@ def train(spec: SpecFile, overrides: Overrides = None) -> None:
 def evaluate(spec: SpecFile, overrides: Overrides = None) -> None:
     """Score a checkpoint or an ONNX file: the twelve COCO figures, and AP of each class."""
     from ddetr_cli.commands.evaluate import EVALUATE
-    from ddetr_cli.run import run_subtask
+    from ddetr_cli.running import run_subtask
 
     raise typer.Exit(run_subtask(EVALUATE, spec, overrides or ()))
 
@@ -127,7 +126,7 @@ def evaluate(spec: SpecFile, overrides: Overrides = None) -> None:
 def inference(spec: SpecFile, overrides: Overrides = None) -> None:
     """Detect in images: KITTI label files and annotated pictures."""
     from ddetr_cli.commands.inference import INFERENCE
-    from ddetr_cli.run import run_subtask
+    from ddetr_cli.running import run_subtask
 
     raise typer.Exit(run_subtask(INFERENCE, spec, overrides or ()))
 
@@ -149,12 +148,12 @@ def export(
     from ddetr_cli.commands.export import EXPORT, TO_STANDARD, rewrite_as_standard
 
     if spec is None and to_standard:
-        from ddetr_cli.answer import answer
+        from ddetr_cli.running import answer
 
         raise typer.Exit(answer(partial(rewrite_as_standard, overrides or ())))
     if spec is None:
         raise typer.BadParameter("the spec file is missing", param_hint="-e")
-    from ddetr_cli.run import run_subtask
+    from ddetr_cli.running import run_subtask
 
     subtask = TO_STANDARD if to_standard else EXPORT
     raise typer.Exit(run_subtask(subtask, spec, overrides or ()))
@@ -164,7 +163,7 @@ def export(
 def gen_trt_engine(spec: SpecFile, overrides: Overrides = None) -> None:
     """Build a TensorRT engine of an exported file, on a machine with TensorRT."""
     from ddetr_cli.commands.gen_trt_engine import GEN_TRT_ENGINE
-    from ddetr_cli.run import run_subtask
+    from ddetr_cli.running import run_subtask
 
     raise typer.Exit(run_subtask(GEN_TRT_ENGINE, spec, overrides or ()))
 
@@ -177,8 +176,8 @@ def serve(
     max_upload_mib: Annotated[int, typer.Option(min=1, help="Largest image file.")] = 20,
 ) -> None:
     """Answer detections over HTTP, with a page to drop an image on."""
-    from ddetr_cli.answer import answer
     from ddetr_cli.commands.serve import ServeOptions, serve_model
+    from ddetr_cli.running import answer
 
     options = ServeOptions(model, host, port, max_upload_mib)
     raise typer.Exit(answer(partial(serve_model, options)))
@@ -208,8 +207,8 @@ def check(
     ] = None,
 ) -> None:
     """Look for every fault in labelled data; exit status 1 for warnings, 2 for errors."""
-    from ddetr_cli.answer import answer
     from ddetr_cli.commands.check import LabelledSet, check_data
+    from ddetr_cli.running import answer
 
     labelled_set = LabelledSet(images, annotations or (), mapping, num_classes, num_queries)
     raise typer.Exit(answer(partial(check_data, spec, overrides or (), labelled_set, json_file)))
@@ -223,8 +222,8 @@ def summary(
     width: Annotated[int, typer.Option(min=32, help="Of the image, in pixels.")] = 1066,
 ) -> None:
     """Show the size of the spec's model: parameters, operations, memory."""
-    from ddetr_cli.answer import answer
     from ddetr_cli.commands.summary import summarize_model
+    from ddetr_cli.running import answer
 
     work = partial(summarize_model, spec, overrides or (), (height, width))
     raise typer.Exit(answer(work))
@@ -233,8 +232,8 @@ def summary(
 @app.command()
 def migrate(spec: SpecFile) -> None:
     """Tell for each key of an existing spec: kept, renamed, without effect or unknown."""
-    from ddetr_cli.answer import answer
     from ddetr_cli.commands.migrate import migrate
+    from ddetr_cli.running import answer
 
     raise typer.Exit(answer(partial(migrate, spec)))
 
@@ -261,8 +260,8 @@ def import_(
     ] = False,
 ) -> None:
     """Read weights of any Deformable DETR, and write them as ours or as another program's."""
-    from ddetr_cli.answer import answer
     from ddetr_cli.commands.import_ import ImportOptions, import_weights
+    from ddetr_cli.running import answer
 
     options = ImportOptions(
         source, target, layout.value, num_classes, allow_partial, overrides or ()
@@ -273,8 +272,8 @@ def import_(
 @app.command()
 def doctor() -> None:
     """Show versions, GPUs and back-ends, and test the attention kernels."""
-    from ddetr_cli.answer import answer
     from ddetr_cli.commands.doctor import diagnose
+    from ddetr_cli.running import answer
 
     raise typer.Exit(answer(diagnose))
 
@@ -282,8 +281,8 @@ def doctor() -> None:
 @app.command()
 def plan(spec: SpecFile, overrides: Overrides = None) -> None:
     """Show what a training will take: steps, memory, disk; exit status 2 if it cannot fit."""
-    from ddetr_cli.answer import answer
     from ddetr_cli.commands.plan import plan_run
+    from ddetr_cli.running import answer
 
     raise typer.Exit(answer(partial(plan_run, spec, overrides or ())))
 
@@ -293,8 +292,8 @@ def replay(
     evidence: Annotated[Path, typer.Argument(help="The nan_epoch_*.pt that a run has left.")],
 ) -> None:
     """Repeat in fp32 on the CPU the step at which a training met NaN; 1 if it is still bad."""
-    from ddetr_cli.answer import answer
     from ddetr_cli.commands.replay import replay_step
+    from ddetr_cli.running import answer
 
     raise typer.Exit(answer(partial(replay_step, evidence)))
 
@@ -308,8 +307,8 @@ def demo(
     test_images: Annotated[Optional[int], typer.Option(min=1)] = None,  # noqa: UP045
 ) -> None:
     """Show all of it: draw images, train, score, annotate, export, score the ONNX file."""
-    from ddetr_cli.answer import answer
     from ddetr_cli.commands.demo import DemoOptions, run_demo
+    from ddetr_cli.running import answer
 
     options = DemoOptions(folder, seed, epochs, train_images, test_images)
     raise typer.Exit(answer(partial(run_demo, options)))

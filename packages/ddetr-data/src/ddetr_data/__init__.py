@@ -1,84 +1,24 @@
 """Detection data without surprises: COCO and KITTI reading, conversion, checks and scoring."""
 
-from __future__ import annotations
+import lazy_loader
 
-import importlib
-import sys
-from types import ModuleType
-from typing import TYPE_CHECKING
-
-from ddetr_data.__about__ import __version__
-
-if TYPE_CHECKING:
-    from ddetr_data.check import CheckOptions, CheckReport, check_conversion, check_dataset
-    from ddetr_data.coco import DataError, DetectionSet, load_sources
-    from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, InferSource
-    from ddetr_data.confusion import confusion_table
-    from ddetr_data.draw import draw_detections
-    from ddetr_data.evaluation import evaluate_detector, write_results
-    from ddetr_data.image_folder import find_images
-    from ddetr_data.inference import run_inference
-    from ddetr_data.kitti import read_kitti, write_kitti
-    from ddetr_data.preprocess import PreprocessConfig, pad_batch, preprocess, read_image
-    from ddetr_data.results import detections_from_coco, detections_to_coco
-    from ddetr_data.scoring import CocoScorer, Scores
-    from ddetr_data.sources import open_sources, resolve_num_classes
-    from ddetr_data.synthetic import make_dataset
-    from ddetr_data.types import Annotations, Category, Detections, Detector, ImageRecord
-    from ddetr_data.verify import verify_images
-
-_HOME = {
-    "Annotations": "types",
-    "AugmentationConfig": "config",
-    "Category": "types",
-    "CheckOptions": "check",
-    "CheckReport": "check",
-    "CocoScorer": "scoring",
-    "DataError": "coco",
-    "DataSource": "config",
-    "DatasetConfig": "config",
-    "DetectionSet": "coco",
-    "Detections": "types",
-    "Detector": "types",
-    "ImageRecord": "types",
-    "InferSource": "config",
-    "PreprocessConfig": "preprocess",
-    "Scores": "scoring",
-    "check_conversion": "check",
-    "check_dataset": "check",
-    "confusion_table": "confusion",
-    "detections_from_coco": "results",
-    "detections_to_coco": "results",
-    "draw_detections": "draw",
-    "evaluate_detector": "evaluation",
-    "find_images": "image_folder",
-    "load_sources": "coco",
-    "make_dataset": "synthetic",
-    "open_sources": "sources",
-    "pad_batch": "preprocess",
-    "preprocess": "preprocess",
-    "read_image": "preprocess",
-    "read_kitti": "kitti",
-    "resolve_num_classes": "sources",
-    "run_inference": "inference",
-    "verify_images": "verify",
-    "write_kitti": "kitti",
-    "write_results": "evaluation",
-}
-
+# Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
+    "SIZE_MULTIPLE",
     "Annotations",
     "AugmentationConfig",
     "Category",
     "CheckOptions",
     "CheckReport",
     "CocoScorer",
+    "ConvertConfig",
     "DataError",
     "DataSource",
     "DatasetConfig",
     "DetectionSet",
     "Detections",
     "Detector",
+    "ImageLike",
     "ImageRecord",
     "InferSource",
     "PreprocessConfig",
@@ -92,6 +32,7 @@ __all__ = [
     "draw_detections",
     "evaluate_detector",
     "find_images",
+    "is_url",
     "load_sources",
     "make_dataset",
     "open_sources",
@@ -106,23 +47,4 @@ __all__ = [
     "write_results",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-class _Package(ModuleType):
-    """Keeps a public name from being hidden by the module of that name once it is loaded.
-
-    Python sets every loaded submodule as an attribute of its package: `ddetr_data.preprocess` is
-    the function all the same, and `from ddetr_data.preprocess import ...` still finds the module.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,13 +12,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ddetr_data.coco import DataError, load_sources
+from ddetr_data.coco import load_sources
 from ddetr_data.config import AugmentationConfig, DataSource
-from ddetr_data.preprocess import PreprocessConfig
-from ddetr_data.torch.collate import Batch, collate
-from ddetr_data.torch.dataset import DetectionDataset
-from ddetr_data.torch.sampler import Draw
-from ddetr_data.torch.transforms import EvalTransform, TrainTransform
+from ddetr_data.faults import DataError
+from ddetr_data.images import PreprocessConfig
+from ddetr_data.torch import Batch, DetectionDataset, Draw, EvalTransform, TrainTransform, collate
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]

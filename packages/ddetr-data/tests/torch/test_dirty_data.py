@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ddetr_data.coco import load_sources
 from ddetr_data.config import AugmentationConfig, DataSource
-from ddetr_data.sources import open_sources
+from ddetr_data.loading import open_sources
 from ddetr_data.torch import DetectionDataset, DetectionSampler, TrainTransform, collate
 
 Content = dict[str, Any]

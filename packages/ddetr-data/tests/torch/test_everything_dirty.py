@@ -17,12 +17,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ddetr_data.check import CheckOptions, check_dataset
-from ddetr_data.check_rules import CHECK_RULES
+from ddetr_data.check import CHECK_RULES, CheckOptions, check_dataset
 from ddetr_data.config import AugmentationConfig, DataSource
-from ddetr_data.evaluation import evaluate_detector
-from ddetr_data.preprocess import PreprocessConfig, pad_batch, preprocess
-from ddetr_data.sources import open_sources
+from ddetr_data.detection import evaluate_detector
+from ddetr_data.images import PreprocessConfig, pad_batch, preprocess
+from ddetr_data.loading import open_sources
 from ddetr_data.torch import DetectionDataset, EvalTransform, TrainTransform, collate
 from ddetr_data.types import Detections
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ddetr_data.config import AugmentationConfig, DataSource
-from ddetr_data.sources import open_sources
+from ddetr_data.loading import open_sources
 from ddetr_data.torch import DetectionDataset, TrainTransform, collate
 
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from ddetr_data.torch.sampler import DetectionSampler, Draw, SamplerName
+from ddetr_data.torch import DetectionSampler, Draw, SamplerName
 
 NAMES: tuple[SamplerName, ...] = ("default_sampler", "uniform_sampler", "non_uniform_sampler")
 UNEVEN = np.repeat([0, 1, 2], [80, 11, 9]).astype(np.int32)

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ddetr_data.config import AugmentationConfig
-from ddetr_data.preprocess import PreprocessConfig, preprocess
-from ddetr_data.torch.transforms import EvalTransform, Sample, TrainTransform
-from ddetr_data.torch.view import View
+from ddetr_data.images import PreprocessConfig, preprocess
+from ddetr_data.torch import EvalTransform, Sample, TrainTransform, View
 from ddetr_data.types import Annotations
 
 PLAIN = AugmentationConfig(input_mean=[0.0], input_std=[1.0])

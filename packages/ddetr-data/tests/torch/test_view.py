@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddetr_data.config import AugmentationConfig
-from ddetr_data.preprocess import shortest_edge_hw
-from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
+from ddetr_data.images import shortest_edge_hw
+from ddetr_data.torch import View, draw_view, fixed_canvas_hw
 
 SIDES = st.integers(1, 3000)
 SEEDS = st.integers(0, 2**32 - 1)

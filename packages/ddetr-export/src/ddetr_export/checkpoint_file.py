@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from ddetr_data.crypto import decrypt_file, is_encrypted
+from ddetr_data.files import decrypt_file, is_encrypted
 from ddetr_model import DeformableDETR, load_checkpoint
-from ddetr_model.metadata import metadata_of
-from ddetr_model.weights import tensors_of
+from ddetr_model.weights import metadata_of, tensors_of
 
 
 def read_checkpoint(path: Path, encryption_key: str | None) -> DeformableDETR:

@@ -15,28 +15,38 @@ import numpy as np
 import onnx
 import torch
 
+from ddetr_data import Category
 from ddetr_data.coco import DetectionSet
-from ddetr_data.preprocess import PreprocessConfig
-from ddetr_data.types import Category
-from ddetr_export.certificate import Certificate, certificate_path, certify
-from ddetr_export.check_images import load_images
+from ddetr_data.images import PreprocessConfig
 from ddetr_export.checkpoint_file import read_checkpoint
-from ddetr_export.comparison import TOLERANCES, Comparison, Forward, compare
 from ddetr_export.config import ExportConfig
-from ddetr_export.detections import FloatArray
-from ddetr_export.divergence import first_divergence
-from ddetr_export.drafting import make_draft
-from ddetr_export.fp16 import to_fp16
-from ddetr_export.graph import ExportGraph
-from ddetr_export.graph_postprocess import append_postprocess
-from ddetr_export.int8 import to_int8
-from ddetr_export.metadata import ExportMetadata
-from ddetr_export.model_file import locked, write_files, written_path
-from ddetr_export.onnx_network import RAW_OUTPUTS
-from ddetr_export.plugin_file import embed_fallback
-from ddetr_export.precision_scores import Score, score_networks
+from ddetr_export.graph import ExportGraph, append_postprocess, make_draft
+from ddetr_export.onnx import (
+    RAW_OUTPUTS,
+    ExportMetadata,
+    embed_fallback,
+    locked,
+    open_session,
+    to_fp16,
+    to_int8,
+    write_files,
+    written_path,
+)
+from ddetr_export.postprocessing import FloatArray
+from ddetr_export.proof import (
+    TOLERANCES,
+    Certificate,
+    Comparison,
+    Forward,
+    Score,
+    certificate_path,
+    certify,
+    compare,
+    first_divergence,
+    load_images,
+    score_networks,
+)
 from ddetr_export.report import ExportError, ExportReport
-from ddetr_export.session import open_session
 from ddetr_export.sidecars import SIDECAR_NAMES, sidecars
 from ddetr_model import DeformableDETR
 

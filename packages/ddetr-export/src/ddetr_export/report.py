@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddetr_export.precision_scores import Score
+from ddetr_export.proof import Score
 
 
 class ExportError(RuntimeError):

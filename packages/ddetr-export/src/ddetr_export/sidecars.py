@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ddetr_export.config import ExportConfig
-from ddetr_export.metadata import ExportMetadata
+from ddetr_export.onnx import ExportMetadata
 
 _TAO_PARSER = "/opt/nvidia/deepstream/deepstream/lib/libnvds_infercustomparser_tao.so"
 _DYNAMIC_BATCH_LIMIT = 16  # of the configurations; the file itself has none

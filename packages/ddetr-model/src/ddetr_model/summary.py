@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddetr_model.detector import DeformableDETR
+from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_ops import MSDeformAttn
 
 __all__ = ["ModelSummary", "count_activation_bytes", "summarize"]

@@ -1,20 +1,10 @@
 """Training, evaluation and inference for Deformable DETR on PyTorch Lightning."""
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from ddetr_train.__about__ import __version__
-from ddetr_train.config import EvaluateConfig, InferenceConfig, OptimizerConfig, TrainConfig
-from ddetr_train.events import Observer, RunEvent
-
-if TYPE_CHECKING:
-    from ddetr_train.detector import TorchDetector
-    from ddetr_train.predict import infer
-    from ddetr_train.trainer import TrainResult, train
-
+# Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
+    "VALIDATION_FOLDER",
     "EvaluateConfig",
     "InferenceConfig",
     "Observer",
@@ -28,18 +18,4 @@ __all__ = [
     "train",
 ]
 
-# Found on first use, because these load PyTorch.
-_LAZY = {
-    "TorchDetector": "detector",
-    "TrainResult": "trainer",
-    "infer": "predict",
-    "train": "trainer",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

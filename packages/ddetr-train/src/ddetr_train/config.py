@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
-    from ddetr_data.labelling import LabelOptions
+    from ddetr_data.detection import LabelOptions
 
 _FROZEN = ConfigDict(
     frozen=True, extra="forbid", protected_namespaces=(), populate_by_name=True, allow_inf_nan=False
@@ -22,7 +22,7 @@ LoggerName: TypeAlias = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class DeviceConfig(BaseModel):
-    """Which GPUs a subtask uses; `ddetr_train.devices` holds the rule that joins both keys."""
+    """Which GPUs a subtask uses; `ddetr_train.process` holds the rule that joins both keys."""
 
     model_config = _FROZEN
 
@@ -211,8 +211,8 @@ class InferenceConfig(_ScoringConfig):
 
     @property
     def label_options(self) -> LabelOptions:
-        """What ddetr_data.labelling is to keep of the detections."""
-        from ddetr_data.labelling import LabelOptions
+        """What ddetr_data.detection.labelling is to keep of the detections."""
+        from ddetr_data.detection import LabelOptions
 
         return LabelOptions(
             conf_threshold=self.conf_threshold,

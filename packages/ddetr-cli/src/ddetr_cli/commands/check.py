@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ddetr_cli.console import RunConsole
-from ddetr_cli.preflight import given
-from ddetr_cli.progress import Progress
-from ddetr_cli.spec import Experiment, load_tree, model_of
-from ddetr_cli.spec_tree import SpecError
-from ddetr_cli.yaml_tree import read_spec_file
-from ddetr_data.config import ConvertConfig, DataSource
-from ddetr_data.staging import naming
+from ddetr_cli.spec import Experiment, SpecError, given, load_tree, model_of, read_spec_file
+from ddetr_cli.terminal import Progress, RunConsole
+from ddetr_data import ConvertConfig, DataSource
+from ddetr_data.files import naming
 
 if TYPE_CHECKING:
     from ddetr_data.check import CheckOptions, CheckReport
@@ -124,7 +120,7 @@ def _refuse_mixtures(
 
 def _of_set(labelled_set: LabelledSet) -> tuple[Splits, CheckOptions]:
     from ddetr_data.check import CheckOptions
-    from ddetr_data.class_mapping import read_mapping
+    from ddetr_data.formats import read_mapping
 
     source = DataSource(
         image_dir=labelled_set.images or ".", json_file=tuple(labelled_set.annotations)

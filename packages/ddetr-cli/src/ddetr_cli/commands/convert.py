@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.preflight import existing_images, given, optional_files
-from ddetr_cli.progress import Progress
-from ddetr_cli.run import Run, Subtask
-from ddetr_data.config import ConvertConfig
+from ddetr_cli.running import Run, Subtask
+from ddetr_cli.spec import existing_images, given, optional_files
+from ddetr_cli.terminal import Progress
+from ddetr_data import ConvertConfig
 
 if TYPE_CHECKING:
-    from ddetr_data.convert_summary import ConvertSummary
-    from ddetr_data.shards import FoldSummary
+    from ddetr_data.convert import ConvertSummary, FoldSummary
 
 
 def check(config: ConvertConfig) -> None:

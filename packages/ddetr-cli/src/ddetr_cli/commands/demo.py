@@ -15,10 +15,9 @@ from ddetr_cli.commands.evaluate import EVALUATE
 from ddetr_cli.commands.export import EXPORT
 from ddetr_cli.commands.inference import INFERENCE
 from ddetr_cli.commands.train import TRAIN
-from ddetr_cli.console import RunConsole, figure
-from ddetr_cli.ending import EXIT_FAILURE, EXIT_SUCCESS
-from ddetr_cli.run import Subtask, run_subtask
+from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, Subtask, run_subtask
 from ddetr_cli.spec import Experiment
+from ddetr_cli.terminal import RunConsole, figure
 
 NUM_IMAGES = {"train": 1600, "val": 60, "test": 150}
 IMAGE_SIZE_HW = (128, 128)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ddetr_cli.preflight import existing_file
-from ddetr_cli.spec import KEY_VARIABLE
-from ddetr_cli.spec_tree import SpecError
-from ddetr_data.crypto import is_encrypted
-from ddetr_export.model_file import ENCRYPTED_SUFFIX, is_engine
-from ddetr_export.tensorrt_module import HOW_TO_GET_TENSORRT, has_tensorrt
-from ddetr_train.config import EvaluateConfig, InferenceConfig
+from ddetr_cli.spec import KEY_VARIABLE, SpecError, existing_file
+from ddetr_data.files import is_encrypted
+from ddetr_export.onnx import ENCRYPTED_SUFFIX, is_engine
+from ddetr_export.tensorrt import HOW_TO_GET_TENSORRT, has_tensorrt
+from ddetr_train import EvaluateConfig, InferenceConfig
 
 _CHECKPOINT_ENDINGS = (".pth", ".pt", ".ckpt")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from ddetr_cli.console import RunConsole
-from ddetr_cli.ending import EXIT_FAILURE, EXIT_SUCCESS
+from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS
+from ddetr_cli.terminal import RunConsole
 
 _DISTRIBUTIONS = (
     "ddetr-ops",

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import checked_detector_file, is_exported
-from ddetr_cli.preflight import existing_sources
-from ddetr_cli.run import Run, Subtask
-from ddetr_cli.spec import Experiment
+from ddetr_cli.running import Run, Subtask
+from ddetr_cli.spec import Experiment, existing_sources
 
 if TYPE_CHECKING:
-    from ddetr_data.config import DatasetConfig
+    from ddetr_data import DatasetConfig
     from ddetr_data.scoring import Scores
 
 
@@ -30,7 +29,7 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
 
         scores = score_exported(path, dataset, config, run, experiment.passphrase)
     else:
-        from ddetr_train.evaluate import evaluate
+        from ddetr_train.detection import evaluate
 
         scores = evaluate(
             path,
@@ -48,8 +47,8 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
 def _show(scores: Scores, dataset: DatasetConfig, run: Run) -> None:
     run.console.scores(scores.overall, scores.per_class)
     run.console.say(f"scores: {run.results_dir / 'results.json'}")
-    from ddetr_cli.report.page import write_evaluation_report
-    from ddetr_data.sources import open_sources
+    from ddetr_cli.report import write_evaluation_report
+    from ddetr_data.loading import open_sources
 
     labelled = open_sources(
         dataset.test_data_sources, num_classes=None, dataset_type=dataset.dataset_type

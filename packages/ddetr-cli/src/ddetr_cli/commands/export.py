@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import readable_file
-from ddetr_cli.console import RunConsole
-from ddetr_cli.preflight import existing_file, existing_sources, given
-from ddetr_cli.run import Run, Subtask
-from ddetr_cli.spec import KEY_VARIABLE, Experiment
-from ddetr_cli.spec_tree import SpecError
-from ddetr_train.events import RunEvent
+from ddetr_cli.running import Run, Subtask
+from ddetr_cli.spec import (
+    KEY_VARIABLE,
+    Experiment,
+    SpecError,
+    existing_file,
+    existing_sources,
+    given,
+)
+from ddetr_cli.terminal import RunConsole
+from ddetr_train import RunEvent
 
 if TYPE_CHECKING:
     from ddetr_data.coco import DetectionSet
-    from ddetr_export.precision_scores import Score
+    from ddetr_export.proof import Score
 
 _STANDARD_ENDING = ".standard.onnx"
 
@@ -102,7 +107,7 @@ def rewrite_as_standard(paths: Sequence[str], console: RunConsole) -> int:
 
 def standard_name(plugin_file: Path) -> Path:
     """model.onnx and model.onnx.enc both become model.standard.onnx."""
-    from ddetr_export.model_file import beside
+    from ddetr_export.onnx import beside
 
     return beside(plugin_file, _STANDARD_ENDING)
 
@@ -119,7 +124,7 @@ def _target(experiment: Experiment) -> Path:
 
 
 def _locked_name(path: Path, passphrase: str | None) -> Path:
-    from ddetr_export.model_file import written_path
+    from ddetr_export.onnx import written_path
 
     return written_path(path, passphrase)
 

@@ -9,22 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddetr_cli.progress import Progress
-from ddetr_cli.run import Run
-from ddetr_cli.spec_tree import SpecError
-from ddetr_data.classmap_names import named_by_classmap
-from ddetr_data.config import DatasetConfig, InferSource
-from ddetr_data.evaluation import evaluate_detector, write_results
-from ddetr_data.inference import InferenceSummary
-from ddetr_data.labelling import find_media, label_media
-from ddetr_data.scoring import Scores
-from ddetr_data.share import ALONE, Share
-from ddetr_data.source_scores import score_sources
-from ddetr_data.sources import open_sources
-from ddetr_data.types import Category, Detections, ImageLike
+from ddetr_cli.running import Run
+from ddetr_cli.spec import SpecError
+from ddetr_cli.terminal import Progress
+from ddetr_data import Category, DatasetConfig, Detections, ImageLike, InferSource
+from ddetr_data.detection import (
+    ALONE,
+    InferenceSummary,
+    Share,
+    evaluate_detector,
+    find_media,
+    label_media,
+    named_by_classmap,
+    write_results,
+)
+from ddetr_data.loading import open_sources
+from ddetr_data.scoring import Scores, score_sources
 from ddetr_export import Detector
-from ddetr_train.config import EvaluateConfig, InferenceConfig
-from ddetr_train.frame_progress import FrameProgress
+from ddetr_train import EvaluateConfig, InferenceConfig
+from ddetr_train.detection import FrameProgress
 
 # torchrun and srun set these; without them nothing is shared, and PyTorch need not be there.
 _LAUNCHERS = ("LOCAL_WORLD_SIZE", "SLURM_STEP_ID")
@@ -124,6 +127,6 @@ def open_detector(
 def _launched_share() -> AbstractContextManager[Share]:
     if not any(name in os.environ for name in _LAUNCHERS):
         return nullcontext(ALONE)
-    from ddetr_train.processes import launched_share
+    from ddetr_train.process import launched_share
 
     return launched_share()

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ddetr_cli.commands.detector_file import readable_file
-from ddetr_cli.preflight import existing_file, existing_images, given
-from ddetr_cli.run import Run, Subtask
-from ddetr_cli.spec import Experiment
-from ddetr_cli.spec_tree import SpecError
-from ddetr_export.tensorrt_module import HOW_TO_GET_TENSORRT, has_tensorrt
-from ddetr_train.events import RunEvent
+from ddetr_cli.running import Run, Subtask
+from ddetr_cli.spec import Experiment, SpecError, existing_file, existing_images, given
+from ddetr_export.tensorrt import HOW_TO_GET_TENSORRT, has_tensorrt
+from ddetr_train import RunEvent
 
 _IMAGES_KEY = "gen_trt_engine.tensorrt.calibration.cal_image_dir"
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ddetr_cli.console import RunConsole
-from ddetr_cli.ending import EXIT_SUCCESS
-from ddetr_cli.overrides import split_override
-from ddetr_cli.spec_tree import SpecError
-from ddetr_cli.yaml_tree import parse_value
+from ddetr_cli.running import EXIT_SUCCESS
+from ddetr_cli.spec import SpecError, parse_value, split_override
+from ddetr_cli.terminal import RunConsole
 
 if TYPE_CHECKING:
     from ddetr_model import DeformableDETR, LoadReport

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import checked_detector_file, is_exported
-from ddetr_cli.preflight import existing_images, optional_files
-from ddetr_cli.run import Run, Subtask
-from ddetr_cli.spec import Experiment
-from ddetr_cli.spec_tree import SpecError
-from ddetr_data.config import InferSource
+from ddetr_cli.running import Run, Subtask
+from ddetr_cli.spec import Experiment, SpecError, existing_images, optional_files
+from ddetr_data import InferSource
 
 if TYPE_CHECKING:
-    from ddetr_data.inference import InferenceSummary
+    from ddetr_data.detection import InferenceSummary
 
 _NAMES_SHOWN = 3  # the log has every one
 
@@ -36,7 +34,7 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
         source = _infer_source(experiment)
         summary = label_with_exported(path, source, config, run, experiment.passphrase)
     else:
-        from ddetr_train.predict import infer
+        from ddetr_train.detection import infer
 
         summary = infer(
             path,

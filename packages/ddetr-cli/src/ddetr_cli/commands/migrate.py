@@ -6,13 +6,23 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from ddetr_cli.console import RunConsole
-from ddetr_cli.ending import EXIT_BAD_INPUT, EXIT_SUCCESS
-from ddetr_cli.older_specs import RENAMED, reason_without_effect
-from ddetr_cli.schema import known_keys, nearest_key
-from ddetr_cli.spec import DERIVED_KEYS, Experiment, load_spec, model_of
-from ddetr_cli.spec_tree import KeyPath, SpecError, SpecTree, dotted
-from ddetr_cli.yaml_tree import read_spec_file
+from ddetr_cli.running import EXIT_BAD_INPUT, EXIT_SUCCESS
+from ddetr_cli.spec import (
+    DERIVED_KEYS,
+    RENAMED,
+    Experiment,
+    KeyPath,
+    SpecError,
+    SpecTree,
+    dotted,
+    known_keys,
+    load_spec,
+    model_of,
+    nearest_key,
+    read_spec_file,
+    reason_without_effect,
+)
+from ddetr_cli.terminal import RunConsole
 
 _WITHOUT_EFFECT = "Accepted"  # how the description of such a key begins
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ddetr_cli.commands.train import check, model_for_training
-from ddetr_cli.console import RunConsole
-from ddetr_cli.ending import EXIT_SUCCESS
+from ddetr_cli.running import EXIT_SUCCESS
 from ddetr_cli.spec import Experiment, load_spec
+from ddetr_cli.terminal import RunConsole
 
 
 def plan_run(spec_file: Path, overrides: Sequence[str], console: RunConsole) -> int:
@@ -21,8 +21,7 @@ def plan_run(spec_file: Path, overrides: Sequence[str], console: RunConsole) -> 
     experiment = load_spec(Experiment, spec_file, overrides).spec
     check(experiment)
     model = model_for_training(experiment)
-    from ddetr_train.plan import free_disk_bytes, readable_size
-    from ddetr_train.preflight import plan_training
+    from ddetr_train.planning import free_disk_bytes, plan_training, readable_size
 
     dataset = experiment.dataset.model_copy(update={"num_classes": model.num_classes})
     folder = experiment.results_of("train")

@@ -6,19 +6,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.console import RunConsole
-from ddetr_cli.ending import EXIT_FAILURE, EXIT_SUCCESS
-from ddetr_cli.preflight import existing_file
-from ddetr_cli.spec import KEY_VARIABLE
+from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS
+from ddetr_cli.spec import KEY_VARIABLE, existing_file
+from ddetr_cli.terminal import RunConsole
 
 if TYPE_CHECKING:
-    from ddetr_train.replay import Replay
+    from ddetr_train.nan import Replay
 
 
 def replay_step(evidence: Path, console: RunConsole) -> int:
     """Say what is first not finite; exit status 0 when in fp32 all is finite, 1 when not."""
     existing_file(evidence, "the file to replay")
-    from ddetr_train.replay import replay
+    from ddetr_train.nan import replay
 
     found = replay(evidence, encryption_key=os.environ.get(KEY_VARIABLE) or None)
     console.table("losses", ["loss", "value"], [(k, f"{v:.6g}") for k, v in found.losses.items()])

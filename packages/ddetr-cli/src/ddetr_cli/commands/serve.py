@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddetr_cli.console import RunConsole
 from ddetr_cli.spec import KEY_VARIABLE
+from ddetr_cli.terminal import RunConsole
 
 
 @dataclass(frozen=True)

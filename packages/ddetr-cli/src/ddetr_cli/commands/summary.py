@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ddetr_cli.commands.train import model_for_training
-from ddetr_cli.console import RunConsole
-from ddetr_cli.ending import EXIT_SUCCESS
+from ddetr_cli.running import EXIT_SUCCESS
 from ddetr_cli.spec import Experiment, load_spec
+from ddetr_cli.terminal import RunConsole
 
 
 def summarize_model(

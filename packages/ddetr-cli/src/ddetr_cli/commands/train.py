@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.interrupts import Interrupted
-from ddetr_cli.preflight import existing_sources, optional_files
-from ddetr_cli.run import Run, Subtask
-from ddetr_cli.spec import Experiment
-from ddetr_model.config import ModelConfig
-from ddetr_train.folder_lock import folder_locked
+from ddetr_cli.running import Run, Subtask
+from ddetr_cli.spec import Experiment, existing_sources, optional_files
+from ddetr_cli.terminal import Interrupted
+from ddetr_model import ModelConfig
+from ddetr_train.process import folder_locked
 
 if TYPE_CHECKING:
-    from ddetr_train.trainer import TrainResult
+    from ddetr_train.engine import TrainResult
 
 _SCORE = "val_"
 
@@ -37,8 +36,8 @@ def check(experiment: Experiment) -> None:
 
 def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Train, and show where the checkpoints are and what the model scores."""
-    from ddetr_train.callbacks.preemption import TrainingPreempted
-    from ddetr_train.trainer import train
+    from ddetr_train.callbacks import TrainingPreempted
+    from ddetr_train.engine import train
 
     model = model_for_training(experiment)
     dataset = experiment.dataset.model_copy(update={"num_classes": model.num_classes})
@@ -65,7 +64,7 @@ def model_for_training(experiment: Experiment) -> ModelConfig:
     """Give the model block the data's number of classes, read from them where it is auto."""
     if experiment.dataset.num_classes != "auto":
         return experiment.model
-    from ddetr_data.sources import resolve_num_classes
+    from ddetr_data.loading import resolve_num_classes
 
     chosen = experiment.model.model_dump(exclude_unset=True)
     return ModelConfig(**{**chosen, "num_classes": resolve_num_classes(experiment.dataset)})
@@ -73,7 +72,7 @@ def model_for_training(experiment: Experiment) -> ModelConfig:
 
 def _what_is_left(experiment: Experiment, run: Run) -> str:
     """Say after Ctrl+C, which saves nothing by itself, where the same command begins."""
-    from ddetr_train.callbacks.checkpoints import LATEST_NAME
+    from ddetr_train.checkpoints import LATEST_NAME
 
     latest = run.results_dir / LATEST_NAME
     given = experiment.train.resume_training_checkpoint_path
@@ -101,12 +100,12 @@ def _show(result: TrainResult, run: Run) -> None:
 
 
 def _write_report(experiment: Experiment, run: Run) -> Path:
-    from ddetr_cli.report.page import write_training_report
+    from ddetr_cli.report import write_training_report
 
     dataset = experiment.dataset
     if not dataset.val_data_sources:
         return write_training_report(run.results_dir)
-    from ddetr_data.sources import open_sources
+    from ddetr_data.loading import open_sources
 
     labelled = open_sources(
         dataset.val_data_sources, num_classes=None, dataset_type=dataset.dataset_type

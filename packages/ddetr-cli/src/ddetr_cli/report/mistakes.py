@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ddetr_data import Detections, ImageRecord
     from ddetr_data.coco import DetectionSet
-    from ddetr_data.confusion import ConfusionTable
-    from ddetr_data.curves import PrecisionRecall
-    from ddetr_data.types import Detections, ImageRecord
+    from ddetr_data.scoring import ConfusionTable, PrecisionRecall
 
 _NUM_WORST = 9
 _NO_THRESHOLD = 0.5  # for a class whose best score is unknown, as nothing of it was found
@@ -41,7 +40,7 @@ class Mistakes:
 
 def read_detections(path: Path) -> dict[int, Detections]:
     """Read detections.json of an evaluation, by image id."""
-    from ddetr_data.results import detections_from_coco
+    from ddetr_data.coco import detections_from_coco
 
     return detections_from_coco(json.loads(path.read_text("utf-8")))
 
@@ -58,8 +57,7 @@ def find_mistakes(
         detections: by image id; an image without any is one in which all is missed.
         category_ids: classes that count, absent: all.
     """
-    from ddetr_data.confusion import confusion_table
-    from ddetr_data.scoring import CocoScorer
+    from ddetr_data.scoring import CocoScorer, confusion_table
 
     scorer = CocoScorer(detection_set, category_ids=category_ids)
     for image_id, found in detections.items():
@@ -124,8 +122,8 @@ def _above(found: Detections, thresholds: Mapping[int, float]) -> Detections:
 def _judge_image(
     detection_set: DetectionSet, record: ImageRecord, sure: Mapping[int, Detections]
 ) -> BadImage:
-    from ddetr_data.confusion import confusion_table
-    from ddetr_data.types import Detections
+    from ddetr_data import Detections
+    from ddetr_data.scoring import confusion_table
 
     alone = replace(detection_set, images=[record])
     counts = confusion_table(alone, sure, conf_threshold=0.0).counts

@@ -10,19 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddetr_cli.report.charts import (
-    bar_chart,
-    confusion_chart,
-    line_chart,
-    precision_recall_chart,
-)
+from ddetr_cli.report.charts import bar_chart, confusion_chart, line_chart, precision_recall_chart
 from ddetr_cli.report.history import read_history
-from ddetr_train.config import VALIDATION_FOLDER
+from ddetr_train import VALIDATION_FOLDER
 
 if TYPE_CHECKING:
     from ddetr_cli.report.mistakes import BadImage, Mistakes
+    from ddetr_data import Category
     from ddetr_data.coco import DetectionSet
-    from ddetr_data.types import Category
 
 REPORT_NAME = "report.html"
 _LOSSES: tuple[str, ...] = ("train_loss", "val_loss")
@@ -153,7 +148,7 @@ def _worst(images: Sequence[BadImage], categories: Sequence[Category]) -> list[s
 
 def _figure(image: BadImage, categories: Sequence[Category]) -> str:
     from ddetr_cli.report.thumbnails import thumbnail
-    from ddetr_data.faults import DataError
+    from ddetr_data import DataError
 
     name = escape(image.record.file_name)
     try:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ddetr_cli.report.mistakes import BadImage
-    from ddetr_data.types import Category
+    from ddetr_data import Category
 
 OBJECT_COLOR = "#1a9850"
 FOUND_COLOR = "#d73027"
@@ -26,7 +26,7 @@ def thumbnail(image: BadImage, categories: Sequence[Category]) -> str:
     Raises:
         FileNotFoundError, DataError: the image is not there any more, or cannot be read.
     """
-    from ddetr_data.preprocess import open_image
+    from ddetr_data.images import open_image
 
     picture = open_image(image.record.path)
     scale = min(_LARGEST_ENLARGEMENT, _SIDE / max(picture.size))

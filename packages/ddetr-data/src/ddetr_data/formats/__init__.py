@@ -1,1 +1,47 @@
-"""Label formats: readers that give rows, and lines to write."""
+"""Label formats: KITTI, Pascal VOC, YOLO, and the classes that their names become."""
+
+from ddetr_data.formats.class_mapping import (
+    DEFAULT_MAPPING,
+    ClassMapping,
+    number_categories,
+    read_classmap,
+    read_mapping,
+    write_classmap,
+)
+from ddetr_data.formats.kitti import (
+    KittiError,
+    KittiObject,
+    format_kitti_line,
+    parse_kitti_line,
+    read_kitti,
+    read_kitti_lines,
+    write_kitti,
+)
+from ddetr_data.formats.kitti_rows import read_kitti_rows
+from ddetr_data.formats.label_names import label_names
+from ddetr_data.formats.rows import LabelRow, RowReader
+from ddetr_data.formats.voc import read_voc_rows
+from ddetr_data.formats.yolo import YoloReader, format_yolo_line
+
+__all__ = [
+    "DEFAULT_MAPPING",
+    "ClassMapping",
+    "KittiError",
+    "KittiObject",
+    "LabelRow",
+    "RowReader",
+    "YoloReader",
+    "format_kitti_line",
+    "format_yolo_line",
+    "label_names",
+    "number_categories",
+    "parse_kitti_line",
+    "read_classmap",
+    "read_kitti",
+    "read_kitti_lines",
+    "read_kitti_rows",
+    "read_mapping",
+    "read_voc_rows",
+    "write_classmap",
+    "write_kitti",
+]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddetr_data.formats.label_text import read_label_text
+from ddetr_data.formats._label_text import read_label_text
+from ddetr_data.formats.kitti import KittiError, parse_kitti_lines
 from ddetr_data.formats.rows import LabelRow, faulty_row
-from ddetr_data.image_file import ImageHeader
-from ddetr_data.kitti import KittiError, parse_kitti_lines
+from ddetr_data.images import ImageHeader
 
 __all__ = ["read_kitti_rows"]
 

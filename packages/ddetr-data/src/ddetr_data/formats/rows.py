@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ddetr_data.image_file import ImageHeader
+from ddetr_data.images import ImageHeader
 
 __all__ = ["LabelRow", "RowReader", "faulty_row"]
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from ddetr_data.boxes import BORDER_TOLERANCE
 from ddetr_data.formats.rows import LabelRow, faulty_row
-from ddetr_data.image_file import ImageHeader
-from ddetr_data.image_frames import size_fault, turn_boxes
+from ddetr_data.images import ImageHeader, size_fault, turn_boxes
 
 __all__ = ["read_voc_rows"]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddetr_data.formats.label_text import read_label_text
+from ddetr_data.formats._label_text import read_label_text
 from ddetr_data.formats.rows import LabelRow, faulty_row
-from ddetr_data.image_file import ImageHeader
+from ddetr_data.images import ImageHeader
 
 __all__ = ["YoloReader", "format_yolo_line"]
 

@@ -2,7 +2,7 @@
 
 from ddetr_data.synthetic.dataset import SyntheticDataset, make_dataset
 from ddetr_data.synthetic.scene import Scene, SceneConfig, SceneObject, draw_scene
-from ddetr_data.synthetic.shapes import SHAPES
+from ddetr_data.synthetic.shapes import SHAPES, draw_mask
 
 __all__ = [
     "SHAPES",
@@ -10,6 +10,7 @@ __all__ = [
     "SceneConfig",
     "SceneObject",
     "SyntheticDataset",
+    "draw_mask",
     "draw_scene",
     "make_dataset",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ddetr_data.kitti import KittiObject, write_kitti
+from ddetr_data.formats import KittiObject, write_kitti
 from ddetr_data.synthetic.scene import Scene, SceneConfig, SceneObject, draw_scene
 from ddetr_data.synthetic.shapes import SHAPES
 

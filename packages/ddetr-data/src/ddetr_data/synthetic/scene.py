@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ddetr_data.synthetic.shapes import SHAPES, draw_mask
-from ddetr_data.synthetic.textures import (
+from ddetr_data.synthetic._textures import (
     contrasting_color,
     fill_texture,
     ground_texture,
     random_color,
 )
+from ddetr_data.synthetic.shapes import SHAPES, draw_mask
 
 __all__ = ["Scene", "SceneConfig", "SceneObject", "draw_scene"]
 

@@ -2,17 +2,21 @@
 
 from ddetr_data.torch.collate import Batch, collate
 from ddetr_data.torch.dataset import DetectionDataset
-from ddetr_data.torch.sampler import DetectionSampler
+from ddetr_data.torch.sampler import DetectionSampler, Draw, SamplerName
 from ddetr_data.torch.transforms import EvalTransform, Sample, TrainTransform
-from ddetr_data.torch.view import fixed_canvas_hw
+from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
 
 __all__ = [
     "Batch",
     "DetectionDataset",
     "DetectionSampler",
+    "Draw",
     "EvalTransform",
     "Sample",
+    "SamplerName",
     "TrainTransform",
+    "View",
     "collate",
+    "draw_view",
     "fixed_canvas_hw",
 ]

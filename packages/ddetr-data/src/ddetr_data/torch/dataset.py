@@ -15,8 +15,7 @@ from torch.utils.data import Dataset
 
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError
-from ddetr_data.image_file import read_header, read_image
-from ddetr_data.image_frames import fit_objects
+from ddetr_data.images import fit_objects, read_header, read_image
 from ddetr_data.torch.sampler import Draw
 from ddetr_data.torch.transforms import Sample
 from ddetr_data.types import Annotations, ImageRecord

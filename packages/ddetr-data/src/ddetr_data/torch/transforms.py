@@ -16,7 +16,7 @@ from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat
 
 from ddetr_data.boxes import SMALLEST_SIDE
 from ddetr_data.config import AugmentationConfig
-from ddetr_data.preprocess import PreprocessConfig, preprocess
+from ddetr_data.images import PreprocessConfig, preprocess
 from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
 from ddetr_data.types import Annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.config import SIZE_MULTIPLE, AugmentationConfig
-from ddetr_data.preprocess import shortest_edge_hw
+from ddetr_data.images import shortest_edge_hw
 
 CROP_PROBABILITY = 0.5
 JITTER_SCALES = (0.1, 2.0)  # of the size at which the image just fits, as large-scale jitter has it

@@ -1,1 +1,6 @@
 """What happens beside the training loop: files, reports, preemption."""
+
+from ddetr_train.callbacks.preemption import TrainingPreempted
+from ddetr_train.callbacks.selection import choose_callbacks
+
+__all__ = ["TrainingPreempted", "choose_callbacks"]

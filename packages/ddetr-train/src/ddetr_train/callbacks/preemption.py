@@ -12,7 +12,8 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, Trainer
 from typing_extensions import override
 
-from ddetr_train.callbacks.checkpoints import LATEST_NAME, Checkpoints, ends_update
+from ddetr_train.callbacks._checkpoints import Checkpoints, ends_update
+from ddetr_train.checkpoints import LATEST_NAME
 
 
 class TrainingPreempted(Exception):  # noqa: N818 - nothing went wrong

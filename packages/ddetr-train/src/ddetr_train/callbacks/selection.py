@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 
-from ddetr_train.callbacks.checkpoints import BEST_METRIC, Checkpoints
-from ddetr_train.callbacks.pictures import SamplePictures
+from ddetr_train.callbacks._checkpoints import BEST_METRIC, Checkpoints
+from ddetr_train.callbacks._reporting import Reporting
+from ddetr_train.callbacks._sample_images import SamplePictures
+from ddetr_train.callbacks._scoring import ValidationScoring
 from ddetr_train.callbacks.preemption import Preemption
-from ddetr_train.callbacks.reporting import Reporting
-from ddetr_train.callbacks.scoring import ValidationScoring
 from ddetr_train.config import VALIDATION_FOLDER, TrainConfig
-from ddetr_train.datamodule import DetectionDataModule
+from ddetr_train.data import DetectionDataModule
 from ddetr_train.events import Observer
 
 

@@ -1,0 +1,78 @@
+"""How a run ended: the state for status.json, the exit status, and one sentence for the person."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ddetr_cli.terminal import Interrupted, State, with_our_extras
+
+EXIT_SUCCESS, EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+_OUR_PACKAGES = "ddetr_"
+_PATH_ERRORS = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+_PATH_ERRNOS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The last line of a run."""
+
+    state: State
+    exit_status: int
+    message: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+def ending_of(error: BaseException, task: str, *, interrupted: bool) -> Ending:
+    """Judge what ended a run; `interrupted` outweighs whatever a library made of the signal."""
+    if isinstance(error, Interrupted):
+        return Ending("INTERRUPTED", EXIT_INTERRUPTED, f"{task} was interrupted: {error}")
+    if interrupted or isinstance(error, KeyboardInterrupt):
+        return Ending("INTERRUPTED", EXIT_INTERRUPTED, f"{task} was interrupted")
+    if is_callers_mistake(error):
+        return Ending("FAILURE", EXIT_BAD_INPUT, sentence(error))
+    first_line = (sentence(error).splitlines() or [""])[0]
+    what = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+    return Ending("FAILURE", EXIT_FAILURE, f"{task} failed: {what}")
+
+
+def is_callers_mistake(error: BaseException) -> bool:
+    """Tell a wrong input from a fault of the program.
+
+    Our packages raise ValueError for what a caller can mend; the same error out of another
+    library's depths is a fault. A wrong path is a mistake wherever it was opened, and a full disk
+    is mended by whoever has filled it.
+    """
+    if isinstance(error, _PATH_ERRORS):
+        return True
+    if isinstance(error, OSError) and error.errno in (*_PATH_ERRNOS, *_FULL_ERRNOS):
+        return True
+    if isinstance(error, OSError) and error.errno is None:  # a sentence, where it is ours
+        return _raised_by_us(error)
+    if not isinstance(error, ValueError):
+        return False
+    return type(error).__module__.startswith(_OUR_PACKAGES) or _raised_by_us(error)
+
+
+def sentence(error: BaseException) -> str:
+    """Say what an error says, without errno and without a worker's traceback around it."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2] or text
+    return with_our_extras(text)
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").startswith(_OUR_PACKAGES)

@@ -1,0 +1,60 @@
+"""Specs: read, checked, and every wrong value told with its line."""
+
+from ddetr_cli.spec.experiment import (
+    DERIVED_KEYS,
+    KEY_VARIABLE,
+    Experiment,
+    LoadedSpec,
+    Spec,
+    load_spec,
+    load_tree,
+    model_of,
+    spec_yaml,
+)
+from ddetr_cli.spec.inputs import (
+    existing_file,
+    existing_images,
+    existing_sources,
+    given,
+    optional_files,
+)
+from ddetr_cli.spec.overrides import apply_overrides, split_override
+from ddetr_cli.spec.schema import arms, known_keys, nearest_key
+from ddetr_cli.spec.secret_arguments import NOTICE, hide_passphrase
+from ddetr_cli.spec.tao_specs import RENAMED, WITHOUT_EFFECT, reason_without_effect
+from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
+from ddetr_cli.spec.yaml_tree import parse_spec, parse_value, read_spec_file
+
+__all__ = [
+    "DERIVED_KEYS",
+    "KEY_VARIABLE",
+    "NOTICE",
+    "RENAMED",
+    "WITHOUT_EFFECT",
+    "Experiment",
+    "KeyPath",
+    "LoadedSpec",
+    "Spec",
+    "SpecError",
+    "SpecTree",
+    "apply_overrides",
+    "arms",
+    "dotted",
+    "existing_file",
+    "existing_images",
+    "existing_sources",
+    "given",
+    "hide_passphrase",
+    "known_keys",
+    "load_spec",
+    "load_tree",
+    "model_of",
+    "nearest_key",
+    "optional_files",
+    "parse_spec",
+    "parse_value",
+    "read_spec_file",
+    "reason_without_effect",
+    "spec_yaml",
+    "split_override",
+]

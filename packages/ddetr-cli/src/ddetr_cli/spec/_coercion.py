@@ -1,0 +1,78 @@
+"""What a written value stands for: nothing yet, the text that was typed, the home folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from ddetr_cli.spec.schema import is_block, is_free_text, is_text_only, takes_bool, takes_null
+from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
+
+_TO_BE_GIVEN = "???"  # omegaconf's mark for a value that an override is to supply
+_SECRET: KeyPath = ("encryption_key",)
+_VARIABLE = re.compile(r"\$[A-Za-z_]\w*(?=/|$)")
+
+
+class _NotGiven:
+    """Stands for a value that leaves the default."""
+
+
+_NOT_GIVEN = _NotGiven()
+
+
+def settle(tree: SpecTree, model: type[BaseModel]) -> None:
+    """Drop values that are still to be given, keep text as it was typed, find the home folder.
+
+    Not given are `???`, the empty text that templates have for names and places, null where the
+    key has no null of its own, and a block or a list in which nothing was given.
+
+    Raises:
+        SpecError: a path begins with an environment variable.
+    """
+
+    def settled(node: Any, path: KeyPath) -> Any:
+        if isinstance(node, dict):
+            kept = {key: settled(child, (*path, key)) for key, child in node.items()}
+            kept = {key: child for key, child in kept.items() if child is not _NOT_GIVEN}
+            return kept if kept or not node else _NOT_GIVEN
+        if isinstance(node, list):
+            items = [settled(child, (*path, index)) for index, child in enumerate(node)]
+            items = [item for item in items if item is not _NOT_GIVEN]
+            return items if items or not node else _NOT_GIVEN
+        if node is None:
+            is_absent = is_block(model, path) or not takes_null(model, path)
+            return _NOT_GIVEN if is_absent else None
+        return _settled_scalar(node, path, tree, model)
+
+    values = settled(tree.values, ())
+    tree.values = {} if values is _NOT_GIVEN else values
+
+
+def _settled_scalar(value: Any, path: KeyPath, tree: SpecTree, model: type[BaseModel]) -> Any:
+    origin = tree.origins.get(path)
+    if value == _TO_BE_GIVEN:
+        return _NOT_GIVEN
+    if isinstance(value, bool) and not takes_bool(model, path):
+        return origin.text if origin and origin.text else str(value).lower()
+    if not isinstance(value, str):
+        if not is_text_only(model, path):
+            return value
+        return origin.text if origin and origin.text is not None else str(value)
+    is_name = is_free_text(model, path)
+    if value == "" and (is_name or path == _SECRET) and origin is not None and origin.in_file:
+        return _NOT_GIVEN
+    return _without_home(value, path, tree) if is_name else value
+
+
+def _without_home(text: str, path: KeyPath, tree: SpecTree) -> str:
+    """Write ~/data as the folder that it is; the environment is not read."""
+    variable = _VARIABLE.match(text)
+    if variable is not None:
+        raise SpecError(
+            f"{dotted(path)}: the environment is not read, so {variable.group()} stays a word; "
+            f"write the folder itself ({tree.place_of(path)})"
+        )
+    return str(Path(text).expanduser()) if text == "~" or text.startswith("~/") else text

@@ -1,0 +1,183 @@
+"""The experiment: every block of a spec joined, read, checked and written again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from ddetr_cli.spec._coercion import settle
+from ddetr_cli.spec._errors import sentences, unknown_key
+from ddetr_cli.spec._interpolation import interpolate
+from ddetr_cli.spec.overrides import apply_overrides
+from ddetr_cli.spec.schema import is_list
+from ddetr_cli.spec.tao_specs import adopt
+from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree
+from ddetr_cli.spec.yaml_tree import read_spec_file
+from ddetr_data import ConvertConfig, DatasetConfig
+from ddetr_export import ExportConfig, TrtEngineConfig
+from ddetr_model import ModelConfig
+from ddetr_train import EvaluateConfig, InferenceConfig, TrainConfig
+
+KEY_VARIABLE = "DDETR_ENCRYPTION_KEY"
+_MASK = str(SecretStr("any"))
+# Keys of the models that no spec may hold, because another key decides them.
+DERIVED_KEYS: frozenset[KeyPath] = frozenset({("model", "num_classes")})
+
+Spec = TypeVar("Spec", bound=BaseModel)
+
+
+class Experiment(BaseModel):
+    """Everything that a spec file says, with the defaults of what it leaves out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")
+    dataset: DatasetConfig = Field(default_factory=DatasetConfig, description="The data.")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="Training.")
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description="Scoring.")
+    inference: InferenceConfig = Field(
+        default_factory=InferenceConfig, description="Labelling and drawing."
+    )
+    export: ExportConfig = Field(default_factory=ExportConfig, description="The ONNX file.")
+    gen_trt_engine: TrtEngineConfig = Field(
+        default_factory=TrtEngineConfig, description="The TensorRT engine."
+    )
+    results_dir: str = Field("/results", min_length=1, description="Folder of all results.")
+    encryption_key: SecretStr | None = Field(
+        None, description=f"Passphrase of written and read files; also from {KEY_VARIABLE}."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _give_the_model_its_classes(cls, blocks: Any) -> Any:
+        if not isinstance(blocks, Mapping):
+            return blocks
+        model, dataset = blocks.get("model", {}), blocks.get("dataset", {})
+        if not (isinstance(model, Mapping) and isinstance(dataset, Mapping)):
+            return blocks
+        num_classes = dataset.get("num_classes", "auto")
+        if num_classes == "auto":
+            return blocks
+        return {**blocks, "model": {**model, "num_classes": num_classes}}
+
+    @property
+    def passphrase(self) -> str | None:
+        """The encryption key in clear, for the engine alone."""
+        return self.encryption_key.get_secret_value() if self.encryption_key else None
+
+    def results_of(self, task: str) -> Path:
+        """Folder of a subtask: <task>.results_dir, else <results_dir>/<task>."""
+        own = getattr(self, task).results_dir
+        return Path(own) if own else Path(self.results_dir) / task
+
+
+@dataclass(frozen=True)
+class LoadedSpec(Generic[Spec]):
+    """A checked spec, and what its reader should know about it."""
+
+    spec: Spec
+    notices: tuple[str, ...]
+
+
+def load_spec(
+    model: type[Spec], path: Path, overrides: Sequence[str] = (), task: str | None = None
+) -> LoadedSpec[Spec]:
+    """Read a spec file, lay the overrides over it and check the whole.
+
+    Args:
+        model: Experiment, or the model of a spec of its own.
+        path: the YAML file.
+        overrides: `key.sub=value` each.
+        task: the subtask that it is read for; None and train are the strictest.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SpecError: a key, a value or an override is wrong; every fault has its own sentence.
+    """
+    return load_tree(model, read_spec_file(path), overrides, task)
+
+
+def load_tree(
+    model: type[Spec], tree: SpecTree, overrides: Sequence[str] = (), task: str | None = None
+) -> LoadedSpec[Spec]:
+    """Do as load_spec with a file that was read already; the tree takes the overrides.
+
+    Raises:
+        SpecError: as load_spec.
+    """
+    apply_overrides(tree, overrides, partial(is_list, model))
+    settle(tree, model)
+    notices = [*_notices(tree), *(adopt(tree, task) if model is Experiment else ())]
+    _fill_in_the_key(tree, model)
+    interpolate(tree, model().model_dump(mode="json"))
+    return LoadedSpec(_validated(model, tree), tuple(notices))
+
+
+def model_of(tree: SpecTree) -> type[ConvertConfig | Experiment]:
+    """Tell the flat spec of `convert` from the blocks of every other subtask."""
+    blocks, flat = (
+        sum(key in model.model_fields for key in tree.values)
+        for model in (Experiment, ConvertConfig)
+    )
+    return ConvertConfig if flat > blocks else Experiment
+
+
+def spec_yaml(spec: BaseModel) -> str:
+    """Write a spec as YAML that loads again to an equal one, except that secrets are masked."""
+    derived: dict[str, Any] = {str(block): {key} for block, key in DERIVED_KEYS}
+    blocks = derived if isinstance(spec, Experiment) else None
+    values = _without_references(spec.model_dump(mode="json", exclude=blocks))
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _without_references(value: Any) -> Any:
+    """Write a "${" that is part of a name as text, or loading would take it for a reference."""
+    if isinstance(value, dict):
+        return {key: _without_references(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_without_references(child) for child in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value
+
+
+def _validated(model: type[Spec], tree: SpecTree) -> Spec:
+    derived = [path for path in DERIVED_KEYS if path in tree.origins]
+    faults = [unknown_key(path, tree, model, DERIVED_KEYS) for path in derived]
+    try:
+        spec = model.model_validate(tree.values)
+    except ValidationError as error:
+        faults += sentences(error, tree, model, DERIVED_KEYS)
+    if faults:
+        raise SpecError("\n".join(faults))
+    return spec
+
+
+def _fill_in_the_key(tree: SpecTree, model: type[BaseModel]) -> None:
+    """Take the passphrase from the environment where the spec gives none, or a mask."""
+    if "encryption_key" not in model.model_fields:
+        return
+    written = tree.values.get("encryption_key")
+    if written in (None, _MASK) and os.environ.get(KEY_VARIABLE):
+        tree.values["encryption_key"] = os.environ[KEY_VARIABLE]
+    elif written == _MASK:
+        place = tree.place_of(("encryption_key",))
+        raise SpecError(
+            f"encryption_key is masked ({place}); give it as an override or in {KEY_VARIABLE}"
+        )
+
+
+def _notices(tree: SpecTree) -> list[str]:
+    block = tree.values.get("model")
+    if not (isinstance(block, dict) and block.get("pretrained_model_path")):
+        return []
+    return [
+        "model.pretrained_model_path is read as model.pretrained_backbone_path "
+        f"({tree.place_of(('model', 'pretrained_model_path'))}); whole-model weights go to "
+        "train.pretrained_model_path"
+    ]

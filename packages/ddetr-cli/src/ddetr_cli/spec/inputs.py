@@ -1,0 +1,70 @@
+"""What must be there before anything heavy is loaded: values that a subtask needs, and files."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ddetr_cli.spec.tree import SpecError
+from ddetr_data import DataSource, is_url
+
+
+def given(value: str | os.PathLike[str] | None, key: str) -> Path:
+    """Give the path that stands under a key that this subtask cannot do without."""
+    if value is None:
+        raise SpecError(f"{key} is not set; add it to the spec or give {key}=PATH")
+    return Path(value)
+
+
+def existing_file(value: str | os.PathLike[str] | None, key: str) -> Path:
+    """Give the path of a file that must exist.
+
+    Raises:
+        SpecError: the key is not set.
+        FileNotFoundError: there is no such file.
+    """
+    path = given(value, key)
+    if not path.is_file():
+        raise FileNotFoundError(f"{key}: {_absence(path, 'file')}")
+    return path
+
+
+def optional_files(values: Iterable[tuple[str, str | os.PathLike[str] | None]]) -> None:
+    """Check the files of those (key, value) pairs that are set."""
+    for key, value in values:
+        if value is not None:
+            existing_file(value, key)
+
+
+def existing_sources(sources: Sequence[DataSource], key: str) -> None:
+    """Check that there is a source, and that each one's folder and JSON are there.
+
+    What lies behind a URL is looked at when it is read.
+    """
+    if not sources:
+        raise SpecError(f"{key} is not set; give its image_dir and json_file")
+    for index, source in enumerate(sources):
+        name = f"{key}.{index}" if len(sources) > 1 else key
+        if not (is_url(source.image_dir) or Path(source.image_dir).is_dir()):
+            raise FileNotFoundError(f"{name}.image_dir: {_absence(source.image_dir, 'folder')}")
+        _existing_patterns(source.json_file, f"{name}.json_file")
+
+
+def existing_images(locations: Sequence[str], key: str) -> None:
+    """Check that every folder or file of a list is there."""
+    _existing_patterns(locations, key)
+
+
+def _existing_patterns(locations: Sequence[str], key: str) -> None:
+    for location in locations:
+        if is_url(location):
+            continue
+        if not (Path(location).exists() or glob.glob(location, recursive=True)):
+            raise FileNotFoundError(f"{key}: {_absence(location, 'file or folder')}")
+
+
+def _absence(path: str | os.PathLike[str], wanted: str) -> str:
+    there = "is not a " + wanted if Path(path).exists() else "does not exist"
+    return f"{path} {there}"

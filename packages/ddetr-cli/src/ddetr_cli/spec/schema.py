@@ -1,0 +1,156 @@
+"""What the config models say about a key path: its types, its neighbours, the nearest known key."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from ddetr_cli.spec.tree import KeyPath, dotted
+
+Model = type[BaseModel]
+_TEXTS = {str, Path, SecretStr}
+_NUMBERS = {int, float, bool}
+_LIKE_A_SIBLING, _LIKE_ANOTHER = 0.6, 0.72  # least likeness of a suggestion, from 0 to 1
+
+
+def arms(annotation: Any) -> list[Any]:
+    """Take a type apart at its unions: `int | None` is int and NoneType."""
+    if get_origin(annotation) is Annotated:
+        return arms(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [arm for member in get_args(annotation) for arm in arms(member)]
+    return [annotation]
+
+
+def arms_at(model: Model, path: KeyPath) -> list[Any]:
+    """List the types that a value at the path may have; none for an unknown path."""
+    found: list[Any] = [model]
+    for key in path:
+        found = [arm for outer in found for inner in _step(outer, key) for arm in arms(inner)]
+    return found
+
+
+def is_block(model: Model, path: KeyPath) -> bool:
+    """Whether the path holds a block of keys with its own config model."""
+    return any(_is_model(arm) for arm in arms_at(model, path))
+
+
+def is_text_only(model: Model, path: KeyPath) -> bool:
+    """Whether a bare value at the path can only be text, so that 0123 must stay "0123"."""
+    leaves = {leaf for arm in arms_at(model, path) for leaf in _leaves(arm)}
+    return bool(leaves & _TEXTS) and not leaves & _NUMBERS
+
+
+def is_list(model: Model, path: KeyPath) -> bool:
+    """Whether the path can hold a list."""
+    return any(get_origin(arm) is tuple for arm in arms_at(model, path))
+
+
+def takes_bool(model: Model, path: KeyPath) -> bool:
+    """Whether true and false are values of the path; an unknown path is left to the models."""
+    found = arms_at(model, path)
+    return not found or any(bool in _leaves(arm) for arm in found)
+
+
+def takes_null(model: Model, path: KeyPath) -> bool:
+    """Whether null is a value of its own at the path, or a mistake there, and no "not given".
+
+    Text, paths, lists and dicts without a null of their own are not given by one; a number, a
+    choice or a truth that is null was forgotten.
+    """
+    found = arms_at(model, path)
+    open_ended = {*_TEXTS, dict, tuple}
+    kinds = {get_origin(arm) or arm for arm in found}
+    return type(None) in kinds or not kinds & open_ended
+
+
+def is_free_text(model: Model, path: KeyPath) -> bool:
+    """Whether the path holds text that the model does not choose from: names and places."""
+    found = arms_at(model, path)
+    return bool(found) and any(
+        leaf in (str, Path)
+        for arm in found
+        for leaf in (_leaves(arm) if get_origin(arm) is not Literal else ())
+    )
+
+
+def known_keys(model: Model, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo]]:
+    """Yield every key of the model and of the blocks inside it; lists of blocks show index 0."""
+    for name, field in model.model_fields.items():
+        path = (*prefix, name)
+        yield path, field
+        for arm in arms(field.annotation):
+            if _is_model(arm):
+                yield from known_keys(arm, path)
+            elif get_origin(arm) is tuple and _is_model(get_args(arm)[0]):
+                yield from known_keys(get_args(arm)[0], (*path, 0))
+
+
+def nearest_key(model: Model, path: KeyPath, hidden: frozenset[KeyPath]) -> str | None:
+    """Name the known key most like an unknown one: a sibling first, then anywhere in the spec."""
+    everywhere = [known for known, _ in known_keys(model) if known not in hidden]
+    if dotted(path) in map(dotted, everywhere):
+        return dotted(path)  # a key of a block, written with a dot
+    name, parent = str(path[-1]), _without_indices(path[:-1])
+    siblings = {
+        str(known[-1]): known for known in everywhere if _without_indices(known[:-1]) == parent
+    }
+    found = _most_like(name, siblings, _LIKE_A_SIBLING)
+    if found is not None:
+        return dotted((*path[:-1], found))
+    namesakes = [known for known in everywhere if known[-1] == name]
+    if namesakes:
+        return dotted(min(namesakes, key=len))
+    keys = [known for known in everywhere if len(path) == 1 or not is_block(model, known)]
+    dotted_found = _most_like(dotted(path), map(dotted, keys), _LIKE_ANOTHER)
+    if dotted_found is not None:
+        return dotted_found
+    last_names = {str(known[-1]): dotted(known) for known in reversed(keys)}
+    found = _most_like(name, last_names, _LIKE_ANOTHER)
+    return None if found is None else last_names[found]
+
+
+def _most_like(name: str, candidates: Iterable[str], least: float) -> str | None:
+    """Pick the likest candidate; a whole word of it, as opset of opset_version, is quite like."""
+    name = name.lower().replace("-", "_")
+
+    def likeness(candidate: str) -> float:
+        ratio = difflib.SequenceMatcher(None, name, candidate).ratio()
+        return max(ratio, _LIKE_ANOTHER) if name in candidate.split("_") else ratio
+
+    best = max(candidates, key=likeness, default=None)
+    return best if best is not None and likeness(best) >= least else None
+
+
+def _step(annotation: Any, key: str | int) -> list[Any]:
+    if _is_model(annotation) and isinstance(key, str):
+        field = annotation.model_fields.get(key)
+        return [] if field is None else [field.annotation]
+    if get_origin(annotation) is tuple:
+        element = get_args(annotation)[0]
+        return [element] if isinstance(key, int) else _step(element, key)  # a list of one, bare
+    if get_origin(annotation) is dict:
+        return [get_args(annotation)[1]]
+    return []
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    if get_origin(annotation) is tuple:
+        return {leaf for arm in arms(get_args(annotation)[0]) for leaf in _leaves(arm)}
+    return {annotation} if isinstance(annotation, type) else set()
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _without_indices(path: KeyPath) -> tuple[str, ...]:
+    return tuple(key for key in path if isinstance(key, str))

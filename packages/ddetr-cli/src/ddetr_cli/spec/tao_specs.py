@@ -1,0 +1,98 @@
+"""Keys and values of TAO's own specs, versions 4 to 7, that are not ours: what becomes of each.
+
+A key that was renamed is read under both names by its config model. A key without effect here is
+taken out before the spec is checked, and said once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
+
+RENAMED: dict[KeyPath, KeyPath] = {
+    ("model", "pretrained_model_path"): ("model", "pretrained_backbone_path"),
+    ("train", "optim", "monitor_name"): ("train", "optim", "lr_monitor"),
+}
+# A key or a whole block, and where to look instead.
+WITHOUT_EFFECT: dict[KeyPath, str] = {
+    ("model_name",): "there is one network",
+    ("wandb",): "train.loggers=[wandb] logs to Weights & Biases",
+    ("quantize",): "export.precision=int8_qdq and gen_trt_engine write INT8",
+    ("model", "dld_model_dir_path"): "an edited model of that tool is not read",
+    ("dataset", "quant_calibration_data_sources"): "export.calibration_image_dir names the images",
+    ("dataset", "augmentation", "pad_size_divisor"): "padding never changes a detection",
+    ("train", "cudnn"): "train.deterministic asks for deterministic algorithms",
+    ("train", "checkpoint_interval_unit"): "epochs; train.checkpoint_interval_steps counts steps",
+    ("train", "checkpointer"): "dd_model_best.pth is kept in any case",
+    ("train", "input_width"): "dataset.augmentation sizes the images of a training",
+    ("train", "input_height"): "dataset.augmentation sizes the images of a training",
+    ("evaluate", "num_nodes"): "one machine scores",
+    ("inference", "num_nodes"): "one machine labels",
+    ("gen_trt_engine", "opset_version"): "the ONNX file has its opset",
+}
+# -1 is "the other key's" there, as null is here.
+_MINUS_ONE_IS_NULL: tuple[KeyPath, ...] = (("evaluate", "batch_size"), ("inference", "batch_size"))
+_BATCH: KeyPath = ("dataset", "batch_size")
+_LEVELS: KeyPath = ("model", "num_feature_levels")
+_INDICES: KeyPath = ("model", "return_interm_indices")
+# The page's one list of each length.
+_INDICES_OF = {1: [1], 2: [1, 2], 3: [1, 2, 3], 4: [1, 2, 3, 4], 5: [0, 1, 2, 3, 4]}
+_WITHOUT_TRAINING_DATA = ("export", "gen_trt_engine")
+_WITH_A_FINISHED_MODEL = ("evaluate", "inference", *_WITHOUT_TRAINING_DATA)
+
+
+def adopt(tree: SpecTree, task: str | None) -> list[str]:
+    """Take out of the tree what has no effect here, and tell which keys that were.
+
+    Args:
+        tree: the spec before it is checked.
+        task: the subtask that reads it. Those that work on a finished model take its shape from
+            the model's file, so there a block `model` may leave out what it would have to say for
+            a training; those without training data may have a batch size of -1.
+
+    Raises:
+        SpecError: a key without effect would change the run: checkpoints by steps.
+    """
+    unit = _value_at(tree, ("train", "checkpoint_interval_unit"))
+    if unit not in (None, "epoch"):
+        place = tree.place_of(("train", "checkpoint_interval_unit"))
+        raise SpecError(
+            f"train.checkpoint_interval_unit must be epoch, got {unit!r}; "
+            f"train.checkpoint_interval_steps counts steps ({place})"
+        )
+    for path in _MINUS_ONE_IS_NULL:
+        _drop_minus_one(tree, path)
+    if task in _WITHOUT_TRAINING_DATA:
+        _drop_minus_one(tree, _BATCH)
+    if task in _WITH_A_FINISHED_MODEL:
+        _complete_levels(tree)
+    dropped = [path for path in WITHOUT_EFFECT if tree.remove(path) is not None]
+    if not dropped:
+        return []
+    names = ", ".join(map(dotted, dropped))
+    return [f"without effect here: {names}; `ddetr migrate -e SPEC` tells why"]
+
+
+def reason_without_effect(path: KeyPath) -> str | None:
+    """Say why the key, or the block that it is in, has no effect; None for every other key."""
+    around = (path[:length] for length in range(1, len(path) + 1))
+    return next((WITHOUT_EFFECT[block] for block in around if block in WITHOUT_EFFECT), None)
+
+
+def _complete_levels(tree: SpecTree) -> None:
+    levels = _value_at(tree, _LEVELS)
+    if _value_at(tree, _INDICES) is None and isinstance(levels, int) and levels in _INDICES_OF:
+        tree.values["model"]["return_interm_indices"] = list(_INDICES_OF[levels])
+
+
+def _drop_minus_one(tree: SpecTree, path: KeyPath) -> None:
+    if _value_at(tree, path) == -1:
+        tree.remove(path)
+
+
+def _value_at(tree: SpecTree, path: KeyPath) -> Any:
+    node: Any = tree.values
+    for key in path:
+        node = node.get(key) if isinstance(node, dict) else None
+    return node

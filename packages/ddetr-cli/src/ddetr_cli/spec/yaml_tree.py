@@ -1,0 +1,211 @@
+"""YAML as specs use it: plain data only, each value with its line."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ddetr_cli.spec.tree import KeyPath, Origin, SpecError, SpecTree
+
+_TAG = "tag:yaml.org,2002:"
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+    re.IGNORECASE,
+)
+_LARGEST_FILE_BYTES = 4 * 2**20
+_MOST_VALUES = 200_000  # a spec has hundreds; aliases of aliases can make billions of a short text
+_PLAIN_TAGS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float")}
+_REPLACED_TAGS = {f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp"}
+
+
+class SpecLoader(yaml.SafeLoader):
+    """Plain data; 2e-4 is a number, while 0123, 12:30 and 2024-10-15 stay text."""
+
+
+def _replace_number_rules() -> None:
+    kept = {
+        first: [(tag, rule) for tag, rule in rules if tag not in _REPLACED_TAGS]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    SpecLoader.yaml_implicit_resolvers = kept
+    for name, rule in (("int", _INT), ("float", _FLOAT)):
+        whole = re.compile(f"(?:{rule.pattern})$", rule.flags)
+        SpecLoader.add_implicit_resolver(f"{_TAG}{name}", whole, list("-+0123456789."))
+
+
+_replace_number_rules()
+
+
+def read_spec_file(path: Path) -> SpecTree:
+    """Read a YAML file of keys and blocks.
+
+    A pipe will do (`-e <(make-spec)`); text that begins with UTF-16's mark is read as UTF-16.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SpecError: the text is no YAML, a key stands twice, or the top is no block of keys.
+    """
+    if path.is_dir() or not path.exists():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"spec file {path} {kind} (current folder: {_current_folder()})")
+    with path.open("rb") as file:
+        content = file.read(_LARGEST_FILE_BYTES + 1)
+    if len(content) > _LARGEST_FILE_BYTES:
+        raise SpecError(
+            f"{path}: a spec must be at most {_LARGEST_FILE_BYTES // 2**20} MiB of YAML, this is "
+            "another kind of file"
+        )
+    return parse_spec(_decoded(content, path), path.name)
+
+
+def _current_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return "it was deleted"
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    is_utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SpecError(
+            f"{path.name}:{line}: a spec must be UTF-8 text, got the byte "
+            f"0x{content[error.start]:02x}"
+        ) from None
+
+
+def parse_spec(text: str, name: str) -> SpecTree:
+    """Parse the text of a spec; name is what errors and origins call it."""
+    tree = SpecTree()
+
+    def place(node: yaml.Node) -> str:
+        return f"{name}:{node.start_mark.line + 1}"
+
+    tree.values = _parse(text, name, (), tree.origins, place) or {}
+    if not isinstance(tree.values, dict):
+        raise SpecError(f"{name}:1: a spec must be a block of keys (key: value)")
+    return tree
+
+
+def parse_value(text: str, path: KeyPath, place: str) -> SpecTree:
+    """Parse the right side of an override into a tree whose values hold it under "value".
+
+    Brackets, braces and quotes are YAML's; everything else is one plain scalar, whatever signs it
+    holds; nothing at all is null.
+    """
+    tree = SpecTree()
+    if text[:1] in ("[", "{", '"', "'"):
+        value = _parse(text, place, path, tree.origins, lambda _: place)
+    else:
+        value = _plain_scalar(text)
+    tree.origins[path] = Origin(place, text)
+    tree.values = {"value": value}
+    return tree
+
+
+def _plain_scalar(text: str) -> Any:
+    loader: Any = SpecLoader("")
+    tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+    if tag not in _PLAIN_TAGS:
+        return text
+    return loader.construct_object(yaml.ScalarNode(tag, text))
+
+
+def _parse(
+    text: str,
+    name: str,
+    path: KeyPath,
+    origins: dict[KeyPath, Origin],
+    place: Callable[[yaml.Node], str],
+) -> Any:
+    try:
+        loader = SpecLoader(text)
+    except yaml.reader.ReaderError as error:
+        where = "" if path else f":{text.count(chr(10), 0, error.position) + 1}"
+        raise SpecError(
+            f"{name}{where}: not valid YAML: the character #x{error.character:04x} is not allowed"
+        ) from None
+    try:
+        node = loader.get_single_node()
+        return None if node is None else _Builder(loader, origins, place).build(node, path)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark and not path else ""
+        raise SpecError(f"{name}{line}: not valid YAML: {_problem(error)}") from None
+    except RecursionError:
+        raise SpecError(
+            f"{name}: not valid YAML: a block refers to itself, or nests too deep"
+        ) from None
+    finally:
+        loader.dispose()
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    problem = str(error.problem)
+    if isinstance(error, yaml.constructor.ConstructorError) and "tag" in problem:
+        return f"{problem.rpartition(' ')[2]} is no tag of plain data"
+    return f"{error.context}, {problem}" if problem.startswith("but ") else problem
+
+
+class _Builder:
+    """Turns YAML nodes into plain data and notes each one's origin on the way."""
+
+    def __init__(
+        self,
+        loader: SpecLoader,
+        origins: dict[KeyPath, Origin],
+        place: Callable[[yaml.Node], str],
+    ) -> None:
+        self.loader = loader
+        self.origins = origins
+        self.place = place
+        self.count = 0
+
+    def build(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.count += 1
+        if self.count > _MOST_VALUES:
+            raise SpecError(f"{self.place(node)}: a spec must hold at most {_MOST_VALUES} values")
+        text = node.value if isinstance(node, yaml.ScalarNode) else None
+        self.origins.setdefault(path, Origin(self.place(node), text))
+        if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
+            return self._block(node, path)
+        if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+            return [self.build(item, (*path, i)) for i, item in enumerate(node.value)]
+        return self.loader.construct_object(node, deep=True)
+
+    def _block(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        self._refuse_doubles(node)
+        self.loader.flatten_mapping(node)
+        block: dict[str, Any] = {}
+        for key, value in node.value:
+            self._refuse_odd_key(key, value)
+            at = (*path, str(key.value))
+            text = value.value if isinstance(value, yaml.ScalarNode) else None
+            self.origins[at] = Origin(self.place(key), text)
+            block[str(key.value)] = self.build(value, at)
+        return block
+
+    def _refuse_odd_key(self, key: yaml.Node, value: yaml.Node) -> None:
+        """Refuse lists and blocks as keys, and `{car:red}`, which YAML takes for one key."""
+        if not isinstance(key, yaml.ScalarNode) or not key.value:
+            raise SpecError(f"{self.place(key)}: a key must be a word")
+        is_empty = isinstance(value, yaml.ScalarNode) and not value.value and value.style is None
+        if key.style is None and ":" in key.value and is_empty:
+            raise SpecError(f"{self.place(key)}: write a space after the colon of {key.value}")
+
+    def _refuse_doubles(self, node: yaml.MappingNode) -> None:
+        seen: dict[str, yaml.Node] = {}
+        for key, _ in node.value:
+            first = seen.setdefault(str(key.value), key)
+            if first is not key and key.tag != f"{_TAG}merge":
+                raise SpecError(
+                    f"{self.place(key)}: {key.value} stands twice, first at {self.place(first)}"
+                )

@@ -1,0 +1,221 @@
+"""What a person sees of a run: a bar on a terminal, plain lines elsewhere, tables at the end.
+
+rich is loaded for bars and tables alone, so that a wrong spec is answered without it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+import typer
+
+from ddetr_cli.terminal._epoch_table import EpochTable
+from ddetr_cli.terminal.extras import with_our_extras
+from ddetr_cli.terminal.status_file import duration
+from ddetr_train import RunEvent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+_FIGURE = re.compile(r"[-+.\de]*")
+_PLAIN_WIDTH = 160
+_ROUTINE_CHECKPOINT = "saved dd_model_latest.pth"  # and no other file
+_WIDTH_OF_A_SCORE = 8
+_SECONDS_BETWEEN_PLAIN_LINES = 30.0
+# What a line has room for, of the figures that training reports.
+_SHOWN = (
+    "step_loss",
+    "train_loss",
+    "val_loss",
+    "val_AP",
+    "val_AP50",
+    "gradient_norm",
+    "peak_memory_gib",
+)
+
+Rows: TypeAlias = Sequence[tuple[str, ...]]
+
+
+class RunConsole:
+    """Shows the events of one subtask on standard output, notices and faults on standard error."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._progress: Progress | None = None
+        self._said: set[str] = set()
+        self._last_plain_line = 0.0
+        self._work = ""
+        self._work_began = time.monotonic()
+
+    @cached_property
+    def out(self) -> Console:
+        """Standard output for bars and tables; off a terminal wide enough for paths."""
+        from rich.console import Console
+
+        wide = None if sys.stdout.isatty() else _PLAIN_WIDTH
+        return Console(quiet=self._quiet, width=wide, highlight=False)
+
+    @cached_property
+    def _epochs(self) -> EpochTable:
+        return EpochTable(self.out.width)
+
+    def observe(self, event: RunEvent) -> None:
+        """Show what a run reports."""
+        if event.kind == "started":
+            self._work, self._work_began = event.message, time.monotonic()
+        if event.kind == "step":
+            self._show_step(self._completed(event))
+        elif event.kind == "notice":
+            self.notice(event.message)
+        elif event.kind == "checkpoint" and event.message.endswith(_ROUTINE_CHECKPOINT):
+            return  # after every epoch; status.json has it
+        elif event.kind == "epoch":
+            for line in self._epochs.lines(event) if self.out.is_terminal else [_line(event)]:
+                self.say(line)
+        elif event.message and event.kind != "finished":
+            self.say(event.message)
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        if not self._quiet:
+            self._write(text)
+
+    def notice(self, text: str) -> None:
+        """Write a notice, once however often it is said."""
+        if text not in self._said and not self._quiet:
+            self._said.add(text)
+            text = with_our_extras(text)
+            self._write(_label("notice: ", "yellow") + text, err=True)
+
+    def fail(self, text: str) -> None:
+        """Write why a run ends."""
+        self._write(_label("ddetr: ", "red") + text, err=True)
+
+    def table(self, title: str, columns: Sequence[str], rows: Rows) -> None:
+        """Write a table; figures stand to the right of their column, text to the left."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        wide = min(len(title), self.out.width)  # else the title breaks at a narrow table's edge
+        table = Table(title=Text(title), box=box.SIMPLE, title_justify="left", min_width=wide)
+        for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+            is_figures = all(map(_FIGURE.fullmatch, cells))
+            table.add_column(column, justify="right" if is_figures else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        self.out.print(table)
+
+    def scores(
+        self, overall: Mapping[str, float], per_class: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """Write the twelve COCO figures and a line for each class."""
+        cells = {name: figure(value) for name, value in overall.items()}
+        if self.out.width < _WIDTH_OF_A_SCORE * len(cells):  # a narrow terminal has them in lines
+            self.table("COCO scores", ["figure", "value"], list(cells.items()))
+        else:
+            self.table("COCO scores", list(cells), [tuple(cells.values())])
+        if per_class:
+            names = list(next(iter(per_class.values())))
+            rows = [(name, *(figure(of[key]) for key in names)) for name, of in per_class.items()]
+            self.table("Per class", ["class", *names], rows)
+
+    def close(self) -> None:
+        """Take the bar away; the lines stay."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _write(self, text: str, *, err: bool = False) -> None:
+        if self._progress is None:
+            typer.echo(text, err=err)
+        else:
+            from rich.text import Text
+
+            self._progress.console.print(Text.from_ansi(text))  # above the bar
+
+    def _completed(self, event: RunEvent) -> RunEvent:
+        """Say what is being done, and for how long still, where the event leaves that out."""
+        if event.epoch is not None:
+            return event
+        left = event.eta_seconds
+        if left is None and event.step and event.total_steps:
+            spent = time.monotonic() - self._work_began
+            left = spent / event.step * (event.total_steps - event.step)
+        return replace(event, message=event.message or self._work, eta_seconds=left)
+
+    def _show_step(self, event: RunEvent) -> None:
+        self._epochs.note_step(event)
+        if self.out.is_terminal:
+            self._move_bar(event)
+        elif time.monotonic() - self._last_plain_line > _SECONDS_BETWEEN_PLAIN_LINES:
+            self._last_plain_line = time.monotonic()
+            self.say(_line(event))
+
+    def _move_bar(self, event: RunEvent) -> None:
+        if self._progress is None:
+            self._progress = _bar_on(self.out)
+            self._progress.start()
+        self._progress.update(
+            self._progress.task_ids[0],
+            description=_activity(event),
+            total=event.total_steps,
+            completed=event.step,
+            figures=_bar_figures(event),
+            eta="" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left",
+        )
+
+
+def figure(value: float) -> str:
+    """Write a score with three decimals; a class without ground truth has none."""
+    return "-" if value != value or value < 0 else f"{value:.3f}"
+
+
+def _label(text: str, color: str) -> str:
+    """Colour a line's first word, unless the person asked for none or has a plain terminal."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return typer.style(text, fg=color, bold=True)
+
+
+def _bar_on(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[eta]}"),
+    )
+    progress = Progress(*columns, console=console, transient=True)
+    progress.add_task("", figures="", eta="")
+    return progress
+
+
+def _bar_figures(event: RunEvent) -> str:
+    shown = {"step_loss": "loss {:.3g}", "images_per_second": "{:.1f} images/s"}
+    shown["peak_memory_gib"] = "{:.1f} GiB"
+    return "  ".join(
+        text.format(event.metrics[name]) for name, text in shown.items() if name in event.metrics
+    )
+
+
+def _line(event: RunEvent) -> str:
+    total = "" if event.total_steps is None else f"/{event.total_steps}"
+    steps = f"{event.step}{total}" if event.kind == "step" else ""
+    figures = [f"{name} {event.metrics[name]:.4g}" for name in _SHOWN if name in event.metrics]
+    left = "" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left"
+    return "  ".join(part for part in (_activity(event), steps, *figures, left) if part)
+
+
+def _activity(event: RunEvent) -> str:
+    return event.message if event.epoch is None else f"epoch {event.epoch}"

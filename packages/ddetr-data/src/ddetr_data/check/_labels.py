@@ -1,0 +1,179 @@
+"""Check the labels of one COCO file or KITTI folder with the readers that loading uses.
+
+I images, N objects of all images together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ddetr_data.check.images import ImageTask
+from ddetr_data.check.report import CheckLog
+from ddetr_data.coco import CocoFile, ImageTable, read_coco_file
+from ddetr_data.convert import ChunkReader, LabelSource, SequenceFolder, Tally, list_files
+from ddetr_data.faults import DataError
+from ddetr_data.formats import DEFAULT_MAPPING, ClassMapping, read_kitti_rows
+from ddetr_data.locations import AnyFile
+from ddetr_data.parallel import map_chunks
+from ddetr_data.types import Category
+
+__all__ = [
+    "CheckedLabels",
+    "check_coco_file",
+    "check_kitti_folder",
+    "check_label_files",
+    "has_kitti_labels",
+]
+
+_CHUNK_FILES = 1000
+_LONGEST_NAME = 255  # bytes that file systems allow between two slashes
+
+
+@dataclass(frozen=True)
+class CheckedLabels:
+    """What a file's usable labels are, for the checks that look at several files."""
+
+    file: str
+    categories: tuple[Category, ...] = ()
+    images: list[ImageTask] = field(default_factory=list)
+    table: ImageTable | None = None  # the same images with their objects, where sizes are stated
+    image_ids: list[int] = field(default_factory=list)
+    objects: Counter[int] = field(default_factory=Counter)  # by category id
+    num_objects: int = 0
+
+
+def check_coco_file(
+    path: AnyFile, image_dir: str, log: CheckLog, num_queries: int | None
+) -> CheckedLabels:
+    """Read a COCO file as loading does, noting in the log what loading would mend or refuse."""
+    log.file = str(path)
+    try:
+        file = read_coco_file(path, image_dir, log)
+    except (DataError, OSError) as error:
+        log.refuse("unusable_json", str(error))
+        return CheckedLabels(str(path))
+    columns = file.columns
+    _note_objects(file, log, num_queries)
+    tasks, unusable = [], []
+    table = ImageTable(columns, [image_dir])
+    for record in table:
+        _note_name(record.file_name, log)
+        if record.id < 0:
+            unusable.append(record.file_name)
+        identity = record.id if record.id >= 0 else None
+        tasks.append(ImageTask(record.path, (record.width, record.height), identity))
+    log.add_rows("unusable_image_id", str(path), iter(unusable), len(unusable))
+    return CheckedLabels(
+        file=str(path),
+        categories=file.categories,
+        images=tasks,
+        table=table,
+        image_ids=columns.ids[columns.ids >= 0].tolist(),
+        objects=Counter(columns.labels.tolist()),
+        num_objects=len(columns.labels),
+    )
+
+
+def has_kitti_labels(folder: Path) -> bool:
+    """Whether a folder holds label texts and no JSON."""
+    return os.path.isdir(folder) and not any(folder.glob("*.json*")) and any(folder.rglob("*.txt"))
+
+
+def check_kitti_folder(
+    label_dir: Path,
+    image_dir: Path,
+    log: CheckLog,
+    mapping: ClassMapping | None,
+    workers: int = 1,
+) -> CheckedLabels:
+    """Read the labels of a folder's images as `convert` does, noting what it would drop.
+
+    With more than one worker (0: one for each core) large folders are read by processes.
+    """
+    sequence = SequenceFolder(image_dir, image_dir, label_dir)
+    files = list(list_files([sequence], image_dir, image_extension=None, label_extension=".txt"))
+    reader = ChunkReader(read_kitti_rows, mapping, missing_labels="skip")
+    source = LabelSource([sequence], image_dir, files, ".txt", reader, ())
+    return check_label_files(source, str(label_dir), log, workers)
+
+
+def check_label_files(
+    source: LabelSource, name: str, log: CheckLog, workers: int = 1
+) -> CheckedLabels:
+    """Read label files of any format, noting under the name what `convert` would drop."""
+    log.file = name
+    reader = replace(source.reader, missing_labels="skip")
+    files = source.files
+    parts = [files[start : start + _CHUNK_FILES] for start in range(0, len(files), _CHUNK_FILES)]
+    tally, empty, num_objects = Tally(), [], 0
+    for chunk in map_chunks(reader, parts, workers):
+        tally.add(chunk.tally)
+        counted = zip(chunk.file_names, chunk.counts, strict=True)
+        empty += [file_name for file_name, count in counted if not count]
+        num_objects += len(chunk.class_names)
+    for label in source.unused_labels():
+        tally.drop(str(label), "label_without_image")
+    _note_tally(tally, log)
+    if reader.mapping is None and reader.read_rows is read_kitti_rows:
+        _note_unlisted(tally.kept, log)
+    log.add_rows("image_without_objects", name, iter(empty), len(empty))
+    for file in files:
+        _note_name(file.file_name, log)
+    return CheckedLabels(
+        file=name, images=[ImageTask(file.image) for file in files], num_objects=num_objects
+    )
+
+
+def _note_unlisted(classes: Counter[str], log: CheckLog) -> None:
+    """The classes that `convert` needs a mapping for."""
+    default = ClassMapping(DEFAULT_MAPPING)
+    for name, count in sorted(classes.items()):
+        if default.target(name) is None:
+            log.add("unlisted_class", f"class {name}: {count}", count)
+
+
+def _note_objects(file: CocoFile, log: CheckLog, num_queries: int | None) -> None:
+    """Crowds, images without objects, and images with more than a model can find."""
+    columns = file.columns
+    counts = np.diff(columns.object_ends)
+
+    def note(fault: str, images: Sequence[int]) -> None:
+        places = (f"image {columns.ids[index]}: {counts[index]} objects" for index in images)
+        log.add_rows(fault, str(file.path), places, len(images))
+
+    if len(columns.ids) and not len(columns.labels):
+        log.add("no_objects", f"{len(columns.ids)} images", 1)
+    else:
+        note("image_without_objects", np.flatnonzero(counts == 0).tolist())
+    if num_queries is not None:
+        note("more_objects_than_queries", np.flatnonzero(counts > num_queries).tolist())
+    owners = np.repeat(np.arange(len(counts)), counts)[columns.is_crowd]
+    crowds = (f"image {columns.ids[index]}" for index in owners.tolist())
+    log.add_rows("crowd", str(file.path), crowds, len(owners))
+
+
+def _note_name(file_name: str, log: CheckLog) -> None:
+    path = PurePosixPath(file_name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        log.add("outside_file_name", file_name)
+    if any(len(part.encode("utf-8", "surrogatepass")) > _LONGEST_NAME for part in path.parts):
+        log.add("long_file_name", file_name)
+    if not file_name.isascii() or "\\" in file_name or any(map(str.isspace, file_name)):
+        log.add("odd_file_name", file_name)
+
+
+def _note_tally(tally: Tally, log: CheckLog) -> None:
+    """Bring a conversion's counts into the log; unreadable images are left to their own check."""
+    for fault in tally.faults:
+        if fault.reason != "unreadable_image":
+            name = f" ({fault.class_name})" if fault.class_name else ""
+            log.add(fault.reason, f"{fault.where}{name}")
+    for (reason, name), count in sorted(tally.dropped.items()):
+        if reason in ("unmapped_class", "dont_care"):
+            log.add(reason, f"class {name}: {count}", count)

@@ -1,0 +1,33 @@
+"""COCO JSON files as detection sets, and detections as rows of its results format."""
+
+from ddetr_data.coco.category_table import check_categories_agree
+from ddetr_data.coco.detection_set import DetectionSet, check_ids_below, load_sources, tell_faults
+from ddetr_data.coco.file import CocoFile, read_coco_file
+from ddetr_data.coco.image_table import ImageColumns, ImageTable, as_table, locate_image
+from ddetr_data.coco.json_files import find_json_files, read_json_object
+from ddetr_data.coco.results import (
+    ResultRow,
+    detections_from_coco,
+    detections_to_coco,
+    read_results,
+)
+
+__all__ = [
+    "CocoFile",
+    "DetectionSet",
+    "ImageColumns",
+    "ImageTable",
+    "ResultRow",
+    "as_table",
+    "check_categories_agree",
+    "check_ids_below",
+    "detections_from_coco",
+    "detections_to_coco",
+    "find_json_files",
+    "load_sources",
+    "locate_image",
+    "read_coco_file",
+    "read_json_object",
+    "read_results",
+    "tell_faults",
+]

@@ -1,0 +1,222 @@
+"""The annotations of one COCO file, cleaned by the rules and sorted by image.
+
+I images of the file, N rows that are left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.boxes import (
+    Masks,
+    find_shares,
+    find_wrong_format,
+    judge_boxes,
+    outline_box,
+    parse_boxes,
+)
+from ddetr_data.coco._ids import as_id
+from ddetr_data.coco._images import FileImages
+from ddetr_data.coco._stated_sizes import contradicted_sizes
+from ddetr_data.faults import RULES, FaultLog
+from ddetr_data.locations import AnyFile
+from ddetr_data.types import Category
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class FileObjects:
+    """The usable objects of a file, those of its first image first."""
+
+    counts: NDArray[np.int64]  # (I,), objects of each image
+    boxes_xywh: NDArray[np.float64]  # (N, 4), pixels
+    labels: NDArray[np.int64]  # (N,), category ids
+    is_crowd: NDArray[np.bool_]  # (N,)
+    area: NDArray[np.float64]  # (N,), square pixels
+
+
+@dataclass(frozen=True)
+class ObjectReader:
+    """Reads the annotation rows of one file; every step counts what it mends or drops."""
+
+    path: AnyFile
+    faults: FaultLog
+    images: FileImages
+    categories: tuple[Category, ...]
+
+    def read(self, values: object) -> FileObjects:
+        """Read a file's `annotations`.
+
+        Raises:
+            DataError: a category is unknown, or the boxes are in another format.
+        """
+        if not isinstance(values, list):
+            self.faults.add("missing_annotations", str(self.path))
+            values = []
+        rows = self._distinct(self._rows_of(values))
+        image, label = self._images_of(rows), self._labels_of(rows)
+        known = (image >= 0) & (label >= 0)
+        rows = [row for row, kept in zip(rows, known, strict=True) if kept]
+        image, label = image[known], label[known]
+        boxes, usable = self._boxes_of(rows, image)
+        order = np.flatnonzero(usable)[np.argsort(image[usable], kind="stable")]
+        return FileObjects(
+            counts=np.bincount(image[order], minlength=len(self.images.names)),
+            boxes_xywh=boxes[order],
+            labels=label[order],
+            is_crowd=self._crowds_of(rows)[order],
+            area=self._areas_of(rows, boxes, usable)[order],
+        )
+
+    def _rows_of(self, values: list[Any]) -> list[Row]:
+        strange = [number for number, row in enumerate(values) if not isinstance(row, dict)]
+        places = (f"annotation row {number}" for number in strange)
+        self.faults.add_rows("row_not_object", str(self.path), places, len(strange))
+        return [row for row in values if isinstance(row, dict)] if strange else values
+
+    def _distinct(self, rows: list[Row]) -> list[Row]:
+        """Drop rows that repeat another with the same id; ids themselves are not kept."""
+        ids = [as_id(row.get("id")) for row in rows]
+        if None not in ids and len(set(ids)) == len(ids):
+            return rows
+        known: set[Hashable] = set()  # ids, and ids with the whole row
+        kept = []
+        for identity, row in zip(ids, rows, strict=True):
+            where = f"{self.path}, {_place_of(row)}"
+            whole = (identity, json.dumps(row, sort_keys=True))
+            if identity is None:
+                self.faults.add("annotation_without_id", where)
+            elif whole in known:
+                self.faults.add("repeated_annotation", where)
+                continue
+            elif identity in known:
+                self.faults.add("shared_annotation_id", where)
+            known |= {identity, whole}
+            kept.append(row)
+        return kept
+
+    def _images_of(self, rows: list[Row]) -> NDArray[np.int64]:
+        """Find each row's image, (N,) positions, -1 where it is not in the file."""
+        keys = [row.get("image_id") for row in rows]
+        found = np.array([self.images.index.get(as_id(key), -1) for key in keys], np.int64)
+        self._count("unknown_image", found < 0, rows)
+        self._count_texts(keys, rows)
+        return found
+
+    def _labels_of(self, rows: list[Row]) -> NDArray[np.int64]:
+        """Find each row's category id, (N,), -1 where there is none."""
+        keys = [row.get("category_id") for row in rows]
+        known = {category.id: category.id for category in self.categories}
+        labels = [-1 if key is None else known.get(as_id(key), -2) for key in keys]  # type: ignore[arg-type]
+        if -2 in labels:
+            self._refuse_unknown(
+                [row for row, label in zip(rows, labels, strict=True) if label == -2]
+            )
+        found = np.array(labels, np.int64)
+        self._count("annotation_without_category", found == -1, rows)
+        self._count_texts(keys, rows)
+        return found
+
+    def _refuse_unknown(self, rows: Sequence[Row]) -> None:
+        self.faults.refuse(
+            "unknown_category",
+            f"{self.path}: category_id {rows[0]['category_id']!r} of annotation "
+            f"{rows[0].get('id')!r} is not in `categories` ({len(rows)} such annotations)",
+            (f"{_place_of(row)}: category_id {row['category_id']!r}" for row in rows),
+            len(rows),
+        )
+
+    def _boxes_of(
+        self, rows: list[Row], image: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Read and clip the boxes, (N, 4), and say which are usable, (N,)."""
+        boxes, found = self._parsed(rows)
+        sizes_wh = self._settled_sizes(boxes, image)[image]
+        wrong_format = find_wrong_format(boxes, sizes_wh)
+        if wrong_format is not None:
+            self.faults.refuse(
+                "other_box_format",
+                f"{self.path}: bbox must be left, top, width, height in pixels, the boxes of this "
+                f"file are {wrong_format}; the first is {rows[0].get('bbox')}",
+                (f"{_place_of(row)}: {row.get('bbox')}" for row in rows),
+                len(rows),
+            )
+            return boxes, np.logical_and.reduce(np.isfinite(boxes), axis=1)
+        found["share_box"] = find_shares(boxes, sizes_wh)
+        boxes, judged = judge_boxes(boxes, sizes_wh)
+        usable = np.ones(len(rows), np.bool_)
+        for fault, mask in (*found.items(), *judged.items()):
+            self._count(fault, mask & usable, rows)
+            if RULES[fault].action == "drop":
+                usable &= ~mask
+        return boxes, usable
+
+    def _parsed(self, rows: list[Row]) -> tuple[NDArray[np.float64], Masks]:
+        """The boxes (N, 4) as they are written, else those around the polygons."""
+        values = [row.get("bbox") for row in rows]
+        outlined = np.zeros(len(rows), np.bool_)
+        for number, value in enumerate(values):
+            if value is None:
+                values[number] = outline_box(rows[number].get("segmentation"))
+                outlined[number] = values[number] is not None
+        boxes, found = parse_boxes(values)
+        return boxes, {**found, "outlined_box": outlined}
+
+    def _settled_sizes(
+        self, boxes: NDArray[np.float64], image: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """Sizes of the images, (I, 2); those that the boxes contradict are the images' own."""
+        sizes_wh = self.images.size_array_wh()
+        for index, size_wh in contradicted_sizes(boxes, image, sizes_wh, self.images.locate):
+            stated = "{} x {}".format(*self.images.sizes_wh[index])
+            actual = "{} x {}".format(*size_wh)
+            where = f"image {self.images.names[index]} is {actual} pixels, the labels say {stated}"
+            self.faults.add("other_image_size", f"{self.path}, {where}")
+            self.images.sizes_wh[index] = size_wh
+        return self.images.size_array_wh()
+
+    def _areas_of(
+        self, rows: list[Row], boxes: NDArray[np.float64], usable: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        areas = np.array([_as_number(row.get("area")) for row in rows], np.float64)
+        unusable = ~(np.isfinite(areas) & (areas > 0))
+        self._count("filled_area", unusable & usable, rows)
+        with np.errstate(over="ignore"):  # of boxes that are dropped
+            return np.where(unusable, boxes[:, 2] * boxes[:, 3], areas)
+
+    def _crowds_of(self, rows: list[Row]) -> NDArray[np.bool_]:
+        values = [row.get("iscrowd") for row in rows]
+        flags = [value if isinstance(value, bool) else as_id(value) for value in values]
+        unusable = np.array([flag not in (0, 1) for flag in flags], np.bool_)
+        self._count("filled_is_crowd", unusable, rows)
+        texts = np.array([isinstance(value, str) for value in values], np.bool_)
+        self._count("text_is_crowd", texts & ~unusable, rows)
+        return np.array([flag == 1 for flag in flags], np.bool_)
+
+    def _count_texts(self, keys: list[Any], rows: Sequence[Row]) -> None:
+        self._count("text_id", np.array([isinstance(key, str) for key in keys], np.bool_), rows)
+
+    def _count(self, fault: str, mask: NDArray[np.bool_], rows: Sequence[Row]) -> None:
+        found = [rows[index] for index in np.flatnonzero(mask).tolist()]
+        self.faults.add_rows(fault, str(self.path), map(_place_of, found), len(found))
+
+
+def _place_of(row: Row) -> str:
+    return f"annotation {row.get('id')}, image {row.get('image_id')}"
+
+
+def _as_number(value: object) -> float:
+    """Read a number; NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return float("nan")
+    try:
+        return float(value)
+    except OverflowError:
+        return float("nan")

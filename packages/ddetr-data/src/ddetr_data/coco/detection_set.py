@@ -1,0 +1,162 @@
+"""Labelled images from COCO sources, brought to one numbering and one category table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.coco.category_table import check_categories_agree
+from ddetr_data.coco.file import CocoFile, read_coco_file
+from ddetr_data.coco.image_table import ImageColumns, ImageTable
+from ddetr_data.coco.json_files import find_json_files
+from ddetr_data.config import DataSource
+from ddetr_data.faults import DataError, FaultLog
+from ddetr_data.locations import is_folder
+from ddetr_data.types import Category, ImageRecord
+
+__all__ = ["DataError", "DetectionSet", "load_sources"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionSet:
+    """Images with their objects, the classes, and what had to be mended or left out."""
+
+    images: Sequence[ImageRecord]
+    categories: tuple[Category, ...]
+    faults: FaultLog
+
+    @property
+    def num_classes(self) -> int:
+        """The largest category id + 1, since a category's id is its class index."""
+        return max(category.id for category in self.categories) + 1
+
+    @property
+    def sizes_wh(self) -> NDArray[np.int32]:
+        """(I, 2), width then height of every image in pixels."""
+        if isinstance(self.images, ImageTable):
+            return self.images.columns.sizes_wh
+        sizes = [(record.width, record.height) for record in self.images]
+        return np.array(sizes, np.int32).reshape(-1, 2)
+
+    @property
+    def source_numbers(self) -> NDArray[np.int32]:
+        """(I,), which of the sources every image came from."""
+        if isinstance(self.images, ImageTable):
+            return self.images.columns.sources
+        return np.array([record.source for record in self.images], np.int32)
+
+    def to_coco(self) -> dict[str, Any]:
+        """Give the set as one COCO ground truth; annotation ids count from 1."""
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for record in self.images:
+            size = {"width": record.width, "height": record.height}
+            images.append({"id": record.id, "file_name": record.file_name, **size})
+            objects = record.annotations
+            for number in range(len(objects)):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": record.id,
+                        "category_id": int(objects.labels[number]),
+                        "bbox": objects.boxes_xywh[number].tolist(),
+                        "area": float(objects.area[number]),
+                        "iscrowd": int(objects.is_crowd[number]),
+                    }
+                )
+        categories = [{"id": category.id, "name": category.name} for category in self.categories]
+        return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def load_sources(
+    sources: Sequence[DataSource],
+    *,
+    num_classes: int | None,
+    corrupt_images: Literal["error", "skip"] = "error",
+) -> DetectionSet:
+    """Read all files of all sources as one set.
+
+    Image ids stay as they are when no two images share one; otherwise all are numbered from 1.
+
+    Args:
+        sources: at least one.
+        num_classes: every category id must be below it; None does not check.
+        corrupt_images: what to do about an image without a size in the JSON that cannot be read.
+
+    Raises:
+        DataError: a fault that no rule mends (see ddetr_data.faults.RULES); the text names the
+            file and the row.
+        FileNotFoundError: a json_file or an image folder is missing.
+    """
+    if not sources:
+        raise DataError("at least one data source is needed, got none")
+    faults = FaultLog()
+    files = [
+        file
+        for number, source in enumerate(sources)
+        for file in _read_source(number, source, faults, skip=corrupt_images == "skip")
+    ]
+    for other in files[1:]:
+        check_categories_agree(
+            files[0].categories, str(files[0].path), other.categories, str(other.path)
+        )
+    check_ids_below(files[0].categories, num_classes, str(files[0].path))
+    columns = _numbered(ImageColumns.join([file.columns for file in files]), files, faults)
+    if not len(columns.ids):
+        raise DataError(f"{files[0].path} holds no usable image: {'; '.join(faults.sentences())}")
+    table = ImageTable(columns, [source.image_dir for source in sources])
+    loaded = DetectionSet(table, files[0].categories, faults)
+    tell_faults(loaded)
+    return loaded
+
+
+def tell_faults(detection_set: DetectionSet) -> None:
+    """Log what was mended or left out, and that there is no object at all."""
+    for sentence in detection_set.faults.sentences():
+        logger.warning("labels: %s", sentence)
+    if not any(len(record.labels) for record in detection_set.images):
+        logger.warning("labels: none of the %d images has an object", len(detection_set.images))
+
+
+def check_ids_below(categories: Sequence[Category], num_classes: int | None, where: str) -> None:
+    """Refuse category ids that a model of num_classes classes has no place for.
+
+    Raises:
+        DataError: the text names the id and the num_classes that would do.
+    """
+    largest = max(categories, key=lambda category: category.id)
+    if num_classes is not None and largest.id >= num_classes:
+        raise DataError(
+            f"{where}: category {largest.name!r} has id {largest.id}, which needs num_classes of "
+            f"at least {largest.id + 1}, got {num_classes}"
+        )
+
+
+def _read_source(
+    number: int, source: DataSource, faults: FaultLog, *, skip: bool
+) -> list[CocoFile]:
+    if not is_folder(source.image_dir):
+        raise FileNotFoundError(f"image_dir must be a folder, {source.image_dir} is not there")
+    return [
+        read_coco_file(path, source.image_dir, faults, source=number, skip_unreadable=skip)
+        for path in find_json_files(source.json_file)
+    ]
+
+
+def _numbered(columns: ImageColumns, files: Sequence[CocoFile], faults: FaultLog) -> ImageColumns:
+    """Number the images from 1 when an id cannot be kept or stands for two of them."""
+    unusable = int((columns.ids < 0).sum())
+    if unusable:
+        faults.add("unusable_image_id", "image ids", unusable)
+    elif len(np.unique(columns.ids)) < len(columns.ids):
+        faults.add("clashing_image_ids", f"{files[0].path} and {files[1].path}")
+    else:
+        return columns
+    return replace(columns, ids=np.arange(1, len(columns.ids) + 1))

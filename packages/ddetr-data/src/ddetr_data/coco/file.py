@@ -1,0 +1,61 @@
+"""One COCO file as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddetr_data.coco._images import FileImages, ImageReader
+from ddetr_data.coco._objects import FileObjects, ObjectReader
+from ddetr_data.coco.category_table import read_categories
+from ddetr_data.coco.image_table import ImageColumns, ends_of
+from ddetr_data.coco.json_files import read_json_object
+from ddetr_data.faults import FaultLog
+from ddetr_data.locations import AnyFile
+from ddetr_data.types import Category
+
+
+@dataclass(frozen=True, eq=False)
+class CocoFile:
+    """What one file holds; an image id is -1 where the file's own cannot be kept."""
+
+    path: AnyFile
+    categories: tuple[Category, ...]
+    columns: ImageColumns
+
+
+def read_coco_file(
+    path: AnyFile,
+    image_dir: str,
+    faults: FaultLog,
+    *,
+    source: int = 0,
+    skip_unreadable: bool = False,
+) -> CocoFile:
+    """Read and clean one file; annotations belong to images of the same file.
+
+    Raises:
+        DataError: something that no rule mends; the text names the file and the row.
+    """
+    content = read_json_object(path, faults)
+    categories = read_categories(content.get("categories"), path, faults)
+    images = ImageReader(image_dir, faults, skip_unreadable).read(content.get("images"), path)
+    objects = ObjectReader(path, faults, images, categories).read(content.get("annotations"))
+    return CocoFile(path, categories, _columns(images, objects, source))
+
+
+def _columns(images: FileImages, objects: FileObjects, source: int) -> ImageColumns:
+    names = [name.encode("utf-8", "surrogatepass") for name in images.names]
+    return ImageColumns(
+        ids=images.ids(),
+        sizes_wh=images.size_array_wh(),
+        sources=np.full(len(names), source, np.int32),
+        names=np.frombuffer(b"".join(names), np.uint8),
+        name_ends=ends_of(np.array([len(name) for name in names], np.int64)),
+        object_ends=ends_of(objects.counts),
+        boxes_xywh=objects.boxes_xywh,
+        labels=objects.labels,
+        is_crowd=objects.is_crowd,
+        area=objects.area,
+    )

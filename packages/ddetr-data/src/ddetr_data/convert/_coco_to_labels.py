@@ -1,0 +1,165 @@
+"""COCO JSON as KITTI or YOLO label files, one an image."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ddetr_data.coco import DetectionSet, load_sources
+from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.convert.shards import CLASSMAP_NAME
+from ddetr_data.convert.summary import ConvertSummary
+from ddetr_data.faults import RULES, DataError
+from ddetr_data.files import write_whole
+from ddetr_data.formats import (
+    KittiObject,
+    format_kitti_line,
+    format_yolo_line,
+    label_names,
+    number_categories,
+    write_classmap,
+)
+from ddetr_data.loading import fit_to_headers
+from ddetr_data.types import Category, ImageRecord
+
+__all__ = ["export_labels"]
+
+_LABELS_NAME = "labels"
+_PROGRESS_IMAGES = 1000
+
+
+def export_labels(
+    config: ConvertConfig, *, on_progress: Callable[[int, int], None] | None = None
+) -> ConvertSummary:
+    """Write labels/<file name>.txt for each image of a COCO set, and classmap.txt.
+
+    Where data_root names the images' folder, boxes are brought to the images as they are: those of
+    an image that was resized, or described before its EXIF turn, follow it.
+
+    Crowd boxes are left out and counted: neither format has a place for them. YOLO's class numbers
+    count from 0 in the order of the category ids, which is the order of classmap.txt; categories of
+    one name are one class.
+
+    Raises:
+        FileNotFoundError: input_source (the JSON) or data_root (the images' folder) is missing.
+        DataError: the JSON cannot be used, a file name leads out of the results, or, when strict,
+            anything would be dropped.
+    """
+    source = DataSource(
+        image_dir=config.data_root or os.curdir, json_file=(config.input_source or "",)
+    )
+    labelled = load_sources([source], num_classes=None)
+    if config.data_root is not None:
+        labelled = fit_to_headers(labelled)
+    dropped = _dropped(labelled)
+    if config.strict and dropped:
+        listed = ", ".join(f"{sum(counts.values())} x {name}" for name, counts in dropped.items())
+        raise DataError(f"strict: nothing may be dropped, but these would be: {listed}")
+    relatives = [_relative(record, source.image_dir) for record in labelled.images]
+    paths, repeated = label_names(relatives), _repeated(relatives)
+    writer = _LabelWriter.of(labelled.categories, is_yolo=config.format == "coco_to_yolo")
+    results_dir = Path(config.results_dir)
+    kept: Counter[str] = Counter()
+    for number, (record, relative) in enumerate(zip(labelled.images, relatives, strict=True), 1):
+        text = repeated.get(relative, "") + writer.text_of(record)
+        write_whole(results_dir / _LABELS_NAME / paths[relative], text)
+        if relative in repeated:
+            repeated[relative] = text
+        kept.update(writer.names[label] for label in record.labels[~record.is_crowd].tolist())
+        if on_progress and (number % _PROGRESS_IMAGES == 0 or number == len(labelled.images)):
+            on_progress(number, len(labelled.images))
+    write_classmap(results_dir / CLASSMAP_NAME, number_categories(writer.numbers))
+    return ConvertSummary(
+        images=len(labelled.images),
+        annotations=sum(kept.values()),
+        categories=labelled.categories,
+        kept={name: kept[name] for name in writer.numbers},
+        dropped=dropped,
+        repaired=_counts(labelled, "repair"),
+        classmap=results_dir / CLASSMAP_NAME,
+        label_dir=results_dir / _LABELS_NAME,
+    )
+
+
+@dataclass(frozen=True)
+class _LabelWriter:
+    """Turns records into the text of their label files."""
+
+    names: dict[int, str]  # of the classes, by category id
+    numbers: dict[str, int]  # YOLO's, from 0; categories of one name are one class
+    is_yolo: bool
+
+    @classmethod
+    def of(cls, categories: Sequence[Category], *, is_yolo: bool) -> _LabelWriter:
+        names = {category.id: category.name for category in categories}
+        distinct = dict.fromkeys(names.values())
+        return cls(names, {name: number for number, name in enumerate(distinct)}, is_yolo)
+
+    def text_of(self, record: ImageRecord) -> str:
+        objects = zip(record.labels.tolist(), record.boxes_xywh.tolist(), strict=True)
+        kept = [
+            (self.names[label], box)
+            for (label, box), crowd in zip(objects, record.is_crowd, strict=True)
+            if not crowd
+        ]
+        size_wh = (record.width, record.height)
+        if self.is_yolo:
+            lines = [format_yolo_line(self.numbers[name], box, size_wh) for name, box in kept]
+        else:
+            lines = [_kitti_line(name, box) for name, box in kept]
+        return "".join(f"{line}\n" for line in lines)
+
+
+def _kitti_line(name: str, box_xywh: Sequence[float]) -> str:
+    left, top, width, height = box_xywh
+    return format_kitti_line(KittiObject(name, (left, top, left + width, top + height)))
+
+
+def _dropped(labelled: DetectionSet) -> dict[str, dict[str, int]]:
+    """What loading dropped, and the crowds, by reason and class."""
+    names = {category.id: category.name for category in labelled.categories}
+    crowds = Counter(
+        names[label]
+        for record in labelled.images
+        for label in record.labels[record.is_crowd].tolist()
+    )
+    dropped = _counts(labelled, "drop")
+    if crowds:
+        dropped["crowd"] = dict(sorted(crowds.items()))
+    return dropped
+
+
+def _counts(labelled: DetectionSet, action: str) -> dict[str, dict[str, int]]:
+    return {
+        fault: {"": count}
+        for fault, count in labelled.faults.items()
+        if RULES[fault].action == action
+    }
+
+
+def _repeated(relatives: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
+    """Images that stand in the set under several ids, for the text that they have together."""
+    return {relative: "" for relative, count in Counter(relatives).items() if count > 1}
+
+
+def _relative(record: ImageRecord, image_dir: str) -> PurePosixPath:
+    """The image's path below the images' folder, spelt as on the disk where it is there."""
+    checked = _checked(record.file_name)
+    is_plain = record.file_name.isascii() and "\\" not in record.file_name
+    if is_plain or not isinstance(record.path, Path) or not record.path.exists():
+        return checked
+    return PurePosixPath(record.path.relative_to(image_dir).as_posix())
+
+
+def _checked(file_name: str) -> PurePosixPath:
+    """The image's path with forward slashes, refused when it would lead out of the results."""
+    path = PurePosixPath(file_name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise DataError(
+            f"file_name {file_name!r} must be a path below the images' folder, "
+            "its label file would lie outside results_dir"
+        )
+    return path

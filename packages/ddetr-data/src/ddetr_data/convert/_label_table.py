@@ -1,0 +1,79 @@
+"""All labels of a conversion as columns, and any choice of its images as a COCO table.
+
+I images, N objects of all images together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.convert.label_chunks import LabelChunk
+from ddetr_data.types import Category
+
+__all__ = ["LabelTable", "join_chunks"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """Images in their order, each with its run of objects."""
+
+    file_names: list[str]  # (I,)
+    sequences: list[int]  # (I,)
+    sizes_wh: list[tuple[int, int]]  # (I,)
+    ends: NDArray[np.int64]  # (I + 1,), image i has the objects ends[i] to ends[i + 1]
+    labels: NDArray[np.int64]  # (N,), category ids
+    boxes_xywh: NDArray[np.float64]  # (N, 4)
+    categories: tuple[Category, ...]
+
+    def __len__(self) -> int:
+        return len(self.file_names)
+
+    def count_objects(self, images: Sequence[int]) -> int:
+        """How many objects the given images have together."""
+        index = np.array(images, np.int64)
+        return int((self.ends[index + 1] - self.ends[index]).sum())
+
+    def to_coco(self, images: Iterable[int], image_id: int, annotation_id: int) -> dict[str, Any]:
+        """A COCO table of the given images; ids count on from the two first ones."""
+        image_rows: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for number, index in enumerate(images, start=image_id):
+            width, height = self.sizes_wh[index]
+            row = {"id": number, "file_name": self.file_names[index]}
+            image_rows.append({**row, "width": width, "height": height})
+            start, stop = self.ends[index : index + 2]
+            labels = self.labels[start:stop].tolist()
+            for label, box in zip(labels, self.boxes_xywh[start:stop].tolist(), strict=True):
+                annotations.append(
+                    {
+                        "id": annotation_id + len(annotations),
+                        "image_id": number,
+                        "category_id": label,
+                        "bbox": box,
+                        "area": round(box[2] * box[3], 6),
+                        "iscrowd": 0,
+                    }
+                )
+        categories = [{"id": category.id, "name": category.name} for category in self.categories]
+        return {"images": image_rows, "annotations": annotations, "categories": categories}
+
+
+def join_chunks(chunks: Sequence[LabelChunk], categories: tuple[Category, ...]) -> LabelTable:
+    """Put chunks one after the other, with class names as category ids."""
+    ids = {category.name: category.id for category in categories}
+    counts = [count for chunk in chunks for count in chunk.counts]
+    labels = [ids[name] for chunk in chunks for name in chunk.class_names]
+    return LabelTable(
+        file_names=[name for chunk in chunks for name in chunk.file_names],
+        sequences=[sequence for chunk in chunks for sequence in chunk.sequences],
+        sizes_wh=[size for chunk in chunks for size in chunk.sizes_wh],
+        ends=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
+        labels=np.array(labels, np.int64),
+        boxes_xywh=np.concatenate([np.zeros((0, 4)), *(chunk.boxes_xywh for chunk in chunks)]),
+        categories=categories,
+    )

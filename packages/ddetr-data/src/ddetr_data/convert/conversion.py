@@ -1,0 +1,127 @@
+"""Turn folders of label files into sharded COCO JSON, and COCO JSON into label files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from ddetr_data.config import ConvertConfig
+from ddetr_data.convert._coco_to_labels import export_labels
+from ddetr_data.convert._label_table import LabelTable, join_chunks
+from ddetr_data.convert.label_chunks import ChunkReader, LabelChunk, Tally
+from ddetr_data.convert.label_source import FROM_COCO, LabelSource, open_labels, refuse_urls
+from ddetr_data.convert.partition import split_folds
+from ddetr_data.convert.sequences import LabelledFile
+from ddetr_data.convert.shards import CLASSMAP_NAME, FAULTS_NAME, write_shards
+from ddetr_data.convert.summary import ConvertSummary, count_by_reason
+from ddetr_data.faults import DataError
+from ddetr_data.formats import number_categories
+from ddetr_data.parallel import map_chunks
+
+__all__ = ["ConvertSummary", "convert"]
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]  # images done, images in all
+
+_CHUNK_IMAGES = 1000  # about half a second of one process's work
+_STRICT_EXEMPT = "dont_care"  # KITTI's own way to say that nothing is there
+
+
+def convert(config: ConvertConfig, *, on_progress: Progress | None = None) -> ConvertSummary:
+    """Convert labels as the config says; the output is byte-identical from run to run.
+
+    From eight thousand images on, and with more than one worker, processes are started: a script
+    that calls this needs its `if __name__ == "__main__"` guard.
+
+    Raises:
+        FileNotFoundError: a file or folder that the config names is missing.
+        DataError: nothing to convert, a bad mapping, or, when strict, anything to drop.
+    """
+    if config.input_source is None:
+        raise DataError("convert needs input_source, the labels to read")
+    refuse_urls(config)
+    if config.format in FROM_COCO:
+        return export_labels(config, on_progress=on_progress)
+    source = open_labels(config)
+    table, tally = _read_labels(config, source, on_progress)
+    return _write_coco(config, table, tally, source.root)
+
+
+def _read_labels(
+    config: ConvertConfig, source: LabelSource, on_progress: Progress | None
+) -> tuple[LabelTable, Tally]:
+    """All images with what is kept of their labels, and the counts of what is not."""
+    chunks = _read_chunks(source.files, source.reader, config, on_progress)
+    tally = Tally()
+    for chunk in chunks:
+        tally.add(chunk.tally)
+    for label in source.unused_labels():
+        tally.drop(str(label), "label_without_image")
+    if config.strict:
+        _refuse_drops(tally)
+    if not tally.kept and (drops := _listed_drops(tally)):
+        logger.warning("no object is left, all that the labels hold is dropped: %s", drops)
+    found = number_categories(sorted(tally.kept, reverse=True))
+    return join_chunks(chunks, source.categories or found), tally
+
+
+def _read_chunks(
+    files: list[LabelledFile],
+    reader: ChunkReader,
+    config: ConvertConfig,
+    on_progress: Progress | None,
+) -> list[LabelChunk]:
+    parts = [files[start : start + _CHUNK_IMAGES] for start in range(0, len(files), _CHUNK_IMAGES)]
+    chunks, done = [], 0
+    results = map_chunks(reader, parts, config.workers, config.executor)
+    for part, chunk in zip(parts, results, strict=True):
+        chunks.append(chunk)
+        done += len(part)
+        if on_progress is not None:
+            on_progress(done, len(files))
+    return chunks
+
+
+def _refuse_drops(tally: Tally) -> None:
+    if drops := _listed_drops(tally):
+        raise DataError(f"strict: nothing may be dropped, but these would be: {drops}")
+
+
+def _listed_drops(tally: Tally) -> str:
+    counts = {key: count for key, count in tally.dropped.items() if key[0] != _STRICT_EXEMPT}
+    listed = ", ".join(f"{n} x {' '.join(key).strip()}" for key, n in sorted(counts.items()))
+    first = f"; the first fault is at {tally.faults[0].where}" if counts and tally.faults else ""
+    return listed + first
+
+
+def _write_coco(
+    config: ConvertConfig, table: LabelTable, tally: Tally, root: Path
+) -> ConvertSummary:
+    folds = split_folds(
+        table.file_names,
+        table.sequences,
+        num_partitions=config.num_partitions,
+        val_split=config.val_split,
+        mode=config.partition_mode or "random",
+    )
+    results_dir = Path(config.results_dir)
+    written = write_shards(
+        table, folds, results_dir, num_shards=config.num_shards, faults=tally.faults
+    )
+    for number, fold in enumerate(written):
+        if not fold.images:
+            logger.warning("partition=%d of=%d has no image and so no file", number, len(written))
+    return ConvertSummary(
+        images=len(table),
+        annotations=len(table.labels),
+        categories=table.categories,
+        kept={category.name: tally.kept[category.name] for category in table.categories},
+        dropped=count_by_reason(tally.dropped),
+        repaired=count_by_reason(tally.repaired),
+        classmap=results_dir / CLASSMAP_NAME,
+        image_dir=root,
+        folds=tuple(written),
+        faults_file=results_dir / FAULTS_NAME,
+    )

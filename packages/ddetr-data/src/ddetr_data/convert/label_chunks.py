@@ -1,0 +1,200 @@
+"""Read the labels of a run of images: map classes, judge boxes, count what is left out.
+
+I images, N objects of all images of a chunk together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.boxes import find_shares, judge_boxes
+from ddetr_data.convert.label_rules import LABEL_FILE_RULES
+from ddetr_data.convert.sequences import LabelledFile
+from ddetr_data.faults import RULES, DataError
+from ddetr_data.formats import ClassMapping, LabelRow, RowReader
+from ddetr_data.images import ImageHeader, read_header
+
+__all__ = ["ChunkReader", "Fault", "LabelChunk", "Tally"]
+
+_DECIMALS = 6  # of box sides: drops the noise of subtracting decimal fractions
+
+
+class Fault(NamedTuple):
+    """A file, line or box that breaks a rule."""
+
+    where: str
+    reason: str  # a key of LABEL_FILE_RULES or faults.RULES
+    class_name: str  # "" where it cannot be told
+
+
+@dataclass
+class Tally:
+    """What was kept, dropped and repaired, by reason and source class."""
+
+    kept: Counter[str] = field(default_factory=Counter)  # target class
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)  # (reason, source class)
+    repaired: Counter[tuple[str, str]] = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)  # unmapped classes are only counted
+
+    def drop(self, where: str, reason: str, class_name: str = "") -> None:
+        """Count something left out, and remember its place."""
+        self.dropped[reason, class_name] += 1
+        self.faults.append(Fault(where, reason, class_name))
+
+    def repair(self, where: str, reason: str, class_name: str = "") -> None:
+        """Count something mended, and remember its place."""
+        self.repaired[reason, class_name] += 1
+        self.faults.append(Fault(where, reason, class_name))
+
+    def add(self, other: Tally) -> None:
+        """Add another part's counts and faults."""
+        self.kept.update(other.kept)
+        self.dropped.update(other.dropped)
+        self.repaired.update(other.repaired)
+        self.faults.extend(other.faults)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelChunk:
+    """The labels of some images, as columns that travel fast between processes."""
+
+    file_names: list[str]  # (I,)
+    sequences: list[int]  # (I,)
+    sizes_wh: list[tuple[int, int]]  # (I,)
+    counts: list[int]  # (I,), objects of each image
+    class_names: list[str]  # (N,), target classes
+    boxes_xywh: NDArray[np.float64]  # (N, 4), pixels
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class ChunkReader:
+    """Reads label files of one format; picklable, so that other processes can do it."""
+
+    read_rows: RowReader
+    mapping: ClassMapping | None  # None keeps every class under its own name
+    missing_labels: Literal["skip", "empty", "error"]
+
+    def __call__(self, files: Sequence[LabelledFile]) -> LabelChunk:
+        """Read the files in order.
+
+        Raises:
+            FileNotFoundError: a label file is missing and missing_labels is "error".
+            DataError: a label file cannot be read, likewise.
+        """
+        tally = Tally()
+        kept: list[tuple[LabelledFile, tuple[int, int]]] = []
+        rows: list[LabelRow] = []
+        owners: list[int] = []  # index into kept, for each row
+        for file in files:
+            read = self._read_image(file, tally)
+            if read is not None:
+                size_wh, objects = read
+                owners.extend([len(kept)] * len(objects))
+                kept.append((file, size_wh))
+                rows.extend(objects)
+        sizes_wh = [size_wh for _, size_wh in kept]
+        usable, boxes = self._judge(
+            rows, np.array(sizes_wh, np.int32).reshape(-1, 2)[owners], tally
+        )
+        names = [
+            self._target(row.name) or row.name for row, use in zip(rows, usable, strict=True) if use
+        ]
+        tally.kept.update(names)
+        return LabelChunk(
+            file_names=[file.file_name for file, _ in kept],
+            sequences=[file.sequence for file, _ in kept],
+            sizes_wh=sizes_wh,
+            counts=np.bincount(np.array(owners, np.int64)[usable], minlength=len(kept)).tolist(),
+            class_names=names,
+            boxes_xywh=boxes[usable],
+            tally=tally,
+        )
+
+    def _read_image(
+        self, file: LabelledFile, tally: Tally
+    ) -> tuple[tuple[int, int], list[LabelRow]] | None:
+        """Size and mapped rows of an image; None when it is left out."""
+        try:
+            header = read_header(file.image)
+        except (DataError, OSError):
+            tally.drop(str(file.image), "unreadable_image")
+            return None
+        rows, fault = self._rows_of(file.label, header)
+        if not fault and file.shares_label:
+            tally.repair(str(file.label), "shared_label_file")
+        if not fault:
+            return header.size_wh, [row for row in rows if self._is_wanted(row, tally)]
+        # An image whose objects nobody can tell is no background, unless that is asked for.
+        if self.missing_labels == "error":
+            _refuse(file.label, fault)
+        if self.missing_labels == "empty":
+            tally.repair(str(file.label), fault)
+            return header.size_wh, []
+        tally.drop(str(file.label), fault)
+        return None
+
+    def _rows_of(self, label: Path, header: ImageHeader) -> tuple[list[LabelRow], str]:
+        """All rows of a label file, or what keeps it from being read."""
+        try:
+            rows = list(self.read_rows(label, header))
+        except FileNotFoundError:
+            return [], "missing_label_file"
+        except OSError:  # a folder, or no right to read it
+            return [], "malformed_label_file"
+        unreadable = bool(rows) and rows[0].fault == "malformed_label_file"
+        return rows, rows[0].fault if unreadable else ""
+
+    def _is_wanted(self, row: LabelRow, tally: Tally) -> bool:
+        if row.fault:
+            rule = LABEL_FILE_RULES.get(row.fault) or RULES[row.fault]
+            count = tally.drop if rule.action == "drop" else tally.repair
+            count(row.where, row.fault, row.name)
+            return False
+        if self._target(row.name) is None:
+            reason = "dont_care" if _is_dont_care(row.name) else "unmapped_class"
+            tally.dropped[reason, row.name] += 1
+            return False
+        return True
+
+    def _target(self, name: str) -> str | None:
+        if self.mapping is not None:
+            return self.mapping.target(name)
+        return None if _is_dont_care(name) else name
+
+    def _judge(
+        self, rows: list[LabelRow], sizes_wh: NDArray[np.int32], tally: Tally
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Which rows have a usable box, (N,), and the clipped boxes, (N, 4) left, top, w, h."""
+        corners = np.array([row.box_xyxy for row in rows], np.float64).reshape(-1, 4)
+        with np.errstate(invalid="ignore"):  # infinity minus infinity; judged below
+            sides = np.round(corners[:, 2:] - corners[:, :2], _DECIMALS)
+        unjudged = np.concatenate([corners[:, :2], sides], axis=1)
+        shares = find_shares(unjudged, sizes_wh)
+        boxes, masks = judge_boxes(unjudged, sizes_wh)
+        masks = {"share_box": shares, **{name: mask & ~shares for name, mask in masks.items()}}
+        usable = np.ones(len(rows), np.bool_)
+        for reason, mask in masks.items():
+            count = tally.drop if RULES[reason].action == "drop" else tally.repair
+            for index in np.flatnonzero(mask):
+                count(rows[index].where, reason, rows[index].name)
+            if RULES[reason].action == "drop":
+                usable &= ~mask
+        return usable, boxes
+
+
+def _refuse(label: Path, fault: str) -> NoReturn:
+    if fault == "missing_label_file":
+        raise FileNotFoundError(f"the label file {label} is missing")
+    raise DataError(f"the label file {label} cannot be read")
+
+
+def _is_dont_care(name: str) -> bool:
+    return name.casefold() == "dontcare"

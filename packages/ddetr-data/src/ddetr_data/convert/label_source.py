@@ -1,0 +1,109 @@
+"""What a conversion reads: its folders, the files in them, and how a label file is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddetr_data.config import ConvertConfig
+from ddetr_data.convert.label_chunks import ChunkReader
+from ddetr_data.convert.sequences import (
+    LabelledFile,
+    SequenceFolder,
+    find_sequences,
+    find_unused_labels,
+    list_files,
+    shared_root,
+)
+from ddetr_data.faults import DataError
+from ddetr_data.formats import (
+    DEFAULT_MAPPING,
+    ClassMapping,
+    YoloReader,
+    number_categories,
+    read_classmap,
+    read_kitti_rows,
+    read_mapping,
+    read_voc_rows,
+)
+from ddetr_data.locations import is_url
+from ddetr_data.types import Category
+
+__all__ = ["FROM_COCO", "LabelSource", "open_labels", "refuse_urls"]
+
+FROM_COCO = ("coco_to_kitti", "coco_to_yolo")
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Images with their label files, and what reads them."""
+
+    sequences: list[SequenceFolder]
+    root: Path  # the images' file names in the output start here
+    files: list[LabelledFile]
+    label_extension: str
+    reader: ChunkReader
+    categories: tuple[Category, ...]  # none: those that the labels name
+
+    def unused_labels(self) -> list[Path]:
+        """Label files that belong to no image."""
+        return find_unused_labels(self.sequences, self.files, self.label_extension)
+
+
+def open_labels(config: ConvertConfig) -> LabelSource:
+    """Find what a config names; label files are not opened yet.
+
+    Raises:
+        FileNotFoundError: a file or folder is missing.
+        DataError: there is no image, or a list of classes cannot be used.
+    """
+    sequences = find_sequences(
+        config.input_source or "",
+        data_root=config.data_root,
+        image_dir_name=config.image_dir_name,
+        label_dir_name=config.label_dir_name,
+    )
+    root = shared_root(sequences, config.data_root)
+    reader, categories = _plan(config)
+    extension = ".xml" if config.format == "voc_to_coco" else ".txt"
+    wanted = config.image_extension
+    files = list(list_files(sequences, root, image_extension=wanted, label_extension=extension))
+    if not files:
+        ending = f" that ends in {wanted}" if wanted else ""
+        raise DataError(f"{config.input_source}: there is no image{ending} in the image folders")
+    return LabelSource(sequences, root, files, extension, reader, categories)
+
+
+def refuse_urls(config: ConvertConfig) -> None:
+    """Only COCO JSON is read from elsewhere, and nothing is written there.
+
+    Raises:
+        DataError: a key that must name a place on this machine is a URL.
+    """
+    named: list[tuple[str, str | None]] = [("results_dir", config.results_dir)]
+    if config.format not in FROM_COCO:
+        named += [("input_source", config.input_source), ("data_root", config.data_root)]
+    for key, value in named:
+        if value is not None and is_url(value):
+            raise DataError(
+                f"{key} {value} is a URL, {config.format} works on folders of this machine; "
+                "copy them here first"
+            )
+
+
+def _plan(config: ConvertConfig) -> tuple[ChunkReader, tuple[Category, ...]]:
+    """How to read a label file, and the target categories where they are known beforehand."""
+    mapping = read_mapping(config.mapping_path) if config.mapping_path is not None else None
+    categories: tuple[Category, ...] = ()
+    if config.format == "yolo_to_coco":
+        if config.classmap is None:
+            raise DataError("yolo_to_coco needs classmap, the class names in YOLO's order")
+        names = read_classmap(config.classmap)
+        reader = ChunkReader(YoloReader(names), mapping, config.missing_labels)
+        categories = number_categories(names)
+    elif config.format == "voc_to_coco":
+        reader = ChunkReader(read_voc_rows, mapping, config.missing_labels)
+    else:
+        mapping = mapping or ClassMapping(DEFAULT_MAPPING)
+        reader = ChunkReader(read_kitti_rows, mapping, config.missing_labels)
+    return reader, categories if mapping is None else number_categories(mapping.target_names)

@@ -1,0 +1,12 @@
+from .classmap_names import named_by_classmap as named_by_classmap
+from .evaluation import evaluate_detector as evaluate_detector
+from .evaluation import write_results as write_results
+from .inference import InferenceSummary as InferenceSummary
+from .inference import counted as counted
+from .inference import kitti_rows as kitti_rows
+from .inference import run_inference as run_inference
+from .labelling import LabelOptions as LabelOptions
+from .labelling import find_media as find_media
+from .labelling import label_media as label_media
+from .rank_slice import ALONE as ALONE
+from .rank_slice import Share as Share

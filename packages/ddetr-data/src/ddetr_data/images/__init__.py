@@ -1,0 +1,48 @@
+"""Images and videos: found, decoded, turned, resized, drawn on."""
+
+from ddetr_data.images.coordinate_frames import fit_objects, size_fault, turn_boxes
+from ddetr_data.images.decoding import (
+    ImageHeader,
+    check_whole,
+    read_header,
+    read_image,
+    read_image_size_wh,
+)
+from ddetr_data.images.drawing import class_colors, draw_detections, palette
+from ddetr_data.images.folder import find_images, walk_images
+from ddetr_data.images.preprocessing import (
+    PreprocessConfig,
+    open_image,
+    pad_batch,
+    preprocess,
+    resized_hw,
+    shortest_edge_hw,
+)
+from ddetr_data.images.video import OnFrames, can_read_videos, find_videos, is_video, label_video
+
+__all__ = [
+    "ImageHeader",
+    "OnFrames",
+    "PreprocessConfig",
+    "can_read_videos",
+    "check_whole",
+    "class_colors",
+    "draw_detections",
+    "find_images",
+    "find_videos",
+    "fit_objects",
+    "is_video",
+    "label_video",
+    "open_image",
+    "pad_batch",
+    "palette",
+    "preprocess",
+    "read_header",
+    "read_image",
+    "read_image_size_wh",
+    "resized_hw",
+    "shortest_edge_hw",
+    "size_fault",
+    "turn_boxes",
+    "walk_images",
+]

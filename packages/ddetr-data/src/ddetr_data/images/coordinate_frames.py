@@ -1,0 +1,83 @@
+"""The frame that boxes are in, where an image is not of the size that its labels state.
+
+N objects of one image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.boxes import judge_boxes
+from ddetr_data.faults import RULES
+from ddetr_data.images.decoding import QUARTER_TURNS, ImageHeader
+from ddetr_data.types import Annotations, ImageRecord
+
+__all__ = ["fit_objects", "size_fault", "turn_boxes"]
+
+
+def fit_objects(
+    record: ImageRecord, header: ImageHeader
+) -> tuple[str, Annotations, NDArray[np.bool_]]:
+    """Bring an image's objects from the size that is stated to the size it has.
+
+    Returns:
+        The rule, all N objects, and which of them (N,) are inside the image.
+    """
+    fault, moved = _moved(record, header)
+    boxes, inside = _clipped(moved, header.size_wh)
+    area = record.area * np.where(inside, _growth(moved, record.boxes_xywh), 1.0)
+    return fault, replace(record.annotations, boxes_xywh=boxes, area=area), inside
+
+
+def _moved(record: ImageRecord, header: ImageHeader) -> tuple[str, NDArray[np.float64]]:
+    """Bring boxes (N, 4) from the frame that the JSON states to that of the image."""
+    stated, actual = (record.width, record.height), header.size_wh
+    fault = size_fault(stated, header)
+    if fault == "turned_image":
+        return fault, turn_boxes(record.boxes_xywh, stated, header.orientation)
+    if fault == "resized_image":
+        scale = np.array([actual[0] / stated[0], actual[1] / stated[1]] * 2)
+        return fault, record.boxes_xywh * scale
+    return fault, record.boxes_xywh
+
+
+def size_fault(stated_wh: tuple[int, int], header: ImageHeader) -> str:
+    """Name the rule for an image whose size is not the stated one."""
+    stated, actual = stated_wh, header.size_wh
+    if stated == header.stored_wh and header.orientation in QUARTER_TURNS:
+        return "turned_image"
+    if abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual):
+        return "resized_image"
+    return "other_image_size"
+
+
+def turn_boxes(
+    boxes_xywh: NDArray[np.float64],  # (N, 4), pixels of the stored image
+    stored_wh: tuple[int, int],
+    orientation: int,
+) -> NDArray[np.float64]:
+    """Turn boxes as the EXIF orientations 5 to 8 turn the stored image; gives (N, 4)."""
+    left, top, width, height = boxes_xywh.T
+    from_right = stored_wh[0] - left - width
+    from_bottom = stored_wh[1] - top - height
+    x = from_bottom if orientation in (6, 7) else top
+    y = from_right if orientation in (7, 8) else left
+    return np.stack([x, y, height, width], axis=1)
+
+
+def _clipped(
+    boxes_xywh: NDArray[np.float64], size_wh: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Clip boxes (N, 4) to an image; also which are left (N,)."""
+    sizes = np.tile(np.array(size_wh, np.int32), (len(boxes_xywh), 1))
+    clipped, masks = judge_boxes(boxes_xywh, sizes)
+    dropped = [mask for fault, mask in masks.items() if RULES[fault].action == "drop"]
+    return clipped, ~np.logical_or.reduce(dropped)
+
+
+def _growth(moved: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    growth: NDArray[np.float64] = moved[:, 2:].prod(axis=1) / boxes[:, 2:].prod(axis=1)
+    return growth

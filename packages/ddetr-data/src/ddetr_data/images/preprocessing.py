@@ -1,0 +1,167 @@
+"""The one way from an image to a network's input, for evaluation, inference and export alike.
+
+B images, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ddetr_data.config import AugmentationConfig, Finite
+from ddetr_data.images.decoding import read_image, to_rgb, upright
+from ddetr_data.locations import RemoteFile
+from ddetr_data.types import ImageLike
+
+__all__ = [
+    "PreprocessConfig",
+    "normalize",
+    "open_image",
+    "pad_batch",
+    "preprocess",
+    "read_image",
+    "resized_hw",
+    "shortest_edge_hw",
+]
+
+
+class PreprocessConfig(BaseModel):
+    """What happens to an image before the network; it travels inside checkpoints and ONNX files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    mean: tuple[Finite, ...] = Field(
+        (0.485, 0.456, 0.406), description="Mean of each channel, of pixels from 0 to 1; 1 or 3."
+    )
+    std: tuple[Finite, ...] = Field(
+        (0.229, 0.224, 0.225), description="Deviation of each channel, likewise; 1 or 3 values."
+    )
+    mode: Literal["shortest_edge", "fixed"] = Field(
+        "shortest_edge", description="Keep the shape within limits, or stretch to one size."
+    )
+    shortest_edge: int = Field(800, gt=0, description="Short side in pixels, by shortest_edge.")
+    max_size: int = Field(1333, gt=0, description="Largest long side in pixels, by shortest_edge.")
+    height: int | None = Field(None, gt=0, description="Height in pixels, by fixed.")
+    width: int | None = Field(None, gt=0, description="Width in pixels, by fixed.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> PreprocessConfig:
+        if len(self.mean) not in (1, 3) or len(self.std) not in (1, 3) or min(self.std) <= 0:
+            raise ValueError(
+                "mean and std must have 1 or 3 values, std above 0, got "
+                f"{list(self.mean)} and {list(self.std)}"
+            )
+        if self.mode == "fixed" and (self.height is None or self.width is None):
+            raise ValueError(
+                f"mode fixed needs height and width, got height {self.height}, width {self.width}"
+            )
+        return self
+
+    @classmethod
+    def from_augmentation(
+        cls, augmentation: AugmentationConfig, *, input_size_hw: tuple[int, int] | None = None
+    ) -> PreprocessConfig:
+        """Take the evaluation part of a spec; with input_size_hw images are stretched to it."""
+        height, width = input_size_hw or (None, None)
+        return cls(
+            mean=augmentation.input_mean,
+            std=augmentation.input_std,
+            mode="shortest_edge" if input_size_hw is None else "fixed",
+            shortest_edge=augmentation.test_random_resize,
+            max_size=augmentation.random_resize_max_size,
+            height=height,
+            width=width,
+        )
+
+
+def resized_hw(height: int, width: int, config: PreprocessConfig) -> tuple[int, int]:
+    """Size in pixels that an image of height x width is brought to."""
+    if config.height is not None and config.width is not None and config.mode == "fixed":
+        return config.height, config.width
+    return shortest_edge_hw(height, width, config.shortest_edge, config.max_size)
+
+
+def shortest_edge_hw(height: int, width: int, edge: int, max_size: int) -> tuple[int, int]:
+    """Scale so that the short side is edge, or, if that makes it too long, the long side max_size.
+
+    The side that is not given is cut to whole pixels and is at least 1.
+    """
+    short, long = min(height, width), max(height, width)
+    new_short, new_long = edge, int(edge * long / short)
+    if new_long > max_size:
+        new_short, new_long = max(1, int(max_size * short / long)), max_size
+    return (new_short, new_long) if height <= width else (new_long, new_short)
+
+
+def open_image(image: ImageLike) -> Image.Image:
+    """Give an image as RGB: a path is read, an array (H, W, 3) or (H, W) uint8 is wrapped.
+
+    A Pillow image that still has its file's EXIF data is turned as they say, as a file is.
+
+    Raises:
+        FileNotFoundError, DataError: the file is missing or damaged.
+        TypeError: it is no path, no Pillow image and no uint8 array.
+    """
+    if isinstance(image, (str, Path, RemoteFile)):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return to_rgb(upright(image))
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        return to_rgb(Image.fromarray(image))
+    raise TypeError(f"an image must be a path, a Pillow image or a uint8 array, got {type(image)}")
+
+
+def preprocess(image: ImageLike, config: PreprocessConfig) -> NDArray[np.float32]:
+    """Read, resize (bilinear, antialiased) and normalise; gives (3, H, W)."""
+    opened = open_image(image)
+    height, width = resized_hw(opened.height, opened.width, config)
+    if (width, height) != opened.size:
+        opened = opened.resize((width, height), Image.Resampling.BILINEAR)
+    return normalize(np.asarray(opened), config.mean, config.std)
+
+
+def normalize(
+    pixels: NDArray[np.uint8],  # (H, W, 3)
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> NDArray[np.float32]:
+    """Give (pixels / 255 - mean) / std as (3, H, W)."""
+    means, stds = (np.broadcast_to(np.asarray(value, np.float32), 3) for value in (mean, std))
+    planes = np.empty((3, *pixels.shape[:2]), np.float32)
+    for channel, plane in enumerate(planes):  # plane by plane, each small enough for the cache
+        np.subtract(pixels[:, :, channel], 255 * means[channel], out=plane)
+        plane *= 1 / (255 * stds[channel])
+    return planes
+
+
+def pad_batch(
+    pixels: Sequence[NDArray[np.float32]],  # B times (3, H_i, W_i)
+    size_hw: tuple[int, int] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Stack images of different sizes; each stands at the top left, the rest is zero.
+
+    Returns:
+        images (B, 3, H, W), and mask (B, H, W), true on padding. H x W is size_hw, or else the
+        largest height and the largest width.
+
+    Raises:
+        ValueError: there is no image, or one is larger than size_hw.
+    """
+    if not pixels:
+        raise ValueError("a batch needs at least one image, got none")
+    largest_hw = tuple(max(image.shape[axis] for image in pixels) for axis in (1, 2))
+    height, width = size_hw or largest_hw
+    if largest_hw[0] > height or largest_hw[1] > width:
+        raise ValueError(f"images of up to {largest_hw} (h, w) do not fit into {(height, width)}")
+    images = np.zeros((len(pixels), 3, height, width), np.float32)
+    mask = np.ones((len(pixels), height, width), np.bool_)
+    for place, image in enumerate(pixels):
+        images[place, :, : image.shape[1], : image.shape[2]] = image
+        mask[place, : image.shape[1], : image.shape[2]] = False
+    return images, mask

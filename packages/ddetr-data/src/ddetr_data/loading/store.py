@@ -1,0 +1,241 @@
+"""A detection set as memory-mapped columns on disk, shared by all workers and ranks.
+
+A store is a folder: one .npy file a column, and index.json with the classes, image folders, faults
+and the columns' digests. It is written beside its place and renamed, so a half-written store is
+never seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.coco import DetectionSet, ImageColumns, ImageTable, as_table
+from ddetr_data.faults import DataError, FaultLog
+from ddetr_data.files import file_digests
+from ddetr_data.loading.image_states import SeenFiles
+from ddetr_data.locations import absolute
+from ddetr_data.types import Category
+
+CACHE_VARIABLE = "DDETR_CACHE"
+FORMAT_VERSION = 4  # also raised when a rule for faulty labels changes
+_INDEX = "index.json"
+_FILE_SIZES = "file_sizes"
+_OWN_DIGEST = "index_digest"
+
+
+class StoredTable(ImageTable):
+    """An image table over a store's files; other processes map the same pages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        index = _read_index(folder)
+        super().__init__(_map_columns(folder), index["image_dirs"])
+
+    def __reduce__(self) -> tuple[type[StoredTable], tuple[Path]]:
+        return StoredTable, (self.folder,)
+
+
+def write_store(detection_set: DetectionSet, seen: SeenFiles, folder: Path) -> None:
+    """Write a set whose images are an ImageTable; a store that stands there already stays.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    table = as_table(detection_set.images)
+    with _saying_what_to_do(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            columns = {**table.columns.as_dict(), _FILE_SIZES: seen.sizes_bytes}
+            index = {
+                "format_version": FORMAT_VERSION,
+                "image_dirs": [absolute(image_dir) for image_dir in table.image_dirs],
+                "categories": [asdict(category) for category in detection_set.categories],
+                "faults": detection_set.faults.to_dict(),
+                "looked_at": seen.at,
+                "left_out": seen.left_out,
+                "left_out_is_complete": seen.is_complete,
+                "digests": _write_columns(columns, part),
+            }
+            _write_index(part / _INDEX, index)
+            with contextlib.suppress(OSError):  # another process was faster, its store is the same
+                part.rename(folder)
+            if not is_store(folder):
+                raise OSError(f"{folder} is no store and cannot be replaced by one, remove it")
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSet(DetectionSet):
+    """A detection set over a store."""
+
+    images: StoredTable
+
+
+def read_store(folder: Path) -> StoredSet:
+    """Map a store; nothing is read before it is used.
+
+    Raises:
+        DataError: the folder is no store of this version.
+    """
+    index = _read_index(folder)
+    categories = tuple(Category(**category) for category in index["categories"])
+    return StoredSet(StoredTable(folder), categories, FaultLog.from_dict(index["faults"]))
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a whole store of this version stands there."""
+    try:
+        _read_index(folder)
+    except DataError:
+        return False
+    return True
+
+
+def check_store(folder: Path) -> tuple[StoredSet, SeenFiles]:
+    """Read all of a store once; also the image files as they were when it was built.
+
+    Raises:
+        DataError: it is no store of this version, or damaged.
+    """
+    index = _read_index(folder)
+    paths = [_column_path(folder, name) for name in index["digests"]]
+    try:
+        found = file_digests(paths)
+    except OSError as error:
+        raise DataError(f"{folder} is not whole: {error}") from error
+    written = index["digests"].values()
+    pairs = zip(paths, found, written, strict=True)
+    damaged = [path.name for path, now, then in pairs if now != then]
+    if damaged:
+        raise DataError(f"{folder} is damaged, its contents have changed: {', '.join(damaged)}")
+    left_out = tuple((source, name, size) for source, name, size in index["left_out"])
+    sizes_bytes = _map_column(_column_path(folder, _FILE_SIZES))
+    whole = index["left_out_is_complete"]
+    return read_store(folder), SeenFiles(index["looked_at"], sizes_bytes, left_out, whole)
+
+
+def note_looked_at(folder: Path, at: float) -> None:
+    """Keep the time at which the images were found as they were; a store may be read-only."""
+    index = _read_index(folder) | {"looked_at": at}
+    part = folder / f".{_INDEX}.{os.getpid()}"
+    with contextlib.suppress(OSError):
+        _write_index(part, index)
+        part.replace(folder / _INDEX)
+
+
+def discard_store(folder: Path) -> None:
+    """Remove what stands in a store's place; processes that have mapped it keep it."""
+    if folder.exists():
+        with _saying_what_to_do(folder):
+            aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            folder.rename(aside / folder.name)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def building(folder: Path) -> Iterator[None]:
+    """Let one process at a time build a store; the others wait here.
+
+    What a build left that was killed is removed. Where the system has no file locks, all may build,
+    and the first to finish wins.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        with _saying_what_to_do(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(folder.with_suffix(".lock"), "w"))
+        if _lock(lock):
+            for part in folder.parent.glob(f".{folder.name}.*"):
+                shutil.rmtree(part, ignore_errors=True)
+        yield
+
+
+def _lock(file: IO[str]) -> bool:
+    """Wait until no other process holds the lock; false where there are none."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except (ImportError, OSError):  # Windows; disks of a network without locks
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _saying_what_to_do(folder: Path) -> Iterator[None]:
+    """Add the way out to an error of the file system."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"the labels cannot be kept on disk ({error.strerror or error}); set the "
+            f"environment variable {CACHE_VARIABLE} to a folder that can be written, or give "
+            "dataset.dataset_type=default",
+            str(folder),
+        ) from error
+
+
+def _write_columns(columns: Mapping[str, NDArray[Any]], folder: Path) -> dict[str, str]:
+    """Write each column to its file; gives the digests."""
+    for name, column in columns.items():
+        np.save(_column_path(folder, name), column)
+    return dict(
+        zip(columns, file_digests(_column_path(folder, name) for name in columns), strict=True)
+    )
+
+
+def _column_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.npy"
+
+
+def _map_columns(folder: Path) -> ImageColumns:
+    names = ImageColumns.__dataclass_fields__
+    try:
+        return ImageColumns(**{name: _map_column(_column_path(folder, name)) for name in names})
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{folder} is damaged, remove it: {error}") from error
+
+
+def _map_column(path: Path) -> NDArray[Any]:
+    try:
+        column: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError:  # an empty column cannot be mapped
+        column = np.load(path, allow_pickle=False)
+    return column.view(np.ndarray)  # slices of plain arrays are cheaper than of memmaps
+
+
+def _write_index(path: Path, index: dict[str, Any]) -> None:
+    path.write_text(json.dumps({**index, _OWN_DIGEST: _index_digest(index)}), encoding="utf-8")
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((folder / _INDEX).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} is no annotation store: {error}") from error
+    if not isinstance(index, dict) or index.get("format_version") != FORMAT_VERSION:
+        raise DataError(f"{folder} must be an annotation store of version {FORMAT_VERSION}")
+    if index.pop(_OWN_DIGEST, None) != _index_digest(index):
+        raise DataError(f"{folder} is damaged, its contents have changed: {_INDEX}")
+    return index
+
+
+def _index_digest(index: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(index).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,156 @@
+"""COCO scores of a detection set: overall, by class and by source, with their curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.coco import DetectionSet, ResultRow, detections_to_coco, read_results
+from ddetr_data.scoring.coco_eval import Backend, Verdict, judge
+from ddetr_data.scoring.curves import PrecisionRecall, precision_recall
+from ddetr_data.types import Category, Detections
+
+METRICS = (
+    "AP", "AP50", "AP75", "APs", "APm", "APl",
+    "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The twelve COCO figures, 0 to 1; NaN where there is nothing to find."""
+
+    overall: dict[str, float]  # by METRICS
+    per_class: dict[str, dict[str, float]]  # class name -> AP, AP50
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give both for JSON, with None for NaN."""
+        return {
+            "overall": _without_nan(self.overall),
+            "per_class": {name: _without_nan(figures) for name, figures in self.per_class.items()},
+        }
+
+
+class CocoScorer:
+    """Collects the detections of images and compares them with a detection set.
+
+    Args:
+        detection_set: the ground truth; its crowds are regions in which nothing counts.
+        category_ids: classes to score, absent: all.
+        backend: pycocotools, or faster-coco-eval (extra [fast-scoring]), equal to the last bit.
+
+    Raises:
+        ValueError: a category id is not in the set.
+    """
+
+    def __init__(
+        self,
+        detection_set: DetectionSet,
+        *,
+        category_ids: Sequence[int] | None = None,
+        backend: Backend = "pycocotools",
+    ) -> None:
+        known = {category.id for category in detection_set.categories}
+        unknown = sorted(set(category_ids or ()) - known)
+        if unknown:
+            raise ValueError(f"category ids must be in the data, {unknown} are not")
+        chosen = known if category_ids is None else set(category_ids)
+        self.categories = tuple(c for c in detection_set.categories if c.id in chosen)
+        self._ground_truth = detection_set.to_coco()
+        self._backend = backend
+        self._image_ids = {image["id"] for image in self._ground_truth["images"]}
+        self._ids_of_source: dict[int, list[int]] = {}
+        for record in detection_set.images:
+            self._ids_of_source.setdefault(record.source, []).append(record.id)
+        self._rows: dict[int, list[ResultRow]] = {}
+
+    def add(self, image_id: int, detections: Detections) -> None:
+        """Take the detections of one image; those of an image that is added again replace them.
+
+        Raises:
+            ValueError: the image is not in the set.
+        """
+        self._add_rows(image_id, detections_to_coco(image_id, detections))
+
+    def add_results(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take rows in COCO's results format, as they are; ids may be written as texts.
+
+        Raises:
+            ValueError: a row has no usable id, box or score, or its image is not in the set.
+        """
+        for image_id, found in read_results(rows).items():
+            self._add_rows(image_id, found)
+
+    def results(self) -> list[ResultRow]:
+        """Give all detections in COCO's results format, images in order of their ids."""
+        return [row for image_id in sorted(self._rows) for row in self._rows[image_id]]
+
+    def score(self) -> Scores:
+        """Score everything added so far; images without detections count as missed."""
+        return self._scores(self._judge())
+
+    def score_by_source(self) -> dict[int, Scores]:
+        """Score the images of each data source on their own, by the source's number."""
+        return {
+            source: self._scores(self._judge(image_ids))
+            for source, image_ids in sorted(self._ids_of_source.items())
+        }
+
+    def curves(self) -> dict[str, PrecisionRecall]:
+        """Precision over recall of each class at IoU 0.50, and where F1 is best."""
+        verdict = self._judge()
+        return {
+            name: precision_recall(verdict, place)
+            for place, name in enumerate(unique_names(self.categories))
+        }
+
+    def _add_rows(self, image_id: int, rows: list[ResultRow]) -> None:
+        if image_id not in self._image_ids:
+            raise ValueError(f"image id {image_id} is not in the ground truth")
+        self._rows[image_id] = rows
+
+    def _judge(self, image_ids: Sequence[int] | None = None) -> Verdict:
+        return judge(
+            self._ground_truth,
+            self.results(),
+            [category.id for category in self.categories],
+            image_ids=image_ids,
+            backend=self._backend,
+        )
+
+    def _scores(self, verdict: Verdict) -> Scores:
+        return Scores(
+            overall=dict(zip(METRICS, verdict.figures, strict=True)),
+            per_class={
+                name: _class_scores(verdict.precision[:, :, place, 0, -1])
+                for place, name in enumerate(unique_names(self.categories))
+            },
+        )
+
+
+def unique_names(categories: Sequence[Category]) -> list[str]:
+    """Name every category; where two share a name, the id is added to both."""
+    names = [category.name for category in categories]
+    return [
+        name if names.count(name) == 1 else f"{name} (id {category.id})"
+        for name, category in zip(names, categories, strict=True)
+    ]
+
+
+def _class_scores(precision: NDArray[np.float64]) -> dict[str, float]:
+    """Average one class's (IoU, recall) precisions; the first IoU is 0.50."""
+    return {"AP": _mean_of_valid(precision), "AP50": _mean_of_valid(precision[0])}
+
+
+def _mean_of_valid(values: NDArray[np.float64]) -> float:
+    valid = values[values > -1]
+    return float(valid.mean()) if valid.size else math.nan
+
+
+def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(figure) else figure for name, figure in figures.items()}

@@ -1,0 +1,100 @@
+"""Which class was taken for which: counts of matched, missed and invented objects.
+
+N objects, K detections of one image, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.coco import DetectionSet
+from ddetr_data.scoring.coco_scorer import unique_names
+from ddetr_data.types import Annotations, Detections
+
+NOTHING = "(nothing)"
+
+
+@dataclass(frozen=True, eq=False)
+class ConfusionTable:
+    """Rows are true classes, columns what was detected; the last of each is nothing."""
+
+    names: tuple[str, ...]  # (C + 1,)
+    counts: NDArray[np.int64]  # (C + 1, C + 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give names and rows for JSON."""
+        return {"names": list(self.names), "counts": self.counts.tolist()}
+
+
+def confusion_table(
+    detection_set: DetectionSet,
+    detections: Mapping[int, Detections],
+    *,
+    conf_threshold: float = 0.5,
+    iou_threshold: float = 0.5,
+) -> ConfusionTable:
+    """Match detections with objects of any class, best score first, each object once.
+
+    Detections inside a crowd region count nowhere, and neither do crowds. Detections of classes
+    that the set does not have are left out, as COCO's scoring leaves them out.
+
+    Args:
+        detection_set: the ground truth.
+        detections: by image id; an image without any is one in which all is missed.
+        conf_threshold: detections below it are left out.
+        iou_threshold: overlap from which a detection belongs to an object.
+    """
+    places = {category.id: place for place, category in enumerate(detection_set.categories)}
+    nothing = len(places)
+    counts = np.zeros((nothing + 1, nothing + 1), np.int64)
+    for record in detection_set.images:
+        found = _known(detections.get(record.id, Detections.empty()), places)
+        found = found.above(conf_threshold)
+        partner = _match(record.annotations, found, iou_threshold)
+        taken = set(partner.tolist())
+        for row, object_ in enumerate(partner.tolist()):
+            true = nothing if object_ < 0 else places[int(record.labels[object_])]
+            if object_ < 0 or not record.is_crowd[object_]:
+                counts[true, places[int(found.labels[row])]] += 1
+        for object_ in np.flatnonzero(~record.is_crowd).tolist():
+            if object_ not in taken:
+                counts[places[int(record.labels[object_])], nothing] += 1
+    return ConfusionTable((*unique_names(detection_set.categories), NOTHING), counts)
+
+
+def _known(found: Detections, places: Mapping[int, int]) -> Detections:
+    known = np.isin(found.labels, list(places))
+    return Detections(found.boxes_xyxy[known], found.scores[known], found.labels[known])
+
+
+def _match(objects: Annotations, found: Detections, iou_threshold: float) -> NDArray[np.int64]:
+    """Give each detection (K,) its object, or -1; a crowd may have many detections."""
+    partner = np.full(len(found), -1, np.int64)
+    overlap = _overlap(found.boxes_xyxy.astype(np.float64), objects)
+    for row in np.argsort(-found.scores, kind="stable"):
+        for crowd in (False, True):  # a crowd takes only what no object wants
+            candidates = np.where(objects.is_crowd == crowd, overlap[row], -1.0)
+            best = int(candidates.argmax()) if len(candidates) else -1
+            if best >= 0 and candidates[best] >= iou_threshold:
+                partner[row] = best
+                if not crowd:
+                    overlap[:, best] = -1.0
+                break
+    return partner
+
+
+def _overlap(boxes_xyxy: NDArray[np.float64], objects: Annotations) -> NDArray[np.float64]:
+    """Intersection over union (K, N); over the detection's own area where the object is a crowd."""
+    first, last = boxes_xyxy[:, None, :2], boxes_xyxy[:, None, 2:]
+    start = objects.boxes_xywh[None, :, :2]
+    stop = start + objects.boxes_xywh[None, :, 2:]
+    shared = np.clip(np.minimum(last, stop) - np.maximum(first, start), 0, None).prod(axis=2)
+    area = np.clip(last - first, 0, None).prod(axis=2)
+    union = area + np.where(objects.is_crowd, 0.0, (stop - start).prod(axis=2) - shared)
+    overlap: NDArray[np.float64] = shared / np.maximum(union, np.finfo(np.float64).tiny)
+    return overlap

@@ -1,0 +1,13 @@
+from .__about__ import __version__ as __version__
+from .config import ExportConfig as ExportConfig
+from .config import TrtEngineConfig as TrtEngineConfig
+from .onnx import to_standard as to_standard
+from .onnx_export import export_onnx as export_onnx
+from .report import ExportError as ExportError
+from .report import ExportReport as ExportReport
+from .runtime import Detector as Detector
+from .serving import create_app as create_app
+from .serving import serve as serve
+from .tensorrt import EngineBuildError as EngineBuildError
+from .tensorrt import EngineReport as EngineReport
+from .tensorrt import build_engine as build_engine

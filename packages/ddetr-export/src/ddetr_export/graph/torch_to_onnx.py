@@ -1,0 +1,139 @@
+"""From a PyTorch model to a complete ONNX model that nobody has compared yet.
+
+B images, H, W the input size, Q queries, C classes.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+import onnx
+import torch
+
+from ddetr_export.config import OLDEST_GRID_SAMPLE_OPSET, ExportConfig
+from ddetr_export.graph._attention import Sampler
+from ddetr_export.graph._plugin_node import plugin_sampler
+from ddetr_export.graph.network import ExportGraph
+from ddetr_export.graph.sampling import sample_by_gather, sample_by_grid
+from ddetr_export.graph.tracing import OLDEST_DYNAMO_OPSET, Signature, trace_to_onnx
+from ddetr_export.onnx import (
+    PLUGIN_DOMAIN,
+    RAW_OUTPUTS,
+    ExportMetadata,
+    complete_plugin_nodes,
+    fold_constants,
+    open_session,
+    standard_opset,
+    write_metadata,
+)
+from ddetr_export.report import ExportError
+from ddetr_model import DeformableDETR
+
+_SCOPES_NOTE = "pkg.torch.onnx.name_scopes"  # the newer exporter's word on where a node came from
+
+
+def make_draft(
+    model: DeformableDETR, config: ExportConfig, metadata: ExportMetadata
+) -> tuple[ExportGraph, onnx.ModelProto]:
+    """Trace the model in float32, with metadata and without a plugin's body.
+
+    Returns:
+        What was traced, and what came of it.
+
+    Raises:
+        ValueError: the input size is too small for the model.
+        ExportError: the exporter wrote another opset than the one asked for.
+    """
+    height, width = config.input_height, config.input_width
+    graph = ExportGraph(model, (height, width))
+    graph.set_sampler(choose_sampler(config))
+    example = torch.zeros(_traced_batch(config), 3, height, width)
+    for optimize in (True, False):  # the newer exporter's optimiser breaks some files
+        exported = trace_to_onnx(
+            graph,
+            [example],
+            Signature(("inputs",), RAW_OUTPUTS, dynamic_batch=config.batch_size == -1),
+            config.opset_version,
+            optimize=optimize,
+            custom_domains=() if config.on_cpu else (PLUGIN_DOMAIN,),
+        )
+        _insist_on_opset(exported, config.opset_version)
+        _name_by_module(exported)
+        _drop_exporters_notes(exported)
+        _state_shapes(exported, graph.output_shapes())
+        fold_constants(exported)
+        if not config.on_cpu:
+            complete_plugin_nodes(exported, graph.attention_queries(), graph.attention_heads)
+        write_metadata(exported, metadata)
+        exported.producer_name, exported.producer_version = "ddetr-export", metadata.version
+        if config.opset_version < OLDEST_DYNAMO_OPSET or not config.on_cpu or _loads(exported):
+            break
+    return graph, exported
+
+
+def _traced_batch(config: ExportConfig) -> int:
+    """Images of the example: the fewest, since tracing runs the network on them.
+
+    The newer exporter takes a batch of 1 for a constant.
+    """
+    if config.batch_size != -1:
+        return config.batch_size
+    return 2 if config.opset_version >= OLDEST_DYNAMO_OPSET else 1
+
+
+def choose_sampler(config: ExportConfig) -> Sampler:
+    """Pick plugin nodes, GridSample or gathers."""
+    if not config.on_cpu:
+        return plugin_sampler(config.opset_version, config.plugin_version)
+    if config.sampling == "auto":
+        has_grid_sample = config.opset_version >= OLDEST_GRID_SAMPLE_OPSET
+        return sample_by_grid if has_grid_sample else sample_by_gather
+    return sample_by_grid if config.sampling == "grid" else sample_by_gather
+
+
+def _insist_on_opset(exported: onnx.ModelProto, wanted: int) -> None:
+    found = standard_opset(exported)
+    if found != wanted:
+        raise ExportError(f"asked for opset {wanted}, the exporter wrote {found}")
+
+
+def _name_by_module(exported: onnx.ModelProto) -> None:
+    """Name the newer exporter's nodes as the older one does: /module/part/Operator."""
+    for number, node in enumerate(exported.graph.node):
+        notes = {each.key: each.value for each in node.metadata_props}
+        scopes: list[str] = ast.literal_eval(notes.get(_SCOPES_NOTE, "[]"))
+        modules = [each.removeprefix("model.") for each in scopes[1:-1]]
+        if modules:
+            outer = ["", *(f"{each}." for each in modules)]
+            parts = [each.removeprefix(above) for above, each in zip(outer, modules, strict=False)]
+            node.name = f"/{'/'.join(parts)}/{node.op_type}_{number}"
+
+
+def _drop_exporters_notes(exported: onnx.ModelProto) -> None:
+    """Where each node came from: half of a small file, and full of this machine's paths."""
+    for node in exported.graph.node:
+        node.ClearField("doc_string")
+    graph = exported.graph
+    for noted in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        del noted.metadata_props[:]
+
+
+def _state_shapes(
+    exported: onnx.ModelProto,
+    shapes: Sequence[tuple[int, ...]],  # of the outputs, without the batch
+) -> None:
+    batch = exported.graph.input[0].type.tensor_type.shape.dim[0]
+    for output, shape in zip(exported.graph.output, shapes, strict=True):
+        output.type.tensor_type.shape.dim[0].CopyFrom(batch)
+        for axis, length in zip(output.type.tensor_type.shape.dim[1:], shape, strict=True):
+            axis.dim_value = length
+
+
+def _loads(exported: onnx.ModelProto) -> bool:
+    """Whether ONNX Runtime takes the model."""
+    try:
+        open_session(exported.SerializeToString(), "the draft", ["CPUExecutionProvider"])
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,44 @@
+"""Exported ONNX files: their bytes, metadata, plugin nodes, number formats, and running them."""
+
+import lazy_loader
+
+# Found on first use; __init__.pyi says where each of them lives.
+__all__ = [
+    "DETECTION_OUTPUTS",
+    "ENCRYPTED_SUFFIX",
+    "PLUGIN_DOMAIN",
+    "PLUGIN_INPUTS",
+    "PLUGIN_OP",
+    "RAW_OUTPUTS",
+    "Array",
+    "ExportMetadata",
+    "Network",
+    "OnnxNetwork",
+    "beside",
+    "check_signature",
+    "complete_plugin_nodes",
+    "embed_fallback",
+    "filled_up",
+    "fold_constants",
+    "is_engine",
+    "is_quantized",
+    "load_onnx",
+    "locked",
+    "open_session",
+    "operator_problems",
+    "plugin_function",
+    "plugin_nodes",
+    "plugin_problems",
+    "read_metadata",
+    "read_model",
+    "standard_opset",
+    "to_fp16",
+    "to_int8",
+    "to_standard",
+    "write_files",
+    "write_metadata",
+    "write_model",
+    "written_path",
+]
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

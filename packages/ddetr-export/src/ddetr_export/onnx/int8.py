@@ -1,0 +1,135 @@
+"""Convolutions in 8 bit, written into the file as QuantizeLinear and DequantizeLinear pairs.
+
+N images, H, W the file's input size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ddetr_export.config import OLDEST_PER_CHANNEL_OPSET
+from ddetr_export.onnx.plugin_file import embed_fallback, plugin_nodes
+from ddetr_export.onnx.plugin_function import PLUGIN_DOMAIN
+from ddetr_export.onnx.standard_opset import standard_opset
+from ddetr_export.postprocessing import FloatArray
+
+
+def to_int8(
+    model: onnx.ModelProto,
+    images: FloatArray,  # (N, 3, H, W), preprocessed
+) -> onnx.ModelProto:
+    """Quantize the convolutions with ranges found on images; everything else stays at 32 bit.
+
+    Weights get a scale a channel, activations one a tensor, both symmetric; biases stay as they
+    are, since TensorRT takes no 32-bit ones. A file below opset 13, which has no scales a channel,
+    is brought to 13. Plugin nodes stay; the model has their body if it had it before. ONNX
+    Runtime's calibration writes the model to a temporary folder, which it removes.
+
+    Returns:
+        A new model, or the same where it is quantized already.
+    """
+    if is_quantized(model):
+        return model
+    prepared = with_scales_per_channel(model)
+    has_body = bool(prepared.functions)
+    if any(plugin_nodes(prepared)) and not has_body:
+        embed_fallback(prepared)
+    quantized = _quantize(prepared, images)
+    if not has_body:
+        del quantized.functions[:]
+    used = {"", PLUGIN_DOMAIN} & {node.domain for node in quantized.graph.node}
+    kept = [each for each in quantized.opset_import if each.domain in used]
+    del quantized.opset_import[:]
+    quantized.opset_import.extend(kept)
+    return quantized
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether the file holds 8-bit pairs already."""
+    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+def with_scales_per_channel(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model, of the oldest opset that has scales a channel if it was below that."""
+    import onnx.version_converter
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if standard_opset(model) >= OLDEST_PER_CHANNEL_OPSET:
+        return copy
+    has_body = bool(copy.functions)
+    converted = onnx.version_converter.convert_version(copy, OLDEST_PER_CHANNEL_OPSET)
+    if has_body:
+        embed_fallback(converted)
+    return converted
+
+
+def _batch_size(model: onnx.ModelProto) -> int:
+    """Images that a run takes; 1 where that is free."""
+    return model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+
+
+def _quantize(model: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    with tempfile.TemporaryDirectory(prefix="ddetr-int8-") as folder, _hushed():
+        target = Path(folder) / "int8.onnx"
+        quantize_static(
+            model,
+            target,
+            _Images(images, _batch_size(model)),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+            },
+        )
+        return onnx.load(target)
+
+
+class _Images:
+    """Feeds images in the way ONNX Runtime's calibration asks for them, a run after the other."""
+
+    def __init__(self, images: FloatArray, batch_size: int) -> None:
+        """Take images (N, 3, H, W); the last run starts over with the first ones."""
+        places = np.arange(-(-len(images) // batch_size) * batch_size) % len(images)
+        self._next = iter(images[run] for run in places.reshape(-1, batch_size))
+
+    def get_next(self) -> dict[str, FloatArray] | None:
+        batch = next(self._next, None)
+        return None if batch is None else {"inputs": batch}
+
+    def __iter__(self) -> Iterator[dict[str, FloatArray]]:
+        return iter(self.get_next, None)
+
+    def __next__(self) -> dict[str, FloatArray]:
+        feed = self.get_next()
+        if feed is None:
+            raise StopIteration
+        return feed
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep advice on further tools off the console; errors pass."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,85 @@
+"""What an exported ONNX file says about itself: classes, preprocessing, model and versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ddetr_data import Category
+from ddetr_export.__about__ import __version__
+
+if TYPE_CHECKING:
+    import onnx
+
+_PREFIX = "ddetr."
+
+
+@dataclass(frozen=True)
+class ExportMetadata:
+    """The `metadata_props` of an exported file; all of it is JSON text under `ddetr.*` keys."""
+
+    categories: tuple[Category, ...]
+    preprocess: Mapping[str, Any]  # a ddetr_data PreprocessConfig of mode "fixed", as a dict
+    model: Mapping[str, Any]  # a ddetr_model ModelConfig, as a dict
+    version: str = __version__  # of ddetr-export
+    tolerance: float | None = None  # largest error against PyTorch that the export met
+
+    def to_properties(self) -> dict[str, str]:
+        """The key and value texts that `metadata_props` holds."""
+        values: dict[str, Any] = {
+            "categories": [{"id": each.id, "name": each.name} for each in self.categories],
+            "preprocess": dict(self.preprocess),
+            "model": dict(self.model),
+            "version": self.version,
+            "tolerance": self.tolerance,
+        }
+        return {f"{_PREFIX}{key}": json.dumps(value) for key, value in values.items()}
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str], source: str) -> ExportMetadata:
+        """Read what `to_properties` wrote; source names the file in an error.
+
+        Raises:
+            ValueError: a key is absent, or is not what `to_properties` writes.
+        """
+        try:
+            values = {
+                key: json.loads(properties[_PREFIX + key])
+                for key in ("categories", "preprocess", "model", "version")
+            }
+            for key in ("preprocess", "model"):
+                if not isinstance(values[key], dict):
+                    raise TypeError(f"{_PREFIX}{key} holds no names")
+            return cls(
+                categories=tuple(Category(**each) for each in values["categories"]),
+                preprocess=values["preprocess"],
+                model=values["model"],
+                version=values["version"],
+                tolerance=json.loads(properties.get(f"{_PREFIX}tolerance", "null")),
+            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"{source} does not carry the metadata of ddetr-export ({error}); "
+                "export the checkpoint with `ddetr export`"
+            ) from error
+
+
+def write_metadata(model: onnx.ModelProto, metadata: ExportMetadata) -> None:
+    """Put the metadata into the model in place; keys of other tools stay."""
+    kept = {
+        entry.key: entry.value
+        for entry in model.metadata_props
+        if not entry.key.startswith(_PREFIX)
+    }
+    del model.metadata_props[:]
+    for key, value in {**kept, **metadata.to_properties()}.items():
+        model.metadata_props.add(key=key, value=value)
+
+
+def read_metadata(model: onnx.ModelProto, source: str) -> ExportMetadata:
+    """Read the metadata of a loaded model; source names the file in an error."""
+    return ExportMetadata.from_properties(
+        {entry.key: entry.value for entry in model.metadata_props}, source
+    )

@@ -1,0 +1,104 @@
+"""Exported models on the disk, plain or encrypted, and the files that stand beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from ddetr_data.files import NotEncryptedError, decrypt_file, encrypting, is_encrypted
+
+ENCRYPTED_SUFFIX = ".enc"
+ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
+
+
+def written_path(path: Path, encryption_key: str | None) -> Path:
+    """The name under which a model goes to the disk: with a key, `.enc` is added.
+
+    Raises:
+        ValueError: the name says that it is encrypted and there is no key.
+    """
+    if path.suffix != ENCRYPTED_SUFFIX:
+        return path if encryption_key is None else path.with_name(path.name + ENCRYPTED_SUFFIX)
+    if encryption_key is None:
+        raise ValueError(f"{path} ends in {ENCRYPTED_SUFFIX}, but no encryption_key is set")
+    return path
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A companion of model.onnx or model.onnx.enc: model and the ending."""
+    plain = path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
+    return plain.with_suffix(ending)
+
+
+def is_engine(path: Path) -> bool:
+    """Whether the name is one of a TensorRT engine, encrypted or not."""
+    plain = path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
+    return plain.suffix.lower() in ENGINE_SUFFIXES
+
+
+def read_model(path: Path, encryption_key: str | None, wanted: str = "model") -> bytes:
+    """Read a model; of an encrypted one nothing reaches the disk in clear.
+
+    Args:
+        path: The file; a plain one is read with or without a key.
+        encryption_key: The passphrase.
+        wanted: What the file is called in an error.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        EncryptionError: it is encrypted and the key is absent, wrong, or the file is damaged; or
+            its name says that it is encrypted and it is not.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no {wanted} at {path}")
+    if is_encrypted(path):
+        return decrypt_file(path, encryption_key).getvalue()
+    if path.suffix == ENCRYPTED_SUFFIX:
+        raise NotEncryptedError(
+            f"{path} is not encrypted although its name says so: give it the name "
+            f"{path.stem}, or export it again with encryption_key"
+        )
+    return path.read_bytes()
+
+
+def write_model(path: Path, content: bytes, encryption_key: str | None) -> None:
+    """Write whole or not at all; with a key no byte of content reaches the disk in clear."""
+    write_files({path: locked(content, encryption_key)})
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write all files or none: each stands beside its place until the last one is whole.
+
+    Raises:
+        OSError: a file cannot be written; the error names it.
+    """
+    drafts = {path: path.with_name(f".{path.name}.partial") for path in contents}
+    try:
+        for path, content in contents.items():
+            _write(drafts[path], content, path)
+        for path, draft in drafts.items():
+            draft.replace(path)
+    finally:
+        for draft in drafts.values():
+            with contextlib.suppress(OSError):  # what stopped the writing is the error to tell
+                draft.unlink(missing_ok=True)
+
+
+def locked(content: bytes, encryption_key: str | None) -> bytes:
+    """The content encrypted, or as it is without a key."""
+    if encryption_key is None:
+        return content
+    target = io.BytesIO()
+    with encrypting(target, encryption_key) as writer:
+        writer.write(content)
+    return target.getvalue()
+
+
+def _write(draft: Path, content: bytes, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(content)
+    except OSError as error:  # a full disk's error names no file, others name the draft
+        raise OSError(error.errno, error.strerror, str(path)) from error

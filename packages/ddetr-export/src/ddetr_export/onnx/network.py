@@ -1,0 +1,98 @@
+"""An ONNX file as a network that a detector runs.
+
+B images of one run, H, W the file's input size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_export.onnx.metadata import ExportMetadata
+from ddetr_export.onnx.session import open_session
+
+Array = NDArray[Any]
+RAW_OUTPUTS = ("pred_logits", "pred_boxes")
+DETECTION_OUTPUTS = ("boxes", "scores", "labels")
+
+
+class Network(Protocol):
+    """What a detector needs of a file: what it says about itself, and how to run it."""
+
+    metadata: ExportMetadata
+    batch_sizes: tuple[int, int | None]  # least and most images of a run; None: any number
+    usual_batch: int
+    outputs: tuple[str, ...]
+    providers: tuple[str, ...]
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Give the outputs by name, each with the batch first."""
+        ...
+
+
+class OnnxNetwork:
+    """An ONNX file in ONNX Runtime."""
+
+    def __init__(self, content: bytes, path: Path, providers: Sequence[str] | None) -> None:
+        """Load the file's bytes.
+
+        Raises:
+            ValueError: no ONNX file, one without our metadata, or of other inputs and outputs.
+        """
+        self._session = open_session(content, str(path), providers)
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.metadata = ExportMetadata.from_properties(properties, str(path))
+        self.outputs = tuple(each.name for each in self._session.get_outputs())
+        self.providers = tuple(self._session.get_providers())
+        inputs = {each.name: each.shape for each in self._session.get_inputs()}
+        check_signature(path, inputs.get("inputs"), self.outputs, self.metadata)
+        batch = inputs["inputs"][0]
+        self.batch_sizes: tuple[int, int | None] = (
+            (batch, batch) if isinstance(batch, int) else (1, None)
+        )
+        self.usual_batch = self.batch_sizes[0]
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Give the outputs by name, each with the batch first."""
+        found: list[Array] = self._session.run(list(outputs), dict(feeds))
+        return found
+
+
+def check_signature(
+    path: Path, shape: Sequence[Any] | None, outputs: Sequence[str], metadata: ExportMetadata
+) -> None:
+    """See that a file takes the images its metadata describe and gives what detectors read.
+
+    Args:
+        path: The file, for the error.
+        shape: Of its input `inputs`; None where it has none of that name.
+        outputs: Their names.
+        metadata: Of the same file.
+
+    Raises:
+        ValueError: it does not; the text says what it has.
+    """
+    size = [metadata.preprocess.get("height"), metadata.preprocess.get("width")]
+    if shape is None or list(shape)[1:] != [3, *size]:
+        has = "no input named inputs" if shape is None else f"inputs of shape {list(shape)}"
+        raise ValueError(
+            f"{path} has {has}, its metadata say (batch, 3, {size[0]}, {size[1]}); "
+            "export the checkpoint again"
+        )
+    if not (set(RAW_OUTPUTS) <= set(outputs) or set(DETECTION_OUTPUTS) <= set(outputs)):
+        raise ValueError(
+            f"{path} has the outputs {', '.join(outputs)}; a detector needs "
+            f"{', '.join(RAW_OUTPUTS)} or {', '.join(DETECTION_OUTPUTS)}"
+        )
+
+
+def filled_up(array: Array, length: int) -> Array:
+    """The array (B, ...) with rows of zeros behind it until it has length rows."""
+    missing = length - len(array)
+    if missing <= 0:
+        return array
+    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])

@@ -1,0 +1,176 @@
+"""The certificate of an export: what was compared and checked, with which versions."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto
+
+from ddetr_export.__about__ import __version__
+from ddetr_export.onnx import (
+    DETECTION_OUTPUTS,
+    RAW_OUTPUTS,
+    beside,
+    open_session,
+    operator_problems,
+    plugin_nodes,
+    plugin_problems,
+    standard_opset,
+)
+from ddetr_export.proof.comparison import Comparison
+from ddetr_export.proof.precision_scores import Score
+
+_LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy", "ddetr-model")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; problems is empty where it is as it should be."""
+
+    name: str
+    problems: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """All that is known about one exported file."""
+
+    checks: tuple[Check, ...]
+    comparison: Comparison
+    facts: dict[str, Any]  # hashes, versions, names and types; JSON values
+    scores: tuple[Score, ...] = ()  # on labelled images, where there were any
+
+    @property
+    def problems(self) -> list[str]:
+        """Every problem, with the name of its check."""
+        return [f"{check.name}: {each}" for check in self.checks for each in check.problems]
+
+    def to_json(self) -> bytes:
+        """What stands in the certificate's file."""
+        content = {
+            "passed": not self.problems,
+            "comparison": asdict(self.comparison),
+            "scores": [asdict(each) for each in self.scores],
+            "checks": [
+                {"name": check.name, "passed": check.passed, "problems": list(check.problems)}
+                for check in self.checks
+            ],
+            **self.facts,
+        }
+        return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def certificate_path(onnx_file: Path) -> Path:
+    """Where a file's certificate stands: model.onnx(.enc) has model.certificate.json."""
+    return beside(onnx_file, ".certificate.json")
+
+
+def certify(
+    model: onnx.ModelProto,
+    checkpoint: Path,
+    comparison: Comparison,
+    opset: int,
+    scores: Sequence[Score] = (),
+) -> Certificate:
+    """Check a finished model and collect the facts about it.
+
+    Args:
+        model: As it is to be written.
+        checkpoint: What it was exported from.
+        comparison: With PyTorch.
+        opset: The one that was asked for.
+        scores: On labelled images.
+    """
+    found = standard_opset(model)
+    checks = [
+        Check("comparison with PyTorch", comparison.problems()),
+        Check("opset", () if found == opset else (f"asked for {opset}, the file has {found}",)),
+        Check("inputs and outputs", tuple(_signature_problems(model))),
+        Check("operators and sizes that TensorRT takes", tuple(operator_problems(model))),
+        Check("onnx.checker", _checker_problems(model)),
+        Check("loads in ONNX Runtime", _loading_problems(model)),
+    ]
+    if any(plugin_nodes(model)):
+        checks.append(Check("contract of the TensorRT plugin", tuple(plugin_problems(model))))
+    facts = {
+        "onnx_sha256": hashlib.sha256(model.SerializeToString()).hexdigest(),
+        "checkpoint_sha256": _sha256(checkpoint) if checkpoint.is_file() else None,
+        "opset": found,
+        "nodes": len(model.graph.node),
+        "inputs": [_signature(each) for each in model.graph.input],
+        "outputs": [_signature(each) for each in model.graph.output],
+        "versions": {"ddetr-export": __version__, **_versions()},
+    }
+    return Certificate(tuple(checks), comparison, facts, tuple(scores))
+
+
+def _signature_problems(model: onnx.ModelProto) -> Iterator[str]:
+    """Whether names, types and axes are those that the file promises."""
+    inputs = {each.name: each for each in model.graph.input}
+    outputs = {each.name: each for each in model.graph.output}
+    if tuple(outputs) not in (RAW_OUTPUTS, DETECTION_OUTPUTS):
+        yield f"outputs are named {', '.join(outputs)}"
+    if tuple(inputs) != (("inputs", "target_sizes") if "boxes" in outputs else ("inputs",)):
+        yield f"inputs are named {', '.join(inputs)}"
+    batches = set()
+    for value in (*inputs.values(), *outputs.values()):
+        tensor = value.type.tensor_type
+        wanted = TensorProto.INT32 if value.name == "labels" else TensorProto.FLOAT
+        if tensor.elem_type != wanted:
+            yield f"{value.name} has the type {TensorProto.DataType.Name(tensor.elem_type)}"
+        batch = tensor.shape.dim[0]
+        batches.add(batch.dim_param or batch.dim_value)
+    if len(batches) > 1:
+        yield f"inputs and outputs have several batches: {batches}"
+
+
+def _loading_problems(model: onnx.ModelProto) -> tuple[str, ...]:
+    """What ONNX Runtime says against the finished file; a bare plugin it cannot know."""
+    if any(plugin_nodes(model)) and not model.functions:
+        return ()
+    try:
+        open_session(model.SerializeToString(), "the file", ["CPUExecutionProvider"])
+    except ValueError as error:
+        return (str(error),)
+    return ()
+
+
+def _checker_problems(model: onnx.ModelProto) -> tuple[str, ...]:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return (str(error).strip().splitlines()[0],)
+    return ()
+
+
+def _signature(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    return {
+        "name": value.name,
+        "dtype": TensorProto.DataType.Name(tensor.elem_type).lower(),
+        "shape": [axis.dim_value or axis.dim_param for axis in tensor.shape.dim],
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""What a number format costs: the AP of the file and of PyTorch on the same labelled images.
+
+B images, H, W the file's input size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+
+import numpy as np
+
+from ddetr_data import Category, Detections, ImageLike
+from ddetr_data.coco import DetectionSet
+from ddetr_data.detection import evaluate_detector
+from ddetr_data.images import PreprocessConfig, open_image, preprocess
+from ddetr_export.onnx import filled_up
+from ddetr_export.postprocessing import select_detections
+from ddetr_export.proof.comparison import Forward
+
+_FIGURES = ("AP", "AP50", "AP75")
+
+
+@dataclass(frozen=True)
+class Score:
+    """COCO figures of one network, 0 to 1; None where the images have no object to find."""
+
+    network: str  # "PyTorch", or the file's precision
+    images: int
+    AP: float | None
+    AP50: float | None
+    AP75: float | None
+
+
+@dataclass
+class ForwardDetector:
+    """Any network behind the file's preprocessing and post-processing."""
+
+    forward: Forward
+    config: PreprocessConfig
+    num_select: int
+    batch_size: int  # of each run, filled up with zeros
+    categories: tuple[Category, ...] = ()
+
+    def predict(self, images: Sequence[ImageLike]) -> list[Detections]:
+        """Detect in each image; as many results as images, in their order."""
+        results: list[Detections] = []
+        for start in range(0, len(images), self.batch_size):
+            opened = [open_image(image) for image in images[start : start + self.batch_size]]
+            sizes_hw = np.array([(each.height, each.width) for each in opened], np.int64)
+            pixels = np.stack([preprocess(each, self.config) for each in opened])
+            outputs = self.forward(filled_up(pixels, self.batch_size))
+            logits, boxes = (each[: len(opened)] for each in outputs)
+            results += select_detections(logits, boxes, sizes_hw, self.num_select)
+        return results
+
+
+def score_networks(
+    networks: Mapping[str, Forward],
+    labelled: DetectionSet,
+    most_images: int,
+    config: PreprocessConfig,
+    *,
+    num_select: int,
+    batch_size: int,
+    category_ids: Sequence[int] | None = None,
+    on_progress: Callable[[str], None],
+) -> tuple[Score, ...]:
+    """Score each network on the first images of a labelled set.
+
+    Args:
+        networks: By the name that their score bears.
+        labelled: Images whose category ids are the networks' class indices.
+        most_images: How many of them to use.
+        config: The file's preprocessing, for all networks.
+        num_select: Detections an image.
+        batch_size: Images a run.
+        category_ids: Classes that count; None is all.
+        on_progress: Called with a few words before each network.
+    """
+    part = replace(labelled, images=labelled.images[:most_images])
+    scores = []
+    for name, forward in networks.items():
+        on_progress(f"scoring {name} on {len(part.images)} images")
+        detector = ForwardDetector(forward, config, num_select, batch_size)
+        overall = evaluate_detector(detector, part, category_ids=category_ids)[0].overall
+        figures = {key: None if isnan(overall[key]) else float(overall[key]) for key in _FIGURES}
+        scores.append(Score(network=name, images=len(part.images), **figures))
+    return tuple(scores)

@@ -1,0 +1,24 @@
+"""Checkpoints of detectors: ours, the original authors', TAO's, Hugging Face's, OpenMMLab's."""
+
+from ddetr_model.checkpoints.checkpoint import (
+    load_checkpoint,
+    load_pretrained,
+    read_metadata,
+    save_checkpoint,
+)
+from ddetr_model.checkpoints.huggingface import export_huggingface
+from ddetr_model.checkpoints.huggingface_names import to_published_names
+from ddetr_model.checkpoints.original import export_original
+from ddetr_model.checkpoints.source import import_checkpoint, read_checkpoint
+
+__all__ = [
+    "export_huggingface",
+    "export_original",
+    "import_checkpoint",
+    "load_checkpoint",
+    "load_pretrained",
+    "read_checkpoint",
+    "read_metadata",
+    "save_checkpoint",
+    "to_published_names",
+]

@@ -1,0 +1,242 @@
+"""Deformable DETR (Zhu et al. 2021): backbone, pyramid, transformer, heads.
+
+B images, C channels of the transformer, Q queries, K classes, L feature levels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ddetr_model.backbones import Backbone
+from ddetr_model.config import EXTRA_LEVEL, ModelConfig
+from ddetr_model.denoising import Denoising
+from ddetr_model.freezing import freeze_modules
+from ddetr_model.heads import build_heads
+from ddetr_model.images import PUBLISHED_PREPROCESS, Picture, read_picture
+from ddetr_model.padding import MaskedGroupNorm, downsample_mask, nearest_mask, pad_images
+from ddetr_model.position import SinePositionEncoding
+from ddetr_model.postprocessing import Detection, postprocess
+from ddetr_model.pyramid import Pyramid, flatten_levels
+from ddetr_model.transformer import DeformableTransformer, Proposals
+from ddetr_model.weights import load_backbone
+
+if TYPE_CHECKING:
+    from ddetr_model.weights import CheckpointMetadata
+
+__all__ = ["DeformableDETR"]
+
+NUM_GROUPS = 32  # of the norm behind each input projection
+
+logger = logging.getLogger(__name__)
+
+
+class DeformableDETR(nn.Module):
+    """The whole detector, with the parameter names of the published implementation."""
+
+    def __init__(self, config: ModelConfig, *, load_backbone_file: bool = True) -> None:
+        """Build the detector with random weights, the backbone's read from its file if it has one.
+
+        Args:
+            config: the architecture.
+            load_backbone_file: False where all weights come later, from a checkpoint.
+
+        Raises:
+            ValueError: the backbone is unknown, lacks a stage of return_interm_indices, or does
+                not fit its file.
+            FileNotFoundError: there is no such file.
+        """
+        super().__init__()
+        self.config = config
+        width = config.hidden_dim
+        self.metadata: CheckpointMetadata | None = None  # of the checkpoint this came from
+        backbone = Backbone(config)
+        if load_backbone_file:
+            _start_backbone(backbone, config)
+        self.backbone = nn.Sequential(backbone, SinePositionEncoding(width))
+        self.input_proj = _build_projections(backbone.num_channels, config)
+        self.transformer = DeformableTransformer(config)
+        if not config.two_stage:
+            self.query_embed = nn.Embedding(config.num_queries, width * 2)
+        self.class_embed, self.bbox_embed = build_heads(config)
+        self.denoising = Denoising(config) if config.denoising_groups else None
+        self._list_heads_as_published()
+        self._freeze_heads_without_loss()
+
+    def forward(
+        self,
+        images: Tensor,
+        mask: Tensor | None = None,
+        targets: Sequence[dict[str, Tensor]] | None = None,
+    ) -> dict[str, Any]:
+        """Detect objects.
+
+        Args:
+            images: (B, 3, H, W) float, normalised, padding zero.
+            mask: (B, H, W) bool, True where an image is padded; None if nothing is.
+            targets: an image's boxes (N, 4) cxcywh and labels (N,), of which training makes
+                denoising queries where config asks for them; of no effect otherwise.
+
+        Returns:
+            pred_logits (B, Q, K); pred_boxes (B, Q, 4) cxcywh, 0 to 1 of the unpadded image;
+            aux_outputs, the same two for every earlier decoder layer, empty without aux_loss;
+            in two stages enc_outputs, the same two for every pixel of the pyramid;
+            with denoising queries dn_outputs, a list of the same two for each of these layers, and
+            dn_padding (B, D) bool, True where such a query stands for no object.
+        """
+        noised = None
+        if self.denoising is not None and self.training and targets is not None:
+            noised = self.denoising(targets)
+        pyramid = self._build_pyramid(images, mask)
+        query_embed = None if self.config.two_stage else self.query_embed.weight
+        contents, boxes, proposals = self.transformer(
+            pyramid, query_embed, self.class_embed, self.bbox_embed, noised
+        )
+        layers = [
+            {"pred_logits": class_head(content), "pred_boxes": box}
+            for class_head, content, box in zip(self.class_embed, contents, boxes, strict=False)
+        ]
+        if not self.config.aux_loss:
+            layers = layers[-1:]
+        denoised: dict[str, Any] = {}
+        if noised is not None:
+            count = noised.padding.shape[1]
+            first = [{name: value[:, :count] for name, value in layer.items()} for layer in layers]
+            layers = [{name: value[:, count:] for name, value in layer.items()} for layer in layers]
+            denoised = {"dn_outputs": first, "dn_padding": noised.padding}
+        outputs = {**layers[-1], "aux_outputs": layers[:-1], **denoised}
+        if proposals is not None:
+            outputs["enc_outputs"] = _proposal_outputs(proposals)
+        return outputs
+
+    @torch.no_grad()
+    def predict(self, images: Sequence[Picture], num_select: int | None = None) -> list[Detection]:
+        """Detect objects in pictures of any sizes, in eval mode.
+
+        Args:
+            images: Pillow images, uint8 arrays (H, W, 3) or uint8 tensors (3, H, W), which are
+                resized and normalised as the checkpoint says; or float tensors (3, H, W) that are
+                normalised already.
+            num_select: detections kept an image; config.num_select by default.
+
+        Returns:
+            For each image boxes_xyxy (K, 4) in its pixels, scores (K,), labels (K,); best first.
+
+        Raises:
+            TypeError: an image is none of these.
+        """
+        if not images:
+            return []
+        preprocess = self.metadata.preprocess if self.metadata else None
+        read = [read_picture(image, preprocess or PUBLISHED_PREPROCESS) for image in images]
+        batch, mask = pad_images([pixels.to(self._device()) for pixels, _ in read])
+        was_training = self.training
+        outputs = self.eval()(batch, mask if mask.any() else None)
+        self.train(was_training)
+        sizes_hw = torch.tensor([size_hw for _, size_hw in read], device=batch.device)
+        return postprocess(outputs, sizes_hw, num_select or self.config.num_select)
+
+    def freeze(self, names: Sequence[str]) -> list[str]:
+        """Stop named parts such as "backbone" or "transformer.encoder" from learning.
+
+        Returns:
+            Names of the parameters that this has frozen.
+
+        Raises:
+            ValueError: there is no such part; the text offers the nearest names.
+        """
+        return freeze_modules(self, names)
+
+    def freeze_pretrained_backbone(self) -> None:
+        """Keep a pretrained backbone's batch norms, and a ResNet's stem and first stage."""
+        cast(Backbone, self.backbone[0]).freeze_pretrained()
+
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Trade time for memory in training: recompute each transformer layer's activations."""
+        self.transformer.encoder.recompute = enabled
+        self.transformer.decoder.recompute = enabled
+
+    def _device(self) -> torch.device:
+        return self.transformer.level_embed.device
+
+    def _build_pyramid(self, images: Tensor, mask: Tensor | None) -> Pyramid:
+        backbone, encode_positions = self.backbone
+        features = backbone(images, mask)
+        maps, masks, positions = [], [], []
+        for level, projection in enumerate(self.input_proj):
+            source = features[min(level, len(features) - 1)]  # (B, channels of the stage, H, W)
+            level_map, level_mask = self._project(projection, source, mask)
+            position = encode_positions(level_map.shape[-2:], level_mask, images.device)
+            maps.append(level_map)
+            masks.append(level_mask)
+            embedding = self.transformer.level_embed[level, :, None, None]
+            positions.append(position.to(embedding.dtype) + embedding)
+        return flatten_levels(maps, positions, None if mask is None else masks)
+
+    def _project(
+        self, projection: Any, source: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Any]:  # (B, C, H, W) and its mask (B, H, W) or None
+        if mask is None:
+            return projection(source), None
+        if not self.config.padding_invariant:
+            projected = projection(source)
+            return projected, nearest_mask(mask, projected.shape[-2:])
+        convolution, norm = projection
+        padding = downsample_mask(mask, source.shape[-2:])
+        projected = convolution(source.masked_fill(padding[:, None], 0.0))
+        padding = downsample_mask(mask, projected.shape[-2:])
+        return norm(projected, padding), padding
+
+    def _list_heads_as_published(self) -> None:
+        # Published files name the heads that act inside the transformer a second time there.
+        if self.config.with_box_refine:
+            self.transformer.decoder.bbox_embed = self.bbox_embed
+        if self.config.two_stage:
+            self.transformer.decoder.class_embed = self.class_embed
+
+    def _freeze_heads_without_loss(self) -> None:
+        # Data-parallel training refuses parameters that no loss reaches.
+        config = self.config
+        only_last = config.with_box_refine and not config.aux_loss
+        for loss, heads in (("labels", self.class_embed), ("boxes", self.bbox_embed)):
+            if loss not in config.loss_types:
+                heads.requires_grad_(False)
+            elif only_last:
+                heads[: config.dec_layers - 1].requires_grad_(False)
+
+
+def _start_backbone(backbone: Backbone, config: ModelConfig) -> None:
+    if config.backbone_weights is None:
+        logger.warning(
+            "backbone=%s starts from random weights: %s",
+            config.backbone,
+            "every layer trains, batch norms are live"
+            if config.train_backbone
+            else "and is frozen",
+        )
+        return
+    if config.pretrained_backbone_path is None:
+        logger.warning("model.pretrained_model_path is taken as model.pretrained_backbone_path")
+    load_backbone(backbone.body, Path(config.backbone_weights))
+
+
+def _build_projections(num_channels: list[int], config: ModelConfig) -> nn.ModuleList:
+    width = config.hidden_dim
+    convolutions = [nn.Conv2d(channels, width, kernel_size=1) for channels in num_channels]
+    if EXTRA_LEVEL in config.return_interm_indices:
+        convolutions.append(nn.Conv2d(num_channels[-1], width, 3, stride=2, padding=1))
+    for convolution in convolutions:
+        nn.init.xavier_uniform_(convolution.weight)
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    return nn.ModuleList(
+        nn.Sequential(conv, MaskedGroupNorm(NUM_GROUPS, width)) for conv in convolutions
+    )
+
+
+def _proposal_outputs(proposals: Proposals) -> dict[str, Tensor]:
+    return {"pred_logits": proposals.logits, "pred_boxes": torch.sigmoid(proposals.box_logits)}

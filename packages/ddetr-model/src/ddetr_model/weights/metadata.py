@@ -1,0 +1,69 @@
+"""What a checkpoint says about itself, so that it can be used without any other file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ddetr_model.config import ModelConfig
+from ddetr_model.weights.files import CheckpointError
+
+__all__ = ["METADATA_KEY", "CheckpointMetadata", "metadata_dict", "metadata_of"]
+
+METADATA_KEY = "ddetr"
+FORMAT_VERSION = 1
+
+
+class CheckpointMetadata(BaseModel):
+    """The value of a checkpoint's top-level key "ddetr"."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", protected_namespaces=(), populate_by_name=True
+    )
+
+    format_version: int = Field(
+        FORMAT_VERSION, le=FORMAT_VERSION, description="Raised when older readers would err."
+    )
+    model_config_: ModelConfig = Field(alias="model", description="The architecture.")
+    categories: tuple[dict[str, Any], ...] = Field((), description='{"id", "name"} of each class.')
+    preprocess: dict[str, Any] | None = Field(None, description="How images become tensors.")
+    metrics: dict[str, float] = Field(default_factory=dict, description="Scores when saved.")
+
+
+def metadata_dict(
+    config: ModelConfig,
+    *,
+    categories: Sequence[Mapping[str, Any]] = (),
+    preprocess: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Make the plain value of a checkpoint's "ddetr" key, readable with weights_only=True."""
+    metadata = CheckpointMetadata(
+        model_config_=config,
+        categories=tuple(dict(category) for category in categories),
+        preprocess=None if preprocess is None else dict(preprocess),
+        metrics=dict(metrics or {}),
+    )
+    return metadata.model_dump(mode="json", by_alias=True)
+
+
+def metadata_of(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> CheckpointMetadata:
+    """Check the metadata among a checkpoint's contents; path is for the error's text.
+
+    Raises:
+        CheckpointError: there is none, or it is not ours.
+    """
+    if METADATA_KEY not in contents:
+        raise CheckpointError(
+            f"{path} does not say its architecture: it has no key {METADATA_KEY!r}; "
+            "`ddetr import` makes such a file from another project's checkpoint"
+        )
+    try:
+        return CheckpointMetadata.model_validate(contents[METADATA_KEY])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path} has bad metadata: {place}: {first['msg']}") from error

@@ -1,0 +1,137 @@
+"""The checkpoint files of a run: latest, best, and one an interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from typing_extensions import override
+
+from ddetr_train.checkpoints import (
+    BEST_NAME,
+    LATEST_NAME,
+    STAGING_NAME,
+    copy_whole,
+    epoch_file_name,
+    epoch_files,
+)
+from ddetr_train.config import TrainConfig
+from ddetr_train.data import DetectionDataModule, Position
+from ddetr_train.events import Observer, RunEvent, emit
+
+BEST_METRIC = "val_AP"
+
+# How Lightning counts the batches of a validation that it must take up again, from its first one.
+_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+
+
+class Checkpoints(Checkpoint):
+    """Writes every file under a staging name first and renames it to the latest one last.
+
+    A kill at any moment leaves the previous latest file, from which the same files come again.
+    """
+
+    def __init__(
+        self,
+        results_dir: Path,
+        config: TrainConfig,
+        data: DetectionDataModule,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.results_dir = results_dir
+        self.best_score: float | None = None
+        self._config = config
+        self._data = data
+        self._observers = observers
+
+    def state_dict(self) -> dict[str, Any]:
+        """Hand the best score to the checkpoint."""
+        return {"best_score": self.best_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best score from a checkpoint."""
+        self.best_score = state_dict["best_score"]
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Remove what a killed run left half written."""
+        if trainer.is_global_zero:
+            for leftover in self.results_dir.glob(".*.tmp"):
+                leftover.unlink()
+            (self.results_dir / STAGING_NAME).unlink(missing_ok=True)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Refresh the latest file inside an epoch, every checkpoint_interval_steps updates."""
+        interval = self._config.checkpoint_interval_steps
+        if interval and ends_update(trainer, batch_idx) and trainer.global_step % interval == 0:
+            self.save_inside_epoch(trainer, batch_idx)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Write the epoch's files."""
+        names = []
+        score = pl_module.metrics.get(BEST_METRIC, math.nan)  # NaN too without any labelled object
+        if score > (-math.inf if self.best_score is None else self.best_score):
+            self.best_score = score
+            names.append(BEST_NAME)
+        if self._is_kept(trainer):
+            names.append(epoch_file_name(trainer.current_epoch))
+        self._save(trainer, names, Position(trainer.current_epoch + 1, 0))
+        if trainer.is_global_zero:
+            self._drop_old_files()
+
+    def save_inside_epoch(self, trainer: Trainer, batch_idx: int) -> None:
+        """Refresh the latest file after a batch that ended an update."""
+        self._save(trainer, [], Position(trainer.current_epoch, batch_idx + 1))
+
+    def save_before_validation(self, trainer: Trainer) -> None:
+        """Refresh the latest file so that the next start repeats the validation at hand."""
+        progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+        for count in (progress.total, progress.current):
+            count.load_state_dict(_BEGUN)
+        self._save(trainer, [], Position(trainer.current_epoch, int(trainer.num_training_batches)))
+
+    def _save(self, trainer: Trainer, names: Sequence[str], position: Position) -> None:
+        """Save the run's state as the latest checkpoint, and under the other names too."""
+        self._data.position = position
+        staging = self.results_dir / STAGING_NAME
+        trainer.save_checkpoint(staging)
+        if trainer.is_global_zero:
+            try:
+                for name in names:
+                    copy_whole(staging, self.results_dir / name)
+                staging.replace(self.results_dir / LATEST_NAME)
+            finally:
+                staging.unlink(missing_ok=True)
+            event = RunEvent(
+                "checkpoint",
+                f"saved {', '.join([LATEST_NAME, *names])}",
+                epoch=trainer.current_epoch,
+                step=trainer.global_step,
+            )
+            emit(self._observers, event)
+
+    def _is_kept(self, trainer: Trainer) -> bool:
+        ended = trainer.current_epoch + 1
+        is_last = ended == trainer.max_epochs or trainer.should_stop
+        return is_last or ended % self._config.checkpoint_interval == 0
+
+    def _drop_old_files(self) -> None:
+        if self._config.keep_last_checkpoints is not None:
+            for path in epoch_files(self.results_dir)[: -self._config.keep_last_checkpoints]:
+                path.unlink()
+
+
+def ends_update(trainer: Trainer, batch_idx: int) -> bool:
+    """Say whether the batch ended an optimiser step, and others follow in its epoch."""
+    ended = batch_idx + 1
+    return ended % trainer.accumulate_grad_batches == 0 and ended < int(
+        trainer.num_training_batches
+    )

@@ -1,0 +1,36 @@
+"""The checkpoints of a run on the disk: written whole, found again, continued from."""
+
+from ddetr_train.checkpoints.checkpoint_io import AtomicCheckpointIO, copy_whole, replacing
+from ddetr_train.checkpoints.model_files import load_model, start_from
+from ddetr_train.checkpoints.names import (
+    BEST_NAME,
+    LATEST_NAME,
+    STAGING_NAME,
+    epoch_file_name,
+    epoch_files,
+)
+from ddetr_train.checkpoints.resume import (
+    Resume,
+    ResumeError,
+    find_resume_path,
+    overtaken_notice,
+    read_resume,
+)
+
+__all__ = [
+    "BEST_NAME",
+    "LATEST_NAME",
+    "STAGING_NAME",
+    "AtomicCheckpointIO",
+    "Resume",
+    "ResumeError",
+    "copy_whole",
+    "epoch_file_name",
+    "epoch_files",
+    "find_resume_path",
+    "load_model",
+    "overtaken_notice",
+    "read_resume",
+    "replacing",
+    "start_from",
+]

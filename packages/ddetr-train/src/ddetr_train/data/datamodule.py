@@ -1,0 +1,201 @@
+"""The labelled images of a run, read once, and the batches that both loaders make of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import BatchSampler, DataLoader
+
+from ddetr_data import DatasetConfig
+from ddetr_data.coco import DetectionSet
+from ddetr_data.images import PreprocessConfig
+from ddetr_data.loading import open_sources
+from ddetr_data.torch import (
+    Batch,
+    DetectionDataset,
+    DetectionSampler,
+    EvalTransform,
+    TrainTransform,
+    collate,
+    fixed_canvas_hw,
+)
+from ddetr_train.data.worst_size import worst_size_hw
+from ddetr_train.process import leave_signals_to_the_run
+
+
+class Position(NamedTuple):
+    """Where a run stands: whole epochs, and batches of the next one."""
+
+    epoch: int
+    batches: int
+
+
+class DetectionDataModule(pl.LightningDataModule):
+    """Training images, and validation images if there are any."""
+
+    def __init__(self, dataset: DatasetConfig, *, seed: int, num_classes: int) -> None:
+        """Read the labels.
+
+        Raises:
+            FileNotFoundError, ValueError: labels are missing or faulty, or a category id is not
+                below num_classes; the text says where and what to do.
+        """
+        super().__init__()
+        if not dataset.train_data_sources:
+            raise ValueError("training needs dataset.train_data_sources")
+        self.position = Position(0, 0)
+        self.preprocess = PreprocessConfig.from_augmentation(dataset.augmentation)
+        self.train_set = open_sources(
+            dataset.train_data_sources,
+            num_classes=num_classes,
+            dataset_type=dataset.dataset_type,
+            corrupt_images=dataset.corrupt_images,
+        )
+        self.val_set = (
+            open_sources(
+                dataset.val_data_sources,
+                num_classes=num_classes,
+                dataset_type=dataset.dataset_type,
+            )
+            if dataset.val_data_sources
+            else None
+        )
+        self.eval_class_ids = dataset.eval_class_ids
+        self.num_classes = num_classes
+        self.batch_size = dataset.batch_size
+        self._dataset = dataset
+        self._seed = seed
+        self.workers = min(dataset.workers, _usable_cpus())
+
+    def identity(self) -> dict[str, Any]:
+        """Say what a resumed run must find unchanged."""
+        return {
+            "images": len(self.train_set.images),
+            "labels": self._labels_digest,
+            "classes": {str(each.id): each.name for each in self.train_set.categories},
+            "batch_size": self.batch_size,
+            "train_sampler": self._dataset.train_sampler,
+            "augmentation": self._dataset.augmentation.model_dump(mode="json"),
+        }
+
+    @cached_property
+    def _labels_digest(self) -> str:
+        return _digest(self.train_set)
+
+    def batches_per_epoch(self, num_replicas: int) -> int:
+        """Count the batches of one process."""
+        draws = -(-len(self.train_set.images) // num_replicas)
+        return -(-draws // self.batch_size)
+
+    def worst_size_hw(self) -> tuple[int, int]:
+        """Height and width of the largest training batch."""
+        return worst_size_hw(self._dataset.augmentation, self.train_set.sizes_wh)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Draw from `position` on; later epochs follow by themselves."""
+        augmentation = self._dataset.augmentation
+        canvas_hw = fixed_canvas_hw(augmentation, self.train_set.sizes_wh)
+        dataset = DetectionDataset(
+            self.train_set,
+            TrainTransform(augmentation, canvas_hw),
+            self._seed,
+            corrupt_images=self._dataset.corrupt_images,
+        )
+        sampler = DetectionSampler.over(
+            self.train_set, self._dataset.train_sampler, seed=self._seed, **self._replica()
+        )
+        batches = EpochBatches(dataset, sampler, self.batch_size)
+        batches.start_at(self.position)
+        return self._loader(dataset, batches, partial(collate, fixed_size_hw=canvas_hw))
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Give every image in order; where processes would differ in number, some come twice."""
+        if self.val_set is None:
+            return []
+        dataset = DetectionDataset(self.val_set, EvalTransform(self.preprocess), self._seed)
+        replica = self._replica()
+        share = -(-len(dataset) // replica["num_replicas"]) * replica["num_replicas"]
+        indices = np.resize(np.arange(len(dataset)), share)
+        mine = indices[replica["rank"] :: replica["num_replicas"]].tolist()
+        batches = BatchSampler(mine, self.batch_size, drop_last=False)
+        return self._loader(dataset, batches, collate)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Carry the position and the data's identity in checkpoints."""
+        return {
+            "position": list(self.position),
+            "processes": self._replica()["num_replicas"],
+            "identity": self.identity(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue at a checkpoint's position."""
+        self.position = Position(*state_dict["position"])
+
+    def _replica(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"num_replicas": 1, "rank": 0}
+        return {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+
+    def _loader(
+        self, dataset: DetectionDataset, batches: BatchSampler, collate_fn: Any
+    ) -> DataLoader[Batch]:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return DataLoader(
+            dataset,  # type: ignore[arg-type]  # collate_fn makes a Batch of its items
+            batch_sampler=batches,
+            num_workers=self.workers,
+            worker_init_fn=leave_signals_to_the_run,
+            collate_fn=collate_fn,
+            pin_memory=self._dataset.pin_memory and on_gpu,
+            persistent_workers=self.workers > 0,
+        )
+
+
+class EpochBatches(BatchSampler):
+    """Batches of one epoch after the other; the first may begin in its middle.
+
+    Its length is that of a whole epoch, which is what Lightning counts in.
+    """
+
+    sampler: DetectionSampler
+
+    def __init__(
+        self, dataset: DetectionDataset, sampler: DetectionSampler, batch_size: int
+    ) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+        self._dataset = dataset
+
+    def start_at(self, position: Position) -> None:
+        """Begin the next pass at the position."""
+        self.sampler.set_epoch(position.epoch)
+        state = self.sampler.state_dict(position.batches, self.batch_size)
+        self.sampler.load_state_dict(state)
+
+    def __len__(self) -> int:
+        return -(-self.sampler.draws_per_rank // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self._dataset.set_epoch(self.sampler.epoch)
+        yield from super().__iter__()
+
+
+def _usable_cpus() -> int:
+    """Count the CPUs of this process; more workers than that only hinder each other."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _digest(detection_set: DetectionSet) -> str:
+    """Hash file names and objects."""
+    digest = hashlib.blake2b(digest_size=16)
+    for record in detection_set.images:
+        digest.update(record.file_name.encode("utf-8", "surrogatepass"))
+        for column in (record.boxes_xywh, record.labels, record.is_crowd):
+            digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,40 @@
+"""How a run is spread over processes: one device, DDP or FSDP2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+
+from ddetr_train.config import TrainConfig
+from ddetr_train.process import Devices
+
+_PRECISIONS: dict[str, Any] = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+def choose_precision(config: TrainConfig, devices: Devices) -> Any:
+    """Name the precision as Lightning does; CPUs have no loss scaling and take bf16 for fp16."""
+    on_cpu = devices.accelerator == "cpu" and config.precision == "fp16"
+    return _PRECISIONS["bf16" if on_cpu else config.precision]
+
+
+def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
+    """Choose Lightning's strategy; one device needs none."""
+    if config.distributed_strategy == "fsdp":
+        return ModelParallelStrategy(
+            data_parallel_size=devices.count * config.num_nodes,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
+        )
+    if devices.count * config.num_nodes > 1:
+        return DDPStrategy(gradient_as_bucket_view=True)
+    return "auto"
+
+
+def launcher_plugins() -> list[SLURMEnvironment]:
+    """Keep Lightning from saving and requeueing by itself under SLURM; `Preemption` saves there."""
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        return [SLURMEnvironment(auto_requeue=False)]
+    return []

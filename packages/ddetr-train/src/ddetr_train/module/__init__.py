@@ -1,0 +1,23 @@
+"""The LightningModule: one step of training, its optimiser and its running means."""
+
+from ddetr_train.module.detection_module import DetectionModule
+from ddetr_train.module.fsdp import ShardedDetectionModule
+from ddetr_train.module.optimizer import (
+    PLATEAU_PATIENCE_EPOCHS,
+    build_optimizer,
+    build_schedule,
+    build_warmup,
+    learning_rates,
+    parameter_groups,
+)
+
+__all__ = [
+    "PLATEAU_PATIENCE_EPOCHS",
+    "DetectionModule",
+    "ShardedDetectionModule",
+    "build_optimizer",
+    "build_schedule",
+    "build_warmup",
+    "learning_rates",
+    "parameter_groups",
+]

@@ -1,0 +1,70 @@
+"""Run the step again at which a run stopped with NaN, in fp32 on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddetr_data.torch import Batch
+from ddetr_model import DeformableDETR, ModelConfig, SetCriterion
+from ddetr_train.checkpoints import AtomicCheckpointIO
+from ddetr_train.nan.non_finite import first_non_finite
+from ddetr_train.process import seed_batch
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What the step gives in fp32; `first_bad` is None when all of it is finite."""
+
+    epoch: int
+    batch_idx: int
+    images: tuple[str, ...]  # files of the batch
+    precision: str  # of the run
+    first_bad_in_run: str
+    first_bad: str | None
+    loss: float
+    losses: dict[str, float]
+
+
+def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
+    """Repeat the forward and backward pass of a NanGuard's file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such file, or the key does not open it.
+    """
+    content = AtomicCheckpointIO(encryption_key).load_checkpoint(evidence)
+    if not isinstance(content, dict) or not {"batch", "seed", "first_bad"} <= content.keys():
+        raise ValueError(
+            f"{evidence} holds no step to replay; a run that stops with NaN leaves nan_epoch_*.pt"
+        )
+    model = _build_model(content)
+    batch = Batch(**content["batch"])
+    criterion = SetCriterion(model.config)
+    seed_batch(*content["seed"])
+    first_bad = first_non_finite(model, criterion, batch, content["images"])
+    seed_batch(*content["seed"])
+    with torch.no_grad():
+        losses = criterion(model(batch.images, batch.mask, batch.targets), batch.targets)
+    _, epoch, batch_idx, _ = content["seed"]
+    return Replay(
+        epoch=epoch,
+        batch_idx=batch_idx,
+        images=tuple(content["images"]),
+        precision=content["precision"],
+        first_bad_in_run=content["first_bad"],
+        first_bad=first_bad,
+        loss=float(criterion.total_loss(losses)),
+        losses={name: float(value) for name, value in losses.items()},
+    )
+
+
+def _build_model(content: dict[str, Any]) -> DeformableDETR:
+    model = DeformableDETR(ModelConfig(**content["model"]), load_backbone_file=False)
+    if content["has_frozen_norms"]:
+        model.freeze_pretrained_backbone()
+    model.load_state_dict(content["state_dict"])
+    return model.float().train()

@@ -1,0 +1,39 @@
+"""What a run will take in time, memory and disk, found out before its first step."""
+
+from ddetr_train.planning.memory import estimate_step_bytes, largest_batch_size, peak_process_bytes
+from ddetr_train.planning.plan import (
+    Plan,
+    PlanError,
+    check_disk,
+    check_memory,
+    free_disk_bytes,
+    plan_run,
+    readable_size,
+)
+from ddetr_train.planning.preflight import (
+    check_options,
+    choose_batch_size,
+    choose_run_devices,
+    make_plan,
+    plan_training,
+    with_batch_size,
+)
+
+__all__ = [
+    "Plan",
+    "PlanError",
+    "check_disk",
+    "check_memory",
+    "check_options",
+    "choose_batch_size",
+    "choose_run_devices",
+    "estimate_step_bytes",
+    "free_disk_bytes",
+    "largest_batch_size",
+    "make_plan",
+    "peak_process_bytes",
+    "plan_run",
+    "plan_training",
+    "readable_size",
+    "with_batch_size",
+]

@@ -1,0 +1,201 @@
+"""What is found out before the first step: devices, options that clash, memory and disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ddetr_data import DatasetConfig
+from ddetr_model import DeformableDETR, ModelConfig, freeze_modules
+from ddetr_train.config import TrainConfig
+from ddetr_train.data import DetectionDataModule
+from ddetr_train.events import Observer, RunEvent, emit
+from ddetr_train.planning.memory import (
+    estimate_step_bytes,
+    free_gpu_bytes,
+    largest_batch_size,
+    machine_bytes,
+    measure_step_bytes,
+    peak_process_bytes,
+    worst_batch,
+)
+from ddetr_train.planning.plan import Plan, check_disk, check_memory, plan_run
+from ddetr_train.process import Devices, choose_devices, quiet_lightning
+
+
+def choose_run_devices(config: TrainConfig, observers: Sequence[Observer]) -> Devices:
+    """Apply the rule of num_gpus, gpu_ids and accelerator, and tell when the CPU steps in."""
+    devices = choose_devices(
+        config.num_gpus,
+        config.gpu_ids,
+        gpus_present=torch.cuda.device_count(),
+        accelerator=config.accelerator,
+    )
+    if devices.notice:
+        emit(observers, RunEvent("notice", devices.notice))
+    return devices
+
+
+def check_options(
+    config: TrainConfig, dataset: DatasetConfig, devices: Devices, *, is_encrypted: bool
+) -> str | None:
+    """Refuse options that do not go together, and return what to tell about the rest.
+
+    Raises:
+        ValueError: the text names both options.
+    """
+    if config.distributed_strategy == "fsdp" and is_encrypted:
+        raise ValueError("encryption_key does not go with distributed_strategy fsdp: use ddp")
+    if config.distributed_strategy == "fsdp" and config.ema_decay is not None:
+        raise ValueError("train.ema_decay does not go with distributed_strategy fsdp: use ddp")
+    if not dataset.val_data_sources:
+        if config.early_stopping_patience is not None:
+            raise ValueError(
+                "train.early_stopping_patience needs dataset.val_data_sources to watch"
+            )
+        if config.optim.lr_scheduler == "AutoReduce" and config.optim.lr_monitor == "val_loss":
+            raise ValueError(
+                "train.optim.lr_monitor val_loss needs dataset.val_data_sources: give them, or "
+                "set it to train_loss"
+            )
+    if config.precision == "fp16" and devices.accelerator == "cpu":
+        return "CPUs have no fp16 training: precision is bf16 here."
+    return None
+
+
+def choose_batch_size(
+    network: DeformableDETR,
+    config: TrainConfig,
+    data: DetectionDataModule,
+    devices: Devices,
+    observers: Sequence[Observer],
+) -> None:
+    """Give the data the largest batch size that the GPU holds, where train.batch_size is auto.
+
+    Raises:
+        ValueError: there are several processes, or not even one image fits.
+    """
+    if config.batch_size != "auto":
+        return
+    if devices.accelerator == "cpu":
+        text = f"train.batch_size auto measures GPUs; on the CPU it is {data.batch_size}"
+        emit(observers, RunEvent("notice", text))
+        return
+    if devices.count * config.num_nodes > 1:
+        raise ValueError(
+            "train.batch_size auto works with one GPU: run `ddetr plan` with num_gpus 1 and set "
+            "train.batch_size to what it finds"
+        )
+    data.batch_size = largest_batch_size(
+        partial(_fits, network, config, data, devices), limit=len(data.train_set.images)
+    )
+    emit(observers, RunEvent("notice", f"train.batch_size auto found {data.batch_size}"))
+
+
+def make_plan(
+    network: DeformableDETR, config: TrainConfig, data: DetectionDataModule, devices: Devices
+) -> Plan:
+    """Count steps, memory and disk; a GPU is measured with the largest batch.
+
+    On the CPU the libraries and labels that this process holds by now are part of the memory.
+
+    Raises:
+        PlanError: that batch does not fit into memory.
+    """
+    plan = plan_run(
+        config,
+        batches_per_epoch=data.batches_per_epoch(devices.count * config.num_nodes),
+        num_values=sum(value.numel() for value in network.state_dict().values()),
+        num_trained=sum(p.numel() for p in network.parameters() if p.requires_grad),
+    )
+    size_hw = data.worst_size_hw()
+    step_bytes = estimate_step_bytes(network, config, data.batch_size, size_hw)
+    plan = replace(plan, batch_size=data.batch_size, batch_size_hw=size_hw, step_bytes=step_bytes)
+    if devices.accelerator == "cpu":
+        plan = replace(plan, step_bytes=step_bytes + peak_process_bytes())
+        check_memory(plan, machine_bytes(), "this machine")
+    elif config.distributed_strategy == "ddp":  # a split model need not fit into one GPU
+        return _measured(plan, network, config, data, devices)
+    return plan
+
+
+def plan_training(
+    model: ModelConfig,
+    dataset: DatasetConfig,
+    config: TrainConfig,
+    results_dir: Path,
+    observers: Sequence[Observer] = (),
+) -> Plan:
+    """Say what `train` would take, without training; the network has random weights.
+
+    Raises:
+        FileNotFoundError, ValueError: as `train`, before its first step.
+        PlanError: memory or disk are too small.
+    """
+    with quiet_lightning():
+        devices = choose_run_devices(config, observers)
+        notice = check_options(config, dataset, devices, is_encrypted=False)
+        if notice:
+            emit(observers, RunEvent("notice", notice))
+        data = DetectionDataModule(
+            with_batch_size(dataset, config), seed=config.seed, num_classes=model.num_classes
+        )
+        network = DeformableDETR(model, load_backbone_file=False)
+        network.set_activation_checkpointing(config.activation_checkpoint)
+        freeze_modules(network, config.freeze)
+        choose_batch_size(network, config, data, devices, observers)
+        plan = make_plan(network, config, data, devices)
+    check_disk(plan, results_dir)
+    return plan
+
+
+def with_batch_size(dataset: DatasetConfig, config: TrainConfig) -> DatasetConfig:
+    """Let a number in train.batch_size win over dataset.batch_size."""
+    if not isinstance(config.batch_size, int):
+        return dataset
+    return dataset.model_copy(update={"batch_size": config.batch_size})
+
+
+def _fits(
+    network: DeformableDETR,
+    config: TrainConfig,
+    data: DetectionDataModule,
+    devices: Devices,
+    batch_size: int,
+) -> bool:
+    device = _own_device(devices)
+    free = free_gpu_bytes(device)
+    batch = worst_batch(batch_size, data.worst_size_hw(), data.train_set, data.num_classes)
+    try:
+        return measure_step_bytes(network, config, batch, device) <= free
+    except torch.cuda.OutOfMemoryError:
+        return False
+
+
+def _measured(
+    plan: Plan,
+    network: DeformableDETR,
+    config: TrainConfig,
+    data: DetectionDataModule,
+    devices: Devices,
+) -> Plan:
+    device = _own_device(devices)
+    free = free_gpu_bytes(device)
+    batch = worst_batch(plan.batch_size, plan.batch_size_hw, data.train_set, data.num_classes)
+    try:
+        step_bytes = measure_step_bytes(network, config, batch, device)
+        plan = replace(plan, step_bytes=step_bytes, is_measured=True)
+    except torch.cuda.OutOfMemoryError:
+        plan = replace(plan, step_bytes=max(plan.step_bytes, free + 1))
+    check_memory(plan, free, f"{torch.cuda.get_device_name(device)} ({device})")
+    return plan
+
+
+def _own_device(devices: Devices) -> torch.device:
+    """Choose the GPU of this process, by the number that launchers give it."""
+    return torch.device(devices.names[int(os.environ.get("LOCAL_RANK", "0")) % devices.count])

@@ -1,0 +1,27 @@
+"""One process of a run: its devices, its peers, its signals, its randomness."""
+
+import lazy_loader
+
+# Found on first use; __init__.pyi says where each of them lives.
+__all__ = [
+    "LOCAL_WORLD_SIZE",
+    "Devices",
+    "FolderInUseError",
+    "PeerEndedError",
+    "choose_devices",
+    "choose_gpu_ids",
+    "folder_locked",
+    "gather_objects",
+    "interrupt_held",
+    "is_first_process",
+    "is_launched",
+    "launched_place",
+    "launched_share",
+    "leave_signals_to_the_run",
+    "peers_named",
+    "quiet_lightning",
+    "seed_batch",
+    "seed_run",
+]
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
