@@ -18,7 +18,7 @@ from ddetr_data.formats.kitti import (
     write_kitti,
 )
 from ddetr_data.formats.kitti_rows import read_kitti_rows
-from ddetr_data.formats.label_names import label_names
+from ddetr_data.formats.label_paths import label_names
 from ddetr_data.formats.rows import LabelRow, RowReader
 from ddetr_data.formats.voc import read_voc_rows
 from ddetr_data.formats.yolo import YoloReader, format_yolo_line

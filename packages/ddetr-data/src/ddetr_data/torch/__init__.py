@@ -1,6 +1,6 @@
 """Datasets, transforms, batches and samplers for PyTorch; needs the extra [torch]."""
 
-from ddetr_data.torch.collate import Batch, collate
+from ddetr_data.torch.batches import Batch, collate
 from ddetr_data.torch.dataset import DetectionDataset
 from ddetr_data.torch.sampler import DetectionSampler, Draw, SamplerName
 from ddetr_data.torch.transforms import EvalTransform, Sample, TrainTransform

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 
 from ddetr_export.config import OLDEST_PER_CHANNEL_OPSET
+from ddetr_export.onnx.opset import standard_opset
+from ddetr_export.onnx.plugin_fallback import PLUGIN_DOMAIN
 from ddetr_export.onnx.plugin_file import embed_fallback, plugin_nodes
-from ddetr_export.onnx.plugin_function import PLUGIN_DOMAIN
-from ddetr_export.onnx.standard_opset import standard_opset
 from ddetr_export.postprocessing import FloatArray
 
 

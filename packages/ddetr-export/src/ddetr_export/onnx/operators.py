@@ -8,7 +8,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto
 
-from ddetr_export.onnx.plugin_function import PLUGIN_DOMAIN, PLUGIN_OP
+from ddetr_export.onnx.plugin_fallback import PLUGIN_DOMAIN, PLUGIN_OP
 
 _OPERATOR_TABLE = """
 Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant

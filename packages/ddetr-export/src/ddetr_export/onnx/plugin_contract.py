@@ -14,8 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from ddetr_export.onnx.plugin_fallback import PLUGIN_ATTRIBUTES, PLUGIN_DOMAIN, PLUGIN_INPUTS
 from ddetr_export.onnx.plugin_file import plugin_nodes
-from ddetr_export.onnx.plugin_function import PLUGIN_ATTRIBUTES, PLUGIN_DOMAIN, PLUGIN_INPUTS
 
 _RANKS = {"value": 4, "sampling_locations": 6, "attention_weights": 5}
 _FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16)

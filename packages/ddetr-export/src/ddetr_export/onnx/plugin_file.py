@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 from ddetr_export.onnx.model_bytes import load_onnx
 from ddetr_export.onnx.model_file import read_model, write_model, written_path
-from ddetr_export.onnx.plugin_function import PLUGIN_DOMAIN, PLUGIN_OP, plugin_function
-from ddetr_export.onnx.standard_opset import standard_opset
+from ddetr_export.onnx.opset import standard_opset
+from ddetr_export.onnx.plugin_fallback import PLUGIN_DOMAIN, PLUGIN_OP, plugin_function
 
 _OLDEST_IR_WITH_FUNCTIONS = 8
 

@@ -2,7 +2,7 @@
 
 from ddetr_train.nan.guard import MAX_SKIPPED_UPDATES, NanGuard, NonFiniteError
 from ddetr_train.nan.non_finite import first_non_finite
-from ddetr_train.nan.replay import Replay, replay
+from ddetr_train.nan.repeated_step import Replay, replay
 
 __all__ = [
     "MAX_SKIPPED_UPDATES",

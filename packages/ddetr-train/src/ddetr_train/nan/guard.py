@@ -45,7 +45,7 @@ class GuardedModule(Protocol):
 
 
 class NonFiniteError(RuntimeError):
-    """A loss or a gradient is not finite; `evidence` is the file for `ddetr_train.nan.replay`."""
+    """A loss or a gradient is not finite; `evidence` is the file that `ddetr replay` reads."""
 
     def __init__(self, where: str, first_bad: str, evidence: Path) -> None:
         super().__init__(

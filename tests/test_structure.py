@@ -1,0 +1,222 @@
+"""The structure of the six packages: faces, wings, arrows; read from every import.
+
+A wing is a folder of modules. It is entered through its face, the names of its `__all__`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = {folder.name: folder for folder in sorted(ROOT.glob("packages/*/src/ddetr_*"))}
+# Each module of these is a face of its own, loaded when its subtask is asked for.
+LOADED_ONE_BY_ONE = {"ddetr_cli.commands"}
+PATCHING = ("setattr", "setitem", "delattr", "patch")
+TESTS = [path for pattern in ("packages/*/tests", "tests") for path in ROOT.glob(pattern)]
+
+
+class Imported(NamedTuple):
+    """One name that a file takes from a module of ours; "" for the module itself."""
+
+    line: int
+    module: str
+    name: str
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name; a wing's and a package's face stand under theirs."""
+    found = {}
+    for package, folder in SOURCES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join([package, *(part for part in parts if part != "__init__")])] = path
+    return found
+
+
+def imports_of(path: Path) -> Iterator[Imported]:
+    """Yield what a file takes from our packages, in functions and for type checkers too."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] in SOURCES:
+                    yield Imported(node.lineno, alias.name, "")
+        elif isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in SOURCES:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield Imported(
+                    node.lineno,
+                    *((whole, "") if whole in modules() else (str(node.module), alias.name)),
+                )
+
+
+def is_face(module: str) -> bool:
+    return modules()[module].name == "__init__.py"
+
+
+@cache
+def names_of_face(module: str) -> frozenset[str]:
+    """Read __all__ of a package or a wing."""
+    for node in tree_of(modules()[module]).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return frozenset(ast.literal_eval(node.value))
+    return frozenset()
+
+
+def unit_of(module: str) -> str:
+    """The wing that a module belongs to; a module outside of all wings is a unit itself."""
+    return ".".join(module.split(".")[:2])
+
+
+def is_wing(unit: str) -> bool:
+    return "." in unit and unit in modules() and is_face(unit)
+
+
+def homes(face: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, module that has it) of a face, from its imports or its stub."""
+    path = modules()[face]
+    stub = path.with_suffix(".pyi")
+    for node in tree_of(stub if stub.is_file() else path).body:
+        if isinstance(node, ast.ImportFrom) and (node.level or str(node.module).startswith(face)):
+            home = f"{face}.{node.module}" if node.level else str(node.module)
+            yield from ((alias.asname or alias.name, home) for alias in node.names)
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_a_sibling_is_entered_through_a_face(package: str) -> None:
+    """Another package is imported as a whole or by a wing, and only names of its __all__."""
+    past = [
+        f"{path}:{line} takes {name or 'the module'} of {module}"
+        for own, path in modules().items()
+        if own.split(".")[0] == package
+        for line, module, name in imports_of(path)
+        if module.split(".")[0] != package
+        and not (is_face(module) and (not name or name in names_of_face(module)))
+    ]
+    assert past == []
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_a_wing_is_entered_through_its_face(package: str) -> None:
+    """Within a package too: only a wing's own modules import its modules."""
+    past = [
+        f"{path}:{line} takes {name or 'the module'} of {module}"
+        for own, path in modules().items()
+        if own.split(".")[0] == package
+        for line, module, name in imports_of(path)
+        if module.split(".")[0] == package
+        and is_wing(unit_of(module))
+        and unit_of(module) not in LOADED_ONE_BY_ONE
+        and unit_of(own) != unit_of(module)
+        and not (is_face(module) and name in names_of_face(module))
+    ]
+    assert past == []
+
+
+@pytest.mark.parametrize("face", [name for name in modules() if is_face(name)])
+def test_a_face_shows_what_it_lists(face: str) -> None:
+    """Each name of __all__ is imported or found on first use, and none beside them."""
+    listed = names_of_face(face)
+    if face in LOADED_ONE_BY_ONE:
+        assert listed == set()
+        return
+    defined = {
+        node.name for node in tree_of(modules()[face]).body if isinstance(node, ast.FunctionDef)
+    }
+    assert {name for name, _ in homes(face)} | (defined & listed) == listed
+
+
+@pytest.mark.parametrize("wing", [name for name in modules() if is_wing(name)])
+def test_what_only_its_wing_uses_is_private_by_name(wing: str) -> None:
+    """A module begins with an underscore exactly where the face shows none of its names."""
+    if wing in LOADED_ONE_BY_ONE:
+        return
+    shown = {home for _, home in homes(wing)}
+    inside = [name for name in modules() if name.startswith(f"{wing}.")]
+    wrong = [
+        name
+        for name in inside
+        if not is_face(name) and name.split(".")[-1].startswith("_") == (name in shown)
+    ]
+    assert wrong == []
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """Name a circle of the graph, or nothing."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_arrows_run_down_between_modules() -> None:
+    """No module reaches itself through what it imports."""
+    edges: dict[str, set[str]] = defaultdict(set)
+    for own, path in modules().items():
+        edges[own] |= {each.module for each in imports_of(path) if each.module != own}
+        if is_face(own):  # a package's face names its wings in its stub
+            edges[own] |= {home for _, home in homes(own) if home in modules()}
+    assert circle(edges) == []
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_arrows_run_down_between_wings(package: str) -> None:
+    """No wing reaches itself through what its modules import."""
+    edges: dict[str, set[str]] = defaultdict(set)
+    for own, path in modules().items():
+        if own.split(".")[0] == package and own != package:
+            reached = {unit_of(each.module) for each in imports_of(path)} - {unit_of(own)}
+            edges[unit_of(own)] |= {unit for unit in reached if unit.split(".")[0] == package}
+    assert circle(edges) == []
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """Yield each place where a test reaches behind a face: an import, or a patched name."""
+    ours: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            module = getattr(node, "module", None) or ""
+            for alias in node.names:
+                whole = f"{module}.{alias.name}"
+                if whole.strip(".").split(".")[0] in SOURCES:
+                    ours.add((alias.asname or alias.name).split(".")[0])
+                    if re.search(r"\._[a-z]", whole, re.IGNORECASE):
+                        yield f"{path}:{node.lineno} imports {whole}"
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute) and re.match(r"_[^_]", node.attr):
+            root = node.value
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            if isinstance(root, ast.Name) and root.id in ours:
+                yield f"{path}:{node.lineno} takes {node.attr}"
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in (
+            "setattr",
+            "setitem",
+            "delattr",
+            "patch",
+        ):
+            for argument in node.args[:2]:
+                text = argument.value if isinstance(argument, ast.Constant) else ""
+                if isinstance(text, str) and re.search(r"(^|\.)_[a-z]", text, re.IGNORECASE):
+                    yield f"{path}:{node.lineno} patches {text}"
+
+
+@pytest.mark.parametrize("folder", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_reach_into_no_private_name(folder: Path) -> None:
+    """Tests use what a user has: faces, public modules, and parameters."""
+    assert [text for path in sorted(folder.rglob("*.py")) for text in private_names(path)] == []
