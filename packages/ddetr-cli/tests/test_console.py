@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from ddetr_cli.terminal import Progress, RunConsole, figure
-from ddetr_train.events import RunEvent
+from ddetr_data.detection import RunEvent
 
 
 def test_an_epoch_is_one_line_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

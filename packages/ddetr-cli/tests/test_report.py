@@ -26,10 +26,10 @@ from ddetr_cli.report import (
 )
 from ddetr_cli.terminal import StatusFile
 from ddetr_data.coco import DetectionSet
+from ddetr_data.detection import RunEvent
 from ddetr_data.faults import FaultLog
 from ddetr_data.types import Annotations, Category, ImageRecord
 from ddetr_train.config import VALIDATION_FOLDER
-from ddetr_train.events import RunEvent
 
 
 @pytest.fixture

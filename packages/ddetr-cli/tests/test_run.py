@@ -16,7 +16,7 @@ from ddetr_cli.report import read_history
 from ddetr_cli.running import Run, Subtask, run_subtask
 from ddetr_cli.spec import Experiment, SpecError
 from ddetr_cli.terminal import Interrupted, StatusFile
-from ddetr_train.events import RunEvent
+from ddetr_data.detection import RunEvent
 from ddetr_train.process import FolderInUseError
 
 Work = Callable[[Run], Any]

@@ -16,11 +16,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, InferSource
+from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.synthetic import SyntheticDataset, make_dataset
 from ddetr_model.config import ModelConfig
 from ddetr_train.config import TrainConfig
 from ddetr_train.engine import TrainResult, train
-from ddetr_train.events import Observer, RunEvent
 
 NUM_CLASSES = 4  # three shapes from id 1 on
 QUICK = {"num_epochs": 2, "accelerator": "cpu", "activation_checkpoint": False}

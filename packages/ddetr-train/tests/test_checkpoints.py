@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ddetr_data.config import DatasetConfig, DataSource
+from ddetr_data.detection import RunEvent
 from ddetr_data.synthetic import SyntheticDataset
 from ddetr_model.checkpoints import load_checkpoint, read_metadata
 from ddetr_train.checkpoints import BEST_NAME, LATEST_NAME
-from ddetr_train.events import RunEvent
 
 LIGHTNING_KEYS = {
     "state_dict",

@@ -8,7 +8,7 @@ import sys
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from ddetr_train.config import EvaluateConfig, InferenceConfig, OptimizerConfig, TrainConfig
+from ddetr_train.config import OptimizerConfig, TrainConfig
 
 BAD = [
     (TrainConfig, {"num_gpus": 0}, "num_gpus"),
@@ -38,10 +38,6 @@ BAD = [
     (OptimizerConfig, {"lr_steps": [40, 20]}, "lr_steps"),
     (OptimizerConfig, {"lr_steps": [0]}, "lr_steps"),
     (OptimizerConfig, {"lr_monitor": "val_ap"}, "lr_monitor"),
-    (EvaluateConfig, {"conf_threshold": 1.5}, "conf_threshold"),
-    (EvaluateConfig, {"input_width": 640}, "input_height"),
-    (EvaluateConfig, {"batch_size": 0}, "batch_size"),
-    (InferenceConfig, {"outline_width": 0}, "outline_width"),
 ]
 
 
@@ -63,7 +59,6 @@ def test_the_defaults_are_those_of_the_page() -> None:
     )
     assert (optim.optimizer, optim.lr, optim.lr_backbone) == ("AdamW", 2e-4, 2e-5)
     assert (optim.lr_steps, optim.lr_linear_proj_mult) == ((40,), 0.1)
-    assert (EvaluateConfig().conf_threshold, InferenceConfig().conf_threshold) == (0.0, 0.5)
 
 
 def test_monitor_name_is_an_older_name_of_lr_monitor() -> None:
@@ -71,7 +66,7 @@ def test_monitor_name_is_an_older_name_of_lr_monitor() -> None:
     assert OptimizerConfig.model_validate({"monitor_name": "train_loss"}).lr_monitor == "train_loss"
 
 
-@pytest.mark.parametrize("model", [TrainConfig, OptimizerConfig, EvaluateConfig, InferenceConfig])
+@pytest.mark.parametrize("model", [TrainConfig, OptimizerConfig])
 def test_every_option_is_described(model: type[BaseModel]) -> None:
     """No field of a block is without a sentence."""
     silent = [name for name, value in model.model_fields.items() if not value.description]
@@ -79,9 +74,9 @@ def test_every_option_is_described(model: type[BaseModel]) -> None:
 
 
 def test_importing_the_package_loads_no_torch() -> None:
-    """Options and events cost no heavy import; a missing name is an AttributeError."""
+    """Options cost no heavy import; a missing name is an AttributeError."""
     code = (
-        "import sys, ddetr_train, ddetr_train.config, ddetr_train.events;"
+        "import sys, ddetr_train, ddetr_train.config;"
         "print({'torch', 'pytorch_lightning'} & set(sys.modules), hasattr(ddetr_train, 'nope'))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

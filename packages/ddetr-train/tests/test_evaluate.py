@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource
+from ddetr_data.detection import EvaluateConfig
 from ddetr_data.synthetic import SyntheticDataset
 from ddetr_model.checkpoints import save_checkpoint
 from ddetr_model.deformable_detr import DeformableDETR
-from ddetr_train.config import EvaluateConfig
 from ddetr_train.detection import TorchDetector, evaluate
 
 CATEGORIES = [{"id": 1, "name": "circle"}, {"id": 2, "name": "square"}, {"id": 3, "name": "bar"}]

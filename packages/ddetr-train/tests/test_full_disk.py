@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddetr_data.detection import RunEvent
 from ddetr_train.checkpoints import LATEST_NAME
-from ddetr_train.events import RunEvent
 
 SMALL_DISK_MIB = 64
 OPTIONS = {"loggers": [], "keep_last_checkpoints": 1}

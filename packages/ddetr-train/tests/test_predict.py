@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from ddetr_data.config import DatasetConfig, InferSource
+from ddetr_data.detection import InferenceConfig
 from ddetr_data.images import open_image, pad_batch, preprocess
 from ddetr_model.checkpoints import save_checkpoint
 from ddetr_model.deformable_detr import DeformableDETR
-from ddetr_train.config import InferenceConfig
 from ddetr_train.detection import TorchDetector, detections_of, infer
 
 KEEP_ALL = InferenceConfig(conf_threshold=0.0)

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import torch
 
+from ddetr_data.detection import RunEvent
 from ddetr_train.callbacks import TrainingPreempted
 from ddetr_train.checkpoints import LATEST_NAME, ResumeError, checkpoint_io
 from ddetr_train.config import TrainConfig
 from ddetr_train.engine import TrainResult, train
-from ddetr_train.events import RunEvent
 from ddetr_train.module import DetectionModule
 from ddetr_train.process import FolderInUseError, folder_locked
 

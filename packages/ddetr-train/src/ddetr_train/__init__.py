@@ -5,11 +5,7 @@ import lazy_loader
 # Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
     "VALIDATION_FOLDER",
-    "EvaluateConfig",
-    "InferenceConfig",
-    "Observer",
     "OptimizerConfig",
-    "RunEvent",
     "TorchDetector",
     "TrainConfig",
     "TrainResult",

@@ -1,12 +1,8 @@
 from .__about__ import __version__ as __version__
 from .config import VALIDATION_FOLDER as VALIDATION_FOLDER
-from .config import EvaluateConfig as EvaluateConfig
-from .config import InferenceConfig as InferenceConfig
 from .config import OptimizerConfig as OptimizerConfig
 from .config import TrainConfig as TrainConfig
 from .detection import TorchDetector as TorchDetector
 from .detection import infer as infer
 from .engine import TrainResult as TrainResult
 from .engine import train as train
-from .events import Observer as Observer
-from .events import RunEvent as RunEvent

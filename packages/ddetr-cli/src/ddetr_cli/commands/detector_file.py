@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ddetr_cli.spec import KEY_VARIABLE, SpecError, existing_file
+from ddetr_data.detection import EvaluateConfig, InferenceConfig
 from ddetr_data.files import is_encrypted
 from ddetr_export.onnx import ENCRYPTED_SUFFIX, is_engine
 from ddetr_export.tensorrt import HOW_TO_GET_TENSORRT, has_tensorrt
-from ddetr_train import EvaluateConfig, InferenceConfig
 
 _CHECKPOINT_ENDINGS = (".pth", ".pt", ".ckpt")
 

@@ -19,7 +19,7 @@ from ddetr_cli.spec import (
     given,
 )
 from ddetr_cli.terminal import RunConsole
-from ddetr_train import RunEvent
+from ddetr_data.detection import RunEvent
 
 if TYPE_CHECKING:
     from ddetr_data.coco import DetectionSet

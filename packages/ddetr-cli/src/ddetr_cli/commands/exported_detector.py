@@ -15,6 +15,8 @@ from ddetr_cli.terminal import Progress
 from ddetr_data import Category, DatasetConfig, Detections, ImageLike, InferSource
 from ddetr_data.detection import (
     ALONE,
+    EvaluateConfig,
+    InferenceConfig,
     InferenceSummary,
     Share,
     evaluate_detector,
@@ -26,7 +28,6 @@ from ddetr_data.detection import (
 from ddetr_data.loading import open_sources
 from ddetr_data.scoring import Scores, score_sources
 from ddetr_export import Detector
-from ddetr_train import EvaluateConfig, InferenceConfig
 from ddetr_train.detection import FrameProgress
 
 # torchrun and srun set these; without them nothing is shared, and PyTorch need not be there.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from ddetr_cli.commands.detector_file import readable_file
 from ddetr_cli.running import Run, Subtask
 from ddetr_cli.spec import Experiment, SpecError, existing_file, existing_images, given
+from ddetr_data.detection import RunEvent
 from ddetr_export.tensorrt import HOW_TO_GET_TENSORRT, has_tensorrt
-from ddetr_train import RunEvent
 
 _IMAGES_KEY = "gen_trt_engine.tensorrt.calibration.cal_image_dir"
 

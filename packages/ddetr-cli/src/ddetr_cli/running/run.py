@@ -33,7 +33,7 @@ from ddetr_cli.spec import (
     spec_yaml,
 )
 from ddetr_cli.terminal import Interrupts, RunConsole, StatusFile
-from ddetr_train import Observer, RunEvent
+from ddetr_data.detection import Observer, RunEvent
 from ddetr_train.process import FolderInUseError
 
 SPEC_FILE = "experiment.yaml"

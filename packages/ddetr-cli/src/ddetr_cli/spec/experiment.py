@@ -21,9 +21,10 @@ from ddetr_cli.spec.tao_specs import adopt
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree
 from ddetr_cli.spec.yaml_tree import read_spec_file
 from ddetr_data import ConvertConfig, DatasetConfig
+from ddetr_data.detection import EvaluateConfig, InferenceConfig
 from ddetr_export import ExportConfig, TrtEngineConfig
 from ddetr_model import ModelConfig
-from ddetr_train import EvaluateConfig, InferenceConfig, TrainConfig
+from ddetr_train import TrainConfig
 
 KEY_VARIABLE = "DDETR_ENCRYPTION_KEY"
 _MASK = str(SecretStr("any"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ddetr_cli.terminal.status_file import duration
-from ddetr_train import RunEvent
+from ddetr_data.detection import RunEvent
 
 # Heading and the figure below it; what the last step reported stands in for the epoch's own.
 _COLUMNS = {

@@ -19,7 +19,7 @@ import typer
 from ddetr_cli.terminal._epoch_table import EpochTable
 from ddetr_cli.terminal.extras import with_our_extras
 from ddetr_cli.terminal.status_file import duration
-from ddetr_train import RunEvent
+from ddetr_data.detection import RunEvent
 
 if TYPE_CHECKING:
     from rich.console import Console

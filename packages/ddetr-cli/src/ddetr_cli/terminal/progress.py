@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ddetr_train import Observer, RunEvent
+from ddetr_data.detection import Observer, RunEvent
 
 
 class Progress:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ddetr_train import RunEvent
+from ddetr_data.detection import RunEvent
 
 State: TypeAlias = Literal["STARTED", "RUNNING", "SUCCESS", "FAILURE", "INTERRUPTED"]
 _WRITTEN_KINDS = {"started", "epoch", "validation", "checkpoint", "notice", "finished"}

@@ -5,10 +5,17 @@ import lazy_loader
 # Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
     "ALONE",
+    "DeviceConfig",
+    "EvaluateConfig",
+    "EventKind",
+    "InferenceConfig",
     "InferenceSummary",
     "LabelOptions",
+    "Observer",
+    "RunEvent",
     "Share",
     "counted",
+    "emit",
     "evaluate_detector",
     "find_media",
     "kitti_rows",

@@ -1,6 +1,13 @@
 from .classmap_names import named_by_classmap as named_by_classmap
+from .config import DeviceConfig as DeviceConfig
+from .config import EvaluateConfig as EvaluateConfig
+from .config import InferenceConfig as InferenceConfig
 from .evaluation import evaluate_detector as evaluate_detector
 from .evaluation import write_results as write_results
+from .events import EventKind as EventKind
+from .events import Observer as Observer
+from .events import RunEvent as RunEvent
+from .events import emit as emit
 from .inference import InferenceSummary as InferenceSummary
 from .inference import counted as counted
 from .inference import kitti_rows as kitti_rows

@@ -11,6 +11,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from typing_extensions import override
 
+from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_train.checkpoints import (
     BEST_NAME,
     LATEST_NAME,
@@ -21,7 +22,6 @@ from ddetr_train.checkpoints import (
 )
 from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule, Position
-from ddetr_train.events import Observer, RunEvent, emit
 
 BEST_METRIC = "val_AP"
 

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from typing_extensions import override
 
-from ddetr_train.events import EventKind, Observer, RunEvent, emit
+from ddetr_data.detection import EventKind, Observer, RunEvent, emit
 from ddetr_train.module import learning_rates
 from ddetr_train.planning import peak_process_bytes
 

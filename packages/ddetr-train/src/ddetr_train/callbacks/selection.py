@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 
+from ddetr_data.detection import Observer
 from ddetr_train.callbacks._checkpoints import BEST_METRIC, Checkpoints
 from ddetr_train.callbacks._reporting import Reporting
 from ddetr_train.callbacks._sample_images import SamplePictures
@@ -14,7 +15,6 @@ from ddetr_train.callbacks._scoring import ValidationScoring
 from ddetr_train.callbacks.preemption import Preemption
 from ddetr_train.config import VALIDATION_FOLDER, TrainConfig
 from ddetr_train.data import DetectionDataModule
-from ddetr_train.events import Observer
 
 
 def choose_callbacks(

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ddetr_data import Category, DatasetConfig
-from ddetr_data.detection import evaluate_detector, write_results
+from ddetr_data.detection import (
+    EvaluateConfig,
+    Observer,
+    RunEvent,
+    emit,
+    evaluate_detector,
+    write_results,
+)
 from ddetr_data.loading import open_sources
 from ddetr_data.scoring import Scores, score_sources
-from ddetr_train.config import EvaluateConfig
 from ddetr_train.detection.torch_detector import build_detector, report_progress
-from ddetr_train.events import Observer, RunEvent, emit
 from ddetr_train.process import is_first_process, launched_share
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ddetr_train.events import Observer, RunEvent, emit
+from ddetr_data.detection import Observer, RunEvent, emit
 
 
 class FrameProgress:

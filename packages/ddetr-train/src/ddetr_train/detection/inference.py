@@ -8,16 +8,18 @@ from pathlib import Path
 
 from ddetr_data import DatasetConfig
 from ddetr_data.detection import (
+    InferenceConfig,
     InferenceSummary,
+    Observer,
+    RunEvent,
     counted,
+    emit,
     find_media,
     label_media,
     named_by_classmap,
 )
-from ddetr_train.config import InferenceConfig
 from ddetr_train.detection.frame_progress import FrameProgress
 from ddetr_train.detection.torch_detector import TorchDetector, build_detector, report_progress
-from ddetr_train.events import Observer, RunEvent, emit
 from ddetr_train.process import is_first_process, launched_share
 
 __all__ = ["TorchDetector", "infer"]

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ddetr_data import Category, DatasetConfig, Detections, ImageLike
+from ddetr_data.detection import EvaluateConfig, InferenceConfig, Observer, RunEvent, emit
 from ddetr_data.images import PreprocessConfig, open_image, pad_batch, preprocess
 from ddetr_model import postprocess
 from ddetr_train.checkpoints import load_model
-from ddetr_train.config import EvaluateConfig, InferenceConfig
-from ddetr_train.events import Observer, RunEvent, emit
 from ddetr_train.process import Devices, choose_devices, is_launched, launched_place
 
 # Threads that decode and resize; Pillow works outside Python's lock.

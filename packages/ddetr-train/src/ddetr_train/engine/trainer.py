@@ -12,6 +12,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from ddetr_data import DatasetConfig
+from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_model import DeformableDETR, ModelConfig, freeze_modules
 from ddetr_train.callbacks import choose_callbacks
 from ddetr_train.checkpoints import (
@@ -29,7 +30,6 @@ from ddetr_train.data import DetectionDataModule
 from ddetr_train.engine._full_disk import folder_named
 from ddetr_train.engine._loggers import build_loggers
 from ddetr_train.engine._strategy import build_strategy, choose_precision, launcher_plugins
-from ddetr_train.events import Observer, RunEvent, emit
 from ddetr_train.module import DetectionModule, ShardedDetectionModule
 from ddetr_train.nan import NanGuard
 from ddetr_train.planning import (

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from ddetr_data import DatasetConfig
+from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_model import DeformableDETR, ModelConfig, freeze_modules
 from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule
-from ddetr_train.events import Observer, RunEvent, emit
 from ddetr_train.planning.memory import (
     estimate_step_bytes,
     free_gpu_bytes,

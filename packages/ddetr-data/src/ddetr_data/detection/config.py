@@ -1,0 +1,96 @@
+"""Options of running a detector: the blocks `evaluate` and `inference`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from ddetr_data.detection.labelling import LabelOptions
+
+_FROZEN = ConfigDict(
+    frozen=True, extra="forbid", protected_namespaces=(), populate_by_name=True, allow_inf_nan=False
+)
+
+
+class DeviceConfig(BaseModel):
+    """Which GPUs a subtask uses; `ddetr_train.process` holds the rule that joins both keys."""
+
+    model_config = _FROZEN
+
+    num_gpus: int = Field(1, gt=0, description="Number of GPUs; the larger of both counts wins.")
+    gpu_ids: tuple[int, ...] = Field(
+        (0,), min_length=1, description="Indices of the GPUs, kept in the given order."
+    )
+
+    @model_validator(mode="after")
+    def _check_gpu_ids(self) -> DeviceConfig:
+        if min(self.gpu_ids) < 0 or len(set(self.gpu_ids)) < len(self.gpu_ids):
+            raise ValueError(f"gpu_ids must be different indices from 0, got {list(self.gpu_ids)}")
+        return self
+
+
+class _DetectorConfig(DeviceConfig):
+    checkpoint: Path | None = Field(None, description="Checkpoint (.pth) or ONNX file (.onnx).")
+    trt_engine: Path | None = Field(None, description="TensorRT engine to run in its place.")
+    results_dir: Path | None = Field(None, description="Folder for the results.")
+    batch_size: int | None = Field(
+        None, gt=0, description="Images a batch; null takes dataset.batch_size."
+    )
+    input_width: int | None = Field(
+        None, ge=32, description="Fixed width in pixels; null keeps the checkpoint's resizing."
+    )
+    input_height: int | None = Field(
+        None, ge=32, description="Fixed height in pixels; null keeps the checkpoint's resizing."
+    )
+
+    @model_validator(mode="after")
+    def _check_size(self) -> _DetectorConfig:
+        if (self.input_width is None) != (self.input_height is None):
+            raise ValueError(
+                "input_width and input_height must be given together, got "
+                f"input_width={self.input_width} and input_height={self.input_height}"
+            )
+        return self
+
+
+class EvaluateConfig(_DetectorConfig):
+    """Options of scoring a checkpoint on labelled images (block `evaluate`)."""
+
+    conf_threshold: float = Field(
+        0.0, ge=0, le=1, description="Detections below this score are left out of the scores."
+    )
+
+
+class InferenceConfig(_DetectorConfig):
+    """Options of labelling images with a checkpoint (block `inference`)."""
+
+    conf_threshold: float = Field(
+        0.5, ge=0, le=1, description="Detections below this score are not written."
+    )
+    color_map: dict[str, str] = Field(
+        default_factory=dict, description="Colour of a class in the annotated images, by name."
+    )
+    outline_width: int = Field(3, gt=0, description="Width of a drawn box's outline in pixels.")
+    coco_json: bool = Field(
+        False, description="Also write all detections to detections.json, as a COCO data set."
+    )
+    csv: bool = Field(False, description="Also write all detections to detections.csv.")
+    is_internal: bool = Field(
+        False, description="Name a result <folder of the image>/<file> wherever the search began."
+    )
+
+    @property
+    def label_options(self) -> LabelOptions:
+        """What ddetr_data.detection.labelling is to keep of the detections."""
+        from ddetr_data.detection.labelling import LabelOptions
+
+        return LabelOptions(
+            conf_threshold=self.conf_threshold,
+            color_map=self.color_map,
+            outline_width=self.outline_width,
+            coco_json=self.coco_json,
+            csv_file=self.csv,
+        )
