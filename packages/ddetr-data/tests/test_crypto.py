@@ -15,9 +15,10 @@ from ddetr_data.files import (
     NotEncryptedError,
     WrongKeyError,
     decrypt,
-    decrypt_file,
     encrypting,
     is_encrypted,
+    model_source,
+    opened,
 )
 from ddetr_data.files import encryption as crypto
 
@@ -105,9 +106,38 @@ def test_a_file_is_read_with_its_key_alone(tmp_path) -> None:
     """Without a key the sentence says where to give it; with it the content is there."""
     path = tmp_path / "model"
     path.write_bytes(locked(b"weights"))
-    with pytest.raises(EncryptionError, match="is encrypted: set encryption_key"):
-        decrypt_file(path, None)
-    assert decrypt_file(path, KEY).getvalue() == b"weights"
+    with (
+        pytest.raises(EncryptionError, match="is encrypted: set encryption_key"),
+        opened(path, None),
+    ):
+        pass
+    with opened(path, KEY) as file:
+        assert file.read() == b"weights"
+
+
+@pytest.mark.parametrize("content", [b"weights", b""])
+@pytest.mark.parametrize("store", [bytes, locked])
+def test_plain_and_encrypted_files_open_alike(content, store, tmp_path) -> None:
+    """A seekable file from its first byte on, named as its path; a key opens plain files too."""
+    path = tmp_path / "model"
+    path.write_bytes(store(content))
+    with opened(path, KEY) as file:
+        assert file.read() == content
+        file.seek(0)
+        assert file.read() == content
+        assert str(file.name) == str(path)
+    assert file.closed
+
+
+def test_a_model_is_read_from_a_file_or_a_folder(tmp_path) -> None:
+    """A folder is named, a file opened, and what is missing says so."""
+    (tmp_path / "model").write_bytes(b"weights")
+    with model_source(tmp_path, None) as source:
+        assert source == tmp_path
+    with model_source(tmp_path / "model", None) as source:
+        assert source.read() == b"weights"
+    with pytest.raises(FileNotFoundError, match="nowhere"), model_source(tmp_path / "nowhere", KEY):
+        pass
 
 
 def test_a_header_cannot_ask_for_endless_work() -> None:

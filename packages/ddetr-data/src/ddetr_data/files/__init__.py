@@ -12,6 +12,8 @@ from ddetr_data.files.encryption import (
     decrypt_file,
     encrypting,
     is_encrypted,
+    model_source,
+    opened,
 )
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "encrypting",
     "file_digests",
     "is_encrypted",
+    "model_source",
     "naming",
+    "opened",
     "staged",
     "write_whole",
 ]

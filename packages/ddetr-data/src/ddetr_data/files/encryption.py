@@ -83,6 +83,46 @@ def encrypting(target: BinaryIO, passphrase: str) -> Iterator[BinaryIO]:
     writer.finish()
 
 
+@contextmanager
+def opened(path: Path, passphrase: str | None) -> Iterator[BinaryIO]:
+    """Open a file for reading, plain or encrypted, and yield its plain bytes.
+
+    Those of an encrypted file are held in memory and never reach the disk. What is yielded is
+    seekable and has the path as its name, for the errors of whatever reads it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        EncryptionError: it is encrypted and passphrase is None, or as for `decrypt`.
+    """
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            file.seek(0)
+            yield file
+            return
+        if passphrase is None:
+            raise EncryptionError(
+                f"{path} is encrypted: set encryption_key or DDETR_ENCRYPTION_KEY to read it"
+            )
+        file.seek(0)
+        content = decrypt(file, passphrase, str(path))
+    with content:
+        yield content
+
+
+@contextmanager
+def model_source(path: Path, passphrase: str | None) -> Iterator[BinaryIO | Path]:
+    """Yield what a model is read from: a file as `opened` does, or a folder's own path.
+
+    Raises:
+        FileNotFoundError, EncryptionError: as for `opened`.
+    """
+    if path.is_dir():
+        yield path
+        return
+    with opened(path, passphrase) as file:
+        yield file
+
+
 def decrypt_file(path: Path, passphrase: str | None) -> io.BytesIO:
     """Read an encrypted file's content into memory; nothing of it reaches the disk.
 
@@ -102,7 +142,7 @@ def decrypt(source: BinaryIO, passphrase: str, name: str) -> io.BytesIO:
     """Read an encrypted file's content into memory.
 
     Args:
-        name: what error texts call the file.
+        name: what error texts call the file, and the name of what is returned.
 
     Raises:
         NotEncryptedError, WrongKeyError, DamagedFileError: as their names say.
@@ -110,7 +150,7 @@ def decrypt(source: BinaryIO, passphrase: str, name: str) -> io.BytesIO:
     cipher = _read_cipher(source.read(_HEADER_BYTES), passphrase, name)
     from cryptography.exceptions import InvalidTag
 
-    content = io.BytesIO()
+    content = _Decrypted(name)
     chunk = source.read(CHUNK_BYTES + _TAG_BYTES)
     number, is_last = 0, False
     while not is_last:
@@ -125,6 +165,14 @@ def decrypt(source: BinaryIO, passphrase: str, name: str) -> io.BytesIO:
         chunk, number = following, number + 1
     content.seek(0)
     return content
+
+
+class _Decrypted(io.BytesIO):
+    """Content in memory, with the name of the file that it came from."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
 
 
 class _EncryptingWriter(io.RawIOBase):

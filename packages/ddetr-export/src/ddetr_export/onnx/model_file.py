@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from ddetr_data.files import NotEncryptedError, decrypt_file, encrypting, is_encrypted
+from ddetr_data.files import NotEncryptedError, encrypting, is_encrypted, opened
 
 ENCRYPTED_SUFFIX = ".enc"
 ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
@@ -53,14 +53,13 @@ def read_model(path: Path, encryption_key: str | None, wanted: str = "model") ->
     """
     if not path.is_file():
         raise FileNotFoundError(f"no {wanted} at {path}")
-    if is_encrypted(path):
-        return decrypt_file(path, encryption_key).getvalue()
-    if path.suffix == ENCRYPTED_SUFFIX:
+    if path.suffix == ENCRYPTED_SUFFIX and not is_encrypted(path):
         raise NotEncryptedError(
             f"{path} is not encrypted although its name says so: give it the name "
             f"{path.stem}, or export it again with encryption_key"
         )
-    return path.read_bytes()
+    with opened(path, encryption_key) as file:
+        return file.read()
 
 
 def write_model(path: Path, content: bytes, encryption_key: str | None) -> None:
