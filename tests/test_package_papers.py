@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ddetr_cli.terminal import EXTRAS
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = sorted(path for path in (ROOT / "packages").iterdir() if path.is_dir())
+READMES = [ROOT / "README.md", *(package / "README.md" for package in PACKAGES)]
 LONGEST_README_LINES = 120
+LOCAL = re.compile(r"\./packages/(ddetr-[a-z]+)(?:\[([\w,-]+)\])?")
+SIBLING = re.compile(r"(ddetr-[a-z]+)")
 
 
 @pytest.fixture(params=PACKAGES, ids=lambda path: path.name)
@@ -30,10 +42,43 @@ def test_a_package_carries_its_papers(package: Path) -> None:
 
 
 def test_a_readme_is_short(package: Path) -> None:
-    """A package's README is under 120 lines and says how to install it alone."""
+    """A package's README is under 120 lines and says how to install it."""
     text = (package / "README.md").read_text("utf-8")
     assert len(text.splitlines()) < LONGEST_README_LINES
-    assert re.search(rf'pip install "?{package.name}\b', text)
+    assert any(package.name in folders for folders in installed_folders(text))
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_an_install_command_is_complete(page: Path) -> None:
+    """It takes folders of this repository, with every sibling that one of them requires."""
+    for folders in installed_folders(page.read_text("utf-8")):
+        for name, extras in folders.items():
+            assert siblings_of(name, extras) <= folders.keys(), f"{page}: {folders}"
+
+
+def installed_folders(page: str) -> Iterator[dict[str, list[str]]]:
+    """Yield the packages of each `pip install` of a page, with the extras asked for.
+
+    Raises:
+        AssertionError: it takes something else than a folder of this repository.
+    """
+    for command in re.findall(r"^.*\bpip install (.*)$", page.replace("\\\n", ""), re.MULTILINE):
+        found = [LOCAL.fullmatch(word) for word in shlex.split(command, comments=True)]
+        assert all(found), command
+        yield {match[1]: (match[2] or "").split(",") for match in found if match}
+
+
+def siblings_of(name: str, extras: list[str]) -> set[str]:
+    """Packages of this repository that one requires, with these extras."""
+    manifest = (ROOT / "packages" / name / "pyproject.toml").read_text("utf-8")
+    project: dict[str, Any] = tomllib.loads(manifest)["project"]
+    optional = project.get("optional-dependencies", {})
+    assert set(filter(None, extras)) <= optional.keys(), f"{name} has no such extra: {extras}"
+    required = [
+        *project["dependencies"],
+        *(it for extra in extras for it in optional.get(extra, [])),
+    ]
+    return {match[1] for it in required if (match := SIBLING.match(it))} - {name}
 
 
 def test_a_package_states_its_version_once(package: Path) -> None:

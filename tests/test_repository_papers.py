@@ -53,6 +53,17 @@ def test_the_commands_in_the_readme_exist() -> None:
     assert typed <= set(typer.main.get_command(app).commands)
 
 
+def test_a_cited_benchmark_has_its_figures() -> None:
+    """Every script that a page cites a figure of is there, and so is what it printed."""
+    cited = {
+        name for page in PAGES for name in re.findall(r"\bbench_(\w+)\.py", page.read_text("utf-8"))
+    }
+    results = {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")}
+    for name in cited:
+        assert (ROOT / "benchmarks" / f"bench_{name}.py").exists(), name
+        assert any(result.startswith(name) for result in results), name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_link_leads_nowhere(page: Path) -> None:
     """Links and pictures inside the repository point at what exists."""
