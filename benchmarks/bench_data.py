@@ -1,12 +1,13 @@
-"""Images a second of one worker: decoding and training transforms, against two well-known loaders.
+"""Training images of one worker: decoding and transforms, against two well-known loaders.
 
     python benchmarks/bench_data.py [--images 60] [--rounds 3]
 
-All three read the same files and do the page's work: ours with TrainTransform, torchvision's
-CocoDetection with the same pipeline written in transforms v2, and Hugging Face's
-DeformableDetrImageProcessor, which has no random crop or flip, with a random short side from the
-same list. Time is the process's own (one thread), the best of several interleaved rounds, files
-in the page cache. Data: bccd and coco_permissive, found by DDETR_DATA or ../shared/data.
+All three read the same files: ours with TrainTransform, torchvision's CocoDetection with the same
+pipeline written in transforms v2, and Hugging Face's DeformableDetrImageProcessor, which has no
+random crop or flip, with a random short side from the same list. The images come out in unlike
+sizes, so megapixels a second are what to compare. Time is the process's own (one thread), the best
+of several interleaved rounds, files in the page cache. Data: bccd and coco_permissive, found by
+DDETR_DATA or ../shared/data.
 """
 
 from __future__ import annotations
@@ -80,6 +81,9 @@ def measure_set(images: Path, labels: Path, count: int, rounds: int) -> dict[str
     return {
         "images_per_second": {name: round(count / spent, 1) for name, spent in best.items()},
         "megapixels_per_image": {name: round(size, 3) for name, size in megapixels.items()},
+        "megapixels_per_second": {
+            name: round(megapixels[name] * count / spent, 1) for name, spent in best.items()
+        },
         "our_milliseconds_per_image": profile(dataset, count),
     }
 
