@@ -79,7 +79,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_no_torn_figures() -> None:
 def test_the_file_of_every_epoch_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
     """What is best or kept is said, the latest alone is not."""
     console = RunConsole()
-    console.observe(RunEvent("checkpoint", "saved dd_model_latest.pth"))
+    console.observe(RunEvent("checkpoint", "saved dd_model_latest.pth", is_routine=True))
     console.observe(RunEvent("checkpoint", "saved dd_model_latest.pth, dd_model_best.pth"))
     assert capsys.readouterr().out == "saved dd_model_latest.pth, dd_model_best.pth\n"
 

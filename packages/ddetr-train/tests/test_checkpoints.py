@@ -63,7 +63,7 @@ def test_files_follow_the_interval_and_the_last_is_kept(
 
 
 def test_the_latest_file_is_real_and_loads_after_every_epoch(run_training, short, tmp_path) -> None:
-    """Also long before the first interval."""
+    """Also long before the first interval; files that no other name is kept of are no news."""
     epochs = []
 
     def load(event: RunEvent) -> None:
@@ -72,6 +72,7 @@ def test_the_latest_file_is_real_and_loads_after_every_epoch(run_training, short
             assert path.is_file()
             assert not path.is_symlink()
             epochs.append(torch.load(path, weights_only=True)["epoch"])
+            assert event.is_routine == (event.message == f"saved {LATEST_NAME}")
 
     run_training(data=short, num_epochs=3, checkpoint_interval=5, observers=[load])
     assert epochs == [0, 1, 2]

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _FIGURE = re.compile(r"[-+.\de]*")
 _PLAIN_WIDTH = 160
-_ROUTINE_CHECKPOINT = "saved dd_model_latest.pth"  # and no other file
 _WIDTH_OF_A_SCORE = 8
 _SECONDS_BETWEEN_PLAIN_LINES = 30.0
 # What a line has room for, of the figures that training reports.
@@ -75,8 +74,8 @@ class RunConsole:
             self._show_step(self._completed(event))
         elif event.kind == "notice":
             self.notice(event.message)
-        elif event.kind == "checkpoint" and event.message.endswith(_ROUTINE_CHECKPOINT):
-            return  # after every epoch; status.json has it
+        elif event.is_routine:
+            return  # status.json has it
         elif event.kind == "epoch":
             for line in self._epochs.lines(event) if self.out.is_terminal else [_line(event)]:
                 self.say(line)

@@ -18,6 +18,8 @@ class RunEvent:
     `epoch` counts from 0; `step` of `total_steps` counts the finished optimiser steps of the whole
     run in training, and finished images, or frames of a video, in evaluation and inference; a total
     that is not known is None. `metrics` holds plain floats under the names that TensorBoard uses.
+    `is_routine` marks what comes after every epoch and is no news: a record keeps it, a screen need
+    not show it.
     """
 
     kind: EventKind
@@ -27,6 +29,7 @@ class RunEvent:
     total_steps: int | None = None
     eta_seconds: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    is_routine: bool = False
 
 
 Observer: TypeAlias = Callable[[RunEvent], None]

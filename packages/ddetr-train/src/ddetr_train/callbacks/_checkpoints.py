@@ -115,6 +115,7 @@ class Checkpoints(Checkpoint):
                 f"saved {', '.join([LATEST_NAME, *names])}",
                 epoch=trainer.current_epoch,
                 step=trainer.global_step,
+                is_routine=not names,
             )
             emit(self._observers, event)
 
