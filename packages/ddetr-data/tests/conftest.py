@@ -62,6 +62,15 @@ def write_source(tmp_path: Path) -> Callable[..., DataSource]:
 
 
 @pytest.fixture
+def largest_file() -> Iterator[Callable[[int], None]]:
+    """Let no file of this process grow beyond so many bytes: it fails as on a full disk."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
 def shared_data() -> Path:
     """The folder of real data sets; a test that asks for it is skipped without it."""
     default = Path(__file__).resolve().parents[4] / "shared" / "data"

@@ -1,10 +1,8 @@
 """Staged files appear all at the end, or not at all."""
 
-import os
-
 import pytest
 
-from ddetr_data.files import staged, write_whole
+from ddetr_data.files import staged
 
 
 def names(folder):
@@ -46,30 +44,8 @@ def test_only_stale_files_are_removed(tmp_path):
     assert (tmp_path / "same.json").read_text() == "new"
 
 
-def full_disk(*_, **__):
-    raise OSError(28, "No space left on device")
-
-
 def test_a_full_disk_is_named_with_the_folder(tmp_path):
     """The system's error tells no place."""
     with pytest.raises(OSError, match="No space") as caught, staged(tmp_path / "out"):
-        full_disk()
+        raise OSError(28, "No space left on device")
     assert caught.value.filename == str(tmp_path / "out")
-
-
-def test_a_text_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    """Its folder is made; where the disk is full the old text stays, and nothing beside it."""
-    path = tmp_path / "deep" / "a.txt"
-    write_whole(path, "old\n")
-    monkeypatch.setattr(os, "replace", full_disk)
-    with pytest.raises(OSError, match="No space") as caught:
-        write_whole(path, "new\n")
-    assert caught.value.filename == str(path)
-    assert names(path.parent) == ["a.txt"]
-    assert path.read_text() == "old\n"
-
-
-def test_the_longest_names_can_be_written(tmp_path):
-    """A name of 255 bytes leaves no room for an ending."""
-    write_whole(tmp_path / ("x" * 251 + ".txt"), "text")
-    assert names(tmp_path) == ["x" * 251 + ".txt"]

@@ -65,7 +65,7 @@ def export_labels(
     kept: Counter[str] = Counter()
     for number, (record, relative) in enumerate(zip(labelled.images, relatives, strict=True), 1):
         text = repeated.get(relative, "") + writer.text_of(record)
-        write_whole(results_dir / _LABELS_NAME / paths[relative], text)
+        write_whole(results_dir / _LABELS_NAME / paths[relative], text, sync=False)
         if relative in repeated:
             repeated[relative] = text
         kept.update(writer.names[label] for label in record.labels[~record.is_crowd].tolist())

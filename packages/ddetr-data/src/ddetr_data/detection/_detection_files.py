@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from ddetr_data.files import naming
+from ddetr_data.files import naming, replacing_all
 from ddetr_data.types import Category, Detections
 
 __all__ = ["COCO_NAME", "CSV_NAME", "DetectionFiles"]
@@ -34,22 +33,28 @@ class DetectionFiles:
         self._folder = folder
         self._categories = tuple(categories)
         self._names = {category.id: category.name for category in categories}
-        self._wanted = {COCO_NAME: coco_json, CSV_NAME: csv_file}
+        wanted = {COCO_NAME: coco_json, CSV_NAME: csv_file}
+        self._wanted = [name for name, is_wanted in wanted.items() if is_wanted]
         self._images: list[tuple[str, tuple[int, int]]] = []
         self._objects = 0
         self._nameless: set[int] = set()  # labels that the categories do not have
-        self._stack = ExitStack()
+        self._stack = ExitStack()  # publishes, or removes, what is in the open files
+        self._open_files = ExitStack()
         self._json: IO[str] | None = None
         self._csv: Any = None
 
     def __enter__(self) -> DetectionFiles:
-        if self._wanted[COCO_NAME]:
-            # A name that is no UTF-8 becomes JSON's own escapes.
-            self._json = self._open(COCO_NAME, errors="backslashreplace")
-            self._json.write('{"annotations": [')
-        if self._wanted[CSV_NAME]:
-            self._csv = csv.writer(self._open(CSV_NAME, errors="surrogateescape"))
-            self._csv.writerow(_COLUMNS)
+        places = [self._folder / name for name in self._wanted]
+        drafts = self._stack.enter_context(replacing_all(places))
+        self._stack.enter_context(self._open_files)
+        for name, draft in zip(self._wanted, drafts, strict=True):
+            if name == COCO_NAME:
+                # A name that is no UTF-8 becomes JSON's own escapes.
+                self._json = self._open(draft, errors="backslashreplace")
+                self._json.write('{"annotations": [')
+            else:
+                self._csv = csv.writer(self._open(draft, errors="surrogateescape"))
+                self._csv.writerow(_COLUMNS)
         return self
 
     def __exit__(
@@ -58,17 +63,13 @@ class DetectionFiles:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        names = [name for name, is_wanted in self._wanted.items() if is_wanted]
-        try:
-            with naming(self._folder):
-                if self._json is not None and error is None:
-                    self._end_json(self._json)
-                self._stack.close()
-            for name in names if error is None else ():
-                os.replace(self._part(name), self._folder / name)
-        finally:
-            for name in names:
-                self._part(name).unlink(missing_ok=True)
+        if error is not None:
+            self._stack.__exit__(kind, error, traceback)
+            return
+        with self._stack, naming(self._folder):
+            if self._json is not None:
+                self._end_json(self._json)
+            self._open_files.close()
 
     def add(self, file_name: str, size_wh: tuple[int, int], found: Detections) -> None:
         """Take the detections of an image; boxes are kept inside of it."""
@@ -114,10 +115,6 @@ class DetectionFiles:
     def _name(self, label: int) -> str:
         return self._names.get(label, f"class_{label}")
 
-    def _open(self, name: str, errors: str) -> IO[str]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._part(name).open("w", encoding="utf-8", newline="", errors=errors)
-        return self._stack.enter_context(file)
-
-    def _part(self, name: str) -> Path:
-        return self._folder / f".{name}.part"
+    def _open(self, draft: Path, errors: str) -> IO[str]:
+        file = draft.open("w", encoding="utf-8", newline="", errors=errors)
+        return self._open_files.enter_context(file)

@@ -11,6 +11,7 @@ from typing import Any
 from ddetr_data.coco import DetectionSet, ResultRow
 from ddetr_data.detection.rank_slice import ALONE, Share
 from ddetr_data.faults import DataError
+from ddetr_data.files import write_whole
 from ddetr_data.scoring import CocoScorer, Scores
 from ddetr_data.types import Detections, Detector
 
@@ -71,19 +72,7 @@ def write_results(
 ) -> Path:
     """Write results.json (scores and extra) and detections.json; gives the first one's path."""
     folder = Path(results_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "detections.json", list(coco_results))
-    _write_json(folder / "results.json", {**(extra or {}), **scores.to_dict()})
+    results = {**(extra or {}), **scores.to_dict()}
+    write_whole(folder / "detections.json", json.dumps(list(coco_results), indent=1))
+    write_whole(folder / "results.json", json.dumps(results, indent=1))
     return folder / "results.json"
-
-
-def _write_json(path: Path, content: object) -> None:
-    """Write to a file beside it and rename, so that no half file stands under the name."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:  # a full disk's error names no file
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,6 +1,17 @@
 """Files on this machine: written whole, encrypted, and their digests."""
 
-from ddetr_data.files.atomic import naming, staged, write_whole
+from ddetr_data.files.atomic import (
+    Content,
+    discard_folder,
+    naming,
+    remove_leftovers,
+    replacing,
+    replacing_all,
+    staged,
+    whole_folder,
+    write_all,
+    write_whole,
+)
 from ddetr_data.files.digests import file_digests
 from ddetr_data.files.encryption import (
     CHUNK_BYTES,
@@ -18,18 +29,25 @@ from ddetr_data.files.encryption import (
 
 __all__ = [
     "CHUNK_BYTES",
+    "Content",
     "DamagedFileError",
     "EncryptionError",
     "NotEncryptedError",
     "WrongKeyError",
     "decrypt",
     "decrypt_file",
+    "discard_folder",
     "encrypting",
     "file_digests",
     "is_encrypted",
     "model_source",
     "naming",
     "opened",
+    "remove_leftovers",
+    "replacing",
+    "replacing_all",
     "staged",
+    "whole_folder",
+    "write_all",
     "write_whole",
 ]

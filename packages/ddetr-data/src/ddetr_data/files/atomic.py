@@ -1,17 +1,100 @@
-"""Write files so that each one appears whole or not at all."""
+"""Write files so that each one appears whole or not at all: the one way to write a result.
+
+Everything is written beside its place and renamed: a kill, an error or a full disk leaves what was
+there before. Leftovers of killed runs are removed by the next one that writes in the same folder.
+
+With `sync` a file's bytes, and then its name, are on the disk before the call returns. Without it
+a power cut may leave the new name with no bytes behind it, which no rename prevents; that is for
+files by the thousand, such as label files, where each would wait for the disk.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
-__all__ = ["naming", "staged", "write_whole"]
+from ddetr_data.files._drafts import Draft, is_draft, remove_leftovers, sync_folder
+
+__all__ = [
+    "Content",
+    "discard_folder",
+    "naming",
+    "remove_leftovers",
+    "replacing",
+    "replacing_all",
+    "staged",
+    "whole_folder",
+    "write_all",
+    "write_whole",
+]
+
+Content: TypeAlias = str | bytes | Callable[[BinaryIO], object]  # a function writes it to a file
 
 _STAGING_NAME = ".unfinished"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What lies here is a stream by another name: /dev/stdout, and what a shell's >(...) stands for.
+_STREAM_FOLDERS = ("/dev", "/dev/fd", "/proc/self/fd")
+
+
+def write_whole(path: str | os.PathLike[str], content: Content, *, sync: bool = True) -> None:
+    """Write a file, making its folder.
+
+    Args:
+        path: its place; a device or a pipe is written to as it is.
+        content: text, written as UTF-8; bytes; or a function that is given the open file.
+        sync: as this module says.
+
+    Raises:
+        OSError: it cannot be written; the error names the file, and what was there still is.
+    """
+    with replacing(path, sync=sync) as draft:
+        _fill(draft, content)
+
+
+def write_all(contents: Mapping[Path, Content], *, sync: bool = True) -> None:
+    """Write all files or none: none gets its name before the last one is whole.
+
+    Raises:
+        OSError: a file cannot be written; the error names it.
+    """
+    with replacing_all(list(contents), sync=sync) as drafts:
+        for (path, content), draft in zip(contents.items(), drafts, strict=True):
+            with naming(path):
+                _fill(draft, content)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Path]:
+    """Give the path to write to in place of `path`, which it takes when the block succeeds.
+
+    Raises:
+        OSError: as write_whole; one of the block that names no file gets this one's name.
+    """
+    with replacing_all([Path(path)], sync=sync) as (draft,), naming(path):
+        yield draft
+
+
+@contextmanager
+def replacing_all(paths: Sequence[Path], *, sync: bool = True) -> Iterator[list[Path]]:
+    """As `replacing`, for files that belong together; errors of the block stay as they are."""
+    with ExitStack() as stack:
+        drafts = {path: _begun(path, stack) for path in paths if not _is_stream(path)}
+        yield [drafts[path].path if path in drafts else path for path in paths]
+        written = drafts.values()
+        for draft in written if sync else ():
+            with naming(draft.place):
+                draft.sync()
+        for draft in written:
+            with naming(draft.place):
+                draft.publish()
+        for folder in {draft.place.parent for draft in written} if sync else ():
+            with naming(folder):
+                sync_folder(folder)
 
 
 @contextmanager
@@ -38,41 +121,82 @@ def staged(folder: Path, is_stale: Callable[[str], bool] = lambda _: False) -> I
         for path in sorted(folder.iterdir()):
             if path.name not in written and path.is_file() and is_stale(path.name):
                 path.unlink()
+        sync_folder(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a UTF-8 file that is never seen half done, making its folder.
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write in that becomes `folder` when the block succeeds.
+
+    A folder that has appeared there meanwhile stays, and what was written is dropped. Nothing is
+    synced: whoever reads such a folder must see by himself whether its files are whole.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full; it names the file.
+        OSError: the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own, that is short: the file's may be as long as names can be.
-    digest = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
-    unfinished = path.with_name(f".{digest}{_STAGING_NAME}")
-    try:
-        with naming(path):
-            unfinished.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with closing(Draft(folder, is_folder=True)) as draft:
+        yield draft.path
+        try:
+            draft.publish()
+        except OSError:
+            if not folder.exists():
+                raise
+
+
+def discard_folder(folder: Path) -> None:
+    """Remove a folder so that nobody sees a part of it; who has its files open keeps them.
+
+    Raises:
+        OSError: it cannot be moved away.
+    """
+    with closing(Draft(folder, is_folder=True)) as draft:
+        folder.rename(draft.path / folder.name)
 
 
 @contextmanager
-def naming(place: Path) -> Iterator[None]:
-    """Name the place in an error that names none, as that of a full disk."""
+def naming(place: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the place in an error that names none, as that of a full disk, or names a draft.
+
+    The disk's own error is told, too, where a library has made another one of it.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(place)) from error
-        raise
+        if error.errno is None or not (error.filename is None or is_draft(error.filename)):
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(place)) from error
+    except Exception as error:
+        cause = error.__context__
+        if not isinstance(cause, OSError) or cause.errno not in _NO_ROOM:
+            raise
+        raise OSError(cause.errno, cause.strerror, os.fspath(place)) from error
+
+
+def _begun(path: Path, stack: ExitStack) -> Draft:
+    with naming(path):
+        return stack.enter_context(closing(Draft(path)))
+
+
+def _fill(path: Path, content: Content) -> None:
+    # A draft is readable too: libtiff looks back at what it wrote. A pipe cannot be.
+    with path.open("w+b" if is_draft(path) else "wb") as file:
+        if isinstance(content, str):
+            file.write(content.encode())
+        elif isinstance(content, bytes):
+            file.write(content)
+        else:
+            content(file)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether it cannot be renamed to: a device, a pipe, or another name for an open file."""
+    if os.path.abspath(path.parent) in _STREAM_FOLDERS:
+        return True
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file's bytes are on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

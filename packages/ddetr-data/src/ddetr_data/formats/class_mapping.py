@@ -164,4 +164,4 @@ def _yaml_names(text: str, path: str | os.PathLike[str]) -> list[str]:
 
 def write_classmap(path: str | os.PathLike[str], categories: Iterable[Category]) -> None:
     """Write the names, one a line, in the order of their ids."""
-    write_whole(Path(path), "".join(f"{category.name}\n" for category in categories))
+    write_whole(path, "".join(f"{category.name}\n" for category in categories))

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from ddetr_data.files import write_whole
 from ddetr_data.formats._label_text import read_label_text
@@ -139,7 +138,8 @@ def format_kitti_line(item: KittiObject) -> str:
 
 def write_kitti(path: str | os.PathLike[str], objects: Iterable[KittiObject]) -> None:
     """Write a label file, making its folder; no objects give an empty file."""
-    write_whole(Path(path), "".join(f"{format_kitti_line(item)}\n" for item in objects))
+    text = "".join(f"{format_kitti_line(item)}\n" for item in objects)
+    write_whole(path, text, sync=False)
 
 
 def _numeric_tail(words: list[str]) -> list[float]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from ddetr_data.files import replacing
 from ddetr_data.images._video_frames import Frame
 
 __all__ = ["writing"]
@@ -33,31 +34,23 @@ def writing(target: Path, rate: Fraction, time_base: Fraction) -> Iterator[Calla
     """
     import av
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     times = _Times(max(1, round(1 / (rate * time_base))))
-    try:
-        with av.open(os.fspath(part), "w", format="mp4") as container:
-            stream: Any = container.add_stream("libx264", rate=rate)
-            stream.pix_fmt = "yuv420p"
-            video_frame: Any = av.VideoFrame
-            stream.codec_context.time_base = time_base
+    with replacing(target) as draft, av.open(os.fspath(draft), "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=rate)
+        stream.pix_fmt = "yuv420p"
+        video_frame: Any = av.VideoFrame
+        stream.codec_context.time_base = time_base
 
-            def write(frame: Frame) -> None:
-                made = _even(frame.image)
-                if not stream.codec_context.is_open:
-                    stream.width, stream.height = made.size
-                encoded = video_frame.from_image(made)
-                encoded.time_base, encoded.pts = time_base, times.next(frame.shown_at)
-                container.mux(stream.encode(encoded))
+        def write(frame: Frame) -> None:
+            made = _even(frame.image)
+            if not stream.codec_context.is_open:
+                stream.width, stream.height = made.size
+            encoded = video_frame.from_image(made)
+            encoded.time_base, encoded.pts = time_base, times.next(frame.shown_at)
+            container.mux(stream.encode(encoded))
 
-            yield write
-            container.mux(stream.encode(None))
-        os.replace(part, target)
-    except av.error.FFmpegError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from error
-    finally:
-        part.unlink(missing_ok=True)
+        yield write
+        container.mux(stream.encode(None))
 
 
 class _Times:

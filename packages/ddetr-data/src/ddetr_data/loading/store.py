@@ -10,9 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +20,7 @@ from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet, ImageColumns, ImageTable, as_table
 from ddetr_data.faults import DataError, FaultLog
-from ddetr_data.files import file_digests
+from ddetr_data.files import discard_folder, file_digests, whole_folder, write_whole
 from ddetr_data.loading.image_states import SeenFiles
 from ddetr_data.locations import absolute
 from ddetr_data.types import Category
@@ -55,9 +52,7 @@ def write_store(detection_set: DetectionSet, seen: SeenFiles, folder: Path) -> N
     """
     table = as_table(detection_set.images)
     with _saying_what_to_do(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+        with whole_folder(folder) as draft:  # where another process is faster, its store stays
             columns = {**table.columns.as_dict(), _FILE_SIZES: seen.sizes_bytes}
             index = {
                 "format_version": FORMAT_VERSION,
@@ -67,15 +62,11 @@ def write_store(detection_set: DetectionSet, seen: SeenFiles, folder: Path) -> N
                 "looked_at": seen.at,
                 "left_out": seen.left_out,
                 "left_out_is_complete": seen.is_complete,
-                "digests": _write_columns(columns, part),
+                "digests": _write_columns(columns, draft),
             }
-            _write_index(part / _INDEX, index)
-            with contextlib.suppress(OSError):  # another process was faster, its store is the same
-                part.rename(folder)
-            if not is_store(folder):
-                raise OSError(f"{folder} is no store and cannot be replaced by one, remove it")
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+            (draft / _INDEX).write_text(_index_text(index), encoding="utf-8")
+        if not is_store(folder):
+            raise OSError(f"{folder} is no store and cannot be replaced by one, remove it")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,27 +122,22 @@ def check_store(folder: Path) -> tuple[StoredSet, SeenFiles]:
 def note_looked_at(folder: Path, at: float) -> None:
     """Keep the time at which the images were found as they were; a store may be read-only."""
     index = _read_index(folder) | {"looked_at": at}
-    part = folder / f".{_INDEX}.{os.getpid()}"
     with contextlib.suppress(OSError):
-        _write_index(part, index)
-        part.replace(folder / _INDEX)
+        write_whole(folder / _INDEX, _index_text(index))
 
 
 def discard_store(folder: Path) -> None:
     """Remove what stands in a store's place; processes that have mapped it keep it."""
     if folder.exists():
         with _saying_what_to_do(folder):
-            aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-            folder.rename(aside / folder.name)
-            shutil.rmtree(aside, ignore_errors=True)
+            discard_folder(folder)
 
 
 @contextlib.contextmanager
 def building(folder: Path) -> Iterator[None]:
     """Let one process at a time build a store; the others wait here.
 
-    What a build left that was killed is removed. Where the system has no file locks, all may build,
-    and the first to finish wins.
+    Where the system has no file locks, all may build, and the first to finish wins.
 
     Raises:
         OSError: the folder cannot be written.
@@ -160,21 +146,16 @@ def building(folder: Path) -> Iterator[None]:
         with _saying_what_to_do(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context(open(folder.with_suffix(".lock"), "w"))
-        if _lock(lock):
-            for part in folder.parent.glob(f".{folder.name}.*"):
-                shutil.rmtree(part, ignore_errors=True)
+        _wait_for(lock)
         yield
 
 
-def _lock(file: IO[str]) -> bool:
-    """Wait until no other process holds the lock; false where there are none."""
-    try:
+def _wait_for(lock: IO[str]) -> None:
+    """Wait until no other process holds the lock; not at all where there are none."""
+    with contextlib.suppress(ImportError, OSError):  # Windows; disks of a network without locks
         import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except (ImportError, OSError):  # Windows; disks of a network without locks
-        return False
-    return True
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 @contextlib.contextmanager
@@ -221,8 +202,8 @@ def _map_column(path: Path) -> NDArray[Any]:
     return column.view(np.ndarray)  # slices of plain arrays are cheaper than of memmaps
 
 
-def _write_index(path: Path, index: dict[str, Any]) -> None:
-    path.write_text(json.dumps({**index, _OWN_DIGEST: _index_digest(index)}), encoding="utf-8")
+def _index_text(index: dict[str, Any]) -> str:
+    return json.dumps({**index, _OWN_DIGEST: _index_digest(index)})
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ddetr_data.files import write_whole
 from ddetr_data.formats import KittiObject, write_kitti
 from ddetr_data.synthetic.scene import Scene, SceneConfig, SceneObject, draw_scene
 from ddetr_data.synthetic.shapes import SHAPES
@@ -71,7 +72,7 @@ def make_dataset(
     for split, count in counts.items():
         scenes = (draw_scene(config, seed, split, index) for index in range(count))
         table = _write_split(made, split, scenes, image_format)
-        made.json_files[split].write_text(json.dumps(table), encoding="utf-8")
+        write_whole(made.json_files[split], json.dumps(table))
     return made
 
 
@@ -87,7 +88,7 @@ def _lay_out(root: Path, splits: tuple[str, ...], num_classes: int) -> Synthetic
     )
     for folder in (*made.image_dirs.values(), *made.label_dirs.values(), root / "annotations"):
         folder.mkdir(parents=True, exist_ok=True)
-    made.classmap.write_text("".join(f"{name}\n" for name in made.class_names), encoding="utf-8")
+    write_whole(made.classmap, "".join(f"{name}\n" for name in made.class_names))
     return made
 
 

@@ -1,0 +1,155 @@
+"""Files and folders that are not finished yet: named, locked while written, removed after a kill.
+
+A draft lies beside the place that it is to take, so that a rename is all that is left to do. Its
+name is short, since the place's own may be as long as names can be, and it is locked while its
+process lives: an unlocked draft is the leftover of a run that was killed. Where there are no locks
+(Windows, some disks of a network) nothing is taken for a leftover.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import stat
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+__all__ = ["Draft", "is_draft", "remove_leftovers", "sync_folder"]
+
+_NAME = re.compile(r"\.ddetr-[0-9a-f]{16}\.part")
+_NEW_FILE, _MODE = os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666  # less what the umask forbids
+_FOLDERS = 4096  # that this process has looked through, at most
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # disks of a network that know no sync of folders
+
+
+class Draft:
+    """An unfinished file or folder beside the place that it is to take.
+
+    Raises:
+        OSError: nothing can be written there; the error names the draft.
+    """
+
+    def __init__(self, place: Path, *, is_folder: bool = False) -> None:
+        self.place = place
+        self._is_folder = is_folder
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _clean_once(os.path.abspath(place.parent))
+        self.path, self._handle = _begin(place.parent, is_folder=is_folder)
+        if not is_folder:
+            self._take_mode()
+
+    def sync(self) -> None:
+        """Wait until the bytes of a file are on the disk."""
+        if self._handle is not None:
+            os.fsync(self._handle)
+
+    def publish(self) -> None:
+        """Take the place; a folder only where there is none."""
+        if fcntl is None:
+            self._let_go()  # Windows renames no open file
+        if self._is_folder:
+            self.path.rename(self.place)
+        else:
+            os.replace(self.path, self.place)
+
+    def close(self) -> None:
+        """Remove what was not published."""
+        with suppress(OSError):  # what stopped the writing is the error to tell
+            if self._is_folder:
+                shutil.rmtree(self.path, ignore_errors=True)
+            else:
+                self.path.unlink(missing_ok=True)
+        self._let_go()
+
+    def _take_mode(self) -> None:
+        """Keep the mode of a file that is replaced, as `open` would; its owner may write it."""
+        with suppress(OSError):  # there is none yet, or the disk knows no modes
+            mode = stat.S_IMODE(os.stat(self.place).st_mode)
+            os.chmod(self.path, mode | stat.S_IWUSR)
+
+    def _let_go(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def is_draft(path: object) -> bool:
+    """Whether a path is named as drafts are."""
+    return isinstance(path, (str, os.PathLike)) and bool(_NAME.fullmatch(Path(path).name))
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove the drafts in a folder that no living process writes."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _NAME.fullmatch(entry.name):
+                with suppress(OSError):  # it is locked, or another's
+                    _remove_unlocked(entry.path, is_folder=entry.is_dir())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where there is a way to ask for it."""
+    if fcntl is None:  # Windows opens no folders
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(handle)
+
+
+@lru_cache(_FOLDERS)
+def _clean_once(folder: str) -> None:
+    """Look for leftovers once a process: a folder may hold a hundred thousand label files."""
+    remove_leftovers(folder)
+
+
+def _begin(folder: Path, *, is_folder: bool) -> tuple[Path, int | None]:
+    """Make a draft and lock it, anew where another process took it for a leftover meanwhile."""
+    while True:
+        path = folder / f".ddetr-{os.urandom(8).hex()}.part"
+        handle = _made_folder(path) if is_folder else os.open(path, _NEW_FILE, _MODE)
+        if handle is None or fcntl is None:
+            return path, handle
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            continue
+        except OSError:  # a disk without locks, on which nobody removes leftovers either
+            return path, handle
+        if os.fstat(handle).st_nlink:
+            return path, handle
+        os.close(handle)
+
+
+def _made_folder(path: Path) -> int | None:
+    path.mkdir()
+    return None if fcntl is None else os.open(path, os.O_RDONLY)
+
+
+def _remove_unlocked(path: str, *, is_folder: bool) -> None:
+    if fcntl is None:
+        return
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_folder:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+    finally:
+        os.close(handle)
