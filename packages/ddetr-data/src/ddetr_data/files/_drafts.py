@@ -33,17 +33,23 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # disks of a network that know no sync
 
 
 class Draft:
-    """An unfinished file or folder beside the place that it is to take.
+    """An unfinished file or folder beside the place that it is to take, without leftovers there.
+
+    Args:
+        place: its folder is made.
+        is_folder: else it is a file.
+        among_many: look for leftovers once a process: the folder may hold 100,000 label files.
 
     Raises:
         OSError: nothing can be written there; the error names the draft.
     """
 
-    def __init__(self, place: Path, *, is_folder: bool = False) -> None:
+    def __init__(self, place: Path, *, is_folder: bool = False, among_many: bool = False) -> None:
         self.place = place
         self._is_folder = is_folder
         place.parent.mkdir(parents=True, exist_ok=True)
-        _clean_once(os.path.abspath(place.parent))
+        clean = _remove_leftovers_once if among_many else remove_leftovers
+        clean(os.path.abspath(place.parent))
         self.path, self._handle = _begin(place.parent, is_folder=is_folder)
         if not is_folder:
             self._take_mode()
@@ -111,10 +117,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-@lru_cache(_FOLDERS)
-def _clean_once(folder: str) -> None:
-    """Look for leftovers once a process: a folder may hold a hundred thousand label files."""
-    remove_leftovers(folder)
+_remove_leftovers_once = lru_cache(_FOLDERS)(remove_leftovers)
 
 
 def _begin(folder: Path, *, is_folder: bool) -> tuple[Path, int | None]:

@@ -83,7 +83,7 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
 def replacing_all(paths: Sequence[Path], *, sync: bool = True) -> Iterator[list[Path]]:
     """As `replacing`, for files that belong together; errors of the block stay as they are."""
     with ExitStack() as stack:
-        drafts = {path: _begun(path, stack) for path in paths if not _is_stream(path)}
+        drafts = {path: _begun(path, stack, sync) for path in paths if not _is_stream(path)}
         yield [drafts[path].path if path in drafts else path for path in paths]
         written = drafts.values()
         for draft in written if sync else ():
@@ -164,7 +164,8 @@ def naming(place: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or not (error.filename is None or is_draft(error.filename)):
+        is_of_a_draft = is_draft(error.filename) or is_draft(error.filename2)
+        if error.errno is None or not (error.filename is None or is_of_a_draft):
             raise
         raise OSError(error.errno, error.strerror, os.fspath(place)) from error
     except Exception as error:
@@ -174,9 +175,13 @@ def naming(place: str | os.PathLike[str]) -> Iterator[None]:
         raise OSError(cause.errno, cause.strerror, os.fspath(place)) from error
 
 
-def _begun(path: Path, stack: ExitStack) -> Draft:
-    with naming(path):
-        return stack.enter_context(closing(Draft(path)))
+def _begun(path: Path, stack: ExitStack, sync: bool) -> Draft:
+    try:
+        return stack.enter_context(closing(Draft(path, among_many=not sync)))
+    except FileExistsError as error:  # in the place of a folder
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _fill(path: Path, content: Content) -> None:
