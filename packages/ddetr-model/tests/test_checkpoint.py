@@ -10,6 +10,8 @@ import torch
 from ddetr_model import (
     CheckpointError,
     DeformableDETR,
+    export_huggingface,
+    export_original,
     load_checkpoint,
     load_pretrained,
     metadata_dict,
@@ -56,20 +58,40 @@ def test_saved_model_comes_back_with_all_it_knows(model, tmp_path):
     same_answers(model, loaded)
 
 
-def test_interrupted_save_leaves_the_old_file(model, tmp_path, monkeypatch):
-    """A full disk in the middle of writing loses neither the old checkpoint nor space."""
-    path = tmp_path / "model.pth"
-    save_checkpoint(model, path)
-    before = path.read_bytes()
+WRITERS = {
+    "model.pth": save_checkpoint,
+    "original.pth": export_original,
+    "model.safetensors": lambda model, path: export_huggingface(model, path.parent),
+}
 
-    def fail(*_):
-        raise OSError("no space left")
 
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="no space"):
-        save_checkpoint(model, path)
-    assert path.read_bytes() == before
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_disk_without_room_keeps_the_old_file(model, tmp_path, name):
+    """It loses neither the old file nor space, and the error names the file."""
+    resource = pytest.importorskip("resource")
+    path, write = tmp_path / name, WRITERS[name]
+    path.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write(model, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_model_files_have_the_mode_that_the_umask_allows(model, tmp_path, name):
+    """They are ordinary files, not their owner's alone."""
+    before = os.umask(0o022)
+    try:
+        WRITERS[name](model, tmp_path / name)
+    finally:
+        os.umask(before)
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("prefix", ["model.", "model.model."])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.checkpoints.source import complete_heads, import_checkpoint, read_checkpoint
 from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_model.weights import (
@@ -46,11 +46,16 @@ def save_checkpoint(
     preprocess: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Write weights and metadata; path holds the old file or the whole new one at any moment."""
+    """Write weights and metadata; path holds the old file or the whole new one at any moment.
+
+    Raises:
+        OSError: the file cannot be written; the error names it.
+    """
     metadata = metadata_dict(
         model.config, categories=categories, preprocess=preprocess, metrics=metrics
     )
-    _write_atomically({"state_dict": model.state_dict(), METADATA_KEY: metadata}, Path(path))
+    with writing_whole(Path(path)) as file:
+        torch.save({"state_dict": model.state_dict(), METADATA_KEY: metadata}, file)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> DeformableDETR:
@@ -133,17 +138,3 @@ def _covers_backbone(report: LoadReport) -> bool:
         for names in (report.loaded, report.missing)
     )
     return loaded >= LEAST_COVERAGE * (loaded + missing)
-
-
-def _write_atomically(contents: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            torch.save(contents, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

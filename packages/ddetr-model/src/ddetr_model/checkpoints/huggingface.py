@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddetr_model.checkpoints._foreign import ForeignCheckpoint
+from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.checkpoints.huggingface_names import to_huggingface_names, to_published_names
 from ddetr_model.config import EXTRA_LEVEL, ModelConfig
 from ddetr_model.deformable_detr import DeformableDETR
@@ -73,16 +74,16 @@ def export_huggingface(model: DeformableDETR, folder: str | os.PathLike[str]) ->
     Raises:
         ValueError: the backbone is not resnet_50, which alone transformers builds the same way.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if model.config.backbone != "resnet_50":
         raise ValueError(
             f"Hugging Face export needs backbone resnet_50, got {model.config.backbone}"
         )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = to_huggingface_names(model.state_dict())
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with writing_whole(folder / "model.safetensors") as file:
+        file.write(save(tensors, metadata={"format": "pt"}))
     _write_json(_huggingface_config(model), folder / "config.json")
     preprocess = model.metadata.preprocess if model.metadata else None
     settings = _huggingface_preprocess(preprocess or PUBLISHED_PREPROCESS)
@@ -212,4 +213,5 @@ def _huggingface_preprocess(preprocess: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_json(contents: Mapping[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+    with writing_whole(path) as file:
+        file.write(f"{json.dumps(contents, indent=2)}\n".encode())

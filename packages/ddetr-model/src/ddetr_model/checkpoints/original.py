@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ddetr_model.checkpoints._foreign import ForeignCheckpoint
+from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.config import EXTRA_LEVEL
 from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_model.weights import CheckpointError, from_nvlabs, is_nvlabs
@@ -88,7 +89,8 @@ def export_original(model: DeformableDETR, path: str | os.PathLike[str]) -> None
         for name, value in model.state_dict().items()
         if not name.endswith("num_batches_tracked") and not name.startswith("denoising.")
     }
-    torch.save({"model": tensors, "args": args}, path)
+    with writing_whole(Path(path)) as file:
+        torch.save({"model": tensors, "args": args}, file)
 
 
 def _with_backbone_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
