@@ -42,6 +42,15 @@ class Recorder:
         return "\n".join(event.message for event in self.of(kind))
 
 
+@pytest.fixture
+def largest_file() -> Iterator[Callable[[int], None]]:
+    """Let no file of this process grow beyond so many bytes: it fails as on a full disk."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread_and_a_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(1)

@@ -59,7 +59,7 @@ def test_files_follow_the_interval_and_the_last_is_kept(
     folder = tmp_path / "run"
     assert epochs_on_disk(folder) == [f"model_epoch_{epoch:03d}.pth" for epoch in epochs]
     assert {path.name for path in folder.glob("*.pth")} >= {LATEST_NAME, BEST_NAME}
-    assert [path for path in folder.iterdir() if path.is_symlink() or ".tmp" in path.name] == []
+    assert [path for path in folder.iterdir() if path.is_symlink() or path.suffix == ".part"] == []
 
 
 def test_the_latest_file_is_real_and_loads_after_every_epoch(run_training, short, tmp_path) -> None:

@@ -45,9 +45,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint_whole(
                     pass
 
     folder = small_disk / "run"
-    with pytest.raises(
-        OSError, match=r"\.pth could not be written|No space left on device: .*\.json"
-    ):
+    with pytest.raises(OSError, match=r"No space left on device: .*(\.pth|\.json)'"):
         run_training(results_dir=folder, observers=[fill], **OPTIONS)
     assert torch.load(folder / LATEST_NAME, weights_only=True)["epoch"] == 0
     assert [path for path in folder.rglob(".*") if path.stat().st_size] == []
@@ -74,7 +72,7 @@ def test_a_disk_that_is_full_for_tensorboard_is_named_once(
 
     folder = small_disk / "run"
     options = OPTIONS | {"loggers": ["tensorboard"], "num_epochs": 50}
-    with pytest.raises(OSError, match=r"No space left on device|could not be written") as caught:
+    with pytest.raises(OSError, match="No space left on device") as caught:
         run_training(results_dir=folder, observers=[fill], **options)
     assert str(folder) in str(caught.value)
     assert "Traceback" not in capsys.readouterr().err

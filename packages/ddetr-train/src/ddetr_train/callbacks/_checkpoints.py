@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from typing_extensions import override
 
 from ddetr_data.detection import Observer, RunEvent, emit
+from ddetr_data.files import remove_leftovers
 from ddetr_train.checkpoints import (
     BEST_NAME,
     LATEST_NAME,
@@ -58,10 +59,9 @@ class Checkpoints(Checkpoint):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Remove what a killed run left half written."""
+        """Remove what a killed run left half written or had not yet renamed."""
         if trainer.is_global_zero:
-            for leftover in self.results_dir.glob(".*.tmp"):
-                leftover.unlink()
+            remove_leftovers(self.results_dir)
             (self.results_dir / STAGING_NAME).unlink(missing_ok=True)
 
     @override

@@ -1,6 +1,6 @@
 """The checkpoints of a run on the disk: written whole, found again, continued from."""
 
-from ddetr_train.checkpoints.checkpoint_io import AtomicCheckpointIO, copy_whole, replacing
+from ddetr_train.checkpoints.checkpoint_io import AtomicCheckpointIO, copy_whole
 from ddetr_train.checkpoints.model_files import load_model, start_from
 from ddetr_train.checkpoints.names import (
     BEST_NAME,
@@ -31,6 +31,5 @@ __all__ = [
     "load_model",
     "overtaken_notice",
     "read_resume",
-    "replacing",
     "start_from",
 ]

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from typing_extensions import override
 
-from ddetr_data.files import EncryptionError, decrypt_file, encrypting, is_encrypted
+from ddetr_data.files import (
+    EncryptionError,
+    decrypt_file,
+    encrypting,
+    is_encrypted,
+    replacing,
+    write_whole,
+)
 from ddetr_model.weights import FAULTS_OF_LOADING, is_whole
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target, syncs and renames, so that no reader ever sees half a file.
+    """Writes so that no reader ever sees half a file.
 
     With an encryption key nothing reaches the disk in clear; plain files are still read.
     """
@@ -37,12 +41,15 @@ class AtomicCheckpointIO(CheckpointIO):
         Raises:
             OSError: the folder cannot be written or the disk is full; the text names the file.
         """
-        with replacing(Path(path)) as temporary:
+
+        def save(file: BinaryIO) -> None:
             if self._key is None:
-                torch.save(checkpoint, temporary)
+                torch.save(checkpoint, file)
             else:
-                with temporary.open("wb") as file, encrypting(file, self._key) as target:
+                with encrypting(file, self._key) as target:
                     torch.save(checkpoint, target)
+
+        write_whole(path, save)
 
     @override
     def load_checkpoint(
@@ -79,30 +86,6 @@ def opened(path: Path, encryption_key: str | None) -> Path | io.BytesIO:
     return decrypt_file(path, encryption_key) if is_encrypted(path) else path
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file of the same folder; sync it and rename it to `path` at the end.
-
-    Raises:
-        OSError: it could not be written; `path` is then what it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()  # readable for whom the umask allows
-    except OSError as error:
-        raise _not_written(path, error) from error
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        raise _not_written(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def copy_whole(path: Path, other: Path) -> None:
     """Put the same contents under a second name, as a file of its own.
 
@@ -111,17 +94,5 @@ def copy_whole(path: Path, other: Path) -> None:
     Raises:
         OSError: it could not be written; `other` is then what it was.
     """
-    with replacing(other) as temporary:
-        shutil.copyfile(path, temporary)
-
-
-def _not_written(path: Path, error: Exception) -> OSError:
-    return OSError(f"{path} could not be written ({error}); the previous file is kept")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with replacing(other) as draft:
+        shutil.copyfile(path, draft)
