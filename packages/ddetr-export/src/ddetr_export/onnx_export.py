@@ -17,6 +17,7 @@ import torch
 
 from ddetr_data import Category
 from ddetr_data.coco import DetectionSet
+from ddetr_data.files import Content, write_all
 from ddetr_data.images import PreprocessConfig
 from ddetr_export.checkpoint_file import read_checkpoint
 from ddetr_export.config import ExportConfig
@@ -29,7 +30,6 @@ from ddetr_export.onnx import (
     open_session,
     to_fp16,
     to_int8,
-    write_files,
     written_path,
 )
 from ddetr_export.postprocessing import FloatArray
@@ -240,14 +240,14 @@ class _Export:
         self, finished: onnx.ModelProto, certificate: Certificate, encryption_key: str | None
     ) -> None:
         """Write the file and all that stands beside it, or nothing."""
-        contents = {
+        contents: dict[Path, Content] = {
             self.target: locked(finished.SerializeToString(), encryption_key),
             certificate_path(self.target): certificate.to_json(),
         }
         if self.config.serialize_nvdsinfer:
             num_queries, _ = self.graph.output_shapes()[0]
             contents |= sidecars(self.target, self.config, self.metadata, num_queries)
-        write_files(contents)
+        write_all(contents)
 
     def refuse(self, problems: Sequence[str]) -> NoReturn:
         """End the export with an error that says why there is no file."""

@@ -35,7 +35,6 @@ __all__ = [
     "to_fp16",
     "to_int8",
     "to_standard",
-    "write_files",
     "write_metadata",
     "write_model",
     "written_path",

@@ -11,7 +11,6 @@ from .model_file import beside as beside
 from .model_file import is_engine as is_engine
 from .model_file import locked as locked
 from .model_file import read_model as read_model
-from .model_file import write_files as write_files
 from .model_file import write_model as write_model
 from .model_file import written_path as written_path
 from .network import DETECTION_OUTPUTS as DETECTION_OUTPUTS

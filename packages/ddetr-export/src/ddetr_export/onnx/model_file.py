@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Mapping
 from pathlib import Path
 
-from ddetr_data.files import NotEncryptedError, encrypting, is_encrypted, opened
+from ddetr_data.files import NotEncryptedError, encrypting, is_encrypted, opened, write_whole
 
 ENCRYPTED_SUFFIX = ".enc"
 ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
@@ -64,25 +62,7 @@ def read_model(path: Path, encryption_key: str | None, wanted: str = "model") ->
 
 def write_model(path: Path, content: bytes, encryption_key: str | None) -> None:
     """Write whole or not at all; with a key no byte of content reaches the disk in clear."""
-    write_files({path: locked(content, encryption_key)})
-
-
-def write_files(contents: Mapping[Path, bytes]) -> None:
-    """Write all files or none: each stands beside its place until the last one is whole.
-
-    Raises:
-        OSError: a file cannot be written; the error names it.
-    """
-    drafts = {path: path.with_name(f".{path.name}.partial") for path in contents}
-    try:
-        for path, content in contents.items():
-            _write(drafts[path], content, path)
-        for path, draft in drafts.items():
-            draft.replace(path)
-    finally:
-        for draft in drafts.values():
-            with contextlib.suppress(OSError):  # what stopped the writing is the error to tell
-                draft.unlink(missing_ok=True)
+    write_whole(path, locked(content, encryption_key))
 
 
 def locked(content: bytes, encryption_key: str | None) -> bytes:
@@ -93,11 +73,3 @@ def locked(content: bytes, encryption_key: str | None) -> bytes:
     with encrypting(target, encryption_key) as writer:
         writer.write(content)
     return target.getvalue()
-
-
-def _write(draft: Path, content: bytes, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-    except OSError as error:  # a full disk's error names no file, others name the draft
-        raise OSError(error.errno, error.strerror, str(path)) from error

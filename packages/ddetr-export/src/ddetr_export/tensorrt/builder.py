@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ddetr_data.files import write_whole
 from ddetr_export.config import TrtEngineConfig
 from ddetr_export.layer_rules import layer_rules
-from ddetr_export.onnx import write_model
 from ddetr_export.tensorrt.bindings import major_version
 from ddetr_export.tensorrt.network import batch_profile
 
@@ -60,7 +60,7 @@ class EngineBuilder:
         if serialized is None:
             raise EngineBuildError("TensorRT built no engine; its log says why")
         if cache is not None:
-            write_model(Path(str(self._config.timing_cache)), bytes(cache.serialize()), None)
+            write_whole(str(self._config.timing_cache), bytes(cache.serialize()))
         return bytes(serialized)
 
     def read_back(self, serialized: bytes) -> tuple[int, int, int]:

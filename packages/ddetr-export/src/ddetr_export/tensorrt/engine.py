@@ -16,6 +16,7 @@ from typing import Any
 
 import onnx
 
+from ddetr_data.files import write_all
 from ddetr_export.config import TrtEngineConfig
 from ddetr_export.layer_rules import layer_rules
 from ddetr_export.onnx import (
@@ -24,7 +25,6 @@ from ddetr_export.onnx import (
     read_metadata,
     read_model,
     to_fp16,
-    write_files,
     written_path,
 )
 from ddetr_export.tensorrt._notes import EngineNotes, notes_content, notes_path
@@ -99,7 +99,7 @@ def build_engine(
         batch_sizes=builder.read_back(serialized),
     )
     contents = {target: serialized, notes_path(target): notes_content(notes)}
-    write_files({path: locked(each, encryption_key) for path, each in contents.items()})
+    write_all({path: locked(each, encryption_key) for path, each in contents.items()})
     return EngineReport(
         path=target,
         data_type=notes.data_type,
