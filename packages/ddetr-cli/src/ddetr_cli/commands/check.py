@@ -13,7 +13,7 @@ import typer
 from ddetr_cli.spec import Experiment, SpecError, given, load_tree, model_of, read_spec_file
 from ddetr_cli.terminal import Progress, RunConsole
 from ddetr_data import ConvertConfig, DataSource
-from ddetr_data.files import naming
+from ddetr_data.files import write_whole
 
 if TYPE_CHECKING:
     from ddetr_data.check import CheckOptions, CheckReport
@@ -70,8 +70,7 @@ def check_data(
         return report.exit_status
     _show(report, console)
     if json_file is not None:
-        with naming(Path(json_file)):
-            Path(json_file).write_text(content, encoding="utf-8")
+        write_whole(json_file, content)
     return report.exit_status
 
 

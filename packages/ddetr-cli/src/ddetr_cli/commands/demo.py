@@ -18,6 +18,7 @@ from ddetr_cli.commands.train import TRAIN
 from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, Subtask, run_subtask
 from ddetr_cli.spec import Experiment
 from ddetr_cli.terminal import RunConsole, figure
+from ddetr_data.files import write_whole
 
 NUM_IMAGES = {"train": 1600, "val": 60, "test": 150}
 IMAGE_SIZE_HW = (128, 128)
@@ -76,7 +77,7 @@ def _prepare(options: DemoOptions, console: RunConsole) -> Path:
     template = files("ddetr_cli").joinpath("demo_spec.yaml").read_text("utf-8")
     quoted = json.dumps(str(folder), ensure_ascii=False)[1:-1]
     spec_file = folder / "spec.yaml"
-    spec_file.write_text(template.replace("DEMO_FOLDER", quoted), encoding="utf-8")
+    write_whole(spec_file, template.replace("DEMO_FOLDER", quoted))
     return spec_file
 
 

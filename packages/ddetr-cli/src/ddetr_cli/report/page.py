@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddetr_cli.report.charts import bar_chart, confusion_chart, line_chart, precision_recall_chart
 from ddetr_cli.report.history import read_history
+from ddetr_data.files import write_whole
 from ddetr_train import VALIDATION_FOLDER
 
 if TYPE_CHECKING:
@@ -199,5 +200,5 @@ def _write(results_dir: Path, title: str, facts: Sequence[str], sections: Sequen
     body = f"<header><h1>{title}</h1><p>{lines}</p></header>{''.join(sections)}"
     page = f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
     path = results_dir / REPORT_NAME
-    path.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+    write_whole(path, page.encode(errors="xmlcharrefreplace"))
     return path

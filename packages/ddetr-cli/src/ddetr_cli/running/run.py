@@ -34,6 +34,7 @@ from ddetr_cli.spec import (
 )
 from ddetr_cli.terminal import Interrupts, RunConsole, StatusFile
 from ddetr_data.detection import Observer, RunEvent
+from ddetr_data.files import write_whole
 from ddetr_train.process import FolderInUseError
 
 SPEC_FILE = "experiment.yaml"
@@ -161,7 +162,7 @@ def _write_first_files(folder: Path, task: str, spec: BaseModel) -> StatusFile |
     heading = (
         f"# What ddetr {task} {__version__} ran with: the file, the overrides, the defaults.\n"
     )
-    (folder / SPEC_FILE).write_text(heading + spec_yaml(spec), encoding="utf-8")
+    write_whole(folder / SPEC_FILE, heading + spec_yaml(spec))
     status = StatusFile(folder)
     status.write("STARTED", f"{task} starts")
     return status
