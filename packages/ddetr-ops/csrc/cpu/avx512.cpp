@@ -13,13 +13,13 @@ namespace ddetr::cpu {
 namespace avx512 {
 namespace {
 
-#include "simd.h"
-#include "rows.h"
-#include "corners.h"
-#include "head.h"
-#include "forward.h"
-#include "backward.h"
-#include "points.h"
+#include "simd.inc"
+#include "rows.inc"
+#include "corners.inc"
+#include "head.inc"
+#include "forward.inc"
+#include "backward.inc"
+#include "points.inc"
 
 }  // namespace
 }  // namespace avx512
