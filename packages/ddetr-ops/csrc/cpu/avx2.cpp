@@ -17,6 +17,7 @@ namespace {
 #include "rows.inc"
 #include "corners.inc"
 #include "head.inc"
+#include "lookahead.inc"
 #include "forward.inc"
 #include "backward.inc"
 #include "points.inc"
