@@ -179,7 +179,7 @@ void backward_on_cuda(const py::tuple& grad_output, const py::tuple& value, uint
 }  // namespace ddetr
 
 PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
-  module.doc() = "Kernels of multi-scale deformable attention on raw memory; see operator.py.";
+  module.doc() = "Kernels of multi-scale deformable attention on raw memory; see _operator.py.";
   module.def("forward", &ddetr::forward);
   ddetr::add_direct_calls(module);
   module.def("backward", &ddetr::backward);

@@ -9,8 +9,8 @@ from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddetr_ops import _native, ms_deform_attn, ms_deform_attn_reference
-from ddetr_ops.direct import can_call_directly
-from ddetr_ops.operator import ms_deform_attn_operator
+from ddetr_ops._direct import can_call_directly
+from ddetr_ops._operator import ms_deform_attn_operator
 
 pytestmark = [
     pytest.mark.skipif(

@@ -31,6 +31,6 @@ def test_wrong_numbers_make_it_unhealthy():
 
 
 def _any_test():
-    from ddetr_ops.doctor import SelfTest
+    from ddetr_ops.diagnosis import SelfTest
 
     return SelfTest("cpu", 0.0, 0.0, 1.0, 1.0)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ddetr_ops import _native, direct, functional, ms_deform_attn
-from ddetr_ops.operator import ms_deform_attn_operator
+from ddetr_ops import _direct, _native, functional, ms_deform_attn
+from ddetr_ops._operator import ms_deform_attn_operator
 
 native = pytest.mark.skipif(
     bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native"
@@ -96,7 +96,7 @@ def test_16_bit_places_are_widened(make_arguments):
 def test_a_missing_native_part_is_said_once(arguments, monkeypatch):
     """ "auto" falls back with one warning, "native" refuses and says what to do."""
     monkeypatch.setattr(_native, "problem_on", lambda device: "a test hides it")
-    monkeypatch.setattr(direct, "_IS_BUILT", False)
+    monkeypatch.setattr(_direct, "_IS_BUILT", False)
     functional._warn_once.cache_clear()
     with pytest.warns(UserWarning, match="slow PyTorch reference: a test hides it"):
         first = ms_deform_attn(*arguments)

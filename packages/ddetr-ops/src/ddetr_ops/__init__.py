@@ -1,7 +1,7 @@
 """Multi-scale deformable attention for PyTorch: one operator, CPU and CUDA, for every torch."""
 
 from ddetr_ops.__about__ import __version__
-from ddetr_ops.doctor import doctor
+from ddetr_ops.diagnosis import doctor
 from ddetr_ops.functional import ms_deform_attn
 from ddetr_ops.module import MSDeformAttn
 from ddetr_ops.points import sampling_points

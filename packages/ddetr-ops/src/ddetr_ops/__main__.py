@@ -2,7 +2,7 @@
 
 import sys
 
-from ddetr_ops.doctor import doctor
+from ddetr_ops.diagnosis import doctor
 
 
 def main() -> int:

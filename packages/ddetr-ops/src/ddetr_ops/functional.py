@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ddetr_ops import _native
-from ddetr_ops.arguments import SpatialShapes, check_arguments, check_levels
-from ddetr_ops.direct import can_call_directly, ms_deform_attn_direct
-from ddetr_ops.operator import ms_deform_attn_operator
+from ddetr_ops._arguments import SpatialShapes, check_arguments, check_levels
+from ddetr_ops._direct import can_call_directly, ms_deform_attn_direct
+from ddetr_ops._functorch import refuse_tangents
+from ddetr_ops._operator import ms_deform_attn_operator
 from ddetr_ops.reference import ms_deform_attn_reference
-from ddetr_ops.transforms import refuse_tangents
 
 __all__ = ["Backend", "ms_deform_attn"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ddetr_ops.arguments import SpatialShapes
+from ddetr_ops._arguments import SpatialShapes
 from ddetr_ops.functional import ms_deform_attn
 from ddetr_ops.points import sampling_points, sampling_points_reference
 

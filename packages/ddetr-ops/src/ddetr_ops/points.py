@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ddetr_ops import _native
-from ddetr_ops.arguments import SpatialShapes, check_point_arguments
-from ddetr_ops.transforms import refuse_tangents, support_transforms
+from ddetr_ops._arguments import SpatialShapes, check_point_arguments
+from ddetr_ops._functorch import refuse_tangents, support_transforms
 
 __all__ = ["sampling_points", "sampling_points_reference"]
 

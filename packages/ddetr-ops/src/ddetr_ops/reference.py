@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddetr_ops.arguments import check_arguments, check_level_starts, level_shapes
+from ddetr_ops._arguments import check_arguments, check_level_starts, level_shapes
 
 __all__ = ["ms_deform_attn_reference"]
 

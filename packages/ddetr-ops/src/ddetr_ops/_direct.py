@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
 from ddetr_ops import _native
-from ddetr_ops.operator import ms_deform_attn_backward_operator
+from ddetr_ops._operator import ms_deform_attn_backward_operator
 
 __all__ = ["can_call_directly", "ms_deform_attn_direct"]
 

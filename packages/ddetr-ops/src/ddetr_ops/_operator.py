@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ddetr_ops import _native
-from ddetr_ops.transforms import support_transforms
+from ddetr_ops._functorch import support_transforms
 
 __all__ = ["ms_deform_attn_backward_operator", "ms_deform_attn_operator"]
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddetr_ops.arguments import SpatialShapes
+from ddetr_ops._arguments import SpatialShapes
 from ddetr_ops.functional import ms_deform_attn
 
 __all__ = [
