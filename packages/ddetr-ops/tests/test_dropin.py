@@ -87,7 +87,7 @@ def test_rt_detr_v2_may_have_other_points_on_each_level(arguments, replaced, poi
 def test_every_model_of_transformers_is_found():
     """Whatever the installed transformers has, by its sources: no list of ours goes stale."""
     pytest.importorskip("transformers", reason="transformers is not installed")
-    found = dropin._models_that_sample()
+    found = dropin.models_that_sample()
     assert {"deformable_detr", "mask2former", "rt_detr", "rt_detr_v2", "d_fine"} <= set(found)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "MultiScaleDeformableAttention",
     "MultiScaleDeformableAttnFunction",
     "accelerate_transformers",
+    "models_that_sample",
     "ms_deform_attn_core_pytorch",
     "multi_scale_deformable_attn_pytorch",
 ]
@@ -110,7 +111,7 @@ def accelerate_transformers(*models: str) -> list[str]:
         ImportError: transformers is missing, or none of its modules samples this way.
     """
     changed = []
-    for name in models or _models_that_sample():
+    for name in models or models_that_sample():
         path = f"transformers.models.{name}.modeling_{name}"
         try:
             module = importlib.import_module(path)
@@ -128,7 +129,7 @@ def accelerate_transformers(*models: str) -> list[str]:
     return changed
 
 
-def _models_that_sample() -> list[str]:
+def models_that_sample() -> list[str]:
     """Models of the installed transformers whose sources define what can be replaced."""
     spec = importlib.util.find_spec("transformers")
     if spec is None or not spec.submodule_search_locations:
