@@ -7,7 +7,7 @@ compiled at import, and neither torch nor a GPU is needed here. Environment vari
     DDETR_OPS_CUDA=0       CPU kernels only, also if nvcc is found
     DDETR_OPS_CUDA=1       CUDA kernels for all architectures; an error without nvcc
     DDETR_OPS_CUDA=pypi    the same, with the CUDA compiler from the package index
-    (unset)                CUDA kernels if nvcc is found, for few architectures: see _AUTOMATIC
+    (unset)                CUDA kernels if nvcc is found, for few architectures: see AUTOMATIC
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _COMPILER_FROM_INDEX = tuple(
 )
 # A release has code for every current GPU and PTX for later ones. A build on the spot is for this
 # machine's GPUs; without one it stays short: Ampere, Hopper, and PTX that drivers can translate.
-_RELEASE = "75-real;80-real;86-real;89-real;90-real;100-real;120"
-_AUTOMATIC = "75-virtual;80-real;90-real"
+RELEASE = "75-real;80-real;86-real;89-real;90-real;100-real;120"
+AUTOMATIC = "75-virtual;80-real;90-real"
 
 
 class NativeBuildHook(BuildHookInterface):
@@ -69,7 +69,7 @@ class NativeBuildHook(BuildHookInterface):
             self._folder.cleanup()
 
     def _compile(self, folder: Path, output: Path) -> None:
-        cuda = _cuda_arguments()
+        cuda = cuda_arguments()
         self.app.display_info(f"ddetr-ops: {'CPU and CUDA' if cuda else 'CPU only (no nvcc)'}")
         configure = [
             *("cmake", "-S", self.root, "-B", str(folder), "-G", "Ninja"),
@@ -97,7 +97,7 @@ def _choice() -> str:
     return choice
 
 
-def _cuda_arguments() -> list[str]:
+def cuda_arguments() -> list[str]:
     """What CMake needs to build CUDA kernels; nothing for a CPU-only build."""
     choice = _choice()
     if choice == "0":
@@ -109,7 +109,7 @@ def _cuda_arguments() -> list[str]:
         if choice == "1":
             raise FileNotFoundError("DDETR_OPS_CUDA=1, but there is no nvcc; pypi would bring one")
         return []
-    architectures = _RELEASE if choice == "1" else (_architectures_here() or _AUTOMATIC)
+    architectures = RELEASE if choice == "1" else (_architectures_here() or AUTOMATIC)
     return _with_compiler(nvcc, architectures)
 
 
@@ -119,7 +119,7 @@ def _compiler_from_index() -> list[str]:
         raise FileNotFoundError("DDETR_OPS_CUDA=pypi, but the nvidia-cuda-nvcc wheel is missing")
     root = Path(next(iter(spec.submodule_search_locations)))
     return [
-        *_with_compiler(str(root / "bin" / "nvcc"), _RELEASE),
+        *_with_compiler(str(root / "bin" / "nvcc"), RELEASE),
         f"-DCUDAToolkit_ROOT={root}",
         f"-DCMAKE_CUDA_FLAGS=-L{root / 'lib'}",
     ]

@@ -27,24 +27,24 @@ def hook(monkeypatch):
 def test_no_compiler_means_cpu_only(hook, monkeypatch):
     """Without nvcc the CUDA part is left out, unless it was insisted on."""
     monkeypatch.setattr(hook.shutil, "which", lambda name: None)
-    assert hook._cuda_arguments() == []
+    assert hook.cuda_arguments() == []
     monkeypatch.setenv("DDETR_OPS_CUDA", "1")
     with pytest.raises(FileNotFoundError, match="no nvcc"):
-        hook._cuda_arguments()
+        hook.cuda_arguments()
 
 
 def test_a_found_compiler_builds_few_architectures(hook, monkeypatch):
     """Without a GPU here: a short list; all of them only for a release."""
     monkeypatch.setattr(hook.shutil, "which", lambda name: "/nvcc" if name == "nvcc" else None)
-    assert f"-DCMAKE_CUDA_ARCHITECTURES={hook._AUTOMATIC}" in hook._cuda_arguments()
+    assert f"-DCMAKE_CUDA_ARCHITECTURES={hook.AUTOMATIC}" in hook.cuda_arguments()
     monkeypatch.setenv("DDETR_OPS_CUDA", "1")
-    assert f"-DCMAKE_CUDA_ARCHITECTURES={hook._RELEASE}" in hook._cuda_arguments()
+    assert f"-DCMAKE_CUDA_ARCHITECTURES={hook.RELEASE}" in hook.cuda_arguments()
     monkeypatch.setenv("DDETR_OPS_CUDA", "0")
-    assert hook._cuda_arguments() == []
+    assert hook.cuda_arguments() == []
 
 
 def test_an_unknown_choice_is_refused(hook, monkeypatch):
     """The text lists what DDETR_OPS_CUDA may be."""
     monkeypatch.setenv("DDETR_OPS_CUDA", "yes")
     with pytest.raises(ValueError, match="0, 1, pypi or unset"):
-        hook._cuda_arguments()
+        hook.cuda_arguments()
