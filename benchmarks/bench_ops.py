@@ -30,8 +30,13 @@ import torch
 from machine import describe_machine
 from torch import Tensor
 
-from ddetr_ops import _native, ms_deform_attn, ms_deform_attn_reference, sampling_points
-from ddetr_ops.points import sampling_points_reference
+from ddetr_ops import (
+    doctor,
+    ms_deform_attn,
+    ms_deform_attn_reference,
+    sampling_points,
+    sampling_points_reference,
+)
 
 HEADS, CHANNELS, POINTS = 8, 32, 4
 STRIDES = (8, 16, 32, 64)
@@ -53,7 +58,7 @@ def main() -> None:
     parser.add_argument("--keep-memory", action="store_true")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    if problem := _native.problem_on(torch.device(options.device).type):
+    if problem := doctor(self_test=False).problems[torch.device(options.device).type]:
         sys.exit(f"bench_ops: {problem}")
     if options.keep_memory:
         keep_freed_memory()
@@ -222,7 +227,7 @@ def machine(device: str) -> dict[str, str | int | None]:
 
 def kernels(device: str) -> str:
     """Which kernels run: "cuda", or the processor's instruction set."""
-    return _native.instruction_set() if device == "cpu" else device
+    return doctor(self_test=False).instruction_set if device == "cpu" else device
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from ddetr_ops import _native
+from ddetr_ops import use_kernels
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
@@ -66,11 +67,25 @@ def arguments() -> Arguments:
 @pytest.fixture(params=["avx512", "avx2", "baseline"])
 def instruction_set(request):
     """Each instruction set that this processor has."""
-    before = _native.instruction_set()
-    if not _native._core.use_instruction_set(request.param):
-        pytest.skip(f"this processor or build has no {request.param}")
-    yield request.param
-    _native._core.use_instruction_set(before)
+    with contextlib.ExitStack() as chosen:
+        try:
+            chosen.enter_context(use_kernels(instruction_set=request.param))
+        except ValueError as error:
+            pytest.skip(str(error))
+        yield request.param
+
+
+@pytest.fixture
+def dispatched():
+    """Names of our operators that PyTorch's dispatcher runs during a call."""
+
+    def names(call) -> set[str]:
+        with torch.autograd.profiler.profile(use_kineto=False) as profile:  # kineto takes seconds
+            call()
+        found = {event.name for event in profile.function_events}
+        return {name for name in found if name.startswith("ddetr_ops::")}
+
+    return names
 
 
 @pytest.fixture(autouse=True)

@@ -8,19 +8,13 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ddetr_ops import _native, ms_deform_attn, ms_deform_attn_reference
-from ddetr_ops._direct import can_call_directly
-from ddetr_ops._operator import ms_deform_attn_operator
+from ddetr_ops import doctor, ms_deform_attn, ms_deform_attn_reference
 
-pytestmark = [
-    pytest.mark.skipif(
-        bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native"
-    ),
-    pytest.mark.skipif(
-        not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
-        reason="this torch publishes no table of DLPack's",
-    ),
-]
+DIAGNOSIS = doctor(self_test=False)
+ELSEWHERE = DIAGNOSIS.problems["cpu"] or " ".join(DIAGNOSIS.detours)
+pytestmark = pytest.mark.skipif(bool(ELSEWHERE), reason=ELSEWHERE or "direct")
+FORWARD, BACKWARD = "ddetr_ops::ms_deform_attn", "ddetr_ops::ms_deform_attn_backward"
+ms_deform_attn_operator = torch.ops.ddetr_ops.ms_deform_attn.default
 
 
 class Marked(torch.Tensor):
@@ -37,54 +31,44 @@ OTHER_FORMS = {
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-def test_plain_tensors_are_read_where_they_are(make_arguments, dtype):
-    """Any dtype, an offset into the storage, parameters."""
+def test_plain_tensors_are_read_where_they_are(make_arguments, dispatched, dtype):
+    """Any dtype, an offset into the storage, parameters; sizes as a tensor or as ints."""
     arguments = make_arguments(dtype=dtype)
-    expected = _native.forward_cpu(*arguments)
-    assert torch.equal(_native.forward_tensors(*arguments), expected)
-    value, *rest = arguments
+    expected = ms_deform_attn_operator(*arguments)
+    value, shapes, starts, *points = arguments
     part = torch.cat([value.flatten()[:3], value.flatten()])[3:].view(value.shape)
-    assert torch.equal(_native.forward_tensors(part, *rest), expected)
-    assert torch.equal(_native.forward_tensors(nn.Parameter(value), *rest), expected)
-    upstream = torch.randn_like(expected)
-    gradients = _native.backward_tensors(upstream, *arguments)
-    for found, wanted in zip(gradients, _native.backward_cpu(upstream, *arguments), strict=True):
-        assert torch.equal(found, wanted)
+    sizes = [tuple(pair) for pair in shapes.tolist()]
+    calls = [
+        (value, shapes, starts, *points),
+        (part, shapes, starts, *points),
+        (nn.Parameter(value), shapes, starts, *points),
+        (value, sizes, None, *points),
+    ]
+    outputs = []
+    assert not dispatched(lambda: outputs.extend(ms_deform_attn(*call) for call in calls))
+    assert all(torch.equal(output, expected) for output in outputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_gradients_of_plain_tensors_go_the_same_way(make_arguments, dispatched, dtype):
+    """They are the operator's to the bit, which goes through the dispatcher."""
+    direct, operator = (make_arguments(dtype=dtype).with_grad() for _ in range(2))
+    assert not dispatched(lambda: ms_deform_attn(*direct).square().sum().backward())
+    watched = dispatched(lambda: ms_deform_attn_operator(*operator).square().sum().backward())
+    assert watched == {FORWARD, BACKWARD}
+    for found, expected in zip(direct, operator, strict=True):
+        assert found.grad is None or torch.equal(found.grad, expected.grad)
 
 
 @pytest.mark.parametrize("form", OTHER_FORMS)
 @pytest.mark.parametrize("place", [0, 3, 4])
-def test_other_forms_take_the_long_way(arguments, form, place):
+def test_other_forms_take_the_long_way(arguments, dispatched, form, place):
     """They are not read by their memory, and give what the reference gives."""
-    arguments = list(arguments)
+    arguments, outputs = list(arguments), []
     arguments[place] = OTHER_FORMS[form](arguments[place])
-    assert _native.forward_tensors(*arguments) is None
+    assert dispatched(lambda: outputs.append(ms_deform_attn(*arguments))) == {FORWARD}
     expected = ms_deform_attn_reference(*arguments)
-    torch.testing.assert_close(ms_deform_attn(*arguments), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_what_disagrees_is_left_to_words(arguments):
-    """The kernels do not run on it."""
-    value, shapes, starts, locations, weights = arguments
-    wrong = [
-        (value[:, 1:].contiguous(), shapes, starts, locations, weights),
-        (value, shapes.float(), starts, locations, weights),
-        (value, shapes.int(), starts, locations, weights),
-        (value, shapes, starts + 1, locations, weights),
-        (value, shapes, None, locations, weights),
-        (value, shapes, starts, locations[0], weights),
-        (value, shapes, starts, locations.double(), weights),
-        (value, shapes, starts, locations, weights[:, :0]),
-        (value, shapes, starts, locations, "weights"),
-        (value.to("meta"), shapes, starts, locations, weights),
-        (value.to_sparse(), shapes, starts, locations, weights),
-    ]
-    output = _native.forward_tensors(*arguments)
-    for inputs in wrong:
-        assert _native.forward_tensors(*inputs) is None
-        assert _native.backward_tensors(output, *inputs) is None
-    for upstream in (output[:1], output.double(), output[0], output.expand_as(output).mT, None):
-        assert _native.backward_tensors(upstream, *arguments) is None
+    torch.testing.assert_close(outputs[0], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_lazily_negated_gradient_is_not_misread(make_arguments):
@@ -127,9 +111,9 @@ def test_forward_mode_is_refused(arguments, grad_mode):
         assert tangent.abs().sum() > 0
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning:torch.jit", "ignore::DeprecationWarning")
-def test_who_watches_calls_sees_the_operator(arguments):
-    """A dispatch mode (fake tensors, counters), autocast and torch.func get the operator."""
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_who_watches_calls_sees_the_operator(arguments, dispatched):
+    """A dispatch mode (fake tensors, counters), autocast, a trace and torch.func get it."""
     seen = []
 
     class Watch(TorchDispatchMode):
@@ -137,14 +121,16 @@ def test_who_watches_calls_sees_the_operator(arguments):
             seen.append(function)
             return function(*args, **(kwargs or {}))
 
+    value, *rest = arguments
+
+    def attend(value):
+        return ms_deform_attn(value, *rest)
+
     with Watch():
-        ms_deform_attn(*arguments)
+        attend(value)
     assert ms_deform_attn_operator in seen
-    assert can_call_directly()
     with torch.autocast("cpu"):
-        assert not can_call_directly()
-    during = []
-    torch.func.grad(lambda x: during.append(can_call_directly()) or x)(torch.ones(()))
-    torch.jit.trace(lambda x: during.append(can_call_directly()) or x, torch.ones(()))
-    assert during[:2] == [False, False]
-    assert can_call_directly()
+        assert dispatched(lambda: attend(value)) == {FORWARD}
+    assert dispatched(lambda: torch.func.vmap(attend)(value[None])) == {FORWARD}
+    assert dispatched(lambda: torch.jit.trace(attend, value, check_trace=False)) == {FORWARD}
+    assert not dispatched(lambda: attend(value))

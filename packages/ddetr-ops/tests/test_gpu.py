@@ -5,14 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddetr_ops import MSDeformAttn, _native, ms_deform_attn
+from ddetr_ops import MSDeformAttn, doctor, ms_deform_attn, use_kernels
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(
-        bool(_native.problem_on("cuda")), reason=_native.problem_on("cuda") or "native"
-    ),
-]
+PROBLEM = doctor(self_test=False).problems["cuda"]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM or "native")]
 
 # Relative to the largest number: atomic sums in any order; one rounding of a 16-bit output.
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 2e-2}
@@ -66,12 +62,11 @@ def test_few_queries_agree_with_the_reference(make_arguments, channels, points, 
 @pytest.mark.parametrize("tiles", [True, False])
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 @pytest.mark.parametrize("channels", [4, 8, 20, 32, 64, 128])
-def test_a_query_for_each_pixel_agrees(make_arguments, monkeypatch, channels, dtype, tiles):
+def test_a_query_for_each_pixel_agrees(make_arguments, channels, dtype, tiles):
     """The encoder's kernels, with square tiles of queries and without."""
-    monkeypatch.setattr(_native, "_CUDA_TILES", tiles)
-    assert_agreement(
-        between_centres(make_arguments(ENCODER, queries=PIXELS, channels=channels, dtype=dtype))
-    )
+    arguments = make_arguments(ENCODER, queries=PIXELS, channels=channels, dtype=dtype)
+    with use_kernels(cuda_tiles=tiles):
+        assert_agreement(between_centres(arguments))
 
 
 @pytest.mark.parametrize(("levels", "points"), [(1, 32), (1, 33), (8, 2), (9, 2)])

@@ -10,11 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddetr_ops import _native, ms_deform_attn
+from ddetr_ops import doctor, ms_deform_attn
 
-pytestmark = pytest.mark.skipif(
-    bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native"
-)
+PROBLEM = doctor(self_test=False).problems["cpu"]
+pytestmark = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM or "native")
 
 # Relative to the largest number: float32 sums in another order; one rounding of a 16-bit output.
 TOLERANCE = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ddetr_ops import _direct, _native, functional, ms_deform_attn
-from ddetr_ops._operator import ms_deform_attn_operator
+from ddetr_ops import doctor, ms_deform_attn
 
-native = pytest.mark.skipif(
-    bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native"
-)
+ms_deform_attn_operator = torch.ops.ddetr_ops.ms_deform_attn.default
+PROBLEM = doctor(self_test=False).problems["cpu"]
+native = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM or "native")
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 
 
@@ -63,6 +61,24 @@ def test_exports_as_one_node(make_arguments):
     assert torch.equal(program.module()(*other), ms_deform_attn(*other))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the fake tensors' device may be missing
+def test_the_back_end_for_a_gpu_is_chosen_while_tracing():
+    """Asking for the driver breaks no graph: strict export holds the operator or the reference."""
+
+    class Layer(torch.nn.Module):
+        def forward(self, value, locations, weights):
+            return ms_deform_attn(value, [(6, 9), (3, 5)], None, locations, weights)
+
+    places = (2, 7, 2, 2, 4)
+    with FakeTensorMode():
+        sizes = ((2, 69, 2, 8), (*places, 2), places)
+        inputs = tuple(torch.empty(size, device="cuda") for size in sizes)
+    program = torch.export.export(Layer(), inputs, strict=True)
+    targets = [node.target for node in program.graph.nodes]
+    runs = not doctor(self_test=False).problems["cuda"]
+    assert (ms_deform_attn_operator in targets) == runs
+
+
 @native
 def test_autocast_widens_places_and_weights(make_arguments):
     """The bare operator under autocast takes 16-bit places, and never reads them as float32."""
@@ -91,21 +107,6 @@ def test_16_bit_places_are_widened(make_arguments):
     leaves = type(arguments)(*tensors).with_grad()
     ms_deform_attn(*leaves).sum().backward()
     assert leaves.sampling_locations.grad.dtype == torch.bfloat16
-
-
-def test_a_missing_native_part_is_said_once(arguments, monkeypatch):
-    """ "auto" falls back with one warning, "native" refuses and says what to do."""
-    monkeypatch.setattr(_native, "problem_on", lambda device: "a test hides it")
-    monkeypatch.setattr(_direct, "_IS_BUILT", False)
-    functional._warn_once.cache_clear()
-    with pytest.warns(UserWarning, match="slow PyTorch reference: a test hides it"):
-        first = ms_deform_attn(*arguments)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert torch.equal(ms_deform_attn(*arguments), first)
-    with pytest.raises(RuntimeError, match="pass backend='reference'"):
-        ms_deform_attn(*arguments, backend="native")
-    functional._warn_once.cache_clear()
 
 
 @native

@@ -7,12 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddetr_ops import MSDeformAttn, _native, ms_deform_attn_reference, sampling_points
-from ddetr_ops.points import _operator, sampling_points_reference
-
-native = pytest.mark.skipif(
-    bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native"
+from ddetr_ops import (
+    MSDeformAttn,
+    doctor,
+    ms_deform_attn_reference,
+    sampling_points,
+    sampling_points_reference,
 )
+
+PROBLEM = doctor(self_test=False).problems["cpu"]
+native = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM or "native")
 # Float32 against float64: a rounding of numbers up to 8, and of sums of 16 of them.
 TOLERANCE = 4e-6
 
@@ -109,7 +113,8 @@ def test_the_number_of_threads_changes_no_bit():
 def test_opcheck_finds_no_fault(coordinates):
     """Schema, fake shapes, autograd registration and AOT dispatch agree with the kernel."""
     tensors, shapes = make_inputs(coordinates=coordinates)
-    torch.library.opcheck(_operator, (*tensors, torch.tensor(shapes)))
+    operator = torch.ops.ddetr_ops.sampling_points.default
+    torch.library.opcheck(operator, (*tensors, torch.tensor(shapes)))
 
 
 @native
@@ -145,13 +150,15 @@ def test_float64_goes_through_plain_pytorch():
     assert torch.autograd.gradcheck(lambda *t: sampling_points(*t, shapes), leaves)
 
 
-def test_a_layer_with_another_core_is_plain_pytorch(monkeypatch):
-    """Whoever replaces the core to trace it finds no other native node."""
+def test_a_layer_with_another_core_is_plain_pytorch(dispatched):
+    """Whoever exports or traces it finds no operator of ours in it."""
     layer = MSDeformAttn(32, 2, 4, 3)
     layer.core = ms_deform_attn_reference
-    monkeypatch.setattr("ddetr_ops.module.sampling_points", None)
     inputs = (torch.randn(1, 5, 32), torch.rand(1, 5, 2, 2), torch.randn(1, 30, 32))
-    assert layer(*inputs, [(4, 6), (2, 3)], None).shape == (1, 5, 32)
+    assert not dispatched(lambda: layer(*inputs, [(4, 6), (2, 3)], None))
+    del layer.core
+    points = "ddetr_ops::sampling_points"
+    assert PROBLEM or points in dispatched(lambda: layer(*inputs, [(4, 6), (2, 3)], None))
 
 
 # argument, what it becomes, error, words of the text

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddetr_ops import _native, ms_deform_attn
+from ddetr_ops import doctor, ms_deform_attn
 
-BATCH, PIXELS, HEADS, CHANNELS, QUERIES, LEVELS, POINTS = 2, 73, 2, 8, 7, 3, 4
-PLACES = (BATCH, QUERIES, HEADS, LEVELS, POINTS)
+PROBLEM = doctor(self_test=False).problems["cpu"]
+native = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM or "native")
 
 # argument, what it becomes, error, words of the text
 WRONG = [
@@ -98,7 +98,7 @@ def test_a_wrong_argument_is_named(arguments, backend, name, spoil, error, words
         ms_deform_attn(*spoilt.values(), backend=backend)
 
 
-@pytest.mark.skipif(bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native")
+@native
 def test_starts_beside_sizes_as_ints_are_compared(arguments):
     """They are not needed there; wrong ones are not passed over."""
     tensors = dict(arguments.__dict__, spatial_shapes=arguments.spatial_shapes.tolist())
@@ -107,43 +107,39 @@ def test_starts_beside_sizes_as_ints_are_compared(arguments):
         ms_deform_attn(*tensors.values())
 
 
-def raw(address=1, dtype="float32", sizes=()):
-    """An array as the binding sees it; the address is never followed."""
-    return (address, dtype, tuple(sizes))
-
-
-RAW = {
-    "value": raw(sizes=(BATCH, PIXELS, HEADS, CHANNELS)),
-    "shapes": [(6, 9), (3, 5), (2, 2)],
-    "starts": [0, 54, 69],
-    "locations": raw(sizes=(*PLACES, 2)),
-    "weights": raw(sizes=PLACES),
-    "output": raw(sizes=(BATCH, QUERIES, HEADS * CHANNELS)),
-    "threads": 1,
-}
-WRONG_RAW = [
-    ("value", raw(sizes=(1, 2, 3)), ValueError, "value must be"),
-    ("value", raw(dtype="int8"), TypeError, "value must be float32"),
-    ("value", (1, "float32"), TypeError, "address, dtype, sizes"),
-    ("shapes", [(6, 9), (3, 5)], ValueError, "one entry for each of 3"),
-    ("shapes", [(6, 9), (3, 5), (0, 2)], ValueError, r"spatial_shapes\[2\]"),
-    ("shapes", [(2**62, 4), (3, 5), (2, 2)], ValueError, "cannot hold"),
-    ("shapes", [(6, 9), (3, 5), (2, 3)], ValueError, "spatial_shapes make 75"),
-    ("starts", [0, 53, 69], ValueError, r"level_start_index\[1\] must be 54"),
-    ("starts", [54, 0, 69], ValueError, r"level_start_index\[0\] must be 0"),
-    ("starts", [0, 54], ValueError, "one entry for each of 3"),
-    ("locations", raw(sizes=PLACES), ValueError, "sampling_locations must be"),
-    ("locations", raw(dtype="bfloat16", sizes=(*PLACES, 2)), TypeError, "must be float32"),
-    ("weights", raw(sizes=(*PLACES, 2)), ValueError, "attention_weights must have the sizes"),
-    ("weights", raw(dtype="float16", sizes=PLACES), TypeError, "must be float32"),
-    ("output", raw(sizes=(BATCH, QUERIES, HEADS, CHANNELS)), ValueError, "output must have"),
-    ("output", raw(dtype="float16", sizes=RAW["output"][2]), TypeError, "of value's dtype"),
+# What the operator itself, which checks nothing in Python, hands to the binding.
+WRONG_FOR_THE_BINDING = [
+    ("value", lambda t: t[0], ValueError, "value must be"),
+    ("value", lambda t: t.to(torch.int8), TypeError, "value must be float32"),
+    ("spatial_shapes", lambda t: t[:2], ValueError, "one entry for each of 3"),
+    ("spatial_shapes", lambda t: t * torch.tensor([[1], [1], [0]]), ValueError, r"shapes\[2\]"),
+    ("spatial_shapes", lambda t: t * 2**60, ValueError, "cannot hold"),
+    ("spatial_shapes", lambda t: t + torch.tensor([[0], [0], [1]]), ValueError, "make 78"),
+    ("spatial_shapes", lambda t: t.float(), TypeError, "spatial_shapes must be int64"),
+    ("level_start_index", lambda t: t - (t == 54).long(), ValueError, r"\[1\] must be 54"),
+    ("level_start_index", lambda t: t + 54, ValueError, r"\[0\] must be 0"),
+    ("level_start_index", lambda t: t[:2], ValueError, "one entry for each of 3"),
+    ("sampling_locations", lambda t: t[..., 0], ValueError, "sampling_locations must be"),
+    ("sampling_locations", lambda t: t.bfloat16(), TypeError, "must be float32"),
+    ("attention_weights", lambda t: t[..., None], ValueError, "weights must have the sizes"),
+    ("attention_weights", lambda t: t.half(), TypeError, "must be float32"),
 ]
 
 
-@pytest.mark.skipif(bool(_native.problem_on("cpu")), reason=_native.problem_on("cpu") or "native")
-@pytest.mark.parametrize(("name", "wrong", "error", "words"), WRONG_RAW)
-def test_the_binding_checks_what_an_address_cannot_tell(name, wrong, error, words):
+@native
+@pytest.mark.parametrize(("name", "spoil", "error", "words"), WRONG_FOR_THE_BINDING)
+def test_the_binding_checks_what_an_address_cannot_tell(arguments, name, spoil, error, words):
     """Bad sizes, dtypes and levels stop before any address is followed."""
+    spoilt = dict(arguments.__dict__)
+    spoilt[name] = spoil(spoilt[name])
     with pytest.raises(error, match=words):
-        _native._core.forward(*{**RAW, name: wrong}.values())
+        torch.ops.ddetr_ops.ms_deform_attn(*spoilt.values())
+
+
+@native
+def test_the_binding_checks_gradients_too(arguments):
+    """Of another size or dtype than the output."""
+    output = ms_deform_attn(*arguments)
+    for upstream, error in ((output[:1], ValueError), (output.double(), TypeError)):
+        with pytest.raises(error, match="grad_output must"):
+            torch.ops.ddetr_ops.ms_deform_attn_backward(upstream, *arguments)

@@ -6,21 +6,14 @@ L feature levels, P sampling points a level.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = [
-    "SpatialShapes",
-    "check_arguments",
-    "check_level_starts",
-    "check_levels",
-    "check_point_arguments",
-    "level_shapes",
-]
+__all__ = ["SpatialShapes", "check_arguments", "check_levels", "check_point_arguments"]
 
 SpatialShapes: TypeAlias = Tensor | Sequence[tuple[int, int]]
 
@@ -36,33 +29,6 @@ _RANKS = {
     "sampling_offsets": (6, "(B, Q, M, L, P, 2)"),
     "attention_logits": (5, "(B, Q, M, L, P)"),
 }
-
-
-def level_shapes(spatial_shapes: SpatialShapes, *, num_pixels: int) -> list[tuple[int, int]]:
-    """Height and width of each level as Python ints; a tensor on a GPU costs a host sync.
-
-    Raises:
-        ValueError: a level is not positive, or all levels together do not have num_pixels.
-    """
-    rows = spatial_shapes.tolist() if isinstance(spatial_shapes, Tensor) else spatial_shapes
-    shapes = [(height, width) for height, width in rows]
-    if any(height < 1 or width < 1 for height, width in shapes):
-        raise ValueError(f"spatial_shapes must be positive heights and widths, got {shapes}")
-    total = sum(height * width for height, width in shapes)
-    if total != num_pixels:
-        raise ValueError(
-            f"value has {num_pixels} pixels an image, but spatial_shapes {shapes} make {total}"
-        )
-    return shapes
-
-
-def check_level_starts(level_start_index: Tensor, shapes: Sequence[tuple[int, int]]) -> None:
-    """Raise ValueError unless each level begins where the one before ends; may cost a host sync."""
-    expected = 0
-    for level, start in enumerate(level_start_index.tolist()):
-        if start != expected:
-            raise ValueError(f"level_start_index[{level}] must be {expected}, got {start}")
-        expected += shapes[level][0] * shapes[level][1]
 
 
 def check_arguments(
@@ -83,15 +49,16 @@ def check_arguments(
         "sampling_locations": sampling_locations,
         "attention_weights": attention_weights,
     }
+    _check_tensors(tensors)
     for name, tensor in tensors.items():
-        _check_tensor(name, tensor)
-        _check_beside(name, tensor, value)
-    batch, _, heads, _ = value.shape
-    _, queries, _, levels, points, _ = sampling_locations.shape
-    _check_sizes(
-        "sampling_locations", sampling_locations, (batch, queries, heads, levels, points, 2)
-    )
-    _check_sizes("attention_weights", attention_weights, (batch, queries, heads, levels, points))
+        if (tensor.dtype == torch.float64) != (value.dtype == torch.float64):
+            raise TypeError(
+                f"{name} is {tensor.dtype} and value {value.dtype}: float64 does not mix"
+            )
+    sizes = (value.shape[0], sampling_locations.shape[1], value.shape[2])  # B, Q, M
+    levels, points = sampling_locations.shape[3:5]
+    _check_sizes("sampling_locations", sampling_locations, (*sizes, levels, points, 2))
+    _check_sizes("attention_weights", attention_weights, (*sizes, levels, points))
     check_levels(spatial_shapes, level_start_index, levels, value.device)
 
 
@@ -107,14 +74,13 @@ def check_point_arguments(
         TypeError: an argument is no tensor or has a dtype that the operator does not take.
         ValueError: ranks, sizes or devices disagree.
     """
-    tensors = {
-        "reference_points": reference_points,
-        "sampling_offsets": sampling_offsets,
-        "attention_logits": attention_logits,
-    }
-    for name, tensor in tensors.items():
-        _check_tensor(name, tensor)
-        _check_device(name, tensor, "reference_points", reference_points)
+    _check_tensors(
+        {
+            "reference_points": reference_points,
+            "sampling_offsets": sampling_offsets,
+            "attention_logits": attention_logits,
+        }
+    )
     batch, queries, heads, levels, points, _ = sampling_offsets.shape
     _check_sizes("sampling_offsets", sampling_offsets, (batch, queries, heads, levels, points, 2))
     _check_sizes("attention_logits", attention_logits, (batch, queries, heads, levels, points))
@@ -129,28 +95,22 @@ def check_point_arguments(
     _check_shapes(spatial_shapes, levels, reference_points.device)
 
 
-def _check_tensor(name: str, tensor: Tensor) -> None:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
-    _check_dense(name, tensor)
-    rank, meaning = _RANKS[name]
-    if tensor.dim() != rank:
-        raise ValueError(f"{name} must be {meaning}, got the shape {tuple(tensor.shape)}")
-    if tensor.dtype not in _VALUE_DTYPES:
-        raise TypeError(f"{name} must be float32, float16, bfloat16 or float64, got {tensor.dtype}")
-
-
-def _check_beside(name: str, tensor: Tensor, value: Tensor) -> None:
-    if (tensor.dtype == torch.float64) != (value.dtype == torch.float64):
-        raise TypeError(f"{name} is {tensor.dtype} and value {value.dtype}: float64 does not mix")
-    _check_device(name, tensor, "value", value)
-
-
-def _check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
-    if tensor.device != other.device:
-        raise ValueError(
-            f"{name} is on {tensor.device}, {other_name} on {other.device}: move one of them"
-        )
+def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
+    """Kind, rank and dtype of each, and that all are where the first is."""
+    first, *_ = tensors
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+        _check_dense(name, tensor)
+        rank, meaning = _RANKS[name]
+        if tensor.dim() != rank:
+            raise ValueError(f"{name} must be {meaning}, got the shape {tuple(tensor.shape)}")
+        if tensor.dtype not in _VALUE_DTYPES:
+            wanted = "float32, float16, bfloat16 or float64"
+            raise TypeError(f"{name} must be {wanted}, got {tensor.dtype}")
+        if tensor.device != tensors[first].device:
+            where = f"{name} is on {tensor.device}, {first} on {tensors[first].device}"
+            raise ValueError(f"{where}: move one of them")
 
 
 def _check_dense(name: str, tensor: Tensor) -> None:

@@ -17,25 +17,8 @@ def forward(
     /,
 ) -> None: ...
 def read_tensors_of(tensor_class: type[Tensor], parameter_class: type[nn.Parameter], /) -> bool: ...
-def forward_tensors(
-    value: object,
-    spatial_shapes: object,
-    level_start_index: object,
-    sampling_locations: object,
-    attention_weights: object,
-    threads: int,
-    /,
-) -> Tensor | None: ...
-def backward_tensors(
-    grad_output: object,
-    value: object,
-    spatial_shapes: object,
-    level_start_index: object,
-    sampling_locations: object,
-    attention_weights: object,
-    threads: int,
-    /,
-) -> tuple[Tensor, Tensor, Tensor] | None: ...
+def forward_tensors(*tensors_and_threads: object) -> Tensor | None: ...
+def backward_tensors(*tensors_and_threads: object) -> tuple[Tensor, Tensor, Tensor] | None: ...
 def backward(
     grad_output: _Array,
     value: _Array,

@@ -5,38 +5,39 @@ torch.library.register_autograd does not serve them: they want a torch.autograd.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["refuse_tangents", "support_transforms"]
+from ddetr_ops._torch_private import TRANSFORM_KEY, tangents_may_exist
 
-_KEY = "FuncTorchDynamicLayerFrontMode"  # where calls arrive while a transform is active
+__all__ = ["refuse_tangents", "support_transforms"]
 
 
 def support_transforms(
-    fragment: Any,
+    library: Any,
     operator: Any,
     *,
     differentiate: Callable[..., Any],
     keep: Callable[..., None] | None = None,
-    shared: Collection[int],
+    shared: Mapping[int, str],
 ) -> None:
     """Let transforms take an operator whose inputs and outputs begin with the images, (B, ...).
 
     vmap makes one call of all images.
 
     Args:
-        fragment: the torch.library.Library that defines the operator.
+        library: the torch.library.Library that defines the operator.
         operator: its overload.
         differentiate: its derivative, as register_autograd takes it.
         keep: its setup_context, likewise.
-        shared: places of the inputs that all images share: sizes of the levels, their starts.
+        shared: index and name of inputs that all images share: sizes of the levels, their starts.
     """
-    names = [argument.name for argument in operator._schema.arguments]
+    if not TRANSFORM_KEY:
+        return
 
     class Transformed(torch.autograd.Function):
         @staticmethod
@@ -45,24 +46,24 @@ def support_transforms(
 
         @staticmethod
         def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> Any:
-            for place in shared:
-                if in_dims[place] is not None:
-                    raise ValueError(f"vmap cannot run over {names[place]}: all images share it")
+            for index, name in shared.items():
+                if in_dims[index] is not None:
+                    raise ValueError(f"vmap cannot run over {name}: all images share it")
             folded = [
-                tensor if place in shared else _fold(tensor, in_dims[place], info.batch_size)
-                for place, tensor in enumerate(inputs)
+                tensor if index in shared else _fold(tensor, in_dims[index], info.batch_size)
+                for index, tensor in enumerate(inputs)
             ]
             return _unfold(Transformed.apply(*folded), info.batch_size)
 
         setup_context = staticmethod(keep or _keep_nothing)
         backward = staticmethod(differentiate)
 
-    fragment.impl(operator._schema.name, Transformed.apply, _KEY)
+    library.impl(operator.name(), Transformed.apply, TRANSFORM_KEY)
 
 
 def refuse_tangents(function: str, *tensors: Tensor) -> None:
     """Raise NotImplementedError for dual tensors, whose tangents operators drop in silence."""
-    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+    if torch.compiler.is_compiling() or not tangents_may_exist():
         return
     unpack: Any = forward_ad.unpack_dual
     if any(unpack(tensor).tangent is not None for tensor in tensors):

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddetr_ops import _native
-from ddetr_ops._functorch import support_transforms
+from ddetr_ops._native import backward_cpu, backward_cuda, forward_cpu, forward_cuda
+from ddetr_ops._registration import new_like, register, without_derivative
 
 __all__ = ["ms_deform_attn_backward_operator", "ms_deform_attn_operator"]
 
@@ -20,35 +20,13 @@ _INPUTS = (
     "Tensor value, Tensor spatial_shapes, Tensor level_start_index, "
     "Tensor sampling_locations, Tensor attention_weights"
 )
-_TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
-_AUTOCAST_KEYS = ("AutocastCPU", "AutocastCUDA")
-
-# torch.library is untyped.
-_library: Any = torch.library
-_fragment = _library.Library("ddetr_ops", "DEF")
-_fragment.define(f"ms_deform_attn({_INPUTS}) -> Tensor", tags=_TAGS)
-_fragment.define(
-    f"ms_deform_attn_backward(Tensor grad_output, {_INPUTS}) -> (Tensor, Tensor, Tensor)",
-    tags=_TAGS,
-)
-
-ms_deform_attn_operator: Any = torch.ops.ddetr_ops.ms_deform_attn.default
-ms_deform_attn_backward_operator: Any = torch.ops.ddetr_ops.ms_deform_attn_backward.default
+_TAGS = (torch.Tag.needs_fixed_stride_order,)
 
 
 def _fake_forward(value: Tensor, *rest: Tensor) -> Tensor:
     batch, _, heads, channels = value.shape
     queries = rest[2].shape[1]  # of sampling_locations
     return value.new_empty(batch, queries, heads * channels)
-
-
-def _fake_backward(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    _, value, _, _, sampling_locations, attention_weights = inputs
-    return (
-        value.new_empty(value.shape),
-        sampling_locations.new_empty(sampling_locations.shape),
-        attention_weights.new_empty(attention_weights.shape),
-    )
 
 
 def _keep_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG001
@@ -58,12 +36,6 @@ def _keep_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None: 
 def _differentiate(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     value, locations, weights = ms_deform_attn_backward_operator(grad_output, *ctx.saved_tensors)
     return value, None, None, locations, weights
-
-
-def _refuse(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG001
-    raise RuntimeError(
-        "ms_deform_attn has no second derivative in its native kernels: pass backend='reference'"
-    )
 
 
 def _autocast(
@@ -86,26 +58,27 @@ def _autocast(
     return output
 
 
-_library.register_fake("ddetr_ops::ms_deform_attn", _fake_forward, lib=_fragment)
-_library.register_fake("ddetr_ops::ms_deform_attn_backward", _fake_backward, lib=_fragment)
-_library.register_autograd(
-    "ddetr_ops::ms_deform_attn", _differentiate, setup_context=_keep_inputs, lib=_fragment
-)
-_library.register_autograd("ddetr_ops::ms_deform_attn_backward", _refuse, lib=_fragment)
-support_transforms(
-    _fragment,
-    ms_deform_attn_operator,
+ms_deform_attn_operator = register(
+    f"ms_deform_attn({_INPUTS}) -> Tensor",
+    fake=_fake_forward,
     differentiate=_differentiate,
     keep=_keep_inputs,
-    shared=(1, 2),
+    shared={1: "spatial_shapes", 2: "level_start_index"},
+    kernels={
+        "CPU": forward_cpu,
+        "CUDA": forward_cuda,
+        "AutocastCPU": _autocast,
+        "AutocastCUDA": _autocast,
+    },
+    tags=_TAGS,
 )
-support_transforms(
-    _fragment, ms_deform_attn_backward_operator, differentiate=_refuse, shared=(2, 3)
+ms_deform_attn_backward_operator = register(
+    f"ms_deform_attn_backward(Tensor grad_output, {_INPUTS}) -> (Tensor, Tensor, Tensor)",
+    fake=new_like(1, 4, 5),
+    differentiate=without_derivative(
+        "ms_deform_attn has no second derivative in its native kernels: pass backend='reference'"
+    ),
+    shared={2: "spatial_shapes", 3: "level_start_index"},
+    kernels={"CPU": backward_cpu, "CUDA": backward_cuda},
+    tags=_TAGS,
 )
-for _key in _AUTOCAST_KEYS:
-    _fragment.impl("ms_deform_attn", _autocast, _key)
-if not _native.problem_on("cpu"):
-    _fragment.impl("ms_deform_attn", _native.forward_cpu, "CPU")
-    _fragment.impl("ms_deform_attn_backward", _native.backward_cpu, "CPU")
-    _fragment.impl("ms_deform_attn", _native.forward_cuda, "CUDA")
-    _fragment.impl("ms_deform_attn_backward", _native.backward_cuda, "CUDA")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ddetr_ops import _native
 from ddetr_ops.__about__ import __version__
+from ddetr_ops._direct import MISSING
+from ddetr_ops._native import current_instruction_set, problem_on
+from ddetr_ops._torch_private import TRANSFORM_KEY
 from ddetr_ops.functional import Backend, ms_deform_attn
 
 __all__ = ["Diagnosis", "SelfTest", "doctor"]
@@ -50,6 +53,7 @@ class Diagnosis:
     versions: str
     instruction_set: str
     problems: dict[str, str]  # device type -> why its native kernels do not run, or ""
+    detours: tuple[str, ...]  # what works less well, in sentences, because this torch lacks a name
     self_tests: tuple[SelfTest, ...]
 
     @property
@@ -62,19 +66,35 @@ class Diagnosis:
         for device, problem in self.problems.items():
             found = f"native, {self.instruction_set}" if device == "cpu" else "native"
             lines.append(f"{device}: {f'reference, for {problem}' if problem else found}")
-        return "\n".join([*lines, *map(str, self.self_tests)])
+        return "\n".join([*lines, *self.detours, *map(str, self.self_tests)])
 
 
-def doctor() -> Diagnosis:
-    """Find out which kernels run and test them forward and backward; takes about a second."""
-    problems = {device: _native.problem_on(device) for device in ("cpu", "cuda")}
+def doctor(*, self_test: bool = True) -> Diagnosis:
+    """Find out which kernels run and test them forward and backward; takes about a second.
+
+    Args:
+        self_test: False leaves the tests out, and takes no time.
+    """
+    problems = {device: problem_on(device) for device in ("cpu", "cuda")}
     working = [device for device, problem in problems.items() if not problem]
     return Diagnosis(
         versions=f"ddetr-ops {__version__}, torch {torch.__version__}",
-        instruction_set=_native.instruction_set(),
+        instruction_set=current_instruction_set(),
         problems=problems,
-        self_tests=tuple(_test_device(device) for device in working),
+        detours=tuple(_detours()) if working else (),
+        self_tests=tuple(_test_device(device) for device in working if self_test),
     )
+
+
+def _detours() -> Iterator[str]:
+    absent = f"torch {torch.__version__} has no"
+    if MISSING:
+        yield (
+            f"{absent} {', '.join(MISSING)}: calls on the CPU go through its dispatcher, with the "
+            "same numbers, some microseconds slower"
+        )
+    if not TRANSFORM_KEY:
+        yield f"{absent} key for transforms: torch.func (grad, vmap) does not take the operators"
 
 
 def _test_device(device: str) -> SelfTest:

@@ -10,28 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddetr_ops import _native
 from ddetr_ops._arguments import SpatialShapes, check_point_arguments
-from ddetr_ops._functorch import refuse_tangents, support_transforms
+from ddetr_ops._functorch import refuse_tangents
+from ddetr_ops._native import points_backward_cpu, points_cpu, problem_on
+from ddetr_ops._registration import new_like, register, without_derivative
 
 __all__ = ["sampling_points", "sampling_points_reference"]
 
 _INPUTS = "Tensor reference_points, Tensor sampling_offsets, Tensor {}, Tensor spatial_shapes"
-
-# torch.library is untyped.
-_library: Any = torch.library
-_fragment = _library.Library("ddetr_ops", "FRAGMENT")
-_fragment.define(
-    f"sampling_points({_INPUTS.format('attention_logits')}) -> (Tensor, Tensor)",
-    tags=(torch.Tag.pt2_compliant_tag,),
-)
-_fragment.define(
-    "sampling_points_backward(Tensor grad_locations, Tensor grad_weights, "
-    f"{_INPUTS.format('attention_weights')}) -> (Tensor, Tensor, Tensor)",
-    tags=(torch.Tag.pt2_compliant_tag,),
-)
-_operator: Any = torch.ops.ddetr_ops.sampling_points.default
-_backward_operator: Any = torch.ops.ddetr_ops.sampling_points_backward.default
 
 
 def sampling_points(
@@ -57,7 +43,7 @@ def sampling_points(
     if not torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         check_point_arguments(*arguments, spatial_shapes)
     dtype = torch.promote_types(sampling_offsets.dtype, torch.float32)
-    native = not _native.problem_on("cpu") and dtype == torch.float32
+    native = not problem_on("cpu") and dtype == torch.float32
     if not native or reference_points.device.type != "cpu":
         return sampling_points_reference(*arguments, spatial_shapes)
     refuse_tangents("sampling_points", *arguments)
@@ -100,24 +86,6 @@ def sampling_points_reference(
     )
 
 
-def _fake_forward(
-    _reference_points: Tensor, sampling_offsets: Tensor, attention_logits: Tensor, _shapes: Tensor
-) -> tuple[Tensor, Tensor]:
-    return (
-        sampling_offsets.new_empty(sampling_offsets.shape),
-        attention_logits.new_empty(attention_logits.shape),
-    )
-
-
-def _fake_backward(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    references, offsets, weights = inputs[2:5]
-    return (
-        references.new_empty(references.shape),
-        offsets.new_empty(offsets.shape),
-        weights.new_empty(weights.shape),
-    )
-
-
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
     references, offsets, _, shapes = inputs
     ctx.save_for_backward(references, offsets, output[1], shapes)
@@ -132,20 +100,21 @@ def _differentiate(
     return references, offsets, logits, None
 
 
-def _refuse(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG001
-    raise RuntimeError(
-        "sampling_points has no second derivative: use ddetr_ops.points.sampling_points_reference"
-    )
-
-
-_library.register_fake("ddetr_ops::sampling_points", _fake_forward, lib=_fragment)
-_library.register_fake("ddetr_ops::sampling_points_backward", _fake_backward, lib=_fragment)
-_library.register_autograd(
-    "ddetr_ops::sampling_points", _differentiate, setup_context=_keep, lib=_fragment
+_operator = register(
+    f"sampling_points({_INPUTS.format('attention_logits')}) -> (Tensor, Tensor)",
+    fake=new_like(1, 2),
+    differentiate=_differentiate,
+    keep=_keep,
+    shared={3: "spatial_shapes"},
+    kernels={"CPU": points_cpu},
 )
-_library.register_autograd("ddetr_ops::sampling_points_backward", _refuse, lib=_fragment)
-support_transforms(_fragment, _operator, differentiate=_differentiate, keep=_keep, shared=(3,))
-support_transforms(_fragment, _backward_operator, differentiate=_refuse, shared=(5,))
-if not _native.problem_on("cpu"):
-    _fragment.impl("sampling_points", _native.points_cpu, "CPU")
-    _fragment.impl("sampling_points_backward", _native.points_backward_cpu, "CPU")
+_backward_operator = register(
+    "sampling_points_backward(Tensor grad_locations, Tensor grad_weights, "
+    f"{_INPUTS.format('attention_weights')}) -> (Tensor, Tensor, Tensor)",
+    fake=new_like(2, 3, 4),
+    differentiate=without_derivative(
+        "sampling_points has no second derivative: call sampling_points_reference"
+    ),
+    shared={5: "spatial_shapes"},
+    kernels={"CPU": points_backward_cpu},
+)

@@ -6,20 +6,19 @@ L feature levels, P sampling points a level.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddetr_ops._arguments import check_arguments, check_level_starts, level_shapes
+from ddetr_ops._arguments import SpatialShapes, check_arguments
+from ddetr_ops._levels import level_sizes
 
 __all__ = ["ms_deform_attn_reference"]
 
 
 def ms_deform_attn_reference(
     value: Tensor,  # (B, S, M, D)
-    spatial_shapes: Tensor | Sequence[tuple[int, int]],  # (L, 2) int64, height then width
+    spatial_shapes: SpatialShapes,  # (L, 2) int64, height then width
     level_start_index: Tensor | None,  # (L,) int64
     sampling_locations: Tensor,  # (B, Q, M, L, P, 2), x then y, 0 to 1 inside the image
     attention_weights: Tensor,  # (B, Q, M, L, P)
@@ -37,9 +36,7 @@ def ms_deform_attn_reference(
         TypeError: a dtype that the operator does not take.
     """
     check_arguments(value, spatial_shapes, level_start_index, sampling_locations, attention_weights)
-    shapes = level_shapes(spatial_shapes, num_pixels=value.shape[1])
-    if isinstance(spatial_shapes, Tensor) and level_start_index is not None:
-        check_level_starts(level_start_index, shapes)
+    shapes = level_sizes(spatial_shapes, level_start_index, num_pixels=value.shape[1])
     dtype = torch.promote_types(value.dtype, torch.float32)
     batch, queries, heads, _, _, _ = sampling_locations.shape
     channels = value.shape[3]

@@ -1,0 +1,20 @@
+"""Whether CUDA can run here: asked once, by whoever imports this first."""
+
+from __future__ import annotations
+
+import torch
+
+from ddetr_ops._native._library import core
+
+__all__ = ["PROBLEM"]
+
+
+def _ask() -> str:
+    if not hasattr(core, "cuda_problem"):
+        return "this build of ddetr-ops has no CUDA kernels"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    return core.cuda_problem()
+
+
+PROBLEM = _ask()

@@ -1,0 +1,63 @@
+"""The operator's kernels on the CPU, on as many threads as torch uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddetr_ops._native._library import Inputs, core, memory_like
+
+__all__ = ["backward_cpu", "backward_tensors", "forward_cpu", "forward_tensors", "numbers"]
+
+
+def forward_cpu(*arguments: Tensor) -> Tensor:  # (B, Q, M*D)
+    """Sample and sum; the arguments are the operator's."""
+    return _contiguous(*arguments).forward(core.forward, torch.get_num_threads())
+
+
+def backward_cpu(grad_output: Tensor, *arguments: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of value, locations and weights."""
+    inputs = _contiguous(*arguments)
+    gradients = memory_like(inputs.tensors, inputs.tensors)
+    threads = torch.get_num_threads()
+    return inputs.backward(core.backward, grad_output.contiguous(), gradients, threads)
+
+
+def forward_tensors(*arguments: Tensor | None) -> Tensor | None:
+    """Do as forward_cpu with tensors that can be read where they are, in few Python calls.
+
+    None, with nothing done, for any that are no plain contiguous tensors in the CPU's memory, and
+    for what disagrees.
+    """
+    return core.forward_tensors(*arguments, torch.get_num_threads())
+
+
+def backward_tensors(*arguments: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Do as backward_cpu likewise."""
+    return core.backward_tensors(*arguments, torch.get_num_threads())
+
+
+def numbers(name: str, tensor: Tensor) -> list[Any]:
+    """Sizes or starts of the levels as a list.
+
+    Raises:
+        TypeError: they are no whole numbers.
+    """
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise TypeError(f"{name} must be int64, got {tensor.dtype}")
+    found: list[Any] = tensor.tolist()
+    return found
+
+
+def _contiguous(
+    value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor
+) -> Inputs:
+    return Inputs(
+        value.contiguous(),
+        numbers("spatial_shapes", shapes),
+        numbers("level_start_index", starts),
+        locations.contiguous(),
+        weights.contiguous(),
+    )
