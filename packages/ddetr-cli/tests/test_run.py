@@ -245,11 +245,13 @@ def test_other_ranks_are_silent(
     finish: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Only the first process of a run writes files and lines; a fault is still an exit status."""
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    peers = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in (peers | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}).items():
+        monkeypatch.setenv(name, value)
     end = finish(lambda run: run.notice("hello"))
     assert (end.exit_status, end.said, end.status) == (0, "", [])
     assert finish(raising(RuntimeError("x"))).exit_status == 1
-    assert "Traceback" in (tmp_path / "results/train/run-local_rank1.log").read_text()
+    assert "Traceback" in (tmp_path / "results/train/run-rank1.log").read_text()
 
 
 def test_events_become_lines_of_status(finish: Callable[..., Finished]) -> None:

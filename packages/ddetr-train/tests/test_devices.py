@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ddetr_train.process import LOCAL_WORLD_SIZE, choose_devices, choose_gpu_ids, is_first_process
+from ddetr_train.process import choose_devices, choose_gpu_ids
 
 RULE = [
     (1, [0], [0]),
@@ -37,20 +37,9 @@ def test_the_cpu_can_be_asked_for_without_a_notice() -> None:
     assert choose_devices(1, [0], gpus_present=8, accelerator="cpu").notice is None
 
 
-def test_a_launcher_decides_the_number_of_cpu_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launcher_decides_the_number_of_cpu_processes() -> None:
     """Under torchrun there are as many processes as it started."""
-    monkeypatch.setenv(LOCAL_WORLD_SIZE, "2")
-    assert choose_devices(1, [0], gpus_present=0).count == 2
-
-
-@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
-def test_only_the_first_process_reports(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Whoever numbers the processes, number 0 speaks."""
-    assert is_first_process()
-    monkeypatch.setenv(name, "0")
-    assert is_first_process()
-    monkeypatch.setenv(name, "1")
-    assert not is_first_process()
+    assert choose_devices(1, [0], gpus_present=0, cpu_processes=2).count == 2
 
 
 def test_insisting_on_a_gpu_without_one_is_an_error() -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "PreprocessConfig",
     "Scores",
     "__version__",
+    "available_cores",
     "check_conversion",
     "check_dataset",
     "confusion_table",

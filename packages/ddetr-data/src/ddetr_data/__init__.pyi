@@ -29,6 +29,7 @@ from .loading import open_sources as open_sources
 from .loading import resolve_num_classes as resolve_num_classes
 from .loading import verify_images as verify_images
 from .locations import is_url as is_url
+from .parallel import available_cores as available_cores
 from .scoring import CocoScorer as CocoScorer
 from .scoring import Scores as Scores
 from .scoring import confusion_table as confusion_table

@@ -30,7 +30,7 @@ def diagnose(console: RunConsole) -> int:
     import onnxruntime
     import torch
 
-    from ddetr_ops.doctor import doctor
+    from ddetr_ops import doctor
 
     rows = [("Python", platform.python_version())]
     rows += [(name, _version(name)) for name in _DISTRIBUTIONS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -29,9 +28,7 @@ from ddetr_data.loading import open_sources
 from ddetr_data.scoring import Scores, score_sources
 from ddetr_export import Detector
 from ddetr_train.detection import FrameProgress
-
-# torchrun and srun set these; without them nothing is shared, and PyTorch need not be there.
-_LAUNCHERS = ("LOCAL_WORLD_SIZE", "SLURM_STEP_ID")
+from ddetr_train.process import is_launched
 
 
 @dataclass
@@ -126,7 +123,7 @@ def open_detector(
 
 
 def _launched_share() -> AbstractContextManager[Share]:
-    if not any(name in os.environ for name in _LAUNCHERS):
+    if not is_launched():  # nothing is shared, and PyTorch need not be there
         return nullcontext(ALONE)
     from ddetr_train.process import launched_share
 

@@ -114,5 +114,11 @@ def _write_report(experiment: Experiment, run: Run) -> Path:
 
 
 TRAIN = Subtask(
-    "train", Experiment, lambda spec: spec.results_of("train"), check, execute, folder_locked
+    "train",
+    Experiment,
+    lambda spec: spec.results_of("train"),
+    check,
+    execute,
+    folder_locked,
+    by_hand=True,
 )

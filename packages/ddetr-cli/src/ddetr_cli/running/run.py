@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -35,10 +34,9 @@ from ddetr_cli.spec import (
 from ddetr_cli.terminal import Interrupts, RunConsole, StatusFile
 from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.files import write_whole
-from ddetr_train.process import FolderInUseError
+from ddetr_train.process import FolderInUseError, Launch, LaunchError, current_launch
 
 SPEC_FILE = "experiment.yaml"
-_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
 @dataclass(frozen=True)
@@ -48,11 +46,12 @@ class Run:
     results_dir: Path
     console: RunConsole
     observers: tuple[Observer, ...]
+    launch: Launch
 
     @property
     def is_main_process(self) -> bool:
         """Whether this process writes the files of the run; the others only compute."""
-        return _is_main_process()
+        return self.launch.is_first
 
     def report(self, event: RunEvent) -> None:
         """Hand an event to the console and to status.json."""
@@ -70,7 +69,8 @@ class Subtask(Generic[Spec]):
 
     `check` finds what is missing without loading anything heavy; `execute` does the work and
     gives the figures that belong in the last line of status.json. `hold` is entered before the
-    first file is written into the results folder and left after the last.
+    first file is written into the results folder and left after the last. `by_hand` is set where
+    MASTER_ADDR and NODE_RANK spread the work over machines.
     """
 
     name: str
@@ -79,18 +79,24 @@ class Subtask(Generic[Spec]):
     check: Callable[[Spec], None]
     execute: Callable[[Spec, Run], Mapping[str, float]]
     hold: Callable[[Path], AbstractContextManager[object]] = nullcontext
+    by_hand: bool = False
 
 
 def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str] = ()) -> int:
     """Run a subtask and give its exit status; it raises nothing, a fault is its last sentence."""
-    console = RunConsole(quiet=not _is_main_process())
+    try:
+        launch = current_launch(by_hand=subtask.by_hand)
+    except LaunchError as error:
+        RunConsole().fail(sentence(error))
+        return EXIT_BAD_INPUT
+    console = RunConsole(quiet=not launch.is_first)
     with ExitStack() as held, Interrupts() as interrupts:
         try:
             loaded = load_spec(subtask.spec_model, spec_file, overrides, subtask.name)
             folder = subtask.results_of(loaded.spec)
             with _named_in_errors(folder):
                 held.enter_context(subtask.hold(folder))
-                status = _write_first_files(folder, subtask.name, loaded.spec)
+                status = _write_first_files(folder, subtask.name, loaded.spec, launch)
         except (SpecError, FolderInUseError, OSError) as error:
             console.fail(sentence(error))
             return EXIT_BAD_INPUT
@@ -99,7 +105,7 @@ def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str
             return EXIT_INTERRUPTED
         observers = (console.observe,) if status is None else (console.observe, status.observe)
         console.say(f"ddetr {subtask.name}: {spec_file.resolve()} -> {folder}")
-        ending = _execute(subtask, loaded, Run(folder, console, observers), interrupts)
+        ending = _execute(subtask, loaded, Run(folder, console, observers, launch), interrupts)
         return _close(ending, console, status)
 
 
@@ -120,10 +126,10 @@ def _execute(
     subtask: Subtask[Spec], loaded: LoadedSpec[Spec], run: Run, interrupts: Interrupts
 ) -> Ending:
     secret = _secret_of(loaded.spec)
-    log = run.results_dir / ("run.log" if _is_main_process() else f"run-{_rank()}.log")
+    log = run.results_dir / ("run.log" if run.is_main_process else f"run-{run.launch.name}.log")
     with Journal(log, run.notice, secret) as journal:
         try:
-            for text in loaded.notices:
+            for text in (*loaded.notices, *([run.launch.notice] if run.launch.notice else ())):
                 run.notice(text)
             if hide_passphrase(secret):
                 run.notice(NOTICE)
@@ -151,13 +157,15 @@ def _named_in_errors(folder: Path) -> Iterator[None]:
         raise OSError(f"results_dir {folder} cannot be written ({reason}); set another") from error
 
 
-def _write_first_files(folder: Path, task: str, spec: BaseModel) -> StatusFile | None:
+def _write_first_files(
+    folder: Path, task: str, spec: BaseModel, launch: Launch
+) -> StatusFile | None:
     """Make the results folder, keep the resolved spec in it and start its status file.
 
     Only the first process of a run writes; the others get None.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not _is_main_process():
+    if not launch.is_first:
         return None
     heading = (
         f"# What ddetr {task} {__version__} ran with: the file, the overrides, the defaults.\n"
@@ -170,13 +178,3 @@ def _write_first_files(folder: Path, task: str, spec: BaseModel) -> StatusFile |
 
 def _secret_of(spec: BaseModel) -> str | None:
     return spec.passphrase if isinstance(spec, Experiment) else None
-
-
-def _is_main_process() -> bool:
-    return not _rank()
-
-
-def _rank() -> str:
-    """Name this process among those of one run: "" for the first, else like "local_rank1"."""
-    places = [(name, os.environ.get(name, "0")) for name in _RANK_VARIABLES]
-    return "-".join(f"{name.lower()}{value}" for name, value in places if value != "0")

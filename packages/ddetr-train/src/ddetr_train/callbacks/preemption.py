@@ -8,12 +8,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, Trainer
 from typing_extensions import override
 
 from ddetr_train.callbacks._checkpoints import Checkpoints, ends_update
 from ddetr_train.checkpoints import LATEST_NAME
+from ddetr_train.process import current_launch
 
 
 class TrainingPreempted(Exception):  # noqa: N818 - nothing went wrong
@@ -135,5 +135,5 @@ class Preemption(Callback):
 
 
 def _signals() -> list[signal.Signals]:
-    by_slurm = [signal.SIGUSR1] if SLURMEnvironment.detect() else []
+    by_slurm = [signal.SIGUSR1] if current_launch(by_hand=True).in_slurm_job else []
     return [signal.SIGTERM, *by_slurm]

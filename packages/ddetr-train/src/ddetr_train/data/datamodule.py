@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import BatchSampler, DataLoader
 
-from ddetr_data import DatasetConfig
+from ddetr_data import DatasetConfig, available_cores
 from ddetr_data.coco import DetectionSet
 from ddetr_data.images import PreprocessConfig
 from ddetr_data.loading import open_sources
@@ -71,7 +70,8 @@ class DetectionDataModule(pl.LightningDataModule):
         self.batch_size = dataset.batch_size
         self._dataset = dataset
         self._seed = seed
-        self.workers = min(dataset.workers, _usable_cpus())
+        # More workers than cores only hinder each other.
+        self.workers = min(dataset.workers, available_cores())
 
     def identity(self) -> dict[str, Any]:
         """Say what a resumed run must find unchanged."""
@@ -184,11 +184,6 @@ class EpochBatches(BatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         self._dataset.set_epoch(self.sampler.epoch)
         yield from super().__iter__()
-
-
-def _usable_cpus() -> int:
-    """Count the CPUs of this process; more workers than that only hinder each other."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _digest(detection_set: DetectionSet) -> str:

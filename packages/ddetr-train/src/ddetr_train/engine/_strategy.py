@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from ddetr_train.config import TrainConfig
-from ddetr_train.process import Devices
+from ddetr_train.process import Devices, Launch
 
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
 
@@ -33,8 +37,13 @@ def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
     return "auto"
 
 
-def launcher_plugins() -> list[SLURMEnvironment]:
-    """Keep Lightning from saving and requeueing by itself under SLURM; `Preemption` saves there."""
-    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
-        return [SLURMEnvironment(auto_requeue=False)]
-    return []
+def cluster_environment(launch: Launch) -> ClusterEnvironment:
+    """Tell Lightning who started the process, where it would go by single variables.
+
+    Under SLURM Lightning would save and requeue by itself; `Preemption` saves there.
+    """
+    if launch.launcher == "torchrun":
+        return TorchElasticEnvironment()
+    if launch.launcher == "srun":
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()

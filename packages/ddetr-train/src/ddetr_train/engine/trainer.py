@@ -29,7 +29,7 @@ from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule
 from ddetr_train.engine._full_disk import folder_named
 from ddetr_train.engine._loggers import build_loggers
-from ddetr_train.engine._strategy import build_strategy, choose_precision, launcher_plugins
+from ddetr_train.engine._strategy import build_strategy, choose_precision, cluster_environment
 from ddetr_train.module import DetectionModule, ShardedDetectionModule
 from ddetr_train.nan import NanGuard
 from ddetr_train.planning import (
@@ -42,6 +42,7 @@ from ddetr_train.planning import (
 )
 from ddetr_train.process import (
     Devices,
+    current_launch,
     folder_locked,
     is_first_process,
     peers_named,
@@ -82,7 +83,7 @@ def train(
     """
     began = time.monotonic()
     results_dir = Path(results_dir)
-    observers = observers if is_first_process() else ()
+    observers = observers if is_first_process(by_hand=True) else ()
     files = AtomicCheckpointIO(encryption_key)
     lock = nullcontext() if config.is_dry_run else folder_locked(results_dir)
     with quiet_lightning(), lock:
@@ -145,7 +146,7 @@ def build_trainer(
         accumulate_grad_batches=config.accumulate_grad_batches,
         deterministic=config.deterministic,
         callbacks=choose_callbacks(config, results_dir, data, observers),
-        plugins=[files, *launcher_plugins()],
+        plugins=[files, cluster_environment(current_launch(by_hand=True))],
         logger=False if config.is_dry_run else build_loggers(config, results_dir, steps_done),
         default_root_dir=results_dir,
         num_sanity_val_steps=0,

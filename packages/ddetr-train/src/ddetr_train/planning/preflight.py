@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,17 +24,30 @@ from ddetr_train.planning.memory import (
     worst_batch,
 )
 from ddetr_train.planning.plan import Plan, check_disk, check_memory, plan_run
-from ddetr_train.process import Devices, choose_devices, quiet_lightning
+from ddetr_train.process import (
+    Devices,
+    check_launch,
+    choose_devices,
+    current_launch,
+    quiet_lightning,
+)
 
 
 def choose_run_devices(config: TrainConfig, observers: Sequence[Observer]) -> Devices:
-    """Apply the rule of num_gpus, gpu_ids and accelerator, and tell when the CPU steps in."""
+    """Apply the rule of num_gpus, gpu_ids and accelerator, and tell when the CPU steps in.
+
+    Raises:
+        ValueError: a GPU is not there, or other processes were started than the options ask for.
+    """
+    launch = current_launch(by_hand=True)
     devices = choose_devices(
         config.num_gpus,
         config.gpu_ids,
         gpus_present=torch.cuda.device_count(),
         accelerator=config.accelerator,
+        cpu_processes=launch.local_world_size,
     )
+    check_launch(launch, devices, config.num_nodes)
     if devices.notice:
         emit(observers, RunEvent("notice", devices.notice))
     return devices
@@ -198,4 +210,5 @@ def _measured(
 
 def _own_device(devices: Devices) -> torch.device:
     """Choose the GPU of this process, by the number that launchers give it."""
-    return torch.device(devices.names[int(os.environ.get("LOCAL_RANK", "0")) % devices.count])
+    local_rank = current_launch(by_hand=True).local_rank
+    return torch.device(devices.names[local_rank % devices.count])

@@ -4,12 +4,15 @@ import lazy_loader
 
 # Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
-    "LOCAL_WORLD_SIZE",
     "Devices",
     "FolderInUseError",
+    "Launch",
+    "LaunchError",
     "PeerEndedError",
+    "check_launch",
     "choose_devices",
     "choose_gpu_ids",
+    "current_launch",
     "folder_locked",
     "gather_objects",
     "interrupt_held",
@@ -20,6 +23,7 @@ __all__ = [
     "leave_signals_to_the_run",
     "peers_named",
     "quiet_lightning",
+    "read_launch",
     "seed_batch",
     "seed_run",
 ]

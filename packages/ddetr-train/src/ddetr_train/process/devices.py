@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-# Set by torchrun (and by whoever follows it) to the number of processes on this machine.
-LOCAL_WORLD_SIZE = "LOCAL_WORLD_SIZE"
-# Set by srun: all tasks of the step, and how many of them are on each machine.
-_SLURM_TASKS, _SLURM_NODES = "SLURM_NTASKS", "SLURM_NNODES"
-_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
 @dataclass(frozen=True)
@@ -47,21 +40,24 @@ def choose_devices(
     *,
     gpus_present: int,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+    cpu_processes: int = 1,
 ) -> Devices:
     """Decide where to run.
 
-    Without a GPU the answer is the CPU and a notice for the user; a launcher such as torchrun
-    decides the number of CPU processes.
+    Without a GPU the answer is the CPU and a notice for the user.
+
+    Args:
+        cpu_processes: of a run on the CPU; a launcher decides their number.
 
     Raises:
         ValueError: accelerator "gpu" without a GPU, or an id that this machine does not have.
     """
     if accelerator == "cpu":
-        return Devices("cpu", _launched_processes())
+        return Devices("cpu", cpu_processes)
     if gpus_present == 0:
         if accelerator == "gpu":
             raise ValueError("accelerator is gpu, but PyTorch sees no GPU: set it to auto or cpu")
-        return Devices("cpu", _launched_processes(), "No GPU on this machine: running on the CPU.")
+        return Devices("cpu", cpu_processes, "No GPU on this machine: running on the CPU.")
     chosen = choose_gpu_ids(num_gpus, gpu_ids)
     absent = [index for index in chosen if index >= gpus_present]
     if absent:
@@ -70,19 +66,3 @@ def choose_devices(
             f"machine has the GPUs 0 to {gpus_present - 1}"
         )
     return Devices("gpu", chosen)
-
-
-def is_first_process() -> bool:
-    """Say whether this is the one process of a run that reports; launchers number them."""
-    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
-
-
-def _launched_processes() -> int:
-    """Count the processes that a launcher has started on this machine; alone it is one."""
-    if LOCAL_WORLD_SIZE in os.environ:
-        return int(os.environ[LOCAL_WORLD_SIZE])
-    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-
-    if SLURMEnvironment.detect():
-        return int(os.environ[_SLURM_TASKS]) // int(os.environ.get(_SLURM_NODES, "1"))
-    return 1

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ddetr_train.process.devices import is_first_process
+from ddetr_train.process.launcher import is_first_process
 
 LOCK_NAME = ".train.lock"
 
@@ -34,7 +34,7 @@ def folder_locked(results_dir: Path) -> Iterator[None]:
         OSError: the folder cannot be made or written.
     """
     mine = os.getpid(), results_dir.resolve()
-    if mine in _held or not is_first_process():
+    if mine in _held or not is_first_process(by_hand=True):
         yield
         return
     results_dir.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from typing_extensions import override
 
 from ddetr_data.detection import ALONE, Share
-from ddetr_train.process.devices import LOCAL_WORLD_SIZE
+from ddetr_train.process.launcher import Launch, current_launch
 
 T = TypeVar("T")
 
@@ -22,7 +21,6 @@ T = TypeVar("T")
 _LONGEST_START, _LONGEST_WAIT = timedelta(minutes=30), timedelta(days=2)
 # Of gloo, NCCL, and the store in which processes meet.
 _LOST_CONNECTION = ("by peer", "Broken pipe", "remote process exited", "connection to the server")
-_STEP = "SLURM_STEP_ID"  # only of tasks that srun has started
 
 
 class PeerEndedError(RuntimeError):
@@ -88,12 +86,17 @@ def launched_share() -> Iterator[Share]:
     Raises:
         RuntimeError: the others do not answer.
     """
-    address = _address()
-    if address is None:
+    launch = current_launch()
+    if not launch.is_shared:
         yield ALONE
         return
-    os.environ.update(address)
-    torch.distributed.init_process_group("gloo", timeout=_LONGEST_START)
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=_meeting_point(launch),
+        timeout=_LONGEST_START,
+        rank=launch.rank,
+        world_size=launch.world_size,
+    )
     try:
         group = torch.distributed.new_group(timeout=_LONGEST_WAIT)
         yield GatheredShare(torch.distributed.get_rank(), torch.distributed.get_world_size(), group)
@@ -101,26 +104,9 @@ def launched_share() -> Iterator[Share]:
         torch.distributed.destroy_process_group()
 
 
-def launched_place() -> int:
-    """Number this process among those of its machine; alone it is 0."""
-    name = "LOCAL_RANK" if LOCAL_WORLD_SIZE in os.environ else "SLURM_LOCALID"
-    return 0 if _address() is None else int(os.environ[name])
-
-
-def is_launched() -> bool:
-    """Whether a launcher started several processes."""
-    return _address() is not None
-
-
-def _address() -> dict[str, str] | None:
-    """Give the variables by which processes find each other; None for a process alone."""
-    if LOCAL_WORLD_SIZE in os.environ:
-        return {} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None
-    if _STEP not in os.environ or not SLURMEnvironment.detect():
-        return None
+def _meeting_point(launch: Launch) -> str:
+    """Say where the processes find each other; torchrun puts it into the environment."""
+    if launch.launcher == "torchrun":
+        return "env://"
     slurm = SLURMEnvironment()
-    if slurm.world_size() == 1:
-        return None
-    places = {"RANK": slurm.global_rank(), "WORLD_SIZE": slurm.world_size()}
-    host = {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": slurm.main_port}
-    return {name: str(value) for name, value in (places | host).items()}
+    return f"tcp://{slurm.main_address}:{slurm.main_port}"
