@@ -1,9 +1,9 @@
 """The compiled part: whether it is there, for which devices, and its kernels on tensors."""
 
-from ddetr_ops._native._library import READS_TENSORS
 from ddetr_ops._native.cpu import backward_cpu, backward_tensors, forward_cpu, forward_tensors
 from ddetr_ops._native.cuda import backward_cuda, forward_cuda
 from ddetr_ops._native.kernels import current_instruction_set, problem_on, use_kernels
+from ddetr_ops._native.library import READS_TENSORS
 from ddetr_ops._native.points import points_backward_cpu, points_cpu
 
 __all__ = [

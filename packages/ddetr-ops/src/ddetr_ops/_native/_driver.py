@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ddetr_ops._native._library import core
+from ddetr_ops._native.library import core
 
 __all__ = ["PROBLEM"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddetr_ops._native._library import Inputs, core, memory_like
+from ddetr_ops._native.library import Inputs, core, memory_like
 
 __all__ = ["backward_cpu", "backward_tensors", "forward_cpu", "forward_tensors", "numbers"]
 

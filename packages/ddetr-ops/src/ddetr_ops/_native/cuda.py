@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ddetr_ops._native._library import Inputs, core, memory_like
 from ddetr_ops._native.kernels import choice
+from ddetr_ops._native.library import Inputs, core, memory_like
 
 __all__ = ["backward_cuda", "forward_cuda"]
 

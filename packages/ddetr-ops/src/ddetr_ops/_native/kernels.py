@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ddetr_ops._native._library import CPU_PROBLEM, core
+from ddetr_ops._native.library import CPU_PROBLEM, core
 
 __all__ = ["choice", "current_instruction_set", "problem_on", "use_kernels"]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ddetr_ops._native._library import array, core, memory_like
 from ddetr_ops._native.cpu import numbers
+from ddetr_ops._native.library import array, core, memory_like
 
 __all__ = ["points_backward_cpu", "points_cpu"]
 
