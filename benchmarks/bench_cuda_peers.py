@@ -33,10 +33,11 @@ from bench_ops import POINTS, make_arguments
 from machine import describe_machine
 from torch import Tensor
 
-from ddetr_ops import _native, ms_deform_attn
+from ddetr_ops import doctor, ms_deform_attn, use_kernels
 
 Operator = Callable[..., Tensor]
 RESULTS = Path(__file__).parent / "results"
+GENERAL = "general"  # ours without square tiles of queries
 IMAGE_HW, BATCH = (800, 1066), 4
 IM2COL_STEP = 64
 HEAD_START_CYCLES = 4_000_000  # of the GPU's clock, about two milliseconds
@@ -71,7 +72,7 @@ def main() -> None:
         for name in _PEERS:
             compile_peer(options.peers, name)
         return
-    if problem := _native.problem_on("cuda"):
+    if problem := doctor(self_test=False).problems["cuda"]:
         sys.exit(f"bench_cuda_peers: {problem}")
     peers, absent = find_peers(options.peers)
     report: dict[str, Any] = {
@@ -207,7 +208,7 @@ def measure(dtype: str, peers: dict[str, Peer], repeats: int) -> dict[str, Any]:
     options = argparse.Namespace(dtype=dtype, device="cpu")
     case = {"kind": "encoder", "image_hw": IMAGE_HW, "batch": BATCH}
     arguments = [tensor.detach().cuda() for tensor in make_arguments(case, options)]
-    all_peers = {"ours": Peer(ms_deform_attn), "general": Peer(general), **peers}
+    all_peers = {"ours": Peer(ms_deform_attn), GENERAL: Peer(ms_deform_attn), **peers}
     prepared = {name: peer.prepare(arguments) for name, peer in all_peers.items()}
     found, failed = differences(all_peers, prepared)
     row: dict[str, Any] = {"dtype": dtype, "largest_difference": found, "failed": failed}
@@ -217,7 +218,8 @@ def measure(dtype: str, peers: dict[str, Peer], repeats: int) -> dict[str, Any]:
     }
     for _ in range(repeats + 3):
         for name, peer in all_peers.items():
-            forward_ms, backward_ms = time_once(peer.operator, prepared[name])
+            with use_kernels(cuda_tiles=name != GENERAL):
+                forward_ms, backward_ms = time_once(peer.operator, prepared[name])
             times[name]["forward"].append(forward_ms)
             times[name]["backward"].append(backward_ms)
     for direction in ("forward", "backward"):
@@ -238,40 +240,31 @@ def differences(
     found, failed = {}, {}
     for name, peer in peers.items():
         try:
-            output = peer.operator(*prepared[name]).float()
+            with use_kernels(cuda_tiles=name != GENERAL):
+                output = peer.operator(*prepared[name]).float()
         except RuntimeError as error:  # it has no kernel for the dtype, or none that starts
             failed[name] = str(error)[:500]
         else:
             found[name] = float((output - ours).abs().max() / ours.abs().max())
-    _native._CUDA_TILES = True
     return found, failed
-
-
-def general(*arguments: Any) -> Tensor:
-    """Ours without tiles; the switch holds for the backward pass only if nobody resets it."""
-    _native._CUDA_TILES = False
-    return ms_deform_attn(*arguments)
 
 
 def time_once(operator: Operator, arguments: list[Tensor]) -> tuple[float, float]:
     """Milliseconds of one forward and one backward pass on the GPU."""
     leaves = [t.detach().requires_grad_(t.is_floating_point()) for t in arguments]
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]
-    try:
-        torch.cuda.synchronize()
-        torch.cuda._sleep(HEAD_START_CYCLES)
-        marks[0].record()
-        output = operator(*leaves)
-        marks[1].record()
-        upstream = torch.ones_like(output)
-        torch.cuda.synchronize()
-        torch.cuda._sleep(HEAD_START_CYCLES)
-        marks[2].record()
-        torch.autograd.grad(output, [t for t in leaves if t.requires_grad], upstream)
-        marks[3].record()
-        torch.cuda.synchronize()
-    finally:
-        _native._CUDA_TILES = True
+    torch.cuda.synchronize()
+    torch.cuda._sleep(HEAD_START_CYCLES)
+    marks[0].record()
+    output = operator(*leaves)
+    marks[1].record()
+    upstream = torch.ones_like(output)
+    torch.cuda.synchronize()
+    torch.cuda._sleep(HEAD_START_CYCLES)
+    marks[2].record()
+    torch.autograd.grad(output, [t for t in leaves if t.requires_grad], upstream)
+    marks[3].record()
+    torch.cuda.synchronize()
     return marks[0].elapsed_time(marks[1]), marks[2].elapsed_time(marks[3])
 
 

@@ -40,7 +40,7 @@ done
 export PYTHONPATH
 step "$python" -m ddetr_ops
 # Without a GPU every test would be skipped and look fine.
-"$python" -c 'import sys; from ddetr_ops import _native; sys.exit(_native.problem_on("cuda") or 0)'
+"$python" -c 'import sys, ddetr_ops; sys.exit(ddetr_ops.doctor(self_test=False).problems["cuda"] or 0)'
 for tests in $(grep -rl --include='test_*.py' 'mark\.gpu' packages tests); do
     step run_tests "$tests"
 done
