@@ -23,9 +23,9 @@ from ddetr_export import (  # noqa: E402
     export_onnx,
     onnx_export,
 )
-from ddetr_export.checkpoint_file import read_checkpoint  # noqa: E402
 from ddetr_export.onnx_export import describe  # noqa: E402
 from ddetr_export.sidecars import sidecars  # noqa: E402
+from ddetr_model import load_checkpoint  # noqa: E402
 
 HEIGHT, WIDTH = 64, 96
 
@@ -112,7 +112,7 @@ def test_triton_batches_only_what_has_a_free_batch(
 def test_deepstream_reads_raw_outputs_by_its_tao_library(make_checkpoint, tmp_path) -> None:
     """The function, the library that holds it, and its way with class 0."""
     yaml = pytest.importorskip("yaml")
-    metadata = describe(read_checkpoint(make_checkpoint(), None), ExportConfig())
+    metadata = describe(load_checkpoint(make_checkpoint()), ExportConfig())
     numbered = replace(metadata, categories=(Category(0, "cell"), Category(2, "red")))
     for known, drops_a_class in ((metadata, False), (numbered, True)):
         contents = sidecars(tmp_path / "m.onnx", ExportConfig(), known, num_queries=15)

@@ -23,6 +23,7 @@ from ddetr_model.images import PUBLISHED_PREPROCESS
 pytestmark = pytest.mark.usefixtures("shallow_resnet")
 
 ANSWER_TOLERANCE = 1e-5
+BARE = {"nheads": 4, "backbone": "resnet_50"}  # what tensors without settings do not tell
 VARIANTS = {
     "base": {"with_box_refine": False},
     "box_refine": {},
@@ -84,7 +85,7 @@ def test_tao_prefixes_are_taken_off(prefix, base_model, tmp_path):
     """TAO stores the published names behind its Lightning module's; heads come from args."""
     state = {prefix + name: value for name, value in weights(base_model).items()}
     torch.save({"state_dict": state, "epoch": 9}, tmp_path / "tao.pth")
-    loaded, report = import_checkpoint(tmp_path / "tao.pth", nheads=4)
+    loaded, report = import_checkpoint(tmp_path / "tao.pth", **BARE)
     assert not report.missing
     assert loaded.config.enc_n_points == 4
     assert_same_answers(base_model, loaded)
@@ -97,7 +98,7 @@ def test_averaged_weights_are_read_where_there_are_no_others(places, base_model,
     for place in reversed(places):
         contents = {place: contents}
     torch.save(contents, tmp_path / "ema.pth")
-    loaded, report = import_checkpoint(tmp_path / "ema.pth", nheads=4)
+    loaded, report = import_checkpoint(tmp_path / "ema.pth", **BARE)
     assert not report.missing
     assert_same_answers(base_model, loaded)
 
@@ -107,21 +108,21 @@ def test_weights_come_before_their_average(base_model, tmp_path):
     averaged = {name: torch.zeros_like(value) for name, value in weights(base_model).items()}
     contents = {"model_ema": averaged, "model": weights(base_model)}
     torch.save(contents, tmp_path / "both.pth")
-    assert_same_answers(base_model, import_checkpoint(tmp_path / "both.pth", nheads=4)[0])
+    assert_same_answers(base_model, import_checkpoint(tmp_path / "both.pth", **BARE)[0])
 
 
 def test_tensors_beside_the_models_are_reported(base_model, tmp_path):
     """A mask head, or a trainer's own tensors, are of no use and named."""
     state = {f"detr.{name}": value for name, value in weights(base_model).items()}
     torch.save({"model": state | {"mask_head.lay1.bias": torch.zeros(3)}}, tmp_path / "mask.pth")
-    _, report = import_checkpoint(tmp_path / "mask.pth", nheads=4)
+    _, report = import_checkpoint(tmp_path / "mask.pth", **BARE)
     assert report.unexpected == ("mask_head.lay1.bias",)
 
 
 def test_architecture_is_read_from_the_shapes(base_model, tmp_path):
     """Without any settings, everything but the number of heads follows from the tensors."""
     torch.save({"model": weights(base_model)}, tmp_path / "bare.pth")
-    loaded, _ = import_checkpoint(tmp_path / "bare.pth", nheads=4)
+    loaded, _ = import_checkpoint(tmp_path / "bare.pth", **BARE)
     for field in ("hidden_dim", "num_classes", "num_queries", "dim_feedforward", "dec_layers"):
         assert getattr(loaded.config, field) == getattr(base_model.config, field)
     assert loaded.metadata.preprocess["shortest_edge"] == 800
@@ -130,23 +131,23 @@ def test_architecture_is_read_from_the_shapes(base_model, tmp_path):
 def test_what_no_shape_tells_is_said(base_model, tmp_path, caplog):
     """Another number of heads, or a dilated backbone, would give other answers in silence."""
     torch.save({"model": weights(base_model)}, tmp_path / "bare.pth")
-    import_checkpoint(tmp_path / "bare.pth", dilation=False)
+    import_checkpoint(tmp_path / "bare.pth", dilation=False, backbone="resnet_50")
     assert "bare.pth does not tell all of its architecture: nheads 8 assumed" in caplog.text
     caplog.clear()
-    import_checkpoint(tmp_path / "bare.pth", nheads=4, dilation=False)
+    import_checkpoint(tmp_path / "bare.pth", **BARE, dilation=False)
     assert caplog.text == ""
 
 
 def test_missing_tensors_are_refused_unless_asked_for(base_model, tmp_path):
-    """A part of a model is not taken for a whole; the table shows what is there."""
+    """A part of a model is not taken for a whole; the first tensors are named."""
     state = {
         name: v for name, v in weights(base_model).items() if "decoder.layers.0.norm" not in name
     }
     torch.save({"model": state}, tmp_path / "part.pth")
     with pytest.raises(CheckpointError, match=r"lacks \d+ of \d+ tensors") as error:
-        import_checkpoint(tmp_path / "part.pth", nheads=4)
+        import_checkpoint(tmp_path / "part.pth", **BARE)
     assert "transformer.decoder" in str(error.value)
-    _, report = import_checkpoint(tmp_path / "part.pth", allow_partial=True, nheads=4)
+    _, report = import_checkpoint(tmp_path / "part.pth", allow_partial=True, **BARE)
     assert all(name.startswith("transformer.decoder.layers.0.norm") for name in report.missing)
 
 
@@ -221,7 +222,7 @@ def test_a_class_head_that_differs_from_the_others_is_refused(base_model, tmp_pa
     state = weights(base_model) | {"class_embed.1.weight": torch.zeros(4, 32)}
     torch.save({"model": state}, tmp_path / "odd.pth")
     with pytest.raises(CheckpointError, match=r"another shape .* class_embed\.1\.weight"):
-        import_checkpoint(tmp_path / "odd.pth", nheads=4)
+        import_checkpoint(tmp_path / "odd.pth", **BARE)
 
 
 def test_an_unknown_field_is_named(base_model, tmp_path):

@@ -78,10 +78,10 @@ def test_a_file_with_code_is_refused(files, tmp_path) -> None:
     """Unpickling runs nothing."""
     path = tmp_path / "malicious.pth"
     torch.save({"state_dict": _Malice()}, path)
-    with pytest.raises(ValueError, match="holds code"):
+    with pytest.raises(ValueError, match="would run code"):
         files.load_checkpoint(path)
     path.write_bytes(pickle.dumps({"a": _Malice()}))
-    with pytest.raises(ValueError, match="holds code"):
+    with pytest.raises(ValueError, match="would run code"):
         files.load_checkpoint(path)
 
 
@@ -92,7 +92,7 @@ def test_a_flipped_bit_is_no_other_weight(files, tmp_path) -> None:
     data = bytearray(path.read_bytes())
     data[data.index(torch.full((100,), 3.0).numpy().tobytes()) + 2] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(ValueError, match=r"model\.pth is damaged"):
+    with pytest.raises(ValueError, match=r"model\.pth .*is damaged"):
         files.load_checkpoint(path)
 
 

@@ -9,10 +9,10 @@ import torch
 from torchvision.ops import FrozenBatchNorm2d
 
 from ddetr_data.files import encryption as crypto
-from ddetr_model.checkpoints import load_checkpoint
-from ddetr_model.config import ModelConfig
-from ddetr_model.deformable_detr import DeformableDETR
-from ddetr_train.checkpoints import AtomicCheckpointIO, load_model, start_from
+from ddetr_data.files import model_source
+from ddetr_model import DeformableDETR, ModelConfig, load_checkpoint, load_pretrained
+from ddetr_model.weights import COUNTER, read_file
+from ddetr_train.checkpoints import AtomicCheckpointIO
 
 KEY = "a passphrase"
 
@@ -42,11 +42,13 @@ def norms(model: DeformableDETR) -> int:
 
 def test_an_encrypted_checkpoint_gives_the_model_of_the_plain_one(twins) -> None:
     """All weights, frozen norms without counters included."""
-    plain, locked = (path for path in twins)
-    left, right = load_checkpoint(plain), load_model(locked, KEY)[0]
-    for name, value in left.state_dict().items():
+    states = []
+    for path in twins:
+        with model_source(path, KEY) as source:
+            states.append(load_checkpoint(source).state_dict())
+    for name, value in states[0].items():
         if not name.endswith("num_batches_tracked"):
-            assert torch.equal(value, right.state_dict()[name]), name
+            assert torch.equal(value, states[1][name]), name
 
 
 def test_starting_from_an_encrypted_checkpoint_freezes_as_from_a_plain_one(
@@ -55,12 +57,27 @@ def test_starting_from_an_encrypted_checkpoint_freezes_as_from_a_plain_one(
     """The backbone counts as pretrained either way."""
     models = [DeformableDETR(with_norms) for _ in twins]
     for model, path in zip(models, twins, strict=True):
-        assert "loaded" in start_from(model, path, KEY)
+        with model_source(path, KEY) as source:
+            assert load_pretrained(model, source).loaded
     assert norms(models[0]) == norms(models[1]) > 0
 
 
-def test_an_encrypted_checkpoint_of_another_architecture_is_refused(twins, with_norms) -> None:
-    """As load_pretrained refuses a plain one."""
-    wider = DeformableDETR(with_norms.model_copy(update={"hidden_dim": 64}))
-    with pytest.raises(ValueError, match="another architecture"):
-        start_from(wider, twins[1], KEY)
+def test_an_encrypted_checkpoint_of_another_architecture_is_refused(
+    twins, with_norms, run_training, tmp_path
+) -> None:
+    """A run that is to start from it ends in one sentence, as with a plain one."""
+    wider = with_norms.model_copy(update={"hidden_dim": 64})
+    options = {"encryption_key": KEY, "pretrained_model_path": twins[1]}
+    with pytest.raises(ValueError, match=r"locked\.pth is of another architecture"):
+        run_training(model=wider, results_dir=tmp_path / "wider", **options)
+
+
+def test_a_resumed_run_freezes_what_its_checkpoint_had_frozen(
+    twins, with_norms, run_training, tmp_path
+) -> None:
+    """Also where the option that the run began with is left out."""
+    for path in twins:
+        options = {"results_dir": tmp_path / path.stem, "resume_training_checkpoint_path": path}
+        result = run_training(model=with_norms, encryption_key=KEY, num_epochs=2, **options)
+        with model_source(result.latest_checkpoint, KEY) as source:
+            assert not [n for n in read_file(source)["state_dict"] if n.endswith(COUNTER)]

@@ -17,9 +17,8 @@ import torch
 
 from ddetr_data import Category
 from ddetr_data.coco import DetectionSet
-from ddetr_data.files import Content, write_all
+from ddetr_data.files import Content, model_source, write_all
 from ddetr_data.images import PreprocessConfig
-from ddetr_export.checkpoint_file import read_checkpoint
 from ddetr_export.config import ExportConfig
 from ddetr_export.graph import ExportGraph, append_postprocess, make_draft
 from ddetr_export.onnx import (
@@ -48,7 +47,7 @@ from ddetr_export.proof import (
 )
 from ddetr_export.report import ExportError, ExportReport
 from ddetr_export.sidecars import SIDECAR_NAMES, sidecars
-from ddetr_model import DeformableDETR
+from ddetr_model import DeformableDETR, load_checkpoint
 
 Tell = Callable[[str], None]
 
@@ -69,7 +68,7 @@ def export_onnx(
     comparison and the checks have passed; its certificate stands beside it.
 
     Args:
-        checkpoint: A file of `ddetr_model.save_checkpoint` or of a training run.
+        checkpoint: Whatever `ddetr_model.load_checkpoint` reads, plain or encrypted.
         onnx_file: Where to write; its folder is made.
         config: Input size, opset, batch and the like.
         encryption_key: Opens an encrypted checkpoint; the model is then written encrypted, with
@@ -88,7 +87,8 @@ def export_onnx(
     target = checked_target(onnx_file, config, encryption_key)
     tell = on_progress or _ignore
     tell("reading the checkpoint")
-    model = read_checkpoint(Path(checkpoint), encryption_key)
+    with model_source(Path(checkpoint), encryption_key) as source:
+        model = load_checkpoint(source)
     if labelled is not None:
         _check_classes(labelled, model)
     export = _Export.begin(model, config, tell, target)

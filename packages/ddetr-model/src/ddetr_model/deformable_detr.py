@@ -27,7 +27,7 @@ from ddetr_model.transformer import DeformableTransformer, Proposals
 from ddetr_model.weights import load_backbone
 
 if TYPE_CHECKING:
-    from ddetr_model.weights import CheckpointMetadata
+    from ddetr_model.weights import CheckpointMetadata, LoadReport
 
 __all__ = ["DeformableDETR"]
 
@@ -56,8 +56,7 @@ class DeformableDETR(nn.Module):
         width = config.hidden_dim
         self.metadata: CheckpointMetadata | None = None  # of the checkpoint this came from
         backbone = Backbone(config)
-        if load_backbone_file:
-            _start_backbone(backbone, config)
+        self.backbone_report = _start_backbone(backbone, config) if load_backbone_file else None
         self.backbone = nn.Sequential(backbone, SinePositionEncoding(width))
         self.input_proj = _build_projections(backbone.num_channels, config)
         self.transformer = DeformableTransformer(config)
@@ -210,7 +209,7 @@ class DeformableDETR(nn.Module):
                 heads[: config.dec_layers - 1].requires_grad_(False)
 
 
-def _start_backbone(backbone: Backbone, config: ModelConfig) -> None:
+def _start_backbone(backbone: Backbone, config: ModelConfig) -> LoadReport | None:
     if config.backbone_weights is None:
         logger.warning(
             "backbone=%s starts from random weights: %s",
@@ -219,10 +218,10 @@ def _start_backbone(backbone: Backbone, config: ModelConfig) -> None:
             if config.train_backbone
             else "and is frozen",
         )
-        return
+        return None
     if config.pretrained_backbone_path is None:
         logger.warning("model.pretrained_model_path is taken as model.pretrained_backbone_path")
-    load_backbone(backbone.body, Path(config.backbone_weights))
+    return load_backbone(backbone.body, Path(config.backbone_weights))
 
 
 def _build_projections(num_channels: list[int], config: ModelConfig) -> nn.ModuleList:

@@ -123,21 +123,6 @@ def model_source(path: Path, passphrase: str | None) -> Iterator[BinaryIO | Path
         yield file
 
 
-def decrypt_file(path: Path, passphrase: str | None) -> io.BytesIO:
-    """Read an encrypted file's content into memory; nothing of it reaches the disk.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        EncryptionError: passphrase is None, or as for `decrypt`.
-    """
-    with path.open("rb") as file:
-        if passphrase is None and is_encrypted(path):
-            raise EncryptionError(
-                f"{path} is encrypted: set encryption_key or DDETR_ENCRYPTION_KEY to read it"
-            )
-        return decrypt(file, passphrase or "", str(path))
-
-
 def decrypt(source: BinaryIO, passphrase: str, name: str) -> io.BytesIO:
     """Read an encrypted file's content into memory.
 

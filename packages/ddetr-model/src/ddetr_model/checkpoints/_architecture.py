@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,13 +14,14 @@ from ddetr_model.backbones import VARIANTS
 from ddetr_model.config import EXTRA_LEVEL, ModelConfig
 from ddetr_model.weights import CheckpointError
 
-__all__ = ["build_config", "infer_config"]
+__all__ = ["backbone_hint", "build_config", "infer_config"]
 
 logger = logging.getLogger(__name__)
 
 BODY = "backbone.0.body."
-# Blocks of the third stage, which tell ResNets with bottlenecks apart.
-RESNETS = {6: "resnet_50", 23: "timm:resnet101", 36: "timm:resnet152"}
+# ResNets by their common name, and by the blocks of the third stage, which tell them apart.
+RESNETS = {"resnet50": "resnet_50", "resnet101": "timm:resnet101", "resnet152": "timm:resnet152"}
+RESNET_BLOCKS = {6: "resnet50", 23: "resnet101", 36: "resnet152"}
 RESNET_WIDTH = 256  # channels of the first stage; they double a stage
 # What no tensor's shape tells, as in the published models.
 UNTOLD: dict[str, Any] = {"nheads": 8, "dilation": False}
@@ -29,7 +29,7 @@ GC_VIT_WIDTHS = {name: variant.width for name, variant in VARIANTS.items()}
 
 
 def infer_config(
-    weights: Mapping[str, Tensor], hints: Mapping[str, Any], path: Path
+    weights: Mapping[str, Tensor], hints: Mapping[str, Any], source: str
 ) -> ModelConfig:
     """Read sizes from shapes; hints give what shapes do not tell (heads, dropout, dilation).
 
@@ -41,17 +41,22 @@ def infer_config(
     """
     if "transformer.level_embed" not in weights:
         raise CheckpointError(
-            f"{path} is no Deformable DETR in a known layout (original, Hugging Face, "
+            f"{source} is no Deformable DETR in a known layout (original, Hugging Face, "
             "TAO, detrex, mmdetection, ours)"
         )
-    fields = {**UNTOLD, **_shapes(weights, hints, path), **hints}
+    fields = {**UNTOLD, **_shapes(weights, hints, source), **hints}
     if assumed := ", ".join(f"{key} {UNTOLD[key]}" for key in UNTOLD if key not in hints):
-        logger.warning("%s does not tell all of its architecture: %s assumed", path, assumed)
-    return build_config(fields, path)
+        logger.warning("%s does not tell all of its architecture: %s assumed", source, assumed)
+    return build_config(fields, source)
 
 
-def build_config(fields: Mapping[str, Any], path: Path) -> ModelConfig:
-    """Check the fields of an architecture; the path is for the error's text.
+def backbone_hint(name: object) -> dict[str, Any]:
+    """Give the ModelConfig field for a backbone that another project's settings name."""
+    return {"backbone": RESNETS[name]} if isinstance(name, str) and name in RESNETS else {}
+
+
+def build_config(fields: Mapping[str, Any], source: str) -> ModelConfig:
+    """Check the fields of an architecture; source is what errors call it.
 
     Raises:
         CheckpointError: a field is unknown, or its value is none that can be built.
@@ -62,91 +67,95 @@ def build_config(fields: Mapping[str, Any], path: Path) -> ModelConfig:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         where = f"{place}: " if place else ""
-        raise CheckpointError(f"{path} cannot be built here: {where}{first['msg']}") from error
+        raise CheckpointError(f"{source} cannot be built here: {where}{first['msg']}") from error
 
 
-def _shapes(weights: Mapping[str, Tensor], hints: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    levels, width = weights["transformer.level_embed"].shape
+def _shapes(weights: Mapping[str, Tensor], hints: Mapping[str, Any], source: str) -> dict[str, Any]:
+    levels, width = _need(weights, "transformer.level_embed", source, dims=2).shape
     two_stage = "transformer.enc_output.weight" in weights
     fields: dict[str, Any] = {
-        "num_classes": _class_head(weights, path).shape[0],
+        "num_classes": _class_head(weights, source).shape[0],
         "hidden_dim": width,
         "num_feature_levels": levels,
         "enc_layers": _count(weights, r"transformer\.encoder\.layers\.(\d+)\."),
         "dec_layers": _count(weights, r"transformer\.decoder\.layers\.(\d+)\."),
         "two_stage": two_stage,
         "with_box_refine": two_stage or any(".decoder.bbox_embed." in name for name in weights),
-        "backbone": hints.get("backbone") or _backbone(weights, path),
+        "backbone": hints.get("backbone") or _backbone(weights, source),
         "backbone_output_norms": any(name.startswith(f"{BODY}norm") for name in weights),
     }
-    samples_per_point = levels * hints.get("nheads", UNTOLD["nheads"])
+    heads = hints.get("nheads", UNTOLD["nheads"])
+    samples_per_point = levels * (heads if isinstance(heads, int) and heads > 0 else 1)
     for field, attention in (
         ("enc_n_points", "encoder.layers.0.self_attn"),
         ("dec_n_points", "decoder.layers.0.cross_attn"),
     ):
-        rows = _need(weights, f"transformer.{attention}.attention_weights.bias", path).shape[0]
+        rows = _need(weights, f"transformer.{attention}.attention_weights.bias", source).shape[0]
         fields[field] = rows // samples_per_point
     first = "transformer.encoder.layers.0.linear1.weight"
-    fields["dim_feedforward"] = _need(weights, first, path).shape[0]
+    fields["dim_feedforward"] = _need(weights, first, source).shape[0]
     if "query_embed.weight" in weights:
         fields["num_queries"] = weights["query_embed.weight"].shape[0]
     if "return_interm_indices" not in hints:
         first_width = GC_VIT_WIDTHS.get(fields["backbone"], RESNET_WIDTH)
-        fields["return_interm_indices"] = tuple(_level_sources(weights, levels, first_width, path))
+        fields["return_interm_indices"] = tuple(
+            _level_sources(weights, levels, first_width, source)
+        )
     return fields
 
 
 def _level_sources(
-    weights: Mapping[str, Tensor], levels: int, first_width: int, path: Path
+    weights: Mapping[str, Tensor], levels: int, first_width: int, source: str
 ) -> list[int]:
     stages = {first_width * 2**stage: stage for stage in range(4)}  # by channels
     sources = []
     for level in range(levels):
-        _, channels, kernel, _ = _need(weights, f"input_proj.{level}.0.weight", path).shape
+        projection = _need(weights, f"input_proj.{level}.0.weight", source, dims=4)
+        _, channels, kernel, _ = projection.shape
         if kernel == 3:
             sources.append(EXTRA_LEVEL)
         elif channels in stages:
             sources.append(stages[channels])
         else:
             raise CheckpointError(
-                f"{path}: feature level {level} comes from a stage of {channels} channels, which "
+                f"{source}: feature level {level} comes from a stage of {channels} channels, which "
                 "the backbone does not have: pass return_interm_indices"
             )
     return sources
 
 
-def _backbone(weights: Mapping[str, Tensor], path: Path) -> str:
+def _backbone(weights: Mapping[str, Tensor], source: str) -> str:
     if f"{BODY}stem.conv1.weight" in weights and f"{BODY}stem.down.norm1.weight" in weights:
-        return _gc_vit(weights, path)
+        return _gc_vit(weights, source)
     blocks = _count(weights, re.escape(BODY) + r"layer3\.(\d+)\.") or 6
-    if f"{BODY}layer1.0.conv3.weight" in weights and blocks in RESNETS:
-        return RESNETS[blocks]
+    if f"{BODY}layer1.0.conv3.weight" in weights and blocks in RESNET_BLOCKS:
+        return RESNETS[RESNET_BLOCKS[blocks]]
     raise CheckpointError(
-        f"{path}: the backbone is neither a GCViT nor a ResNet of a known depth: pass backbone"
+        f"{source}: the backbone is neither a GCViT nor a ResNet of a known depth: pass backbone"
     )
 
 
-def _gc_vit(weights: Mapping[str, Tensor], path: Path) -> str:
-    width = weights[f"{BODY}stem.conv1.weight"].shape[0]
+def _gc_vit(weights: Mapping[str, Tensor], source: str) -> str:
+    width = _need(weights, f"{BODY}stem.conv1.weight", source).shape[0]
     depths = [
         depth
         for stage in range(4)
         if (depth := _count(weights, re.escape(BODY) + rf"stages\.{stage}\.blocks\.(\d+)\."))
     ]
     table = f"{BODY}stages.0.blocks.0.attn.rel_pos.relative_position_bias_table"
-    offsets = _need(weights, table, path).shape[0]
+    offsets = _need(weights, table, source).shape[0]
     for name, variant in VARIANTS.items():
         fits = variant.width == width and list(variant.depths[: len(depths)]) == depths
         if fits and (2 * variant.windows[0] - 1) ** 2 == offsets:
             return name
-    raise CheckpointError(f"{path}: no GCViT has width {width} and depths {depths}")
+    raise CheckpointError(f"{source}: no GCViT has width {width} and depths {depths}")
 
 
-def _class_head(weights: Mapping[str, Tensor], path: Path) -> Tensor:
+def _class_head(weights: Mapping[str, Tensor], source: str) -> Tensor:
     for name in ("class_embed.0.weight", "transformer.decoder.class_embed.0.weight"):
         if name in weights:
-            return weights[name]
-    return _need(weights, "class_embed.0.weight", path)
+            return _need(weights, name, source, dims=2)
+    return _need(weights, "class_embed.0.weight", source)
 
 
 def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
@@ -154,7 +163,12 @@ def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
     return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
-def _need(weights: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
+def _need(weights: Mapping[str, Tensor], name: str, source: str, dims: int | None = None) -> Tensor:
     if name not in weights:
-        raise CheckpointError(f"{path} lacks the tensor {name}")
-    return weights[name]
+        raise CheckpointError(f"{source} lacks the tensor {name}")
+    tensor = weights[name]
+    if tensor.dim() != (dims or max(1, tensor.dim())):
+        raise CheckpointError(
+            f"{source}: {name} has shape {tuple(tensor.shape)}, which no Deformable DETR has"
+        )
+    return tensor

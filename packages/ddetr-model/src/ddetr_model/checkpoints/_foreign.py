@@ -1,7 +1,9 @@
-"""What every reader of another project's layout gives."""
+"""What the reader of every layout gives."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -18,5 +20,6 @@ class ForeignCheckpoint(NamedTuple):
     weights: dict[str, Tensor]
     hints: dict[str, Any]  # ModelConfig fields that tensors do not tell
     categories: tuple[dict[str, Any], ...] = ()  # {"id", "name"}
-    preprocess: dict[str, Any] = PUBLISHED_PREPROCESS  # fields of ddetr_data's PreprocessConfig
-    config: ModelConfig | None = None  # where the file states all of it
+    preprocess: dict[str, Any] | None = PUBLISHED_PREPROCESS  # of ddetr_data's PreprocessConfig
+    config: ModelConfig | None = None  # where the file states all of it, as ours do
+    metrics: Mapping[str, float] = MappingProxyType({})  # scores when saved

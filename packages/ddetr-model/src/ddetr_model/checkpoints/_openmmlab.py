@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ SIZES = {"nheads": r"\bnum_heads=(\d+)", "num_queries": r"\bnum_quer(?:ies|y)=(\
 
 
 def read_openmmlab(
-    contents: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path
+    contents: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
 ) -> ForeignCheckpoint:
     """Give tensors under the published names, and what the file tells beside them.
 
@@ -39,7 +38,7 @@ def read_openmmlab(
     meta = contents.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
     settings = str(meta.get("cfg") or meta.get("config") or "")
-    _check_settings(settings, path)
+    _check_settings(settings, source)
     hints: dict[str, Any] = {
         field: int(match[1])
         for field, pattern in SIZES.items()
@@ -53,12 +52,12 @@ def read_openmmlab(
     return ForeignCheckpoint(weights, hints, _categories(meta))
 
 
-def _check_settings(settings: str, path: Path) -> None:
+def _check_settings(settings: str, source: str) -> None:
     for pattern, wanted, what in REQUIRED:
         found = re.search(pattern, settings)
         if found and found[1] != wanted:
             raise CheckpointError(
-                f"{path} {what} by {found[1]}, where the published model has {wanted}: "
+                f"{source} {what} by {found[1]}, where the published model has {wanted}: "
                 "its answers cannot be had here"
             )
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ddetr_model.checkpoints._whole_file import writing_whole
-from ddetr_model.checkpoints.source import complete_heads, import_checkpoint, read_checkpoint
+from ddetr_model.checkpoints.filling import complete_heads, refuse_non_finite
+from ddetr_model.checkpoints.source import import_checkpoint, read_checkpoint
 from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_model.weights import (
     LEAST_COVERAGE,
@@ -19,23 +19,15 @@ from ddetr_model.weights import (
     CheckpointError,
     CheckpointMetadata,
     LoadReport,
+    Source,
     compare,
     metadata_dict,
     metadata_of,
+    name_of,
     read_file,
-    tensors_of,
 )
 
-__all__ = [
-    "CheckpointError",
-    "CheckpointMetadata",
-    "LoadReport",
-    "load_checkpoint",
-    "load_pretrained",
-    "metadata_dict",
-    "read_metadata",
-    "save_checkpoint",
-]
+__all__ = ["load_checkpoint", "load_pretrained", "read_metadata", "save_checkpoint"]
 
 
 def save_checkpoint(
@@ -58,78 +50,69 @@ def save_checkpoint(
         torch.save({"state_dict": model.state_dict(), METADATA_KEY: metadata}, file)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> DeformableDETR:
+def load_checkpoint(source: Source, *, strict: bool = True) -> DeformableDETR:
     """Read a detector, in eval mode on the CPU, with .config and .metadata.
 
     Takes files of save_checkpoint, Lightning checkpoints with our metadata, and all that
-    ddetr_model.importers reads: the original authors', TAO's, a Hugging Face folder.
+    import_checkpoint reads: the original authors', TAO's, OpenMMLab's, a Hugging Face folder.
+
+    Args:
+        source: the path, or the file opened with mode "rb", which whoever encrypts files decrypts.
+        strict: refuse a file with tensors that the model does not have, as a changed model's;
+            otherwise a warning lists them and the detector computes without them.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file is something else, or tensors are missing or misshapen.
+        CheckpointError: the file is something else, or tensors are missing, misshapen, unknown or
+            not finite.
     """
-    path = Path(path)
-    contents = {} if path.is_dir() else read_file(path)
-    if METADATA_KEY not in contents:
-        return import_checkpoint(path)[0]
-    metadata = metadata_of(contents, path)
-    model = DeformableDETR(metadata.model_config_, load_backbone_file=False)
-    weights = tensors_of(contents)
-    report = compare(model.state_dict(), weights)
-    if report.missing or report.mismatched:
-        raise CheckpointError(
-            f"{path} does not fit its own architecture: {len(report.missing)} tensors are missing "
-            f"and {len(report.mismatched)} have another shape, such as "
-            f"{(report.missing + report.mismatched)[0]}"
-        )
-    _fill(model, weights, report)
-    model.metadata = metadata
-    return model.eval()
+    return import_checkpoint(source, strict=strict)[0]
 
 
-def read_metadata(path: str | os.PathLike[str]) -> CheckpointMetadata:
-    """Read what a checkpoint says about itself.
+def read_metadata(source: Source) -> CheckpointMetadata:
+    """Read what a checkpoint, given by its path or open, says about itself.
 
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the file has no metadata of ours.
     """
-    return metadata_of(read_file(Path(path)), path)
+    return metadata_of(read_file(source), name_of(source))
 
 
-def load_pretrained(model: DeformableDETR, path: str | os.PathLike[str]) -> LoadReport:
+def load_pretrained(model: DeformableDETR, source: Source) -> LoadReport:
     """Take over every tensor of the same name and shape; class heads of another size stay random.
 
-    Reads the same files as load_checkpoint. A backbone that comes along counts as pretrained:
-    its batch norms, and a ResNet's stem and first stage, are frozen as SPEC.md says.
+    Reads the same files as load_checkpoint. Tensors that one of the two does not have are no error
+    here and stand in the report. A backbone that comes along counts as pretrained: its batch norms,
+    and a ResNet's stem and first stage, are frozen as SPEC.md says.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: no tensor fits, or one beside the class heads has another shape.
+        CheckpointError: no tensor fits, one beside the class heads has another shape, or one is not
+            finite.
     """
-    source = read_checkpoint(Path(path))
-    heads = source.config.nheads if source.config else source.hints.get("nheads")
+    name = name_of(source)
+    stored = read_checkpoint(source)
+    heads = stored.config.nheads if stored.config else stored.hints.get("nheads")
     if heads not in (None, model.config.nheads):
         raise CheckpointError(
-            f"{path} has nheads {heads} but the model {model.config.nheads}: set model.nheads"
+            f"{name} has nheads {heads} but the model {model.config.nheads}: set model.nheads"
         )
-    weights = complete_heads(source.weights, model.state_dict())
+    weights = complete_heads(stored.weights, model.state_dict())
     report = compare(model.state_dict(), weights)
     if report.misfits:
         raise CheckpointError(
-            f"{path} is of another architecture: {len(report.misfits)} tensors have another "
+            f"{name} is of another architecture: {len(report.misfits)} tensors have another "
             f"shape, such as {report.misfits[0]}"
         )
     if not report.loaded:
-        raise CheckpointError(f"{path} holds none of this model's {len(report.missing)} tensors")
-    _fill(model, weights, report)
+        raise CheckpointError(f"{name} holds none of this model's {len(report.missing)} tensors")
+    fitting = {each: weights[each] for each in report.loaded}
+    refuse_non_finite(fitting, name)
+    model.load_state_dict(fitting, strict=False)
     if _covers_backbone(report):
         model.freeze_pretrained_backbone()
     return report
-
-
-def _fill(model: DeformableDETR, weights: Mapping[str, Tensor], report: LoadReport) -> None:
-    model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
 
 
 def _covers_backbone(report: LoadReport) -> bool:

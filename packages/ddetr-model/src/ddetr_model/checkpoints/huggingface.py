@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ddetr_model.checkpoints._architecture import backbone_hint
 from ddetr_model.checkpoints._foreign import ForeignCheckpoint
 from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.checkpoints.huggingface_names import to_huggingface_names, to_published_names
@@ -16,7 +17,7 @@ from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_model.images import PUBLISHED_PREPROCESS
 from ddetr_model.weights import CheckpointError, read_file
 
-__all__ = ["export_huggingface", "is_huggingface", "read_huggingface"]
+__all__ = ["export_huggingface", "is_huggingface", "read_huggingface", "read_huggingface_file"]
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -54,18 +55,29 @@ def read_huggingface(folder: Path) -> ForeignCheckpoint:
         FileNotFoundError: config.json or the weights are not there.
         CheckpointError: the folder holds another kind of model.
     """
-    config = _read_json(folder / "config.json")
-    if config.get("model_type") != "deformable_detr":
+    config = _read_config(folder)
+    return _with_settings(_read_weights(folder), config, folder)
+
+
+def read_huggingface_file(tensors: Mapping[str, Any], path: Path | None) -> ForeignCheckpoint:
+    """Give the tensors of one file of such a folder the settings that stand beside it.
+
+    Args:
+        tensors: what the file holds.
+        path: where it lies; None for an open file that does not tell.
+
+    Raises:
+        FileNotFoundError: config.json is not there.
+        CheckpointError: the file does not tell where it lies, or the folder is of another model.
+    """
+    if path is None:
         raise CheckpointError(
-            f"{folder} holds a {config.get('model_type')} model, not a deformable_detr"
+            "the open file holds a model of transformers, whose settings stand beside it in "
+            "config.json: give its path or its folder"
         )
-    if config.get("position_embedding_type", "sine") != "sine":
-        raise CheckpointError(f"{folder} has learned position embeddings; only sine is known here")
-    hints = {field: config[name] for name, field in FIELDS.items() if name in config}
-    if config.get("two_stage"):
-        hints["num_queries"] = config.get("two_stage_num_proposals", 300)
-    weights = to_published_names(_read_weights(folder))
-    return ForeignCheckpoint(weights, hints, _categories(config), _preprocess(folder))
+    if path.name in _shards(path.parent):
+        return read_huggingface(path.parent)
+    return _with_settings(tensors, _read_config(path.parent), path.parent)
 
 
 def export_huggingface(model: DeformableDETR, folder: str | os.PathLike[str]) -> None:
@@ -142,17 +154,44 @@ def _huggingface_sizes(config: ModelConfig) -> dict[str, Any]:
     }
 
 
+def _read_config(folder: Path) -> dict[str, Any]:
+    config = _read_json(folder / "config.json")
+    if config.get("model_type") != "deformable_detr":
+        raise CheckpointError(
+            f"{folder} holds a {config.get('model_type')} model, not a deformable_detr"
+        )
+    if config.get("position_embedding_type", "sine") != "sine":
+        raise CheckpointError(f"{folder} has learned position embeddings; only sine is known here")
+    return config
+
+
+def _with_settings(
+    tensors: Mapping[str, Any], config: Mapping[str, Any], folder: Path
+) -> ForeignCheckpoint:
+    hints = {field: config[name] for name, field in FIELDS.items() if name in config}
+    if config.get("two_stage"):
+        hints["num_queries"] = config.get("two_stage_num_proposals", 300)
+    backbone = config.get("backbone_config") or config
+    hints |= backbone_hint(backbone.get("backbone"))
+    weights = to_published_names(tensors)
+    return ForeignCheckpoint(weights, hints, _categories(config), _preprocess(folder))
+
+
 def _read_weights(folder: Path) -> dict[str, Any]:
-    for name in INDEX_FILES:
-        if (folder / name).is_file():
-            shards = sorted(set(_read_json(folder / name)["weight_map"].values()))
-            return {
-                key: value for shard in shards for key, value in read_file(folder / shard).items()
-            }
+    if shards := _shards(folder):
+        return {key: value for shard in shards for key, value in read_file(folder / shard).items()}
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
             return read_file(folder / name)
     raise FileNotFoundError(f"neither {' nor '.join(WEIGHT_FILES)} in {folder}")
+
+
+def _shards(folder: Path) -> list[str]:
+    """Name the files that the tensors of a large model are spread over."""
+    for name in INDEX_FILES:
+        if (folder / name).is_file():
+            return sorted(set(_read_json(folder / name)["weight_map"].values()))
+    return []
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddetr_model.checkpoints._architecture import backbone_hint
 from ddetr_model.checkpoints._foreign import ForeignCheckpoint
 from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.config import EXTRA_LEVEL
@@ -43,7 +44,7 @@ LARGE_384_OFFSETS = (2 * 24 - 1) ** 2  # between the pixels of a window
 
 
 def read_original(
-    contents: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path
+    contents: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
 ) -> ForeignCheckpoint:
     """Give a file's tensors, and the settings among its contents as hints.
 
@@ -53,10 +54,11 @@ def read_original(
     args = contents.get("args")
     settings = vars(args) if isinstance(args, argparse.Namespace) else {}
     hints = {field: settings[name] for name, field in FIELDS.items() if name in settings}
+    hints |= backbone_hint(settings.get("backbone"))
     weights = _with_backbone_names(tensors)
     if weights.get(LARGEST_WINDOWS, torch.empty(0)).shape[0] == LARGE_384_OFFSETS:
         raise CheckpointError(
-            f"{path} has TAO's gc_vit_large_384, which pools its global query once more than the "
+            f"{source} has TAO's gc_vit_large_384, which pools its global query once more than the "
             "published network: its answers cannot be had here"
         )
     if "num_queries" in settings and "query_embed.weight" not in weights:

@@ -8,43 +8,50 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ddetr_model.checkpoints._architecture import build_config, infer_config
 from ddetr_model.checkpoints._foreign import ForeignCheckpoint
 from ddetr_model.checkpoints._openmmlab import read_openmmlab
 from ddetr_model.checkpoints._openmmlab_names import is_openmmlab
-from ddetr_model.checkpoints.huggingface import is_huggingface, read_huggingface
+from ddetr_model.checkpoints.filling import complete_heads, fill, refuse_non_finite
+from ddetr_model.checkpoints.huggingface import (
+    is_huggingface,
+    read_huggingface,
+    read_huggingface_file,
+)
 from ddetr_model.checkpoints.original import read_original
 from ddetr_model.config import ModelConfig
 from ddetr_model.deformable_detr import DeformableDETR
-from ddetr_model.images import PUBLISHED_PREPROCESS
 from ddetr_model.weights import (
     METADATA_KEY,
-    CheckpointError,
     CheckpointMetadata,
     LoadReport,
-    compare,
+    Source,
     metadata_of,
+    name_of,
+    path_of,
     read_file,
     tensors_of,
 )
 
-__all__ = ["complete_heads", "import_checkpoint", "read_checkpoint"]
+__all__ = ["import_checkpoint", "read_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
 
 def import_checkpoint(
-    path: str | os.PathLike[str],
+    source: Source,
     *,
+    strict: bool = True,
     allow_partial: bool = False,
     **overrides: Any,
 ) -> tuple[DeformableDETR, LoadReport]:
     """Build the detector that a checkpoint is of, and fill it by name.
 
     Args:
-        path: a .pth or .safetensors file, or a folder with config.json beside the weights.
+        source: a .pth or .safetensors file, or a folder with config.json beside the weights; or
+            such a file opened with mode "rb".
+        strict: refuse a file with tensors that the model does not have, as a changed model's;
+            otherwise they stand among the report's unexpected.
         allow_partial: accept a file that lacks tensors; they stay random.
         overrides: ModelConfig fields that win over what is read or inferred; with another
             num_classes the class heads start anew, and stand among the report's mismatched.
@@ -54,97 +61,79 @@ def import_checkpoint(
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the layout is unknown, or tensors are missing or misshapen.
+        CheckpointError: the layout is unknown, tensors are missing, misshapen, unknown or not
+            finite.
     """
-    path = Path(path)
-    source = read_checkpoint(path)
-    config = _config(source, overrides, path)
+    name = name_of(source)
+    stored = read_checkpoint(source)
+    config = _config(stored, overrides, name)
     model = DeformableDETR(config, load_backbone_file=False)
-    weights = complete_heads(source.weights, model.state_dict())
-    report = compare(model.state_dict(), weights)
-    _check(report, path, allow_partial, new_classes="num_classes" in overrides)
-    model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
+    # Files of ours name every head, so a head that one lacks is no other's.
+    is_ours = stored.config is not None
+    weights = complete_heads(stored.weights, model.state_dict(), shared=not is_ours)
+    report = fill(
+        model,
+        weights,
+        name,
+        strict=strict,
+        allow_partial=allow_partial,
+        new_classes="num_classes" in overrides,
+    )
+    refuse_non_finite(model.state_dict(), name)
+    has_its_heads = not report.mismatched
     model.metadata = CheckpointMetadata(
         model_config_=config,
-        categories=() if report.mismatched else source.categories,  # no longer those of the heads
-        preprocess=source.preprocess,
+        categories=stored.categories if has_its_heads else (),
+        preprocess=stored.preprocess,
+        metrics=stored.metrics if has_its_heads else {},
     )
-    logger.info("imported=%s tensors=%d", path, len(report.loaded))
+    logger.info("imported=%s tensors=%d", name, len(report.loaded))
     if report.mismatched:
         logger.warning("re-initialised for %d classes: %s", config.num_classes, report.mismatched)
     return model.eval(), report
 
 
-def read_checkpoint(path: Path) -> ForeignCheckpoint:
+def read_checkpoint(source: Source) -> ForeignCheckpoint:
     """Read a file or folder of any known layout, ours included.
 
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: it cannot be read, or holds another kind of model.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    contents = {} if path.is_dir() else read_file(path)
+    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
+        return read_huggingface(Path(source))
+    name = name_of(source)
+    contents = read_file(source)
     if METADATA_KEY in contents:
-        return _read_ours(contents, path)
-    if path.is_dir() or is_huggingface(contents):
-        return read_huggingface(path if path.is_dir() else path.parent)
+        return _read_ours(contents, name)
+    if is_huggingface(contents):
+        return read_huggingface_file(contents, path_of(source))
     tensors = tensors_of(contents)
     if is_openmmlab(tensors):
-        return read_openmmlab(contents, tensors, path)
-    return read_original(contents, tensors, path)
+        return read_openmmlab(contents, tensors, name)
+    return read_original(contents, tensors, name)
 
 
-def complete_heads(
-    weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Give every prediction head its tensors where a file stores shared ones once.
-
-    The published layout names the heads twice; Hugging Face leaves out whatever is shared.
-    """
-    complete = dict(weights)
-    for name in expected:
-        kind, _, rest = name.removeprefix("transformer.decoder.").partition(".")
-        if name in complete or kind not in ("class_embed", "bbox_embed"):
-            continue
-        first_of_kind = f"{kind}.0.{rest.partition('.')[2]}"
-        for stored in (f"{kind}.{rest}", f"transformer.decoder.{kind}.{rest}", first_of_kind):
-            if stored in weights:
-                complete[name] = weights[stored]
-                break
-    return complete
+def _read_ours(contents: Mapping[str, Any], name: str) -> ForeignCheckpoint:
+    metadata = metadata_of(contents, name)
+    return ForeignCheckpoint(
+        tensors_of(contents),
+        {},
+        metadata.categories,
+        metadata.preprocess,
+        metadata.model_config_,
+        metadata.metrics,
+    )
 
 
-def _read_ours(contents: Mapping[str, Any], path: Path) -> ForeignCheckpoint:
-    metadata = metadata_of(contents, path)
-    preprocess = metadata.preprocess or PUBLISHED_PREPROCESS
-    config = metadata.model_config_
-    return ForeignCheckpoint(tensors_of(contents), {}, metadata.categories, preprocess, config)
-
-
-def _config(source: ForeignCheckpoint, overrides: Mapping[str, Any], path: Path) -> ModelConfig:
+def _config(stored: ForeignCheckpoint, overrides: Mapping[str, Any], name: str) -> ModelConfig:
     # Other projects let padding leak into an image; their weights' own answers come only so.
-    stated = {"padding_invariant": False, **source.hints}
-    if source.config is not None:
-        stated = source.config.model_dump()
+    stated = {"padding_invariant": False, **stored.hints}
+    if stored.config is not None:
+        stated = stored.config.model_dump()
     if "num_classes" in overrides:
         stated.pop("num_select", None)  # may be more than what fewer classes can give
     fields = stated | dict(overrides)
-    if source.config is not None:
-        return build_config(fields, path)
-    return infer_config(source.weights, fields, path)
-
-
-def _check(report: LoadReport, path: Path, allow_partial: bool, *, new_classes: bool) -> None:
-    misfits = report.misfits if new_classes else report.mismatched
-    if misfits:
-        raise CheckpointError(
-            f"{path}: {len(misfits)} tensors have another shape than the architecture, "
-            f"such as {misfits[0]}"
-        )
-    if report.missing and not allow_partial:
-        raise CheckpointError(
-            f"{path} lacks {len(report.missing)} of {len(report.missing) + len(report.loaded)} "
-            f"tensors, such as {report.missing[0]}; allow_partial=True leaves them random\n"
-            + report.table()
-        )
+    if stored.config is not None:
+        return build_config(fields, name)
+    return infer_config(stored.weights, fields, name)

@@ -6,30 +6,21 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from ddetr_model.weights.coverage import LoadReport, compare
 from ddetr_model.weights.files import CheckpointError, read_file, tensors_of
 from ddetr_model.weights.gc_vit_names import from_nvlabs, is_nvlabs
 
-__all__ = ["Coverage", "load_backbone"]
+__all__ = ["LEAST_COVERAGE", "load_backbone"]
 
 logger = logging.getLogger(__name__)
 
 LEAST_COVERAGE = 0.9
-COUNTER = ".num_batches_tracked"  # of live batch norms; no weight
 
 
-class Coverage(NamedTuple):
-    """How much of a backbone a file has filled."""
-
-    loaded: int
-    total: int
-    missing: tuple[str, ...]
-
-
-def load_backbone(body: nn.Module, path: Path) -> Coverage:
+def load_backbone(body: nn.Module, path: Path) -> LoadReport:
     """Fill a backbone from a file of its own library.
 
     Raises:
@@ -39,24 +30,19 @@ def load_backbone(body: nn.Module, path: Path) -> Coverage:
     weights = tensors_of(read_file(path))
     if is_nvlabs(weights):
         weights = from_nvlabs(weights)
-    expected = {
-        name: value for name, value in body.state_dict().items() if not name.endswith(COUNTER)
-    }
-    prefix = _best_prefix(expected, weights)
-    fitting = {
-        name: weights[prefix + name]
-        for name, value in expected.items()
-        if prefix + name in weights and weights[prefix + name].shape == value.shape
-    }
-    missing = tuple(name for name in expected if name not in fitting)
-    if len(fitting) < LEAST_COVERAGE * len(expected):
+    prefix = _best_prefix(body.state_dict(), weights)
+    found = {n.removeprefix(prefix): value for n, value in weights.items() if n.startswith(prefix)}
+    report = compare(body.state_dict(), found)
+    unfilled = report.missing + report.mismatched
+    total = len(report.loaded) + len(unfilled)
+    if len(report.loaded) < LEAST_COVERAGE * total:
         raise CheckpointError(
-            f"{path} fits {len(fitting)} of the backbone's {len(expected)} tensors, fewer than "
-            f"90 %; the first that does not is {missing[0]}: is it of another backbone?"
+            f"{path} fits {len(report.loaded)} of the backbone's {total} tensors, fewer than 90 %; "
+            f"the first that does not is {unfilled[0]}: is it of another backbone?"
         )
-    body.load_state_dict(fitting, strict=False)
-    logger.info("backbone loaded=%d of=%d from=%s", len(fitting), len(expected), path)
-    return Coverage(len(fitting), len(expected), missing)
+    body.load_state_dict({name: found[name] for name in report.loaded}, strict=False)
+    logger.info("backbone loaded=%d of=%d from=%s", len(report.loaded), total, path)
+    return report
 
 
 def _best_prefix(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:

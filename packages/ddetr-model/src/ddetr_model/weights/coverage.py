@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["LoadReport", "compare"]
+__all__ = ["COUNTER", "LoadReport", "compare", "first_names"]
 
 COUNTER = ".num_batches_tracked"  # of live batch norms; no weight
 CLASS_HEADS = "class_embed."
+NAMES_SHOWN = 3
 
 
 class LoadReport(NamedTuple):
@@ -26,6 +27,17 @@ class LoadReport(NamedTuple):
     def misfits(self) -> tuple[str, ...]:
         """Mismatched tensors beside the class heads, which depend on the number of classes."""
         return tuple(name for name in self.mismatched if CLASS_HEADS not in name)
+
+    def describe(self, source: str) -> str:
+        """Say in one sentence what became of a source's tensors, naming the first of each kind."""
+        parts = [f"loaded {len(self.loaded)} tensors of {source}"]
+        kinds = (
+            ("missing in the file", self.missing),
+            ("unknown to the model", self.unexpected),
+            ("of another shape and started anew", self.mismatched),
+        )
+        parts += [f"{len(names)} {words} ({first_names(names)})" for words, names in kinds if names]
+        return "; ".join(parts)
 
     def by_part(self) -> list[tuple[str, dict[str, int]]]:
         """Count each part's tensors by field: (part, {"loaded": ..., "missing": ..., ...})."""
@@ -42,16 +54,24 @@ class LoadReport(NamedTuple):
 
 
 def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> LoadReport:
-    """Match tensors by name; a batch norm's counter of steps is never missing."""
+    """Match tensors by name; a batch norm's counter of steps is neither missing nor unexpected."""
     shared = expected.keys() & found.keys()
     fitting = {name for name in shared if expected[name].shape == found[name].shape}
-    missing = expected.keys() - found.keys()
     return LoadReport(
         loaded=tuple(sorted(fitting)),
-        missing=tuple(sorted(name for name in missing if not name.endswith(COUNTER))),
-        unexpected=tuple(sorted(found.keys() - expected.keys())),
+        missing=_weights(expected.keys() - found.keys()),
+        unexpected=_weights(found.keys() - expected.keys()),
         mismatched=tuple(sorted(shared - fitting)),
     )
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Write the first few of many names."""
+    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+
+
+def _weights(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in names if not name.endswith(COUNTER)))
 
 
 def _count(names: Iterable[str]) -> Counter[str]:

@@ -8,13 +8,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-__all__ = ["FAULTS_OF_LOADING", "CheckpointError", "is_whole", "read_file", "tensors_of"]
+from ddetr_model.weights.sources import Source, name_of, open_source
+
+__all__ = ["CheckpointError", "read_file", "tensors_of"]
 
 # Where trainers put the tensors; averaged ones where there are no others.
 WRAPPERS = (
@@ -30,12 +31,13 @@ WRAPPERS = (
 # Of Lightning and TAO, data-parallel training, torch.compile, and detectors with a mask head.
 PREFIXES = ("model.", "module.", "_orig_mod.", "detr.")
 
-
 _WRITTEN_BY_TORCH = (b"PK", b"\x80")  # a ZIP file of it, or a pickle as before PyTorch 1.6
 _LFS_POINTER = b"version https://git-lfs"
+_ENCRYPTED = b"DDETRENC"  # as ddetr_data writes it
 _LONGEST_START = 64
+_LARGEST_SAFETENSORS_HEADER = 10**8  # the format's own limit; its length stands in 8 bytes
 # What torch.load raises for damaged files, beside pickle.UnpicklingError.
-FAULTS_OF_LOADING = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
+_FAULTS_OF_LOADING = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 
 
 class CheckpointError(ValueError):
@@ -71,48 +73,22 @@ SETTINGS_LIBRARIES = (
 )
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(source: Source) -> dict[str, Any]:
     """Read a .pth or .safetensors file onto the CPU; only tensors and plain values are accepted.
+
+    Args:
+        source: its path, or the file itself opened with mode "rb", of any position.
 
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the file is cut short, of another kind, or would run code.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    start = _first_bytes(path)
-    if path.suffix == ".safetensors":
-        return dict(_read_safetensors(path))
-    if not is_whole(path):
-        raise CheckpointError(_damage(path))
-    foreign = _foreign_objects(path)
-    inert: list[Any] = [(Inert, name) for name in foreign if _is_settings(name)]
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace, *inert]):
-            contents = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        text = _refusal(path, foreign) if start.startswith(_WRITTEN_BY_TORCH) else _damage(path)
-        raise CheckpointError(text) from error
-    except FAULTS_OF_LOADING as error:
-        raise CheckpointError(_damage(path)) from error
-    if not isinstance(contents, dict):
-        raise CheckpointError(f"{path} holds a {type(contents).__name__}, not named tensors")
-    return contents
-
-
-def is_whole(path: Path) -> bool:
-    """Say whether a file's contents have the sums that PyTorch wrote beside them.
-
-    torch.load does not look at them: a bit that has flipped in a tensor would be a weight. Files of
-    before PyTorch 1.6 have no sums and pass.
-    """
-    if not zipfile.is_zipfile(path):
-        return True
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (zipfile.BadZipFile, zlib.error, struct.error, *FAULTS_OF_LOADING):
-        return False
+    name = name_of(source)
+    with open_source(source) as file:
+        start = _start(file, name)
+        if name.endswith(".safetensors") or _is_safetensors(start):
+            return _read_safetensors(file, name)
+        return _read_torch(file, start, name)
 
 
 def tensors_of(contents: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -122,7 +98,11 @@ def tensors_of(contents: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     while wrapper := next((k for k in WRAPPERS if isinstance(contents.get(k), Mapping)), None):
         contents = contents[wrapper]
-    tensors = {name: value for name, value in contents.items() if isinstance(value, Tensor)}
+    tensors = {
+        name: value
+        for name, value in contents.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
     while prefix := next((p for p in PREFIXES if _is_common(p, tensors)), None):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
@@ -133,31 +113,72 @@ def _is_common(prefix: str, names: Iterable[str]) -> bool:
     return 2 * sum(begins) > len(begins)
 
 
-def _first_bytes(path: Path) -> bytes:
+def _start(file: BinaryIO, name: str) -> bytes:
     """Read how a file begins.
 
     Raises:
         CheckpointError: as what is often saved in the place of weights begins.
     """
-    with path.open("rb") as file:
-        start = file.read(_LONGEST_START)
+    start = file.read(_LONGEST_START)
+    file.seek(0)
     if start.startswith(_LFS_POINTER):
-        raise CheckpointError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull`")
+        raise CheckpointError(f"{name} is a Git LFS pointer, not the weights: run `git lfs pull`")
+    if start.startswith(_ENCRYPTED):
+        raise CheckpointError(
+            f"{name} is encrypted: open it with ddetr_data.files.opened and give the open file"
+        )
     if start.lstrip()[:1] == b"<":
-        raise CheckpointError(f"{path} is a web page, not weights: download the file behind it")
+        raise CheckpointError(f"{name} is a web page, not weights: download the file behind it")
     return start
 
 
-def _damage(path: Path) -> str:
-    return f"{path} is no file of weights, or is damaged or cut short"
+def _read_torch(file: BinaryIO, start: bytes, name: str) -> dict[str, Any]:
+    if not _is_whole(file):
+        raise CheckpointError(_damage(name))
+    foreign = _foreign_objects(file)
+    inert: list[Any] = [(Inert, each) for each in foreign if _is_settings(each)]
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace, *inert]):
+            contents = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = _refusal(name, foreign) if start.startswith(_WRITTEN_BY_TORCH) else _damage(name)
+        raise CheckpointError(text) from error
+    except _FAULTS_OF_LOADING as error:
+        raise CheckpointError(_damage(name)) from error
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{name} holds a {type(contents).__name__}, not named tensors")
+    return contents
 
 
-def _foreign_objects(path: Path) -> list[str]:
+def _is_whole(file: BinaryIO) -> bool:
+    """Say whether a file's contents have the sums that PyTorch wrote beside them.
+
+    torch.load does not look at them: a bit that has flipped in a tensor would be a weight. Files of
+    before PyTorch 1.6 have no sums and pass.
+    """
+    try:
+        if not zipfile.is_zipfile(file):
+            return True
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, struct.error, *_FAULTS_OF_LOADING):
+        return False
+    finally:
+        file.seek(0)
+
+
+def _damage(name: str) -> str:
+    return f"{name} is no file of weights, or is damaged or cut short"
+
+
+def _foreign_objects(file: BinaryIO) -> list[str]:
     """Name the classes and functions that a file asks for beside tensors, without loading it."""
     try:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (pickle.UnpicklingError, *FAULTS_OF_LOADING):
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    except (pickle.UnpicklingError, *_FAULTS_OF_LOADING):
         return []  # of the form before PyTorch 1.6, or damaged, which loading tells
+    finally:
+        file.seek(0)
     return sorted(set(found) - {"argparse.Namespace"})
 
 
@@ -165,20 +186,25 @@ def _is_settings(name: str) -> bool:
     return any(name == known or name.startswith(f"{known}.") for known in SETTINGS_LIBRARIES)
 
 
-def _refusal(path: Path, foreign: Sequence[str]) -> str:
-    objects = ", ".join(name for name in foreign if not _is_settings(name)) or "Python objects"
+def _refusal(name: str, foreign: Sequence[str]) -> str:
+    objects = ", ".join(each for each in foreign if not _is_settings(each)) or "Python objects"
     return (
-        f"{path} holds {objects} beside its tensors, which would run code when read: if you trust "
+        f"{name} holds {objects} beside its tensors, which would run code when read: if you trust "
         "it, convert it where it was made, with c = torch.load(file, weights_only=False) and "
         "torch.save({'model': c.get('model', c.get('state_dict'))}, 'plain.pth'), and read that"
     )
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _is_safetensors(start: bytes) -> bool:
+    header_bytes = int.from_bytes(start[:8], "little")
+    return start[8:9] == b"{" and header_bytes <= _LARGEST_SAFETENSORS_HEADER
+
+
+def _read_safetensors(file: BinaryIO, name: str) -> dict[str, Any]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
-        return load_file(path)
+        return dict(load(file.read()))
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is no safetensors file, or is cut short") from error
+        raise CheckpointError(f"{name} is no safetensors file, or is cut short") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,20 +49,20 @@ def metadata_dict(
     return metadata.model_dump(mode="json", by_alias=True)
 
 
-def metadata_of(contents: Mapping[str, Any], path: str | os.PathLike[str]) -> CheckpointMetadata:
-    """Check the metadata among a checkpoint's contents; path is for the error's text.
+def metadata_of(contents: Mapping[str, Any], name: str) -> CheckpointMetadata:
+    """Check the metadata among a checkpoint's contents; name is the file's, for the error's text.
 
     Raises:
         CheckpointError: there is none, or it is not ours.
     """
     if METADATA_KEY not in contents:
         raise CheckpointError(
-            f"{path} does not say its architecture: it has no key {METADATA_KEY!r}; "
+            f"{name} does not say its architecture: it has no key {METADATA_KEY!r}; "
             "`ddetr import` makes such a file from another project's checkpoint"
         )
     try:
         return CheckpointMetadata.model_validate(contents[METADATA_KEY])
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{path} has bad metadata: {place}: {first['msg']}") from error
+        field = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{name} has bad metadata: {field}: {first['msg']}") from error

@@ -1,7 +1,6 @@
 """The checkpoints of a run on the disk: written whole, found again, continued from."""
 
 from ddetr_train.checkpoints.checkpoint_io import AtomicCheckpointIO, copy_whole
-from ddetr_train.checkpoints.model_files import load_model, start_from
 from ddetr_train.checkpoints.names import (
     BEST_NAME,
     LATEST_NAME,
@@ -28,8 +27,6 @@ __all__ = [
     "epoch_file_name",
     "epoch_files",
     "find_resume_path",
-    "load_model",
     "overtaken_notice",
     "read_resume",
-    "start_from",
 ]

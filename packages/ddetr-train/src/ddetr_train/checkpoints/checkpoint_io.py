@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,15 +10,8 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from typing_extensions import override
 
-from ddetr_data.files import (
-    EncryptionError,
-    decrypt_file,
-    encrypting,
-    is_encrypted,
-    replacing,
-    write_whole,
-)
-from ddetr_model.weights import FAULTS_OF_LOADING, is_whole
+from ddetr_data.files import encrypting, opened, replacing, write_whole
+from ddetr_model.weights import read_file
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -60,30 +51,13 @@ class AtomicCheckpointIO(CheckpointIO):
         Raises:
             ValueError: the file is no checkpoint, holds code, or the key does not open it.
         """
-        try:
-            source = opened(Path(path), self._key)
-            loaded: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
-        except EncryptionError:
-            raise
-        except (pickle.UnpicklingError, *FAULTS_OF_LOADING) as error:
-            raise ValueError(f"{path} is no checkpoint, is cut short, or holds code") from error
-        if isinstance(source, Path) and not is_whole(source):
-            raise ValueError(f"{path} is damaged: its contents do not have the sums written there")
-        return loaded
+        with opened(Path(path), self._key) as file:
+            return read_file(file)
 
     @override
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete the file if it is there."""
         Path(path).unlink(missing_ok=True)
-
-
-def opened(path: Path, encryption_key: str | None) -> Path | io.BytesIO:
-    """Give what torch.load reads: the path itself, or an encrypted file's content in memory.
-
-    Raises:
-        EncryptionError: the file is encrypted, and the key is absent or does not open it.
-    """
-    return decrypt_file(path, encryption_key) if is_encrypted(path) else path
 
 
 def copy_whole(path: Path, other: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ddetr_data.files import EncryptionError
-from ddetr_model import ModelConfig
+from ddetr_model import DeformableDETR, ModelConfig
+from ddetr_model.checkpoints import check_tensors, refuse_non_finite
+from ddetr_model.weights import COUNTER, metadata_of, tensors_of
 from ddetr_train.checkpoints.checkpoint_io import AtomicCheckpointIO
 from ddetr_train.checkpoints.names import BEST_NAME, LATEST_NAME, epoch_files
 from ddetr_train.config import TrainConfig
@@ -25,7 +29,7 @@ _CHANGING_KEYS = (
 # Options that a checkpoint's optimiser and schedules carry, so a new value would have no effect.
 _CARRIED_KEYS = ("optim", "warmup_steps")
 # What only a checkpoint of our training has, whatever else Lightning puts into it.
-_TRAINING_STATE = {"loops", "ddetr", "DetectionDataModule", "hyper_parameters"}
+_TRAINING_STATE = {"loops", "ddetr", "DetectionDataModule", "hyper_parameters", "train_loss"}
 
 
 class ResumeError(ValueError):
@@ -42,6 +46,26 @@ class Resume:
     batch_size: int
     metrics: dict[str, float]
     notices: tuple[str, ...]
+    tensors: dict[str, Tensor]  # names and shapes of the model's, without their values
+    began_pretrained: bool  # the run froze what a pretrained backbone keeps
+
+    def prepare(self, network: DeformableDETR) -> None:
+        """Freeze what the run had frozen, and check that every tensor will find its place.
+
+        Raises:
+            ValueError: the file lacks a tensor, or has one that the network does not have.
+        """
+        live_there, live_here = (
+            _has_live_norms(each) for each in (self.tensors, network.state_dict())
+        )
+        if live_there and not live_here:
+            raise ResumeError(
+                f"{self.path} was trained with live batch norms, which this model freezes: leave "
+                "out model.pretrained_backbone_path, the weights come from the checkpoint"
+            )
+        if self.began_pretrained or (live_here and not live_there):
+            network.freeze_pretrained_backbone()
+        check_tensors(network, self.tensors, str(self.path))
 
 
 def find_resume_path(config: TrainConfig, results_dir: Path) -> Path | None:
@@ -92,14 +116,16 @@ def read_resume(
 
     Raises:
         ResumeError: the model or the data differ, or it holds no training state.
+        ValueError: it cannot be read, or its weights are not finite.
     """
     checkpoint = _loaded(path, config, files)
-    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _TRAINING_STATE:
+    if not checkpoint.keys() >= _TRAINING_STATE:
         raise ResumeError(
             f"{path} holds weights but no training state: pass it as train.pretrained_model_path"
         )
-    present = model.model_dump(mode="json")
-    _refuse_differences(path, "model", checkpoint["ddetr"]["model"], present, _FREE_MODEL_KEYS)
+    metadata = metadata_of(checkpoint, str(path))
+    there, here = (each.model_dump(mode="json") for each in (metadata.model_config_, model))
+    _refuse_differences(path, "model", there, here, _FREE_MODEL_KEYS)
     stored_data = checkpoint["DetectionDataModule"]["identity"]
     chosen = {"batch_size"} if config.batch_size == "auto" else set()
     _refuse_differences(path, "dataset", stored_data, data_identity, chosen)
@@ -107,15 +133,24 @@ def read_resume(
     stored = checkpoint["hyper_parameters"]["train"]
     options = config.model_dump(mode="json")
     _refuse_differences(path, "train", _shaping(stored), _shaping(options), set())
+    tensors = tensors_of(checkpoint)
+    refuse_non_finite(tensors, str(path))
     progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
     return Resume(
         path=path,
         epochs_done=progress["processed"],
         steps_done=checkpoint["global_step"],
         batch_size=stored_data["batch_size"],
-        metrics=dict(checkpoint["ddetr"]["metrics"]),
+        metrics=dict(metadata.metrics),
         notices=tuple(_changed_options(stored, options)),
+        tensors={name: value.to("meta") for name, value in tensors.items()},
+        began_pretrained=stored.get("pretrained_model_path") is not None,
     )
+
+
+def _has_live_norms(tensors: Iterable[str]) -> bool:
+    """Only live batch norms count their steps."""
+    return any(name.endswith(COUNTER) for name in tensors)
 
 
 def _loaded(path: Path, config: TrainConfig, files: AtomicCheckpointIO) -> dict[str, Any]:

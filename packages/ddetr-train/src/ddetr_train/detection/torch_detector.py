@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddetr_data import Category, DatasetConfig, Detections, ImageLike
 from ddetr_data.detection import EvaluateConfig, InferenceConfig, Observer, RunEvent, emit
+from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, open_image, pad_batch, preprocess
-from ddetr_model import postprocess
-from ddetr_train.checkpoints import load_model
+from ddetr_model import CheckpointMetadata, load_checkpoint, postprocess
 from ddetr_train.process import Devices, choose_devices, is_launched, launched_place
 
 # Threads that decode and resize; Pillow works outside Python's lock.
@@ -46,11 +46,12 @@ class TorchDetector:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is no checkpoint of ours, encrypted with another key, or has weights
-                that are not finite, with which nothing would be found.
+            ValueError: it is no checkpoint of a detector, encrypted with another key, of a changed
+                model, or has weights that are not finite, with which nothing would be found.
         """
-        model, metadata = load_model(checkpoint, encryption_key)
-        _refuse_non_finite(model, checkpoint)
+        with model_source(Path(checkpoint), encryption_key) as source:
+            model = load_checkpoint(source)
+        metadata = model.metadata or CheckpointMetadata(model_config_=model.config)
         model.requires_grad_(False)
         self.batch_size = batch_size
         self.preprocess_config = _preprocessing(metadata.preprocess, input_size_hw)
@@ -138,15 +139,6 @@ def detections_of(
         )
         for found in postprocess(outputs, sizes_hw, num_select)
     ]
-
-
-def _refuse_non_finite(model: nn.Module, checkpoint: Path) -> None:
-    for name, values in model.state_dict().items():
-        if not torch.isfinite(values).all():
-            raise ValueError(
-                f"{checkpoint} has NaN or infinite values in {name}: its training went wrong, take "
-                "an earlier checkpoint"
-            )
 
 
 def _own_names(devices: Devices) -> list[str]:

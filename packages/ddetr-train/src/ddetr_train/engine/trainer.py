@@ -13,7 +13,8 @@ import pytorch_lightning as pl
 
 from ddetr_data import DatasetConfig
 from ddetr_data.detection import Observer, RunEvent, emit
-from ddetr_model import DeformableDETR, ModelConfig, freeze_modules
+from ddetr_data.files import model_source
+from ddetr_model import DeformableDETR, ModelConfig, freeze_modules, load_pretrained
 from ddetr_train.callbacks import choose_callbacks
 from ddetr_train.checkpoints import (
     BEST_NAME,
@@ -23,7 +24,6 @@ from ddetr_train.checkpoints import (
     find_resume_path,
     overtaken_notice,
     read_resume,
-    start_from,
 )
 from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule
@@ -100,7 +100,7 @@ def train(
                 return _already_done(resume, results_dir, observers)
             data.batch_size = resume.batch_size
         seed_run(config.seed)
-        network = _build_network(model, config, observers, encryption_key, resume is None)
+        network = _build_network(model, config, observers, encryption_key, resume)
         if resume is None:
             choose_batch_size(network, config, data, devices, observers)
         _tell_plan(network, config, data, devices, results_dir, observers)
@@ -210,14 +210,19 @@ def _build_network(
     config: TrainConfig,
     observers: Sequence[Observer],
     encryption_key: str | None,
-    is_fresh: bool,
+    resume: Resume | None,
 ) -> DeformableDETR:
-    network = DeformableDETR(model_config, load_backbone_file=is_fresh)
+    network = DeformableDETR(model_config, load_backbone_file=resume is None)
+    if network.backbone_report is not None:
+        name = f"backbone file {model_config.backbone_weights}"
+        _tell(observers, network.backbone_report.describe(name))
     network.set_activation_checkpointing(config.activation_checkpoint)
-    if config.pretrained_model_path is not None and is_fresh:
-        _tell(observers, start_from(network, config.pretrained_model_path, encryption_key))
+    if resume is not None:
+        resume.prepare(network)
     elif config.pretrained_model_path is not None:
-        network.freeze_pretrained_backbone()  # the run began so; its weights come with its state
+        path = config.pretrained_model_path
+        with model_source(path, encryption_key) as source:
+            _tell(observers, load_pretrained(network, source).describe(str(path)))
     if config.freeze:
         frozen = freeze_modules(network, config.freeze)
         _tell(observers, f"{len(frozen)} tensors of {', '.join(config.freeze)} do not train")

@@ -10,9 +10,22 @@ import torch
 
 from ddetr_data.torch import Batch
 from ddetr_model import DeformableDETR, ModelConfig, SetCriterion
+from ddetr_model.checkpoints import fill
 from ddetr_train.checkpoints import AtomicCheckpointIO
 from ddetr_train.nan.non_finite import first_non_finite
 from ddetr_train.process import seed_batch
+
+# What NanGuard writes.
+_PARTS = {
+    "batch",
+    "first_bad",
+    "has_frozen_norms",
+    "images",
+    "model",
+    "precision",
+    "seed",
+    "state_dict",
+}
 
 
 @dataclass(frozen=True)
@@ -34,14 +47,14 @@ def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file, or the key does not open it.
+        ValueError: it is no such file, the key does not open it, or it is of a changed model.
     """
     content = AtomicCheckpointIO(encryption_key).load_checkpoint(evidence)
-    if not isinstance(content, dict) or not {"batch", "seed", "first_bad"} <= content.keys():
+    if not content.keys() >= _PARTS:
         raise ValueError(
             f"{evidence} holds no step to replay; a run that stops with NaN leaves nan_epoch_*.pt"
         )
-    model = _build_model(content)
+    model = _build_model(content, evidence)
     batch = Batch(**content["batch"])
     criterion = SetCriterion(model.config)
     seed_batch(*content["seed"])
@@ -62,9 +75,9 @@ def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
     )
 
 
-def _build_model(content: dict[str, Any]) -> DeformableDETR:
+def _build_model(content: dict[str, Any], evidence: Path) -> DeformableDETR:
     model = DeformableDETR(ModelConfig(**content["model"]), load_backbone_file=False)
     if content["has_frozen_norms"]:
         model.freeze_pretrained_backbone()
-    model.load_state_dict(content["state_dict"])
+    fill(model, content["state_dict"], str(evidence))
     return model.float().train()
