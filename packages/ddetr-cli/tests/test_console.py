@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from ddetr_cli.terminal import Progress, RunConsole, figure
+from ddetr_cli.terminal import RunConsole, figure
 from ddetr_data.detection import RunEvent
 
 
@@ -130,15 +130,6 @@ def test_long_paths_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_figure_without_ground_truth_is_a_dash(value: float, text: str) -> None:
     """pycocotools writes -1 for it."""
     assert figure(value) == text
-
-
-def test_progress_foretells_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time left assumes the same speed."""
-    now = iter([100.0, 110.0])
-    monkeypatch.setattr("ddetr_cli.terminal.progress.time.monotonic", lambda: next(now))
-    events: list[RunEvent] = []
-    Progress(events.append, "images")(1, 4)
-    assert events == [RunEvent("step", "images", step=1, total_steps=4, eta_seconds=30.0)]
 
 
 @pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")])

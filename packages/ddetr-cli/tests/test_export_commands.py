@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ddetr_cli.app import main
 from ddetr_data.types import Category
-from ddetr_export import Detector
+from ddetr_export import open_detector
 from ddetr_export.onnx import (
     PLUGIN_INPUTS,
     PLUGIN_OP,
@@ -100,7 +100,7 @@ def assert_standard(path: Path, plugin: Path) -> None:
     """No foreign operator is left, and the detections are the same."""
     assert {node.domain for node in onnx.load(path).graph.node} == {""}
     picture = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
-    (found,), (expected,) = (Detector(each).predict([picture]) for each in (path, plugin))
+    (found,), (expected,) = (open_detector(each).predict([picture]) for each in (path, plugin))
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
@@ -198,7 +198,9 @@ def test_a_locked_file_is_rewritten_locked(plugin_file: Path, monkeypatch) -> No
     monkeypatch.setenv("DDETR_ENCRYPTION_KEY", "open sesame")
     answer = run("export", "--to-standard", "m.onnx.enc", cwd=folder)
     assert (answer.returncode, answer.stderr) == (0, "")
-    assert Detector(folder / "m.standard.onnx.enc", "open sesame").batch_size == 1
+    assert (
+        open_detector(folder / "m.standard.onnx.enc", encryption_key="open sesame").batch_size == 1
+    )
     assert not (folder / "m.standard.onnx").exists()
 
 

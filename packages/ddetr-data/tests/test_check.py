@@ -64,7 +64,7 @@ def test_category_tables_of_all_files_must_agree(made):
     made.json_files["val"].write_text(json.dumps(table))
     report = check_dataset(sources_of(made))
     assert report.counts["differing_categories"] == 1
-    assert "'circle' and 'disc'" in report.findings[0].places[0]
+    assert "id 1 is 'circle' in " in report.findings[0].places[0]
 
 
 def test_ids_that_clash_within_a_split_are_counted(made, tmp_path):

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data.detection import kitti_rows, run_inference
+from ddetr_data.config import DatasetConfig, InferSource
+from ddetr_data.detection import Detector, InferenceConfig, kitti_rows, label
 from ddetr_data.formats import label_names, read_kitti
-from ddetr_data.images import find_images
 from ddetr_data.types import Category, Detections
 
 COLUMNS = re.compile(r"\S+( -?\d+(\.\d+)?){15}")
 
 
-class StubDetector:
+class StubDetector(Detector):
     """Finds one certain and one doubtful box in every image, the first reaching over the border."""
 
     categories = (Category(1, "person group"), Category(2, "bag"))
@@ -43,9 +43,11 @@ def write_images(folder, *names):
         Image.new("RGB", (80, 64), "white").save(folder / name)
 
 
-def run(folder, results, **options):
-    detector = StubDetector()
-    return detector, run_inference(detector, find_images(folder), results, **options)
+def run(folder, results, detector=None, observers=(), **options):
+    dataset = DatasetConfig(infer_data_sources=InferSource(image_dir=str(folder)))
+    detector = detector or StubDetector()
+    config = InferenceConfig(**options)
+    return detector, label(detector, dataset, config, results, observers=observers)
 
 
 def test_labels_have_sixteen_columns_and_lie_inside(tmp_path):
@@ -104,10 +106,13 @@ def test_label_names_never_clash(tmp_path):
 def test_images_stream_in_batches_with_progress(tmp_path):
     """The detector sees its batch size, the last batch may be smaller, and progress is told."""
     write_images(tmp_path / "in", *(f"{i}.png" for i in range(5)))
-    seen = []
-    detector, _ = run(tmp_path / "in", tmp_path / "out", on_progress=lambda *at: seen.append(at))
+    told = []
+    detector, _ = run(tmp_path / "in", tmp_path / "out", observers=[told.append])
     assert detector.batches == [2, 2, 1]
-    assert seen == [(2, 5), (4, 5), (5, 5)]
+    steps = [(each.step, each.total_steps) for each in told if each.kind == "step"]
+    assert steps == [(2, 5), (4, 5), (5, 5)]
+    assert told[0].message == "labelling 5 images"
+    assert (told[-1].kind, told[-1].metrics) == ("finished", {"images": 5, "detections": 5})
 
 
 def test_images_of_earlier_batches_are_let_go(tmp_path):
@@ -121,7 +126,7 @@ def test_images_of_earlier_batches_are_let_go(tmp_path):
         return StubDetector.predict(detector, images)
 
     detector.predict = predict
-    run_inference(detector, find_images(tmp_path / "in"), tmp_path / "out")
+    run(tmp_path / "in", tmp_path / "out", detector)
     assert len(references) == 12
     assert max(alive) <= 2 * detector.batch_size
 
@@ -136,20 +141,35 @@ def test_unreadable_image_is_left_out_and_listed(tmp_path, caplog):
     assert "b.png" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"conf_threshold": 1.5}, "conf_threshold"),
-        ({"color_map": {"bag": "nope"}}, "'bag'.*'nope'"),
-        ({"outline_width": 0}, "outline_width"),
-    ],
-)
-def test_bad_options_fail_before_any_image_is_read(tmp_path, options, text):
-    """The option is named and nothing is written."""
+def test_a_bad_colour_fails_before_any_image_is_read(tmp_path):
+    """The class and the colour are named and nothing is written."""
     write_images(tmp_path / "in", "a.png")
-    with pytest.raises(ValueError, match=text):
-        run(tmp_path / "in", tmp_path / "out", **options)
+    with pytest.raises(ValueError, match=r"'bag'.*'nope'"):
+        run(tmp_path / "in", tmp_path / "out", color_map={"bag": "nope"})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_classmap_renames_the_classes(tmp_path):
+    """Its lines stand for the ids in their order; another number of lines is an error."""
+    write_images(tmp_path / "in", "a.png")
+    classmap = tmp_path / "classmap.txt"
+    source = InferSource(image_dir=str(tmp_path / "in"), classmap=str(classmap))
+    dataset = DatasetConfig(infer_data_sources=source)
+    nameless = StubDetector()
+    nameless.categories = ()
+    for detector in (StubDetector(), nameless):
+        classmap.write_text("uno\ndue")
+        summary = label(detector, dataset, InferenceConfig(conf_threshold=0), tmp_path / "out")
+        assert summary.per_class == {"due": 1, "uno": 1}
+    classmap.write_text("uno")
+    with pytest.raises(ValueError, match="names 1 classes, the model has 2"):
+        label(StubDetector(), dataset, InferenceConfig(), tmp_path / "out")
+
+
+def test_without_images_the_key_is_named(tmp_path):
+    """There is nothing to label."""
+    with pytest.raises(ValueError, match=r"dataset\.infer_data_sources\.image_dir"):
+        label(StubDetector(), DatasetConfig(), InferenceConfig(), tmp_path)
 
 
 def test_label_without_a_category_is_kept_under_its_id():

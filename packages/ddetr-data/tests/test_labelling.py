@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data.detection import LabelOptions, find_media, label_media, labelling
+from ddetr_data.config import DatasetConfig, InferSource
+from ddetr_data.detection import Detector, InferenceConfig, RunEvent, find_media, label, media
 from ddetr_data.faults import DataError
 from ddetr_data.formats import read_kitti
 from ddetr_data.images import video
@@ -25,7 +26,7 @@ ALLOWED_GROWTH_MIB = 25
 COLUMNS = re.compile(r"\S+( -?\d+(\.\d+)?){15}")
 
 
-class StubDetector:
+class StubDetector(Detector):
     """One box in every image, a quarter of it, at the left; its class has a name with a space."""
 
     categories = (Category(1, "traffic light"), Category(2, "bag"))
@@ -36,10 +37,10 @@ class StubDetector:
         return [Detections(box, np.array([0.9], np.float32), np.array([1])) for _ in images]
 
 
-def label(folder: Path | list[Path], results: Path, **options):
-    entries = [folder] if isinstance(folder, Path) else folder
-    images, videos = find_media(entries)
-    return label_media(StubDetector(), images, videos, results, LabelOptions(**options))
+def label_all(folder: Path, results: Path, observers=(), **options):
+    dataset = DatasetConfig(infer_data_sources=InferSource(image_dir=str(folder)))
+    config = InferenceConfig(**options)
+    return label(StubDetector(), dataset, config, results, observers=observers)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def write_video(path: Path, frames: int = 7, size_wh: tuple[int, int] = SIZE_WH)
 
 def test_all_detections_in_a_coco_file_and_in_a_table(pictures: Path, tmp_path: Path) -> None:
     """The COCO file is a data set of the pictures; both have boxes inside them."""
-    label(pictures, tmp_path / "out", coco_json=True, csv_file=True)
+    label_all(pictures, tmp_path / "out", coco_json=True, csv=True)
     coco = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [image["file_name"] for image in coco["images"]] == ["a b.png", "sub/c.jpg"]
     assert coco["categories"][0] == {"id": 1, "name": "traffic light"}
@@ -90,30 +91,34 @@ def test_a_name_that_is_no_unicode_is_kept_in_both_files(pictures: Path, tmp_pat
         Image.new("RGB", SIZE_WH).save(pictures / name)
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
-    label(pictures / name, tmp_path / "out", coco_json=True, csv_file=True)
+    label_all(pictures / name, tmp_path / "out", coco_json=True, csv=True)
     coco = json.loads((tmp_path / "out" / "detections.json").read_text("utf-8"))
     assert [image["file_name"] for image in coco["images"]] == [name]
     table = (tmp_path / "out" / "detections.csv").read_text("utf-8", "surrogateescape")
     assert table.splitlines()[1].startswith(f"{name},")
 
 
-@pytest.mark.parametrize("kind", ["json", "csv"])
+@pytest.mark.parametrize(
+    ("most_bytes", "options", "file"),
+    [(1500, {"csv": True}, ""), (2500, {"coco_json": True}, r"/detections\.json")],
+    ids=["while they are found", "while they are joined"],
+)
 def test_a_disk_too_full_for_all_detections_is_named(
-    pictures: Path, tmp_path: Path, kind: str, largest_file
+    pictures: Path, tmp_path: Path, most_bytes: int, options, file: str, largest_file
 ) -> None:
     """The error says where, and nothing half written stays."""
     for number in range(30):
         Image.new("1", SIZE_WH).save(pictures / f"{number}.png")
-    largest_file(1500)
-    with pytest.raises(OSError, match=r"File too large: '.*out'"):
-        label(pictures, tmp_path / "out", coco_json=kind == "json", csv_file=kind == "csv")
+    largest_file(most_bytes)
+    with pytest.raises(OSError, match=rf"File too large: '.*out{file}'"):
+        label_all(pictures, tmp_path / "out", **options)
     assert list((tmp_path / "out").glob("*detections*")) == []
     assert list((tmp_path / "out").glob(".*")) == []
 
 
 def test_no_detection_is_valid_json_and_an_empty_table(pictures: Path, tmp_path: Path) -> None:
     """Nothing above the threshold; the pictures are still listed."""
-    label(pictures, tmp_path / "out", conf_threshold=1.0, coco_json=True, csv_file=True)
+    label_all(pictures, tmp_path / "out", conf_threshold=1.0, coco_json=True, csv=True)
     coco = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert (coco["annotations"], len(coco["images"])) == ([], 2)
     assert len((tmp_path / "out" / "detections.csv").read_text().splitlines()) == 1
@@ -121,7 +126,7 @@ def test_no_detection_is_valid_json_and_an_empty_table(pictures: Path, tmp_path:
 
 def test_without_a_wish_there_is_no_such_file(pictures: Path, tmp_path: Path) -> None:
     """Labels and pictures alone; a class with a space keeps the columns of KITTI."""
-    label(pictures, tmp_path / "out")
+    label_all(pictures, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "images_annotated",
         "labels",
@@ -134,7 +139,7 @@ def test_every_frame_of_a_video_is_labelled_and_drawn(pictures: Path, tmp_path: 
     """As many frames come out as went in, with the box on them; pictures beside it as ever."""
     av = pytest.importorskip("av")
     write_video(pictures / "clips" / "one.avi", frames=7)
-    summary = label(pictures, tmp_path / "out", csv_file=True)
+    summary = label_all(pictures, tmp_path / "out", csv=True)
     assert (summary.images, summary.frames, summary.detections) == (2, 7, 9)
     labels = sorted((tmp_path / "out" / "labels" / "clips" / "one.avi").iterdir())
     assert [path.name for path in labels] == [f"{number:06d}.txt" for number in range(7)]
@@ -151,7 +156,7 @@ def test_every_frame_of_a_video_is_labelled_and_drawn(pictures: Path, tmp_path: 
 def test_a_video_of_odd_sides_and_alone_is_no_error(tmp_path: Path) -> None:
     """Its last column and row are left out, since the format has colours for even sides only."""
     write_video(tmp_path / "odd.mkv", frames=2, size_wh=(82, 66))
-    summary = label(tmp_path / "odd.mkv", tmp_path / "out")
+    summary = label_all(tmp_path / "odd.mkv", tmp_path / "out")
     assert (summary.images, summary.frames) == (0, 2)
 
 
@@ -159,7 +164,7 @@ def test_a_damaged_video_is_left_out_and_listed(pictures: Path, tmp_path: Path) 
     """The pictures are labelled all the same; no half video stays behind."""
     pytest.importorskip("av")
     (pictures / "bad.mp4").write_bytes(b"not a video" * 100)
-    summary = label(pictures, tmp_path / "out")
+    summary = label_all(pictures, tmp_path / "out")
     assert [path.name for path in summary.unreadable] == ["bad.mp4"]
     assert summary.images == 2
     assert list((tmp_path / "out").rglob("*.part")) == []
@@ -170,14 +175,17 @@ def test_without_pyav_a_named_video_says_what_to_install(
 ) -> None:
     """Videos that merely lie in a folder are told of and left out."""
     (pictures / "clip.mp4").write_bytes(b"")
-    monkeypatch.setattr(labelling, "can_read_videos", lambda: False)
+    monkeypatch.setattr(media, "can_read_videos", lambda: False)
     assert len(find_media([pictures])[0]) == 2
     assert "ddetr-data[video]" in caplog.text
     with pytest.raises(DataError, match=r"ddetr-data\[video\]"):
         find_media([pictures / "clip.mp4"])
     monkeypatch.setattr(video, "can_read_videos", lambda: False)
-    with pytest.raises(DataError, match=r"ddetr-data\[video\]"):
-        video.label_video(pictures / "clip.mp4", tmp_path / "out.mp4", 1, lambda *_: [])
+    with (
+        pytest.raises(DataError, match=r"ddetr-data\[video\]"),
+        video.open_video(pictures / "clip.mp4"),
+    ):
+        pass
 
 
 def test_own_folders_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
@@ -195,7 +203,7 @@ def test_a_label_without_a_class_has_one_in_the_coco_file(
 ) -> None:
     """Readers of COCO JSON look every category_id up among the categories."""
     monkeypatch.setattr(StubDetector, "categories", (Category(7, "bag"),))
-    label(pictures, tmp_path / "out", coco_json=True)
+    label_all(pictures, tmp_path / "out", coco_json=True)
     coco = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert coco["categories"] == [{"id": 7, "name": "bag"}, {"id": 1, "name": "class_1"}]
     assert {row["category_id"] for row in coco["annotations"]} == {1}
@@ -205,7 +213,7 @@ def test_nothing_readable_at_all_is_an_error(tmp_path: Path) -> None:
     """A run without a result does not end as a success, and leaves no empty table."""
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"not one image or video .*a\.png"):
-        label(tmp_path / "a.png", tmp_path / "out", csv_file=True)
+        label_all(tmp_path / "a.png", tmp_path / "out", csv=True)
     assert not list((tmp_path / "out").glob("*detections*"))
 
 
@@ -227,13 +235,12 @@ def test_memory_stays_flat_over_ten_thousand_images(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "white").save(source)
     for number in range(1, MANY):
         os.link(source, source.with_name(f"{number}.png"))
-    images, _ = find_media([source.parent])
     used: dict[int, float] = {}
 
-    def measure(done: int, _total: int) -> None:
-        used[done] = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+    def measure(event: RunEvent) -> None:
+        if event.kind == "step":
+            used[event.step] = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
-    options = LabelOptions(coco_json=True, csv_file=True)
-    label_media(StubDetector(), images, [], tmp_path / "out", options, measure)
+    label_all(source.parent, tmp_path / "out", [measure], coco_json=True, csv=True)
     assert max(used) == MANY
     assert used[MANY] - used[1000] < ALLOWED_GROWTH_MIB

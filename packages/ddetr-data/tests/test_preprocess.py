@@ -62,7 +62,7 @@ def test_paths_images_and_arrays_give_the_same_pixels(tmp_path: Path) -> None:
     for image in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(noise)):
         assert (preprocess(image, config) == expected).all()
     assert open_image(noise[..., 0]).mode == "RGB"
-    with pytest.raises(TypeError, match="uint8 array"):
+    with pytest.raises(TypeError, match="must be uint8"):
         open_image(noise.astype(np.float32))
 
 
@@ -85,7 +85,7 @@ def test_the_spec_gives_the_config() -> None:
     augmentation = AugmentationConfig(test_random_resize=64, random_resize_max_size=99)
     config = PreprocessConfig.from_augmentation(augmentation)
     assert (config.mode, config.shortest_edge, config.max_size) == ("shortest_edge", 64, 99)
-    fixed = PreprocessConfig.from_augmentation(augmentation, input_size_hw=(32, 48))
+    fixed = config.fixed_to(32, 48)
     assert (fixed.mode, fixed.height, fixed.width) == ("fixed", 32, 48)
     assert PreprocessConfig(**config.model_dump(mode="json")) == config
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ddetr_data.coco import detections_to_coco, load_sources
+from ddetr_data.coco import load_sources
 from ddetr_data.config import DataSource
-from ddetr_data.scoring import score_sources, source_names
+from ddetr_data.scoring import CocoScorer, score_sources, source_names
 from ddetr_data.synthetic import make_dataset
 from ddetr_data.types import Detections
 
@@ -30,15 +30,14 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataSource, ...]:
 def test_a_source_that_was_found_scores_one_and_the_other_zero(sources) -> None:
     """Perfect answers for the first source alone."""
     loaded = load_sources(sources, num_classes=None)
-    rows = []
+    scorer = CocoScorer(loaded)
     for record in loaded.images:
         if record.source == 0:
             boxes = record.boxes_xywh.copy()
             boxes[:, 2:] += boxes[:, :2]
             scores = 0 * record.labels.astype("float32") + 1
-            answer = Detections(boxes.astype("float32"), scores, record.labels)
-            rows += detections_to_coco(record.id, answer)
-    found = score_sources(loaded, sources, rows)
+            scorer.add(record.id, Detections(boxes.astype("float32"), scores, record.labels))
+    found = score_sources(scorer, sources)
     day, night = source_names(sources)
     assert found[day]["overall"]["AP"] == pytest.approx(1)
     assert found[night]["overall"]["AP"] == 0

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data.detection import LabelOptions, find_media, label_media
-from ddetr_data.images import find_videos, label_video
+from ddetr_data.config import DatasetConfig, InferSource
+from ddetr_data.detection import Detector, InferenceConfig, RunEvent, label
+from ddetr_data.images import find_videos, open_video
 from ddetr_data.types import Category, Detections
 
 av = pytest.importorskip("av")
@@ -23,7 +24,7 @@ LEFT_HALF = (220, 30, 30)
 UPRIGHT = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
-class StubDetector:
+class StubDetector(Detector):
     """One box at the left in every image."""
 
     categories = (Category(1, "bag"),)
@@ -52,13 +53,18 @@ def write_video(path: Path, times: list[int]) -> Path:
 
 
 def copied(path: Path, target: Path, seen: list[Image.Image]) -> int:
-    """Label a video by a function that remembers the frames and draws nothing."""
+    """Write a video's frames again, as they are, and remember them; gives their number."""
+    with open_video(path) as video, video.copied_to(target) as write:
+        for frame in video.frames:
+            seen.append(frame.image)
+            write(frame)
+    return len(seen)
 
-    def draw(frames, _first) -> list[Image.Image]:
-        seen.extend(frames)
-        return list(frames)
 
-    return label_video(path, target, 3, draw)
+def label_all(*entries: Path, results: Path, observers=(), **options):
+    source = InferSource(image_dir=tuple(map(str, entries)))
+    dataset, config = DatasetConfig(infer_data_sources=source), InferenceConfig(**options)
+    return label(StubDetector(), dataset, config, results, observers=observers)
 
 
 def times_of(path: Path) -> list[float]:
@@ -113,9 +119,7 @@ def test_what_follows_a_damage_is_still_labelled(tmp_path: Path, caplog) -> None
     for place in range(len(content) * 2 // 3, len(content) * 5 // 6, 7):
         content[place] ^= 0xFF
     source.write_bytes(content)
-    images, videos = find_media([tmp_path / "in"])
-    options = LabelOptions(csv_file=True)
-    summary = label_media(StubDetector(), images, videos, tmp_path / "out", options)
+    summary = label_all(tmp_path / "in", results=tmp_path / "out", csv=True)
     labels = list((tmp_path / "out" / "labels" / "scratched.mkv").iterdir())
     rows = (tmp_path / "out" / "detections.csv").read_text().splitlines()
     assert 0 < summary.frames < 60
@@ -138,8 +142,7 @@ def test_annotated_videos_never_share_a_name(tmp_path: Path) -> None:
     """An .avi gets .mp4 behind its name, where an .mp4 of that name may lie already."""
     for name in ("a.avi", "a.avi.mp4"):
         write_video(tmp_path / "in" / name, [0])
-    images, videos = find_media([tmp_path / "in"])
-    label_media(StubDetector(), images, videos, tmp_path / "out", LabelOptions())
+    label_all(tmp_path / "in", results=tmp_path / "out")
     made = sorted(path.name for path in (tmp_path / "out" / "videos_annotated").iterdir())
     assert made == ["a.avi.mp4", "a.avi.mp4.mp4"]
 
@@ -160,17 +163,10 @@ def test_the_frames_of_a_video_are_counted_while_it_is_labelled(
 ) -> None:
     """Before the first batch and after each; all frames are known from the start."""
     write_video(tmp_path / "in" / f"a.{ending}", list(range(0, 1000, 100)))
-    images, videos = find_media([tmp_path / "in"])
-    told: list[tuple[str, int, int | None]] = []
-    summary = label_media(
-        StubDetector(),
-        images,
-        videos,
-        tmp_path / "out",
-        LabelOptions(),
-        on_video=lambda *progress: told.append(progress),
-    )
-    assert told == [(f"a.{ending}", done, 10) for done in (0, 4, 8, 10)]
+    told: list[RunEvent] = []
+    summary = label_all(tmp_path / "in", results=tmp_path / "out", observers=[told.append])
+    steps = [(each.message, each.step, each.total_steps) for each in told if each.kind == "step"]
+    assert steps == [(f"frames of a.{ending}", done, 10) for done in (0, 4, 8, 10)]
     assert (summary.videos, summary.frames) == (1, 10)
 
 
@@ -183,8 +179,7 @@ def test_the_extent_names_what_was_there(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(tmp_path / "both" / name)
 
     def extent(*entries: Path) -> str:
-        found = find_media(entries)
-        return label_media(StubDetector(), *found, tmp_path / "out", LabelOptions()).extent
+        return label_all(*entries, results=tmp_path / "out").extent
 
     assert extent(tmp_path / "films") == "1 video (2 frames)"
     assert extent(tmp_path / "both" / "one.png") == "1 image"

@@ -14,7 +14,7 @@ pytest.importorskip("ddetr_model")
 from PIL import Image  # noqa: E402
 
 from ddetr_data.files import DamagedFileError, EncryptionError, WrongKeyError  # noqa: E402
-from ddetr_export import Detector, ExportConfig, export_onnx  # noqa: E402
+from ddetr_export import ExportConfig, export_onnx, open_detector  # noqa: E402
 from ddetr_export.onnx import write_model  # noqa: E402
 
 KEY = "open sesame"
@@ -50,8 +50,8 @@ def test_a_locked_checkpoint_becomes_a_locked_file(
     picture = np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8)
     plain = export_onnx(make_checkpoint(), tmp_path / "plain.onnx", config).path
     (found,), (expected,) = (
-        Detector(report.path, KEY).predict([picture]),
-        Detector(plain).predict([picture]),
+        open_detector(report.path, encryption_key=KEY).predict([picture]),
+        open_detector(plain).predict([picture]),
     )
     np.testing.assert_array_equal(found.scores, expected.scores)
 
@@ -87,7 +87,7 @@ def test_eight_bits_leave_nothing_readable(
     report = export_onnx(make_checkpoint(), tmp_path / "out" / "m.onnx", config, encryption_key=KEY)
     assert list((tmp_path / "temporary").iterdir()) == []
     assert b"pred_logits" not in report.path.read_bytes()
-    assert Detector(report.path, KEY).batch_size == 1
+    assert open_detector(report.path, encryption_key=KEY).batch_size == 1
 
 
 def test_sidecars_of_a_locked_file_are_refused(make_checkpoint, tmp_path) -> None:

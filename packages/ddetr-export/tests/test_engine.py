@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ddetr_export import Detector
+from ddetr_export import open_detector
 from ddetr_export.config import TrtEngineConfig
 from ddetr_export.tensorrt import Cuda, EngineBuildError, build_engine
 
@@ -232,15 +232,15 @@ def test_an_engine_detects_as_its_onnx_file(toy_onnx, fake_tensorrt, tmp_path, l
         opt_batch_size=most,
         max_batch_size=most,
     )
-    detector = Detector(tmp_path / "model.engine")
+    detector = open_detector(tmp_path / "model.engine")
     assert detector.batch_size == most
     assert detector.providers == ("TensorRT 10.9.0",)
-    expected = Detector(toy_onnx()).predict(pictures(5))
+    expected = open_detector(toy_onnx()).predict(pictures(5))
     for found, other in zip(detector.predict(pictures(5)), expected, strict=True):
         np.testing.assert_allclose(found.boxes_xyxy, other.boxes_xyxy, rtol=1e-5)
         np.testing.assert_array_equal(found.labels, other.labels)
     with pytest.raises(ValueError, match=rf"takes {least} to {most} images|exported with batch"):
-        Detector(tmp_path / "model.engine", batch_size=9)
+        open_detector(tmp_path / "model.engine", batch_size=9)
 
 
 def test_an_engine_says_what_it_is(toy_onnx, fake_tensorrt, tmp_path) -> None:
@@ -249,10 +249,10 @@ def test_an_engine_says_what_it_is(toy_onnx, fake_tensorrt, tmp_path) -> None:
     notes = json.loads((tmp_path / "model.engine.json").read_text("utf-8"))
     assert (notes["data_type"], notes["batch_sizes"]) == ("FP16", [1, 1, 3])
     assert report.batch_sizes == (1, 1, 3)
-    assert [each.name for each in Detector(report.path).categories] == ["red cell", "platelet"]
+    assert [each.name for each in open_detector(report.path).categories] == ["red cell", "platelet"]
     (tmp_path / "model.engine.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no model\.engine\.json beside it"):
-        Detector(report.path)
+        open_detector(report.path)
 
 
 def test_an_engine_of_another_machine_is_refused(toy_onnx, fake_tensorrt, tmp_path) -> None:
@@ -261,7 +261,7 @@ def test_an_engine_of_another_machine_is_refused(toy_onnx, fake_tensorrt, tmp_pa
     path = build(trt, toy_onnx(), tmp_path).path
     trt.Runtime.return_value.deserialize_cuda_engine.side_effect = lambda _content: None
     with pytest.raises(ValueError, match="an engine runs only where it was built"):
-        Detector(path)
+        open_detector(path)
 
 
 def test_with_a_key_engine_notes_and_caches_are_locked(
@@ -274,7 +274,7 @@ def test_with_a_key_engine_notes_and_caches_are_locked(
     assert written == {"model.engine.enc", "model.engine.json.enc", "timing.cache"}
     for name in written:
         assert b"red cell" not in (tmp_path / name).read_bytes()
-    detector = Detector(report.path, "open sesame")
+    detector = open_detector(report.path, encryption_key="open sesame")
     assert len(detector.predict(pictures(2))) == 2
 
 
@@ -294,6 +294,6 @@ def test_the_real_tensorrt_detects_as_onnx_runtime(
     wanted = TrtEngineConfig(tensorrt={"data_type": data_type, "max_batch_size": 4})
     engine = build_engine(path, tmp_path / "model.engine", wanted).path
     tolerance = 1e-3 if data_type == "FP32" else 5e-2
-    expected = Detector(path, providers=["CPUExecutionProvider"]).predict(pictures(3))
-    for found, other in zip(Detector(engine).predict(pictures(3)), expected, strict=True):
+    expected = open_detector(path, providers=["CPUExecutionProvider"]).predict(pictures(3))
+    for found, other in zip(open_detector(engine).predict(pictures(3)), expected, strict=True):
         np.testing.assert_allclose(found.scores, other.scores, atol=tolerance)

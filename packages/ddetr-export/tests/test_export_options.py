@@ -17,11 +17,11 @@ import onnx  # noqa: E402
 
 from ddetr_data.types import Category  # noqa: E402
 from ddetr_export import (  # noqa: E402
-    Detector,
     ExportConfig,
     ExportError,
     export_onnx,
     onnx_export,
+    open_detector,
 )
 from ddetr_export.onnx_export import describe  # noqa: E402
 from ddetr_export.sidecars import sidecars  # noqa: E402
@@ -73,8 +73,8 @@ def test_detections_in_the_graph_are_those_outside(
     with_everything, make_checkpoint, tmp_path
 ) -> None:
     """The same checkpoint with and without post-processing inside gives the same detections."""
-    plain = Detector(export(make_checkpoint(), tmp_path).path, num_select=6)
-    inside = Detector(with_everything / "model.onnx")
+    plain = open_detector(export(make_checkpoint(), tmp_path).path, num_select=6)
+    inside = open_detector(with_everything / "model.onnx")
     for expected, found in zip(plain.predict(pictures()), inside.predict(pictures()), strict=True):
         assert len(found) == 6
         np.testing.assert_array_equal(found.labels, expected.labels)

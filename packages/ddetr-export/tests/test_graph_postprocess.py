@@ -7,9 +7,9 @@ import onnx
 import pytest
 from PIL import Image
 
+from ddetr_export import open_detector
 from ddetr_export.graph import append_postprocess
 from ddetr_export.onnx import operator_problems
-from ddetr_export.runtime import Detector
 
 
 def with_postprocess(path, num_select: int):
@@ -25,8 +25,8 @@ def with_postprocess(path, num_select: int):
 def test_the_graph_detects_what_numpy_detects(toy_onnx, num_select) -> None:
     """Boxes, scores and labels of ONNX Runtime equal those of post-processing, at any batch."""
     pictures = [Image.new("RGB", (50 + 10 * n, 80 - 9 * n), (40 * n, 9, 200)) for n in range(5)]
-    plain = Detector(toy_onnx(), num_select=num_select).predict(pictures)
-    inside = Detector(
+    plain = open_detector(toy_onnx(), num_select=num_select).predict(pictures)
+    inside = open_detector(
         with_postprocess(toy_onnx(), num_select), num_select=num_select, batch_size=3
     ).predict(pictures)
     for expected, found in zip(plain, inside, strict=True):

@@ -14,11 +14,11 @@ from PIL import Image  # noqa: E402
 
 from ddetr_data.images import PreprocessConfig, preprocess  # noqa: E402
 from ddetr_export import (  # noqa: E402
-    Detector,
     ExportConfig,
     ExportError,
     export_onnx,
     onnx_export,
+    open_detector,
 )
 from ddetr_export.proof import first_divergence  # noqa: E402
 from ddetr_model import load_checkpoint  # noqa: E402
@@ -187,7 +187,7 @@ def test_detector_finds_what_the_checkpoint_finds(make_checkpoint, plain_file) -
         Image.fromarray(np.random.default_rng(seed).integers(0, 255, size, np.uint8))
         for seed, size in enumerate([(50, 70, 3), (130, 90, 3), (64, 96, 3)])
     ]
-    detector = Detector(plain_file, batch_size=2)
+    detector = open_detector(plain_file, batch_size=2)
     model = load_checkpoint(make_checkpoint())
     config = PreprocessConfig(
         mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), mode="fixed", height=HEIGHT, width=WIDTH

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_export.runtime import Detector
+from ddetr_export import open_detector
 
 pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
@@ -22,7 +22,7 @@ from ddetr_export.serving import create_app  # noqa: E402
 @pytest.fixture
 def address(toy_onnx):
     """A server of the toy detector, in a thread."""
-    app = create_app(Detector(toy_onnx()), max_upload_mib=1)
+    app = create_app(open_detector(toy_onnx()), max_upload_mib=1)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -70,7 +70,7 @@ def test_a_dropped_image_gets_its_boxes(browser, address, toy_onnx, picture) -> 
     )
     browser.drop_file(picture, *place)
     browser.wait_for("document.querySelectorAll('#list li').length > 0")
-    (expected,) = Detector(toy_onnx()).predict([picture])
+    (expected,) = open_detector(toy_onnx()).predict([picture])
     names = {0: "class_0", 1: "red cell", 2: "platelet"}
     assert shown(browser) == [
         (names[int(label)], pytest.approx(float(score), abs=0.006))

@@ -227,10 +227,10 @@ def test_a_whole_model_keeps_the_contract(plugin_export) -> None:
 
 def test_a_whole_model_becomes_standard(plugin_export, tmp_path) -> None:
     """The converted file keeps the metadata and detects the same."""
-    from ddetr_export import Detector
+    from ddetr_export import open_detector
 
     to_standard(plugin_export, tmp_path / "standard.onnx")
     pictures = [np.random.default_rng(1).integers(0, 255, (70, 80, 3), np.uint8)]
-    (before,) = Detector(plugin_export).predict(pictures)
-    (after,) = Detector(tmp_path / "standard.onnx").predict(pictures)
+    (before,) = open_detector(plugin_export).predict(pictures)
+    (after,) = open_detector(tmp_path / "standard.onnx").predict(pictures)
     np.testing.assert_allclose(before.scores, after.scores, atol=TOLERANCE)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from ddetr_data.files import DamagedFileError, EncryptionError, NotEncryptedError, WrongKeyError
+from ddetr_export import open_detector
 from ddetr_export.onnx import write_model
-from ddetr_export.runtime import Detector
 
 
 def picture(brightness: int, width: int = 40, height: int = 30) -> Image.Image:
@@ -22,7 +22,7 @@ def picture(brightness: int, width: int = 40, height: int = 30) -> Image.Image:
 
 def test_detections_are_in_pixels_of_the_original(toy_onnx) -> None:
     """The same network output gives boxes that grow with the picture."""
-    detector = Detector(toy_onnx())
+    detector = open_detector(toy_onnx())
     small, large = detector.predict([picture(90), picture(90, 400, 300)])
     np.testing.assert_allclose(large.boxes_xyxy, small.boxes_xyxy * 10, rtol=1e-5)
     assert len(small) == 4  # num_select of the file
@@ -31,15 +31,15 @@ def test_detections_are_in_pixels_of_the_original(toy_onnx) -> None:
 
 def test_categories_come_from_the_file(toy_onnx) -> None:
     """Names and ids are those of the metadata."""
-    categories = Detector(toy_onnx()).categories
+    categories = open_detector(toy_onnx()).categories
     assert [(each.id, each.name) for each in categories] == [(1, "red cell"), (2, "platelet")]
 
 
 def test_a_picture_is_detected_alike_alone_and_in_a_batch(toy_onnx) -> None:
     """Neither the batch size nor a filled-up last batch changes an answer."""
     pictures = [picture(each) for each in (10, 200, 90, 255, 0)]
-    alone = Detector(toy_onnx()).predict(pictures)
-    for detector in (Detector(toy_onnx(), batch_size=2), Detector(toy_onnx(batch=3))):
+    alone = open_detector(toy_onnx()).predict(pictures)
+    for detector in (open_detector(toy_onnx(), batch_size=2), open_detector(toy_onnx(batch=3))):
         together = detector.predict(pictures)
         assert len(together) == len(pictures)
         for one, other in zip(alone, together, strict=True):
@@ -56,38 +56,38 @@ def test_paths_pictures_and_arrays_are_the_same(toy_onnx, tmp_path) -> None:
         picture(120),
         np.asarray(picture(120)),
     ]
-    first, *others = Detector(toy_onnx()).predict(images)
+    first, *others = open_detector(toy_onnx()).predict(images)
     for other in others:
         np.testing.assert_array_equal(first.scores, other.scores)
 
 
 def test_no_image_gives_no_result(toy_onnx) -> None:
     """An empty list is answered with an empty list."""
-    assert Detector(toy_onnx()).predict([]) == []
+    assert open_detector(toy_onnx()).predict([]) == []
 
 
 def test_num_select_can_be_lowered(toy_onnx) -> None:
     """The argument wins over the file's number."""
-    (found,) = Detector(toy_onnx(), num_select=2).predict([picture(5)])
+    (found,) = open_detector(toy_onnx(), num_select=2).predict([picture(5)])
     assert len(found) == 2
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
     """The error says where no file is."""
     with pytest.raises(FileNotFoundError, match=r"absent\.onnx"):
-        Detector(tmp_path / "absent.onnx")
+        open_detector(tmp_path / "absent.onnx")
 
 
 def test_a_foreign_file_is_refused(toy_onnx, tmp_path) -> None:
     """A file without our metadata, or that is no ONNX at all, is an error that says so."""
     with pytest.raises(ValueError, match="does not carry the metadata"):
-        Detector(toy_onnx(metadata=False))
+        open_detector(toy_onnx(metadata=False))
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(ValueError, match=r"does not accept .*text\.onnx"):
-        Detector(tmp_path / "text.onnx")
+        open_detector(tmp_path / "text.onnx")
     (tmp_path / "empty.onnx").touch()
     with pytest.raises(ValueError, match=r"empty\.onnx"):
-        Detector(tmp_path / "empty.onnx")
+        open_detector(tmp_path / "empty.onnx")
 
 
 def test_a_file_that_contradicts_its_metadata_is_refused(toy_onnx, tmp_path) -> None:
@@ -106,7 +106,7 @@ def test_a_file_that_contradicts_its_metadata_is_refused(toy_onnx, tmp_path) -> 
     ):
         path.write_bytes(model.SerializeToString())
         with pytest.raises(ValueError, match=message):
-            Detector(path)
+            open_detector(path)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_metadata_of_another_kind_are_refused(toy_onnx, key, text, message) -> N
     next(each for each in model.metadata_props if each.key == key).value = text
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match=message) as told:
-        Detector(path)
+        open_detector(path)
     assert "\n" not in str(told.value)
 
 
@@ -151,8 +151,8 @@ RGB = np.stack([GREY] * 3, axis=-1)
 )
 def test_grey_transparent_and_16_bit_images_are_taken(toy_onnx, image) -> None:
     """Each is detected in as the same picture in RGB."""
-    (expected,) = Detector(toy_onnx()).predict([RGB])
-    (found,) = Detector(toy_onnx()).predict([image])
+    (expected,) = open_detector(toy_onnx()).predict([RGB])
+    (found,) = open_detector(toy_onnx()).predict([image])
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
@@ -173,7 +173,7 @@ def test_what_is_no_image_is_told(toy_onnx, tmp_path, monkeypatch, images, error
     """One sentence each, and the detector goes on working."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    detector = Detector(toy_onnx())
+    detector = open_detector(toy_onnx())
     with pytest.raises(error, match=message):
         detector.predict(images)
     assert len(detector.predict([RGB])) == 1
@@ -182,8 +182,8 @@ def test_what_is_no_image_is_told(toy_onnx, tmp_path, monkeypatch, images, error
 def test_an_encrypted_file_detects_the_same(toy_onnx, locked_onnx) -> None:
     """With its key it is read in memory; nothing new is on the disk."""
     before = sorted(locked_onnx.parent.iterdir())
-    (expected,) = Detector(toy_onnx()).predict([RGB])
-    (found,) = Detector(locked_onnx, "open sesame").predict([RGB])
+    (expected,) = open_detector(toy_onnx()).predict([RGB])
+    (found,) = open_detector(locked_onnx, encryption_key="open sesame").predict([RGB])
     np.testing.assert_array_equal(found.scores, expected.scores)
     assert sorted(locked_onnx.parent.iterdir()) == before
 
@@ -191,20 +191,20 @@ def test_an_encrypted_file_detects_the_same(toy_onnx, locked_onnx) -> None:
 def test_each_failure_to_decrypt_has_its_sentence(locked_onnx, toy_onnx) -> None:
     """No key, a wrong key, a damaged file and one that is not encrypted are told apart."""
     with pytest.raises(EncryptionError, match="is encrypted: set encryption_key"):
-        Detector(locked_onnx)
+        open_detector(locked_onnx)
     with pytest.raises(WrongKeyError, match="another one was used"):
-        Detector(locked_onnx, "open says me")
+        open_detector(locked_onnx, encryption_key="open says me")
     locked_onnx.write_bytes(locked_onnx.read_bytes()[:-7])
     with pytest.raises(DamagedFileError, match="damaged or cut short"):
-        Detector(locked_onnx, "open sesame")
+        open_detector(locked_onnx, encryption_key="open sesame")
     locked_onnx.write_bytes(toy_onnx().read_bytes())
     with pytest.raises(NotEncryptedError, match="is not encrypted although its name says so"):
-        Detector(locked_onnx, "open sesame")
+        open_detector(locked_onnx, encryption_key="open sesame")
 
 
 def test_a_plain_file_is_read_with_a_key_too(toy_onnx) -> None:
     """A key in the environment does not lock out the other files."""
-    assert len(Detector(toy_onnx(), "open sesame").predict([RGB])) == 1
+    assert len(open_detector(toy_onnx(), encryption_key="open sesame").predict([RGB])) == 1
 
 
 @pytest.fixture
@@ -217,11 +217,11 @@ def locked_onnx(toy_onnx, cheap_scrypt):
 def test_the_providers_are_chosen_and_told(toy_onnx, caplog) -> None:
     """The CPU is always there; what was chosen is a property and in the log."""
     with caplog.at_level(logging.INFO, "ddetr_export"):
-        detector = Detector(toy_onnx(), providers=["CPUExecutionProvider"])
+        detector = open_detector(toy_onnx(), providers=["CPUExecutionProvider"])
     assert detector.providers == ("CPUExecutionProvider",)
     assert "CPUExecutionProvider" in caplog.text
     with pytest.raises(ValueError, match="at least one execution provider"):
-        Detector(toy_onnx(), providers=[])
+        open_detector(toy_onnx(), providers=[])
 
 
 @pytest.mark.parametrize(
@@ -236,14 +236,14 @@ def test_the_providers_are_chosen_and_told(toy_onnx, caplog) -> None:
 def test_wrong_arguments_are_refused(toy_onnx, arguments, message) -> None:
     """Each wrong argument gives one sentence that names it."""
     with pytest.raises(ValueError, match=message):
-        Detector(toy_onnx(batch=3), **arguments)
+        open_detector(toy_onnx(batch=3), **arguments)
 
 
 def test_torch_is_not_imported(toy_onnx) -> None:
     """A whole detection leaves torch and onnx alone."""
     code = (
         "import sys, numpy, ddetr_export;"
-        f"found = ddetr_export.Detector({str(toy_onnx())!r})"
+        f"found = ddetr_export.open_detector({str(toy_onnx())!r})"
         ".predict([numpy.zeros((20, 20, 3), numpy.uint8)]);"
         "assert len(found[0]) == 4;"
         "print(sorted({'torch', 'onnx', 'ddetr_model'} & set(sys.modules)))"

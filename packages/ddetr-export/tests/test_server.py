@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from ddetr_export.runtime import Detector
+from ddetr_export import OnnxDetector, open_detector
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -31,13 +31,13 @@ def png(width: int = 40, height: int = 30) -> bytes:
 
 @pytest.fixture
 def client(toy_onnx) -> TestClient:
-    return TestClient(create_app(Detector(toy_onnx()), max_upload_mib=1))
+    return TestClient(create_app(open_detector(toy_onnx()), max_upload_mib=1))
 
 
 def test_an_image_is_answered_with_detections(client, toy_onnx) -> None:
     """The answer holds what the detector finds, with names and the image's size."""
     answer = client.post("/predict?threshold=0", content=png()).json()
-    (expected,) = Detector(toy_onnx()).predict([Image.open(io.BytesIO(png()))])
+    (expected,) = open_detector(toy_onnx()).predict([Image.open(io.BytesIO(png()))])
     assert answer["image"] == {"width": 40, "height": 30}
     assert len(answer["detections"]) == len(expected)
     first = answer["detections"][0]
@@ -110,7 +110,7 @@ def test_many_at_once_are_answered_up_to_a_limit(toy_onnx) -> None:
     """More than may wait are told to come back; the others get their answers."""
     entered, release = threading.Semaphore(0), threading.Event()
 
-    class SlowDetector(Detector):
+    class SlowDetector(OnnxDetector):
         def predict(self, images):
             entered.release()
             assert release.wait(30)
@@ -152,7 +152,7 @@ def test_health_and_metrics_tell_what_happened(client) -> None:
 
 def test_a_fault_of_the_program_is_counted(toy_onnx, monkeypatch) -> None:
     """It is no answer and no refusal."""
-    detector = Detector(toy_onnx())
+    detector = open_detector(toy_onnx())
     monkeypatch.setattr(detector, "predict", lambda _images: 1 / 0)
     client = TestClient(create_app(detector), raise_server_exceptions=False)
     assert client.post("/predict", content=png()).status_code == 500
@@ -170,7 +170,7 @@ def test_stopping_leaves_a_slow_client_with_an_answer(toy_onnx, capfd) -> None:
     """Neither a body that never ends nor a client that left prints a traceback."""
     uvicorn = pytest.importorskip("uvicorn")
     settings = uvicorn.Config(
-        create_app(Detector(toy_onnx())), log_level="warning", timeout_graceful_shutdown=1
+        create_app(open_detector(toy_onnx())), log_level="warning", timeout_graceful_shutdown=1
     )
     server, listener = uvicorn.Server(settings), socket.create_server(("127.0.0.1", 0))
     serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -192,7 +192,7 @@ def test_stopping_leaves_a_slow_client_with_an_answer(toy_onnx, capfd) -> None:
 
 def test_serving_says_when_the_address_is_taken(toy_onnx) -> None:
     """One sentence, before anything is served."""
-    detector = Detector(toy_onnx())
+    detector = open_detector(toy_onnx())
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
     sentence = f"^cannot listen at 127.0.0.1:{port}: Address already in use$"
@@ -210,5 +210,5 @@ def test_an_address_of_version_6_is_listened_at(toy_onnx) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        serve(Detector(toy_onnx()), host="::1", port=0, on_ready=stop)
+        serve(open_detector(toy_onnx()), host="::1", port=0, on_ready=stop)
     assert said[0].startswith("http://[::1]:")

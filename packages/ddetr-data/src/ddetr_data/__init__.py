@@ -10,6 +10,7 @@ __all__ = [
     "Category",
     "CheckOptions",
     "CheckReport",
+    "ClassNames",
     "CocoScorer",
     "ConvertConfig",
     "DataError",
@@ -27,11 +28,11 @@ __all__ = [
     "available_cores",
     "check_conversion",
     "check_dataset",
+    "compare_categories",
     "confusion_table",
     "detections_from_coco",
     "detections_to_coco",
     "draw_detections",
-    "evaluate_detector",
     "find_images",
     "is_url",
     "load_sources",
@@ -42,10 +43,8 @@ __all__ = [
     "read_image",
     "read_kitti",
     "resolve_num_classes",
-    "run_inference",
     "verify_images",
     "write_kitti",
-    "write_results",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

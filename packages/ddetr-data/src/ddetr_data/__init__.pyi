@@ -1,4 +1,6 @@
 from .__about__ import __version__ as __version__
+from .categories import ClassNames as ClassNames
+from .categories import compare_categories as compare_categories
 from .check import CheckOptions as CheckOptions
 from .check import CheckReport as CheckReport
 from .check import check_conversion as check_conversion
@@ -13,9 +15,7 @@ from .config import ConvertConfig as ConvertConfig
 from .config import DatasetConfig as DatasetConfig
 from .config import DataSource as DataSource
 from .config import InferSource as InferSource
-from .detection import evaluate_detector as evaluate_detector
-from .detection import run_inference as run_inference
-from .detection import write_results as write_results
+from .detection import Detector as Detector
 from .faults import DataError as DataError
 from .formats import read_kitti as read_kitti
 from .formats import write_kitti as write_kitti
@@ -37,6 +37,5 @@ from .synthetic import make_dataset as make_dataset
 from .types import Annotations as Annotations
 from .types import Category as Category
 from .types import Detections as Detections
-from .types import Detector as Detector
 from .types import ImageLike as ImageLike
 from .types import ImageRecord as ImageRecord

@@ -1,13 +1,12 @@
-"""What crosses the package's borders: categories, labels, detections and who makes them.
+"""What crosses the package's borders: categories, labels and detections.
 
 N objects of one image, K detections of one image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from PIL import Image
 
 from ddetr_data.locations import AnyFile
 
-ImageLike: TypeAlias = AnyFile | Image.Image | NDArray[np.uint8]
+ImageLike: TypeAlias = AnyFile | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -110,18 +109,3 @@ class ImageRecord:
     def area(self) -> NDArray[np.float64]:
         """(N,), square pixels, of the segment where the data gave it, else of the box."""
         return self.annotations.area
-
-
-class Detector(Protocol):
-    """Anything that finds objects in images: a PyTorch model, an ONNX file, a test's stub."""
-
-    batch_size: int
-
-    @property
-    def categories(self) -> tuple[Category, ...]:
-        """The classes that labels refer to."""
-        ...
-
-    def predict(self, images: Sequence[ImageLike]) -> list[Detections]:
-        """Detect in each image; as many results as images, in their order."""
-        ...

@@ -4,17 +4,18 @@ import lazy_loader
 
 # Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
-    "Detector",
     "EngineBuildError",
     "EngineReport",
     "ExportConfig",
     "ExportError",
     "ExportReport",
+    "OnnxDetector",
     "TrtEngineConfig",
     "__version__",
     "build_engine",
     "create_app",
     "export_onnx",
+    "open_detector",
     "serve",
     "to_standard",
 ]

@@ -5,7 +5,8 @@ from .onnx import to_standard as to_standard
 from .onnx_export import export_onnx as export_onnx
 from .report import ExportError as ExportError
 from .report import ExportReport as ExportReport
-from .runtime import Detector as Detector
+from .runtime import OnnxDetector as OnnxDetector
+from .runtime import open_detector as open_detector
 from .serving import create_app as create_app
 from .serving import serve as serve
 from .tensorrt import EngineBuildError as EngineBuildError

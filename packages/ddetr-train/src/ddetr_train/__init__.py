@@ -10,7 +10,7 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "__version__",
-    "infer",
+    "open_detector",
     "train",
 ]
 

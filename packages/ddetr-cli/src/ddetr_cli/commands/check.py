@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from ddetr_cli.spec import Experiment, SpecError, given, load_tree, model_of, read_spec_file
-from ddetr_cli.terminal import Progress, RunConsole
+from ddetr_cli.terminal import RunConsole
 from ddetr_data import ConvertConfig, DataSource
+from ddetr_data.detection import Progress
 from ddetr_data.files import write_whole
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def check_data(
     _refuse_mixtures(spec_file, overrides, labelled_set)
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
         raise SpecError(f"--json {json_file}: its folder does not exist")
-    progress = Progress(console.observe, "images") if json_file != STANDARD_OUTPUT else None
+    progress = Progress([console.observe], "images") if json_file != STANDARD_OUTPUT else None
     report = _checked(spec_file, overrides, labelled_set, progress)
     console.close()
     content = json.dumps(report.to_dict(), indent=1)

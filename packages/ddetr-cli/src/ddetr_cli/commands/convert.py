@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ddetr_cli.running import Run, Subtask
 from ddetr_cli.spec import existing_images, given, optional_files
-from ddetr_cli.terminal import Progress
 from ddetr_data import ConvertConfig
+from ddetr_data.detection import Progress
 
 if TYPE_CHECKING:
     from ddetr_data.convert import ConvertSummary, FoldSummary
@@ -25,7 +25,7 @@ def execute(config: ConvertConfig, run: Run) -> Mapping[str, float]:
     """Convert, and show what was kept and what was dropped, by class and reason."""
     from ddetr_data.convert import convert
 
-    summary = convert(config, on_progress=Progress(run.report, "images"))
+    summary = convert(config, on_progress=Progress(run.observers, "images"))
     _show(summary, run)
     dropped = sum(sum(counts.values()) for counts in summary.dropped.values())
     return {"images": summary.images, "annotations": summary.annotations, "dropped": dropped}

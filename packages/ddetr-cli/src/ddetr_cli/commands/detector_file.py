@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ddetr_cli.spec import KEY_VARIABLE, SpecError, existing_file
-from ddetr_data.detection import EvaluateConfig, InferenceConfig
+from ddetr_cli.spec import KEY_VARIABLE, Experiment, SpecError, existing_file, given
+from ddetr_data.detection import ALONE, EvaluateConfig, InferenceConfig, RankSlice
 from ddetr_data.files import is_encrypted
 from ddetr_export.onnx import ENCRYPTED_SUFFIX, is_engine
 from ddetr_export.tensorrt import HOW_TO_GET_TENSORRT, has_tensorrt
+from ddetr_train.process import is_launched
+
+if TYPE_CHECKING:
+    from ddetr_data.detection import Detector
 
 _CHECKPOINT_ENDINGS = (".pth", ".pt", ".ckpt")
 
@@ -24,10 +30,10 @@ def checked_detector_file(
         FileNotFoundError: it does not exist.
     """
     key = f"{task}.checkpoint" if config.trt_engine is None else f"{task}.trt_engine"
-    path = existing_file(config.trt_engine or config.checkpoint, key)
+    path = existing_file(config.detector_file, key)
     if config.trt_engine is not None and not is_engine(path):
         raise SpecError(f"{key} must end in .engine, .plan or .trt, got {path}")
-    if not (path.suffix.lower() in _CHECKPOINT_ENDINGS or is_exported(path)):
+    if not (path.suffix.lower() in _CHECKPOINT_ENDINGS or _is_exported(path)):
         raise SpecError(f"{key} must end in .pth, .pt, .ckpt, .onnx or .onnx.enc, got {path}")
     readable_file(path, passphrase)
     if is_engine(path) and not has_tensorrt():
@@ -45,7 +51,43 @@ def readable_file(path: Path, passphrase: str | None) -> None:
         raise SpecError(f"{path} is encrypted: set encryption_key or {KEY_VARIABLE} to read it")
 
 
-def is_exported(path: Path) -> bool:
+def open_detector(
+    config: EvaluateConfig | InferenceConfig, task: str, experiment: Experiment
+) -> Detector:
+    """Open the file of a block with whatever runs it, PyTorch for a checkpoint alone.
+
+    Raises:
+        FileNotFoundError, ValueError: as the package that runs it.
+    """
+    path = given(config.detector_file, f"{task}.checkpoint")
+    key, size_hw = experiment.passphrase, config.input_size_hw
+    if _is_exported(path):
+        from ddetr_export import open_detector as open_exported
+
+        return open_exported(
+            path, encryption_key=key, batch_size=config.batch_size, input_size_hw=size_hw
+        )
+    from ddetr_train import open_detector as open_checkpoint
+
+    return open_checkpoint(
+        path,
+        encryption_key=key,
+        batch_size=config.batch_size or experiment.dataset.batch_size,
+        input_size_hw=size_hw,
+        devices=config,
+    )
+
+
+def launched_ranks() -> AbstractContextManager[RankSlice]:
+    """Join the other processes that a launcher has started, if there are any."""
+    if not is_launched():  # nothing is shared, and PyTorch need not be there
+        return nullcontext(ALONE)
+    from ddetr_train.process import launched_share
+
+    return launched_share()
+
+
+def _is_exported(path: Path) -> bool:
     """Whether ONNX Runtime or TensorRT runs the file, without PyTorch."""
     plain = path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
     return plain.suffix.lower() == ".onnx" or is_engine(path)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ddetr_cli.commands.detector_file import checked_detector_file, is_exported
+from ddetr_cli.commands.detector_file import (
+    checked_detector_file,
+    launched_ranks,
+    open_detector,
+)
 from ddetr_cli.running import Run, Subtask
 from ddetr_cli.spec import Experiment, existing_sources
 
@@ -22,22 +26,13 @@ def check(experiment: Experiment) -> None:
 
 def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Score the detector and show the figures."""
+    from ddetr_data.detection import evaluate
+
     config, dataset = experiment.evaluate, experiment.dataset
-    path = checked_detector_file(config, "evaluate", experiment.passphrase)
-    if is_exported(path):
-        from ddetr_cli.commands.exported_detector import score_exported
-
-        scores = score_exported(path, dataset, config, run, experiment.passphrase)
-    else:
-        from ddetr_train.detection import evaluate
-
+    detector = open_detector(config, "evaluate", experiment)
+    with launched_ranks() as ranks:
         scores = evaluate(
-            path,
-            dataset,
-            config,
-            run.results_dir,
-            observers=run.observers,
-            encryption_key=experiment.passphrase,
+            detector, dataset, config, run.results_dir, observers=run.observers, ranks=ranks
         )
     if run.is_main_process:
         _show(scores, dataset, run)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ddetr_cli.commands.detector_file import checked_detector_file, is_exported
+from ddetr_cli.commands.detector_file import (
+    checked_detector_file,
+    launched_ranks,
+    open_detector,
+)
 from ddetr_cli.running import Run, Subtask
 from ddetr_cli.spec import Experiment, SpecError, existing_images, optional_files
-from ddetr_data import InferSource
 
 if TYPE_CHECKING:
     from ddetr_data.detection import InferenceSummary
@@ -19,44 +22,26 @@ _NAMES_SHOWN = 3  # the log has every one
 def check(experiment: Experiment) -> None:
     """Find a missing detector, missing images and a missing class list."""
     checked_detector_file(experiment.inference, "inference", experiment.passphrase)
-    source = _infer_source(experiment)
+    source = experiment.dataset.infer_data_sources
+    if source is None:
+        raise SpecError("dataset.infer_data_sources is not set; give its image_dir")
     existing_images(source.image_dir, "dataset.infer_data_sources.image_dir")
     optional_files([("dataset.infer_data_sources.classmap", source.classmap)])
 
 
 def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Detect in every image and show how many objects of each class there are."""
-    config = experiment.inference
-    path = checked_detector_file(config, "inference", experiment.passphrase)
-    if is_exported(path):
-        from ddetr_cli.commands.exported_detector import label_with_exported
+    from ddetr_data.detection import label
 
-        source = _infer_source(experiment)
-        summary = label_with_exported(path, source, config, run, experiment.passphrase)
-    else:
-        from ddetr_train.detection import infer
-
-        summary = infer(
-            path,
-            experiment.dataset,
-            config,
-            run.results_dir,
-            observers=run.observers,
-            encryption_key=experiment.passphrase,
+    config, dataset = experiment.inference, experiment.dataset
+    detector = open_detector(config, "inference", experiment)
+    with launched_ranks() as ranks:
+        summary = label(
+            detector, dataset, config, run.results_dir, observers=run.observers, ranks=ranks
         )
     if run.is_main_process:
         _show(summary, run)
-    figures = {"images": summary.images, "detections": summary.detections}
-    if summary.videos:
-        figures |= {"videos": summary.videos, "frames": summary.frames}
-    return figures | ({"unreadable": len(summary.unreadable)} if summary.unreadable else {})
-
-
-def _infer_source(experiment: Experiment) -> InferSource:
-    source = experiment.dataset.infer_data_sources
-    if source is None:
-        raise SpecError("dataset.infer_data_sources is not set; give its image_dir")
-    return source
+    return summary.figures
 
 
 def _show(summary: InferenceSummary, run: Run) -> None:

@@ -22,16 +22,17 @@ class ServeOptions:
 
 def serve_model(options: ServeOptions, console: RunConsole) -> int:
     """Answer until interrupted; the key of an encrypted file is the environment's."""
-    from ddetr_export import Detector, serve
+    from ddetr_export import open_detector, serve
 
-    detector = Detector(options.model, os.environ.get(KEY_VARIABLE) or None)
+    key = os.environ.get(KEY_VARIABLE) or None
+    detector = open_detector(options.model, encryption_key=key)
     serve(
         detector,
         host=options.host,
         port=options.port,
         max_upload_mib=options.max_upload_mib,
         on_ready=lambda address: console.say(
-            f"{options.model.name} runs on {', '.join(detector.providers)}; "
+            f"{detector.description}; "
             f"open {address} or post images to {address}/predict; Ctrl+C ends it"
         ),
     )

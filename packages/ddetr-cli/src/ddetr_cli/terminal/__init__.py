@@ -4,7 +4,6 @@ from ddetr_cli.terminal.broken_pipe import LastingStream, lasting_output
 from ddetr_cli.terminal.console import RunConsole, figure
 from ddetr_cli.terminal.extras import EXTRAS, with_our_extras
 from ddetr_cli.terminal.interrupts import Interrupted, Interrupts
-from ddetr_cli.terminal.progress import Progress
 from ddetr_cli.terminal.status_file import State, StatusFile
 from ddetr_cli.terminal.thread_waits import shorten_waits
 
@@ -13,7 +12,6 @@ __all__ = [
     "Interrupted",
     "Interrupts",
     "LastingStream",
-    "Progress",
     "RunConsole",
     "State",
     "StatusFile",

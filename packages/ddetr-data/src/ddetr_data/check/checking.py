@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ddetr_data.categories import compare_categories
 from ddetr_data.check._labels import (
     CheckedLabels,
     check_coco_file,
@@ -18,7 +19,7 @@ from ddetr_data.check._labels import (
 )
 from ddetr_data.check.images import ImageInspector, ImageTask, Inspection
 from ddetr_data.check.report import CheckLog, CheckReport, Finding
-from ddetr_data.coco import check_categories_agree, check_ids_below, find_json_files
+from ddetr_data.coco import check_ids_below, find_json_files
 from ddetr_data.config import ConvertConfig, DataSource
 from ddetr_data.convert import FROM_COCO, open_labels, refuse_urls
 from ddetr_data.faults import DataError
@@ -164,10 +165,11 @@ def _check_categories(files: Sequence[CheckedLabels], log: CheckLog, options: Ch
     first = tables[0]
     for other in tables[1:]:
         log.file = other.file
-        try:
-            check_categories_agree(first.categories, first.file, other.categories, other.file)
-        except DataError as error:
-            log.refuse("differing_categories", str(error))
+        difference = compare_categories(
+            first.categories, other.categories, first_name=first.file, second_name=other.file
+        )
+        if difference:
+            log.refuse("differing_categories", difference)
     log.file = first.file
     try:
         check_ids_below(first.categories, options.num_classes, first.file)

@@ -1,6 +1,5 @@
 """COCO JSON files as detection sets, and detections as rows of its results format."""
 
-from ddetr_data.coco.category_table import check_categories_agree
 from ddetr_data.coco.detection_set import DetectionSet, check_ids_below, load_sources, tell_faults
 from ddetr_data.coco.file import CocoFile, read_coco_file
 from ddetr_data.coco.image_table import ImageColumns, ImageTable, as_table, locate_image
@@ -19,7 +18,6 @@ __all__ = [
     "ImageTable",
     "ResultRow",
     "as_table",
-    "check_categories_agree",
     "check_ids_below",
     "detections_from_coco",
     "detections_to_coco",

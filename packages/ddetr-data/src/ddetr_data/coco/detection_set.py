@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ddetr_data.coco.category_table import check_categories_agree
+from ddetr_data.categories import compare_categories
 from ddetr_data.coco.file import CocoFile, read_coco_file
 from ddetr_data.coco.image_table import ImageColumns, ImageTable
 from ddetr_data.coco.json_files import find_json_files
@@ -104,9 +104,14 @@ def load_sources(
         for file in _read_source(number, source, faults, skip=corrupt_images == "skip")
     ]
     for other in files[1:]:
-        check_categories_agree(
-            files[0].categories, str(files[0].path), other.categories, str(other.path)
+        difference = compare_categories(
+            files[0].categories,
+            other.categories,
+            first_name=str(files[0].path),
+            second_name=str(other.path),
         )
+        if difference:
+            raise DataError(f"{difference}; the files of one set must agree")
     check_ids_below(files[0].categories, num_classes, str(files[0].path))
     columns = _numbered(ImageColumns.join([file.columns for file in files]), files, faults)
     if not len(columns.ids):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ddetr_data.coco._category_table import read_categories
 from ddetr_data.coco._images import FileImages, ImageReader
 from ddetr_data.coco._objects import FileObjects, ObjectReader
-from ddetr_data.coco.category_table import read_categories
 from ddetr_data.coco.image_table import ImageColumns, ends_of
 from ddetr_data.coco.json_files import read_json_object
 from ddetr_data.faults import FaultLog

@@ -1,120 +1,106 @@
-"""All detections of a run in one file, COCO JSON, CSV or both, written as they come."""
+"""All detections of a run in one file: COCO JSON, CSV or both."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any, BinaryIO, TypeAlias
 
-from ddetr_data.files import naming, replacing_all
-from ddetr_data.types import Category, Detections
+from ddetr_data.categories import ClassNames
+from ddetr_data.detection._rank_file import Found
+from ddetr_data.files import Content, write_all
+from ddetr_data.types import Category
 
-__all__ = ["COCO_NAME", "CSV_NAME", "DetectionFiles"]
+__all__ = ["write_detection_files"]
 
-COCO_NAME = "detections.json"
-CSV_NAME = "detections.csv"
 _COLUMNS = ("file_name", "class_id", "class", "score", "left", "top", "right", "bottom")
 
+Read: TypeAlias = Callable[[], Iterable[Found]]
 
-class DetectionFiles:
-    """While entered, takes the detections of one image after the other.
 
-    The files get their names when all is written. Of every image only its name and size stay in
-    memory.
+def write_detection_files(
+    folder: Path, read: Read, categories: Sequence[Category], *, coco_json: bool, csv_file: bool
+) -> None:
+    """Write detections.json and detections.csv, those that are wanted, or none of them.
+
+    Args:
+        folder: Where to.
+        read: Gives the detections of all images, and may be called again. Of every image only its
+            name and size stay in memory.
+        categories: Names of the labels; a label that they lack joins them as class_<id>.
+        coco_json: Whether a COCO data set is wanted.
+        csv_file: Whether a table is wanted.
+
+    Raises:
+        OSError: a file cannot be written; the error names it.
     """
+    contents: dict[Path, Content] = {}
+    if coco_json:
+        contents[folder / "detections.json"] = partial(_write_coco, read, categories)
+    if csv_file:
+        contents[folder / "detections.csv"] = partial(_write_csv, read, categories)
+    write_all(contents)
 
-    def __init__(
-        self, folder: Path, categories: Sequence[Category], *, coco_json: bool, csv_file: bool
-    ) -> None:
-        self._folder = folder
-        self._categories = tuple(categories)
-        self._names = {category.id: category.name for category in categories}
-        wanted = {COCO_NAME: coco_json, CSV_NAME: csv_file}
-        self._wanted = [name for name, is_wanted in wanted.items() if is_wanted]
-        self._images: list[tuple[str, tuple[int, int]]] = []
-        self._objects = 0
-        self._nameless: set[int] = set()  # labels that the categories do not have
-        self._stack = ExitStack()  # publishes, or removes, what is in the open files
-        self._open_files = ExitStack()
-        self._json: IO[str] | None = None
-        self._csv: Any = None
 
-    def __enter__(self) -> DetectionFiles:
-        places = [self._folder / name for name in self._wanted]
-        drafts = self._stack.enter_context(replacing_all(places))
-        self._stack.enter_context(self._open_files)
-        for name, draft in zip(self._wanted, drafts, strict=True):
-            if name == COCO_NAME:
-                # A name that is no UTF-8 becomes JSON's own escapes.
-                self._json = self._open(draft, errors="backslashreplace")
-                self._json.write('{"annotations": [')
-            else:
-                self._csv = csv.writer(self._open(draft, errors="surrogateescape"))
-                self._csv.writerow(_COLUMNS)
-        return self
+def _write_csv(read: Read, categories: Sequence[Category], file: BinaryIO) -> None:
+    names = ClassNames(categories)
+    table = csv.writer(_Encoder(file, "surrogateescape"))
+    table.writerow(_COLUMNS)
+    for found in read():
+        for label, score, corners in _objects(found):
+            table.writerow((found[0], label, names[label], score, *corners))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            self._stack.__exit__(kind, error, traceback)
-            return
-        with self._stack, naming(self._folder):
-            if self._json is not None:
-                self._end_json(self._json)
-            self._open_files.close()
 
-    def add(self, file_name: str, size_wh: tuple[int, int], found: Detections) -> None:
-        """Take the detections of an image; boxes are kept inside of it."""
-        width, height = size_wh
-        self._images.append((file_name, size_wh))
-        columns = (found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist())
-        with naming(self._folder):
-            for box, score, label in zip(*columns, strict=True):
-                left, right = (min(max(side, 0.0), width) for side in box[0::2])
-                top, bottom = (min(max(side, 0.0), height) for side in box[1::2])
-                corners = [round(side, 2) for side in (left, top, right, bottom)]
-                self._write(file_name, label, round(score, 6), corners)
-
-    def _write(self, file_name: str, label: int, score: float, corners: list[float]) -> None:
-        left, top, right, bottom = corners
-        self._objects += 1
-        if label not in self._names:
-            self._nameless.add(label)
-        if self._csv is not None:
-            self._csv.writerow((file_name, label, self._name(label), score, *corners))
-        if self._json is not None:
+def _write_coco(read: Read, categories: Sequence[Category], file: BinaryIO) -> None:
+    names = ClassNames(categories)
+    images: list[dict[str, Any]] = []
+    nameless: set[int] = set()
+    count = 0
+    text = _Encoder(file, "backslashreplace")  # which makes JSON's own escapes
+    text.write('{"annotations": [')
+    for found in read():
+        name, (width, height), _ = found
+        size = {"width": width, "height": height}
+        images.append({"id": len(images) + 1, "file_name": name, **size})
+        for label, score, (left, top, right, bottom) in _objects(found):
+            count += 1
+            nameless |= {label} - names.keys()
             row = {
-                "id": self._objects,
-                "image_id": len(self._images),
+                "id": count,
+                "image_id": len(images),
                 "category_id": label,
                 "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
                 "area": round((right - left) * (bottom - top), 2),
                 "iscrowd": 0,
                 "score": score,
             }
-            self._json.write((",\n" if self._objects > 1 else "\n") + json.dumps(row))
+            text.write((",\n" if count > 1 else "\n") + json.dumps(row))
+    labels = [each.id for each in categories] + sorted(nameless)
+    table = [{"id": label, "name": names[label]} for label in labels]
+    rest = {"images": images, "categories": table}
+    text.write("],\n" + json.dumps(rest, ensure_ascii=False)[1:])
 
-    def _end_json(self, file: IO[str]) -> None:
-        images = [
-            {"id": number, "file_name": name, "width": width, "height": height}
-            for number, (name, (width, height)) in enumerate(self._images, start=1)
-        ]
-        labels = [each.id for each in self._categories] + sorted(self._nameless)
-        categories = [{"id": label, "name": self._name(label)} for label in labels]
-        rest = {"images": images, "categories": categories}
-        file.write("],\n" + json.dumps(rest, ensure_ascii=False)[1:])
 
-    def _name(self, label: int) -> str:
-        return self._names.get(label, f"class_{label}")
+def _objects(found: Found) -> Iterator[tuple[int, float, list[float]]]:
+    """Yield label, score and corners, inside of the image, of each detection."""
+    _, (width, height), detections = found
+    columns = (detections.boxes_xyxy, detections.scores, detections.labels)
+    for box, score, label in zip(*(column.tolist() for column in columns), strict=True):
+        left, right = (min(max(side, 0.0), width) for side in box[0::2])
+        top, bottom = (min(max(side, 0.0), height) for side in box[1::2])
+        yield label, round(score, 6), [round(side, 2) for side in (left, top, right, bottom)]
 
-    def _open(self, draft: Path, errors: str) -> IO[str]:
-        file = draft.open("w", encoding="utf-8", newline="", errors=errors)
-        return self._open_files.enter_context(file)
+
+@dataclass(frozen=True)
+class _Encoder:
+    """Writes texts to a file of bytes."""
+
+    file: BinaryIO
+    errors: str  # what becomes of half a surrogate pair, as of a name that is no UTF-8
+
+    def write(self, text: str) -> int:
+        return self.file.write(text.encode("utf-8", self.errors))

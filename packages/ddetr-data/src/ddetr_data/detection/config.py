@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-if TYPE_CHECKING:
-    from ddetr_data.detection.labelling import LabelOptions
 
 _FROZEN = ConfigDict(
     frozen=True, extra="forbid", protected_namespaces=(), populate_by_name=True, allow_inf_nan=False
@@ -46,6 +42,18 @@ class _DetectorConfig(DeviceConfig):
         None, ge=32, description="Fixed height in pixels; null keeps the checkpoint's resizing."
     )
 
+    @property
+    def detector_file(self) -> Path | None:
+        """The engine if there is one, else the checkpoint."""
+        return self.trt_engine or self.checkpoint
+
+    @property
+    def input_size_hw(self) -> tuple[int, int] | None:
+        """The fixed height and width in pixels, if there is one."""
+        if self.input_height is None or self.input_width is None:
+            return None
+        return self.input_height, self.input_width
+
     @model_validator(mode="after")
     def _check_size(self) -> _DetectorConfig:
         if (self.input_width is None) != (self.input_height is None):
@@ -81,16 +89,3 @@ class InferenceConfig(_DetectorConfig):
     is_internal: bool = Field(
         False, description="Name a result <folder of the image>/<file> wherever the search began."
     )
-
-    @property
-    def label_options(self) -> LabelOptions:
-        """What ddetr_data.detection.labelling is to keep of the detections."""
-        from ddetr_data.detection.labelling import LabelOptions
-
-        return LabelOptions(
-            conf_threshold=self.conf_threshold,
-            color_map=self.color_map,
-            outline_width=self.outline_width,
-            coco_json=self.coco_json,
-            csv_file=self.csv,
-        )

@@ -1,78 +1,127 @@
-"""Scoring any detector on a labelled set, and writing down what came out."""
+"""Scoring any detector on labelled images, and writing down what came out."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ddetr_data.coco import DetectionSet, ResultRow
-from ddetr_data.detection.rank_slice import ALONE, Share
+from ddetr_data.categories import compare_categories
+from ddetr_data.coco import ResultRow
+from ddetr_data.config import DatasetConfig
+from ddetr_data.detection.config import EvaluateConfig
+from ddetr_data.detection.detector import Detector, setup_notices
+from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
+from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.faults import DataError
 from ddetr_data.files import write_whole
-from ddetr_data.scoring import CocoScorer, Scores
-from ddetr_data.types import Detections, Detector
+from ddetr_data.loading import open_sources
+from ddetr_data.scoring import CocoScorer, Scores, score_sources
+from ddetr_data.types import Detections, ImageRecord
 
-Progress = Callable[[int, int], None]  # images done, images in all
+__all__ = ["add_detections", "evaluate", "write_results"]
 
 
-def evaluate_detector(
+def evaluate(
     detector: Detector,
-    detection_set: DetectionSet,
+    dataset: DatasetConfig,
+    config: EvaluateConfig,
+    results_dir: str | os.PathLike[str],
     *,
+    observers: Sequence[Observer] = (),
+    ranks: RankSlice = ALONE,
+) -> Scores:
+    """Write results.json and detections.json for dataset.test_data_sources, and give the scores.
+
+    With several sources results.json also has "per_source", by the sources' names. Processes that
+    share the images all get the scores; the first one reports and writes the files.
+
+    Raises:
+        FileNotFoundError: the data are not there.
+        ValueError: no test data, or labels that the detector has no class for.
+    """
+    sources = dataset.test_data_sources
+    if not sources:
+        raise ValueError("evaluate needs dataset.test_data_sources")
+    observers = observers if ranks.is_first else ()
+    labelled = open_sources(
+        sources, num_classes=detector.num_classes, dataset_type=dataset.dataset_type
+    )
+    scorer = CocoScorer(labelled, category_ids=dataset.eval_class_ids)
+    difference = compare_categories(
+        detector.categories,
+        labelled.categories,
+        first_name="the model",
+        second_name="the data",
+        second_may_lack=True,
+    )
+    for text in (*setup_notices(detector, dataset), *([difference] if difference else [])):
+        emit(observers, RunEvent("notice", text))
+    count = len(labelled.images)
+    emit(observers, RunEvent("started", f"evaluating {count} images", total_steps=count))
+    threshold, progress = config.conf_threshold, Progress(observers)
+    add_detections(scorer, detector, labelled.images, threshold, on_progress=progress, ranks=ranks)
+    scores = scorer.score()
+    if ranks.is_first:
+        facts: dict[str, Any] = {"images": count, "conf_threshold": threshold}
+        if config.detector_file is not None:
+            facts["checkpoint"] = str(config.detector_file)
+        if len(sources) > 1:
+            facts["per_source"] = score_sources(scorer, sources)
+        write_results(results_dir, scores, scorer.results(), facts)
+    emit(observers, RunEvent("finished", f"scores in {results_dir}", metrics=scores.overall))
+    return scores
+
+
+def add_detections(
+    scorer: CocoScorer,
+    detector: Detector,
+    images: Sequence[ImageRecord],
     conf_threshold: float = 0.0,
+    *,
     on_progress: Progress | None = None,
-    category_ids: Sequence[int] | None = None,
-    batch_size: int | None = None,
-    share: Share = ALONE,
-) -> tuple[Scores, list[ResultRow]]:
-    """Detect in every image and score.
+    ranks: RankSlice = ALONE,
+) -> None:
+    """Detect in images and hand what is at least conf_threshold to a scorer of their set.
 
     Args:
-        detector: gives labels that are the set's category ids.
-        detection_set: the ground truth.
-        conf_threshold: detections below it do not count.
-        on_progress: called after every batch.
-        category_ids: classes to score, absent: all.
-        batch_size: images a call, absent: the detector's own.
-        share: the images of this process; the scores are those of all of them, in each.
-
-    Returns:
-        The scores, and all detections in COCO's results format.
+        scorer: Gets the detections of all images, in every process.
+        detector: Gives labels that are the set's category ids.
+        images: Of the scorer's set.
+        conf_threshold: Detections below it do not count.
+        on_progress: Called after every batch.
+        ranks: The images that this process looks at.
 
     Raises:
         FileNotFoundError, DataError: an image is missing or damaged.
     """
-    scorer = CocoScorer(detection_set, category_ids=category_ids)
-    step = batch_size or detector.batch_size
-    places = share.of(len(detection_set.images), step)
+    step = detector.batch_size
+    mine = ranks.of(len(images), step)
     kept: list[tuple[int, Detections]] = []
-    for start in places[::step]:
-        records = detection_set.images[start : min(start + step, places.stop)]
+    for start in mine[::step]:
+        records = images[start : min(start + step, mine.stop)]
         found = detector.predict([record.path for record in records])
         if len(found) != len(records):
             raise DataError(f"a detector must answer for {len(records)} images, got {len(found)}")
         for record, detections in zip(records, found, strict=True):
             kept.append((record.id, detections.above(conf_threshold)))
         if on_progress is not None:
-            on_progress(len(kept), len(places))
-    for part in share.gather(kept):
+            on_progress(len(kept), len(mine))
+    for part in ranks.gather(kept):
         for image_id, detections in part:
             scorer.add(image_id, detections)
-    return scorer.score(), scorer.results()
 
 
 def write_results(
     results_dir: str | os.PathLike[str],
     scores: Scores,
     coco_results: Sequence[ResultRow],
-    extra: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write results.json (scores and extra) and detections.json; gives the first one's path."""
-    folder = Path(results_dir)
-    results = {**(extra or {}), **scores.to_dict()}
-    write_whole(folder / "detections.json", json.dumps(list(coco_results), indent=1))
-    write_whole(folder / "results.json", json.dumps(results, indent=1))
-    return folder / "results.json"
+    """Write results.json (facts and scores) and detections.json; gives the first one's path."""
+    path = Path(results_dir, "results.json")
+    write_whole(path.with_name("detections.json"), json.dumps(list(coco_results), indent=1))
+    write_whole(path, json.dumps({**(facts or {}), **scores.to_dict()}, indent=1))
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -39,3 +40,18 @@ def emit(observers: Sequence[Observer], event: RunEvent) -> None:
     """Hand the event to every observer in turn; what an observer raises ends the run."""
     for observer in observers:
         observer(event)
+
+
+class Progress:
+    """Called with what is done of a work and all of it, and reports a step with the time left."""
+
+    def __init__(self, observers: Sequence[Observer], message: str = "") -> None:
+        self._observers, self._message = observers, message
+        self._start = time.monotonic()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Report; the time left assumes that the rest goes as fast, and needs a known total."""
+        spent = time.monotonic() - self._start
+        left = spent / done * (total - done) if done and total else None
+        event = RunEvent("step", self._message, step=done, total_steps=total, eta_seconds=left)
+        emit(self._observers, event)

@@ -2,259 +2,136 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
-from PIL import Image
-
-from ddetr_data.detection._detection_files import DetectionFiles
-from ddetr_data.detection._rank_files import Spool, spools_of_failures_removed
-from ddetr_data.detection.inference import InferenceSummary, kitti_rows, run_inference
-from ddetr_data.detection.rank_slice import ALONE, Share
+from ddetr_data.config import DatasetConfig
+from ddetr_data.detection.config import InferenceConfig
+from ddetr_data.detection.detector import Detector, setup_notices
+from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
+from ddetr_data.detection.media import Media, NamedVideo, find_media, named_videos
+from ddetr_data.detection.rank_slice import ALONE, RankSlice
+from ddetr_data.detection.result_writer import NamedImage, ResultWriter
+from ddetr_data.detection.summary import InferenceSummary, counted
 from ddetr_data.faults import DataError
-from ddetr_data.formats import write_kitti
-from ddetr_data.images import (
-    OnFrames,
-    can_read_videos,
-    draw_detections,
-    find_images,
-    find_videos,
-    is_video,
-    label_video,
-)
-from ddetr_data.types import Detections, Detector
+from ddetr_data.formats import label_names, number_categories, read_classmap
+from ddetr_data.images import open_video, read_image
+from ddetr_data.types import Category
 
-__all__ = ["LabelOptions", "find_media", "label_media"]
-
-logger = logging.getLogger(__name__)
-
-Found = list[tuple[Path, Path]]  # path, relative path
-Keep = Callable[[str, tuple[int, int], Detections], None]  # name, width and height
-OnVideo = Callable[[str, int, int | None], None]  # name, frames done, frames in all if known
+__all__ = ["label"]
 
 
-@dataclass(frozen=True)
-class _Video:
-    path: Path
-    relative: Path  # of its labels' folder
-    annotated: Path  # of what is made of it
-
-
-@dataclass(frozen=True)
-class LabelOptions:
-    """What is kept of the detections, and how."""
-
-    conf_threshold: float = 0.5
-    color_map: Mapping[str, str] = field(default_factory=dict)
-    outline_width: int = 3
-    coco_json: bool = False
-    csv_file: bool = False
-
-
-def find_media(
-    entries: Sequence[str | os.PathLike[str]], *, by_own_folder: bool = False
-) -> tuple[Found, Found]:
-    """Find images, and videos if PyAV is there; without it a folder's videos are logged.
-
-    Args:
-        entries: folders (searched with their sub-folders) and files.
-        by_own_folder: give <folder of the file>/<file> as relative paths; files that would share
-            one keep theirs.
-
-    Raises:
-        FileNotFoundError: an entry does not exist, or there is neither image nor video.
-        DataError: a video is named itself, but PyAV is not installed.
-    """
-    videos = find_videos(entries)
-    others = [entry for entry in entries if not (is_video(Path(entry)) and Path(entry).is_file())]
-    if videos and not can_read_videos():
-        if len(others) < len(entries):
-            raise DataError(f"{videos[0][0]} is a video: install ddetr-data[video] to read it")
-        logger.warning("videos=%d are left out: install ddetr-data[video]", len(videos))
-        videos = []
-    try:
-        images = find_images(others) if others or not videos else []
-    except FileNotFoundError:
-        if not videos or not all(Path(entry).exists() for entry in entries):
-            raise
-        images = []
-    if by_own_folder:
-        images, videos = _in_own_folder(images), _in_own_folder(videos)
-    return images, videos
-
-
-def label_media(
+def label(
     detector: Detector,
-    images: Found,
-    videos: Found,
+    dataset: DatasetConfig,
+    config: InferenceConfig,
     results_dir: str | os.PathLike[str],
-    options: LabelOptions,
-    on_progress: Callable[[int, int], None] | None = None,
-    share: Share = ALONE,
-    on_video: OnVideo | None = None,
+    *,
+    observers: Sequence[Observer] = (),
+    ranks: RankSlice = ALONE,
 ) -> InferenceSummary:
-    """Label images as run_inference does, and every frame of videos.
+    """Write what is found in dataset.infer_data_sources, as ResultWriter does.
 
-    A video gets `labels/<video>/<frame>.txt` and `videos_annotated/<video>`. With coco_json and
-    csv_file all detections are in one file too; the frame 7 of a video is <video>#7 there.
-    Several processes each label a share; the first one joins their detections in the files' order.
-
-    Args:
-        on_progress: as run_inference's, of the images.
-        on_video: called before the first batch of a video's frames and after each.
+    A video gets `labels/<video>/<frame>.txt` and `videos_annotated/<video>`; its frame 7 is
+    <video>#7 in the files of all detections. One batch is in memory at a time, and files that do
+    not decode are left out, logged and listed. Processes that share the files all get the summary
+    of all of them; the first one reports.
 
     Raises:
-        ValueError: as run_inference.
-        DataError: not one of the files decodes.
+        FileNotFoundError: a folder or the classmap is not there, or there is no image.
+        ValueError: no image source, a colour that is none, a classmap of another number of names
+            than there are classes, or not one of the files decodes.
+        OSError: a file cannot be written.
     """
-    folder = Path(results_dir)
-    films = _named(videos)
-    files = DetectionFiles(
-        folder, detector.categories, coco_json=options.coco_json, csv_file=options.csv_file
-    )
-    if share.count == 1:
-        with files:
-            summary = _label_images(detector, images, folder, options, on_progress, files.add)
-            summary = _label_videos(summary, films, detector, options, files.add, on_video)
-            return _something(summary)
-    with spools_of_failures_removed(folder):
-        with Spool(folder, "images", share.index) as spool:
-            summary = _label_images(
-                detector, images, folder, options, on_progress, spool.add, share=share
-            )
-        with Spool(folder, "videos", share.index) as spool:
-            mine = [films[place] for place in share.of(len(films))]
-            summary = _label_videos(summary, mine, detector, options, spool.add, on_video)
-        joined = _something(InferenceSummary.joined(share.gather(summary)))
-        if share.is_first:
-            with files:
-                _join_spools(folder, share.count, files.add)
-    return joined
-
-
-def _join_spools(folder: Path, count: int, keep: Keep) -> None:
-    for kind in ("images", "videos"):
-        for index in range(count):
-            Spool(folder, kind, index).empty_into(keep)
-
-
-def _something(summary: InferenceSummary) -> InferenceSummary:
-    """Pass what labelled at least one image or frame."""
-    if summary.unreadable and not summary.images and not summary.frames:
-        count, first = len(summary.unreadable), summary.unreadable[0]
-        raise DataError(f"not one image or video can be read, {count} were tried, first {first}")
+    source = dataset.infer_data_sources
+    if source is None:
+        raise ValueError("inference needs dataset.infer_data_sources.image_dir")
+    observers = observers if ranks.is_first else ()
+    images, videos = find_media(source.image_dir, by_own_folder=config.is_internal)
+    categories = _named_by_classmap(source.classmap, detector.categories)
+    with ResultWriter(results_dir, categories, config, ranks) as writer:
+        for text in setup_notices(detector, dataset):
+            emit(observers, RunEvent("notice", text))
+        nouns = ((images, "image"), (videos, "video"))
+        there = " and ".join(counted(len(each), noun) for each, noun in nouns if each)
+        emit(observers, RunEvent("started", f"labelling {there}", total_steps=len(images)))
+        _label_images(detector, images, writer, Progress(observers), ranks)
+        named = named_videos(videos)
+        for position in ranks.of(len(named)):
+            progress = Progress(observers, f"frames of {named[position].relative.as_posix()}")
+            _label_video(detector, named[position], writer, progress)
+        summary = writer.finish()
+    text = f"{summary.detections} detections in {summary.extent}"
+    emit(observers, RunEvent("finished", text, metrics=summary.figures))
     return summary
-
-
-def _named(videos: Found) -> list[_Video]:
-    """Choose the annotated videos' names: MP4s keep theirs, others get .mp4 behind it.
-
-    All get it where two would have one name (a.avi and a.avi.mp4).
-    """
-    behind = [relative.with_name(f"{relative.name}.mp4") for _, relative in videos]
-    short = [
-        relative if relative.suffix.lower() == ".mp4" else name
-        for (_, relative), name in zip(videos, behind, strict=True)
-    ]
-    names = short if len(set(short)) == len(short) else behind
-    return [_Video(*found, name) for found, name in zip(videos, names, strict=True)]
 
 
 def _label_images(
-    detector: Detector,
-    images: Found,
-    folder: Path,
-    options: LabelOptions,
-    on_progress: Callable[[int, int], None] | None,
-    keep: Keep,
-    share: Share = ALONE,
-) -> InferenceSummary:
-    return run_inference(
-        detector,
-        images,
-        folder,
-        conf_threshold=options.conf_threshold,
-        color_map=options.color_map,
-        outline_width=options.outline_width,
-        on_progress=on_progress,
-        on_image=lambda relative, size_wh, found: keep(relative.as_posix(), size_wh, found),
-        share=share,
-    )
+    detector: Detector, images: Media, writer: ResultWriter, progress: Progress, ranks: RankSlice
+) -> None:
+    label_files = label_names([relative for _, relative in images])
+    step = detector.batch_size
+    mine = ranks.of(len(images), step)
+    for start in mine[::step]:
+        batch = images[start : min(start + step, mine.stop)]
+        named = list(_readable(batch, label_files, writer))
+        found = detector.predict([image.pixels for image in named]) if named else []
+        for image, detections in zip(named, found, strict=True):
+            writer.add(image, detections)
+        progress(start + len(batch) - mine.start, len(mine))
 
 
-def _label_videos(
-    summary: InferenceSummary,
-    videos: Sequence[_Video],
-    detector: Detector,
-    options: LabelOptions,
-    keep: Keep,
-    on_video: OnVideo | None,
-) -> InferenceSummary:
-    for video in videos:
-        name = video.relative.as_posix()
-        tell = None if on_video is None else partial(on_video, name)
-        summary = _with_video(summary, video, detector, options, keep, tell)
-    return summary
+def _readable(
+    batch: Media, label_files: Mapping[Path, Path], writer: ResultWriter
+) -> Iterator[NamedImage]:
+    for path, relative in batch:
+        try:
+            pixels = read_image(path)
+        except (ValueError, OSError) as error:
+            writer.leave_out(path, error)
+        else:
+            yield NamedImage(pixels, relative.as_posix(), label_files[relative], relative)
 
 
-def _in_own_folder(found: Found) -> Found:
-    names = [Path(path.parent.name, path.name) for path, _ in found]
-    shared = {name for name, count in Counter(names).items() if count > 1}
-    return [
-        (path, relative if name in shared else name)
-        for (path, relative), name in zip(found, names, strict=True)
-    ]
-
-
-def _with_video(
-    summary: InferenceSummary,
-    video: _Video,
-    detector: Detector,
-    options: LabelOptions,
-    keep: Keep,
-    on_frames: OnFrames | None,
-) -> InferenceSummary:
-    """Label a video and add it up; one that does not decode joins the unreadable."""
-    per_class = Counter(summary.per_class)
-
-    def draw(frames: Sequence[Image.Image], first: int) -> list[Image.Image]:
-        drawn = []
-        for number, (frame, found) in enumerate(
-            zip(frames, detector.predict(frames), strict=True), start=first
-        ):
-            kept = found.above(options.conf_threshold)
-            rows = kitti_rows(kept, detector.categories, frame.size)
-            per_class.update(row.name for row in rows)
-            write_kitti(summary.labels_dir / video.relative / f"{number:06d}.txt", rows)
-            keep(f"{video.relative.as_posix()}#{number}", frame.size, kept)
-            drawn.append(
-                draw_detections(
-                    frame,
-                    kept,
-                    detector.categories,
-                    color_map=options.color_map,
-                    outline_width=options.outline_width,
+def _label_video(
+    detector: Detector, video: NamedVideo, writer: ResultWriter, progress: Progress
+) -> None:
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(open_video(video.path))
+        except DataError as error:
+            writer.leave_out(video.path, error)
+            return
+        write = stack.enter_context(source.copied_to(writer.videos_dir / video.annotated))
+        done, total = 0, source.stated_frames
+        progress(done, total)
+        while frames := list(islice(source.frames, detector.batch_size)):
+            images = [
+                NamedImage(
+                    frame.image,
+                    f"{video.relative.as_posix()}#{number}",
+                    video.relative / f"{number:06d}.txt",
                 )
-            )
-        return drawn
+                for number, frame in enumerate(frames, start=done)
+            ]
+            found = detector.predict([image.pixels for image in images])
+            for frame, image, detections in zip(frames, images, found, strict=True):
+                write(replace(frame, image=writer.add(image, detections)))
+            done += len(frames)
+            progress(done, None if total is None else max(total, done))
+    writer.count_video()
 
-    videos_dir = summary.images_dir.with_name("videos_annotated")
-    try:
-        target = videos_dir / video.annotated
-        frames = label_video(video.path, target, detector.batch_size, draw, on_frames)
-    except DataError as error:
-        logger.warning("skipped video=%s reason=%s", video.path, error)
-        return replace(summary, unreadable=(*summary.unreadable, video.path))
-    return replace(
-        summary,
-        detections=sum(per_class.values()),
-        per_class=dict(sorted(per_class.items())),
-        videos=summary.videos + 1,
-        frames=summary.frames + frames,
-        videos_dir=videos_dir,
-    )
+
+def _named_by_classmap(classmap: str | None, known: tuple[Category, ...]) -> tuple[Category, ...]:
+    """Take the classmap's names in the order of the known ids; without any, ids count from 1."""
+    if classmap is None:
+        return known
+    names = read_classmap(classmap)
+    if known and len(known) != len(names):
+        raise DataError(f"{classmap} names {len(names)} classes, the model has {len(known)}")
+    ids = known or number_categories(names)
+    return tuple(Category(each.id, name) for each, name in zip(ids, names, strict=True))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["ALONE", "Share"]
+__all__ = ["ALONE", "RankSlice"]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Share:
+class RankSlice:
     """The part of one process; alone it is all of it.
 
     Every process makes the same batches as one alone would, so that results do not depend on how
@@ -27,7 +27,7 @@ class Share:
         return self.index == 0
 
     def of(self, total: int, batch_size: int = 1) -> range:
-        """Give the places 0..total-1 of this process: neighbours, in whole batches."""
+        """Give the positions 0..total-1 of this process: neighbours, in whole batches."""
         batches = -(-total // batch_size)
         first, last = (batches * each // self.count for each in (self.index, self.index + 1))
         return range(min(first * batch_size, total), min(last * batch_size, total))
@@ -35,8 +35,8 @@ class Share:
     def gather(self, value: T) -> list[Any]:
         """Collect one value of every process, by index, on every process; waits for all."""
         if self.count > 1:
-            raise NotImplementedError("several processes need a Share that gathers")
+            raise NotImplementedError("several processes need a RankSlice that gathers")
         return [value]
 
 
-ALONE = Share()
+ALONE = RankSlice()

@@ -12,18 +12,19 @@ from ddetr_data.images.drawing import class_colors, draw_detections, palette
 from ddetr_data.images.folder import find_images, walk_images
 from ddetr_data.images.preprocessing import (
     PreprocessConfig,
+    image_batches,
     open_image,
     pad_batch,
     preprocess,
     resized_hw,
     shortest_edge_hw,
 )
-from ddetr_data.images.video import OnFrames, can_read_videos, find_videos, is_video, label_video
+from ddetr_data.images.video import Video, can_read_videos, find_videos, is_video, open_video
 
 __all__ = [
     "ImageHeader",
-    "OnFrames",
     "PreprocessConfig",
+    "Video",
     "can_read_videos",
     "check_whole",
     "class_colors",
@@ -31,9 +32,10 @@ __all__ = [
     "find_images",
     "find_videos",
     "fit_objects",
+    "image_batches",
     "is_video",
-    "label_video",
     "open_image",
+    "open_video",
     "pad_batch",
     "palette",
     "preprocess",

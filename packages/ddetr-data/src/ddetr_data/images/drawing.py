@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from ddetr_data.categories import ClassNames
 from ddetr_data.images.decoding import to_rgb, upright
 from ddetr_data.types import Category, Detections
 
@@ -70,7 +71,7 @@ def draw_detections(
     if outline_width < 1:
         raise ValueError(f"outline_width must be at least 1, got {outline_width}")
     colors = class_colors(categories, color_map)
-    names = {category.id: category.name for category in categories}
+    names = ClassNames(categories)
     drawn = to_rgb(upright(image))
     drawn = drawn.copy() if drawn is image else drawn
     pen = ImageDraw.Draw(drawn)
@@ -80,7 +81,7 @@ def draw_detections(
         color = colors.get(label, _UNNAMED_COLOR)
         box = _inside(detections.boxes_xyxy[index].tolist(), drawn.size)
         pen.rectangle(box, outline=color, width=outline_width)
-        text = f"{names.get(label, label)} {detections.scores[index]:.2f}"
+        text = f"{names[label]} {detections.scores[index]:.2f}"
         _write(pen, text, box, color, font)
     return drawn
 

@@ -5,9 +5,9 @@ B images, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,14 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ddetr_data.config import AugmentationConfig, Finite
+from ddetr_data.faults import DataError
 from ddetr_data.images.decoding import read_image, to_rgb, upright
 from ddetr_data.locations import RemoteFile
 from ddetr_data.types import ImageLike
 
 __all__ = [
     "PreprocessConfig",
+    "image_batches",
     "normalize",
     "open_image",
     "pad_batch",
@@ -63,21 +65,27 @@ class PreprocessConfig(BaseModel):
             )
         return self
 
+    @property
+    def resizing(self) -> str:
+        """What happens to an image's size, in words."""
+        if self.mode == "fixed":
+            return f"stretched to {self.height} x {self.width} pixels (height x width)"
+        return f"resized to a short side of {self.shortest_edge} pixels, {self.max_size} at most"
+
     @classmethod
-    def from_augmentation(
-        cls, augmentation: AugmentationConfig, *, input_size_hw: tuple[int, int] | None = None
-    ) -> PreprocessConfig:
-        """Take the evaluation part of a spec; with input_size_hw images are stretched to it."""
-        height, width = input_size_hw or (None, None)
+    def from_augmentation(cls, augmentation: AugmentationConfig) -> PreprocessConfig:
+        """Take the evaluation part of a spec."""
         return cls(
             mean=augmentation.input_mean,
             std=augmentation.input_std,
-            mode="shortest_edge" if input_size_hw is None else "fixed",
             shortest_edge=augmentation.test_random_resize,
             max_size=augmentation.random_resize_max_size,
-            height=height,
-            width=width,
         )
+
+    def fixed_to(self, height: int, width: int) -> PreprocessConfig:
+        """Give the same, but with images stretched to one size in pixels."""
+        fixed = {"mode": "fixed", "height": height, "width": width}
+        return self.model_validate({**self.model_dump(), **fixed})
 
 
 def resized_hw(height: int, width: int, config: PreprocessConfig) -> tuple[int, int]:
@@ -99,22 +107,48 @@ def shortest_edge_hw(height: int, width: int, edge: int, max_size: int) -> tuple
     return (new_short, new_long) if height <= width else (new_long, new_short)
 
 
-def open_image(image: ImageLike) -> Image.Image:
-    """Give an image as RGB: a path is read, an array (H, W, 3) or (H, W) uint8 is wrapped.
-
-    A Pillow image that still has its file's EXIF data is turned as they say, as a file is.
+def image_batches(images: Sequence[ImageLike], batch_size: int) -> Iterator[Sequence[ImageLike]]:
+    """Divide what `predict` is given.
 
     Raises:
-        FileNotFoundError, DataError: the file is missing or damaged.
-        TypeError: it is no path, no Pillow image and no uint8 array.
+        TypeError: it is a single image.
+    """
+    if isinstance(images, (str, Path)) or not isinstance(images, Sequence):
+        raise TypeError("predict takes a list of images; put a single one in brackets")
+    for start in range(0, len(images), batch_size):
+        yield images[start : start + batch_size]
+
+
+def open_image(image: ImageLike) -> Image.Image:
+    """Give an image as RGB, the way up that its EXIF data says.
+
+    Args:
+        image: a path; a Pillow image of any mode; or an array: (H, W, 3) or (H, W, 4) uint8 in RGB,
+            or grey (H, W) or (H, W, 1), uint8 or uint16.
+
+    Raises:
+        FileNotFoundError, DataError: the file is missing or damaged, or there is not one pixel.
+        TypeError: it is something else.
     """
     if isinstance(image, (str, Path, RemoteFile)):
         return read_image(image)
-    if isinstance(image, Image.Image):
-        return to_rgb(upright(image))
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-        return to_rgb(Image.fromarray(image))
-    raise TypeError(f"an image must be a path, a Pillow image or a uint8 array, got {type(image)}")
+    opened = _from_array(image) if isinstance(image, np.ndarray) else image
+    if not isinstance(opened, Image.Image):
+        kind = type(image).__name__
+        raise TypeError(f"an image must be a path, a Pillow image or an array, got {kind}")
+    if not all(opened.size):
+        raise DataError("an image must have at least one pixel, got one without any")
+    return to_rgb(upright(opened))
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in (3, 4)):
+        raise TypeError(f"an image array must be (H, W, 3) or (H, W), got {array.shape}")
+    if array.dtype != np.uint8 and (array.ndim != 2 or array.dtype != np.uint16):
+        raise TypeError(f"an image array must be uint8, 0 to 255, got {array.dtype}")
+    return Image.fromarray(array)
 
 
 def preprocess(image: ImageLike, config: PreprocessConfig) -> NDArray[np.float32]:

@@ -1,34 +1,30 @@
-"""Run a detector over videos: KITTI labels of every frame, and the video with boxes drawn in.
+"""Find videos, read their frames, and write them again with other pixels.
 
-Needs PyAV (extra [video]). One batch of frames is in memory at a time.
+Needs PyAV (extra [video]).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from importlib.util import find_spec
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from ddetr_data.faults import DataError
 from ddetr_data.images._video_frames import Frame, read_frames
 from ddetr_data.images._video_writer import writing
 from ddetr_data.images.folder import named_below, walk_files
 
-__all__ = ["VIDEO_EXTENSIONS", "can_read_videos", "find_videos", "label_video"]
+__all__ = ["VIDEO_EXTENSIONS", "Video", "can_read_videos", "find_videos", "open_video"]
 
 VIDEO_EXTENSIONS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg"})
 _FRAMES_A_SECOND = 25  # where a file does not say
 _DURATIONS_A_SECOND = 1_000_000  # PyAV's unit of a container's length
-
-Draw = Callable[[Sequence[Image.Image], int], list[Image.Image]]  # frames, number of the first
-OnFrames = Callable[[int, int | None], None]  # frames done, frames in all where it is known
 
 
 def can_read_videos() -> bool:
@@ -56,25 +52,32 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_EXTENSIONS
 
 
-def label_video(
-    path: Path, target: Path, batch_size: int, draw: Draw, on_frames: OnFrames | None = None
-) -> int:
-    """Read a video, hand its frames over in batches, and write what comes back as H.264 in MP4.
+@dataclass(frozen=True)
+class Video:
+    """An open video: its frames, the way up that the file says, and what it says of them."""
 
-    Frames keep their times, and are turned as the file says.
+    frames: Iterator[Frame]
+    stated_frames: int | None  # as the file states, or as its length and pace make
+    rate: Fraction  # frames a second, for those that do not say when they are shown
+    time_base: Fraction  # seconds, the unit of the frames' times
 
-    Args:
-        target: the file to write; it appears when it is whole.
-        draw: gives the frames to write, of the same sizes.
-        on_frames: called before the first batch and after each; the frames in all are those that
-            the file states, or that its length and pace make.
+    def copied_to(self, target: Path) -> AbstractContextManager[Callable[[Frame], None]]:
+        """Give what writes a frame to an H.264 in MP4; frames keep their times.
 
-    Returns:
-        The number of frames.
+        The target appears when it is whole.
+
+        Raises:
+            OSError: the target cannot be written.
+        """
+        return writing(target, self.rate, self.time_base)
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[Video]:
+    """Open a video of which at least one frame decodes.
 
     Raises:
         DataError: PyAV is not installed, or the file is no video that it can read.
-        OSError: the target cannot be written.
     """
     if not can_read_videos():
         raise DataError(f"{path} is a video: install ddetr-data[video] to read it")
@@ -86,22 +89,14 @@ def label_video(
         raise DataError(f"{path} does not decode as a video: {error.strerror}") from error
     with source:
         frames = read_frames(source, path)
-        first = next(frames)  # before anything is written
-        every = chain([first], frames)
-        if on_frames is not None:
-            draw = _told(draw, on_frames, _stated_frames(source))
-        return _copy(every, source.streams.video[0], target, batch_size, draw)
-
-
-def _told(draw: Draw, on_frames: OnFrames, total: int | None) -> Draw:
-    def drawn(frames: Sequence[Image.Image], first: int) -> list[Image.Image]:
-        made = draw(frames, first)
-        done = first + len(frames)
-        on_frames(done, None if total is None else max(total, done))
-        return made
-
-    on_frames(0, total)
-    return drawn
+        first = next(frames)
+        stream: Any = source.streams.video[0]
+        yield Video(
+            frames=chain([first], frames),
+            stated_frames=_stated_frames(source),
+            rate=Fraction(stream.average_rate or _FRAMES_A_SECOND),
+            time_base=Fraction(stream.time_base),
+        )
 
 
 def _stated_frames(source: Any) -> int | None:
@@ -110,14 +105,3 @@ def _stated_frames(source: Any) -> int | None:
     if stream.frames or not (source.duration and stream.average_rate):
         return int(stream.frames) or None
     return round(source.duration * stream.average_rate / _DURATIONS_A_SECOND) or None
-
-
-def _copy(frames: Iterator[Frame], stream: Any, target: Path, batch_size: int, draw: Draw) -> int:
-    rate = Fraction(stream.average_rate or _FRAMES_A_SECOND)
-    done = 0
-    with writing(target, rate, Fraction(stream.time_base)) as write:
-        while batch := list(islice(frames, batch_size)):
-            for image, frame in zip(draw([each.image for each in batch], done), batch, strict=True):
-                write(replace(frame, image=image))
-            done += len(batch)
-    return done

@@ -5,29 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ddetr_data.coco import DetectionSet, ResultRow
 from ddetr_data.config import DataSource
 from ddetr_data.scoring.coco_scorer import CocoScorer
 
 __all__ = ["score_sources", "source_names"]
 
 
-def score_sources(
-    detection_set: DetectionSet,
-    sources: Sequence[DataSource],
-    coco_results: Sequence[ResultRow],
-    *,
-    category_ids: Sequence[int] | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Score the images of each source, as plain values for results.json.
+def score_sources(scorer: CocoScorer, sources: Sequence[DataSource]) -> dict[str, dict[str, Any]]:
+    """Score the images of each source on their own, as plain values for results.json.
 
     Args:
-        sources: what detection_set was loaded from, in the same order.
-        coco_results: detections of the whole set.
-        category_ids: classes to score, absent: all.
+        scorer: has the detections of the whole set.
+        sources: what its set was loaded from, in the same order.
     """
-    scorer = CocoScorer(detection_set, category_ids=category_ids)
-    scorer.add_results(coco_results)
     names = source_names(sources)
     return {names[number]: scores.to_dict() for number, scores in scorer.score_by_source().items()}
 

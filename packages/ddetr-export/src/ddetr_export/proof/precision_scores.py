@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 
-import numpy as np
-
-from ddetr_data import Category, Detections, ImageLike
+from ddetr_data import Detections, ImageLike
 from ddetr_data.coco import DetectionSet
-from ddetr_data.detection import evaluate_detector
-from ddetr_data.images import PreprocessConfig, open_image, preprocess
+from ddetr_data.detection import Detector, add_detections
+from ddetr_data.images import PreprocessConfig, image_batches
+from ddetr_data.scoring import CocoScorer
 from ddetr_export.onnx import filled_up
 from ddetr_export.postprocessing import select_detections
+from ddetr_export.preprocessing import stacked
 from ddetr_export.proof.comparison import Forward
 
 _FIGURES = ("AP", "AP50", "AP75")
@@ -33,26 +33,25 @@ class Score:
     AP75: float | None
 
 
-@dataclass
-class ForwardDetector:
+class ForwardDetector(Detector):
     """Any network behind the file's preprocessing and post-processing."""
 
-    forward: Forward
-    config: PreprocessConfig
-    num_select: int
-    batch_size: int  # of each run, filled up with zeros
-    categories: tuple[Category, ...] = ()
+    def __init__(
+        self, forward: Forward, config: PreprocessConfig, num_select: int, batch_size: int
+    ) -> None:
+        """Wrap a network whose every run has batch_size images, filled up with zeros."""
+        self.batch_size = batch_size
+        self.categories = ()
+        self._forward, self._config, self._num_select = forward, config, num_select
 
     def predict(self, images: Sequence[ImageLike]) -> list[Detections]:
         """Detect in each image; as many results as images, in their order."""
         results: list[Detections] = []
-        for start in range(0, len(images), self.batch_size):
-            opened = [open_image(image) for image in images[start : start + self.batch_size]]
-            sizes_hw = np.array([(each.height, each.width) for each in opened], np.int64)
-            pixels = np.stack([preprocess(each, self.config) for each in opened])
-            outputs = self.forward(filled_up(pixels, self.batch_size))
-            logits, boxes = (each[: len(opened)] for each in outputs)
-            results += select_detections(logits, boxes, sizes_hw, self.num_select)
+        for batch in image_batches(images, self.batch_size):
+            pixels, sizes_hw = stacked(batch, self._config)
+            outputs = self._forward(filled_up(pixels, self.batch_size))
+            logits, boxes = (each[: len(batch)] for each in outputs)
+            results += select_detections(logits, boxes, sizes_hw, self._num_select)
         return results
 
 
@@ -84,7 +83,9 @@ def score_networks(
     for name, forward in networks.items():
         on_progress(f"scoring {name} on {len(part.images)} images")
         detector = ForwardDetector(forward, config, num_select, batch_size)
-        overall = evaluate_detector(detector, part, category_ids=category_ids)[0].overall
+        scorer = CocoScorer(part, category_ids=category_ids)
+        add_detections(scorer, detector, part.images)
+        overall = scorer.score().overall
         figures = {key: None if isnan(overall[key]) else float(overall[key]) for key in _FIGURES}
         scores.append(Score(network=name, images=len(part.images), **figures))
     return tuple(scores)

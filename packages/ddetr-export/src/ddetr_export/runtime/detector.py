@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import ValidationError
 
-from ddetr_data import Category, Detections, ImageLike
-from ddetr_data.images import PreprocessConfig, open_image, preprocess
+from ddetr_data import Detections, ImageLike
+from ddetr_data.detection import Detector
+from ddetr_data.images import PreprocessConfig, image_batches
 from ddetr_export.onnx import (
     DETECTION_OUTPUTS,
     RAW_OUTPUTS,
@@ -26,12 +26,17 @@ from ddetr_export.onnx import (
     read_model,
 )
 from ddetr_export.postprocessing import FloatArray, select_detections
+from ddetr_export.preprocessing import stacked
+
+__all__ = ["OnnxDetector", "open_detector"]
 
 _DEFAULT_NUM_SELECT = 100
 
 
-class Detector:
-    """An exported file, ready to detect; follows `ddetr_data.types.Detector`."""
+class OnnxDetector(Detector):
+    """An exported file, ready to detect."""
+
+    preprocess_config: PreprocessConfig
 
     def __init__(
         self,
@@ -39,6 +44,7 @@ class Detector:
         encryption_key: str | None = None,
         *,
         batch_size: int | None = None,
+        input_size_hw: tuple[int, int] | None = None,
         num_select: int | None = None,
         providers: Sequence[str] | None = None,
     ) -> None:
@@ -48,81 +54,61 @@ class Detector:
             path: A file of `export_onnx`, or an engine of `build_engine`; encrypted ones too.
             encryption_key: The passphrase of an encrypted file.
             batch_size: Images a run; None is the file's own, or 1 where that is dynamic.
+            input_size_hw: Height and width in pixels that the file must have; None takes any.
             num_select: Most detections an image; None is what the file's model was made with.
             providers: ONNX Runtime execution providers; None is the fastest present.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: not a file of ours, the key does not open it, it takes no such batch, or
-                what runs it is not installed.
+            ValueError: not a file of ours, the key does not open it, it takes no such batch or
+                size, or what runs it is not installed.
         """
         self.path = Path(path)
         self._network = _open_network(self.path, encryption_key, providers)
+        self.metadata = self._network.metadata  # what the file says about itself
+        self.providers = self._network.providers  # what runs it, first choice first
+        self.categories = self.metadata.categories
+        self.num_classes = self.metadata.model.get("num_classes")
         self.preprocess_config = _preprocess_config(self.metadata, self.path)
+        self.description = f"{self.path.name} runs on {', '.join(self.providers)}"
         for name, number in (("batch_size", batch_size), ("num_select", num_select)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
         self.num_select = num_select or self.metadata.model.get("num_select", _DEFAULT_NUM_SELECT)
         self.batch_size = self._choose_batch(batch_size)
-
-    @property
-    def metadata(self) -> ExportMetadata:
-        """What the file says about itself."""
-        return self._network.metadata
-
-    @property
-    def categories(self) -> tuple[Category, ...]:
-        """The classes that labels refer to, as the checkpoint named them."""
-        return self.metadata.categories
-
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """What runs the file: execution providers of ONNX Runtime, first choice first."""
-        return self._network.providers
+        self._check_size(input_size_hw)
 
     def predict(self, images: Sequence[ImageLike]) -> list[Detections]:
         """Detect in each image; as many results as images, in their order.
 
         Args:
-            images: Paths, Pillow images, or arrays, of any sizes: (H, W, 3) uint8 in RGB, or grey
-                (H, W) in uint8 or uint16.
+            images: As `ddetr_data.images.open_image` takes them, of any sizes.
 
         Returns:
             Detections in pixels of the original images, best first, at most num_select each.
 
         Raises:
-            FileNotFoundError: there is no image at a path.
-            ValueError: an image is damaged or has no pixels.
-            TypeError: an image is something else, or images is a single one.
+            FileNotFoundError, ValueError, TypeError: as open_image, or images is a single one.
         """
-        if isinstance(images, (str, Path)) or not isinstance(images, Sequence):
-            raise TypeError("predict takes a list of images; put a single one in brackets")
         results: list[Detections] = []
-        for start in range(0, len(images), self.batch_size):
-            results += self._predict_batch(images[start : start + self.batch_size])
+        for batch in image_batches(images, self.batch_size):
+            pixels, sizes_hw = stacked(batch, self.preprocess_config)
+            results += self._run(filled_up(pixels, self._network.batch_sizes[0]), sizes_hw)
         return results
 
-    def _predict_batch(self, images: Sequence[ImageLike]) -> list[Detections]:
-        pictures = [_opened(image) for image in images]
-        sizes_hw = np.array([(each.height, each.width) for each in pictures], np.int64)  # (B, 2)
-        if not sizes_hw.all():
-            raise ValueError("an image must have at least one pixel, got one without any")
-        pixels = np.stack([preprocess(each, self.preprocess_config) for each in pictures])
-        pixels = filled_up(pixels, self._network.batch_sizes[0])  # (B, 3, H, W)
-        if set(DETECTION_OUTPUTS) <= set(self._network.outputs):
-            return list(self._run_with_postprocess(pixels, sizes_hw))
-        logits, boxes = self._network.run({"inputs": pixels}, RAW_OUTPUTS)
-        count = len(pictures)
-        return select_detections(logits[:count], boxes[:count], sizes_hw, self.num_select)
-
-    def _run_with_postprocess(
+    def _run(
         self,
         pixels: FloatArray,  # (B, 3, H, W)
         sizes_hw: NDArray[np.int64],  # (at most B, 2)
     ) -> Iterator[Detections]:
+        count = len(sizes_hw)
+        if not set(DETECTION_OUTPUTS) <= set(self._network.outputs):
+            logits, boxes = self._network.run({"inputs": pixels}, RAW_OUTPUTS)
+            yield from select_detections(logits[:count], boxes[:count], sizes_hw, self.num_select)
+            return
         sizes = filled_up(sizes_hw.astype(np.float32), len(pixels))
         outputs = self._network.run({"inputs": pixels, "target_sizes": sizes}, DETECTION_OUTPUTS)
-        for boxes, scores, labels in zip(*(each[: len(sizes_hw)] for each in outputs), strict=True):
+        for boxes, scores, labels in zip(*(each[:count] for each in outputs), strict=True):
             kept = slice(self.num_select)
             yield Detections(boxes[kept], scores[kept], labels[kept].astype(np.int64))
 
@@ -139,6 +125,18 @@ class Detector:
             raise ValueError(f"{self.path} takes {least} to {most} images a run, got {wanted}")
         return wanted
 
+    def _check_size(self, wanted_hw: tuple[int, int] | None) -> None:
+        config = self.preprocess_config
+        if wanted_hw not in (None, (config.height, config.width)):
+            raise ValueError(
+                f"{self.path} was exported for input_height {config.height} and input_width "
+                f"{config.width}, got {wanted_hw[0]} and {wanted_hw[1]}"
+            )
+
+
+# The name under which each of our packages opens what it runs.
+open_detector = OnnxDetector
+
 
 def _preprocess_config(metadata: ExportMetadata, path: Path) -> PreprocessConfig:
     try:
@@ -150,20 +148,6 @@ def _preprocess_config(metadata: ExportMetadata, path: Path) -> PreprocessConfig
             f"{path} was written by ddetr-export {metadata.version}, whose preprocessing this "
             f"version does not know ({place}: {first['msg']}); install that version"
         ) from error
-
-
-def _opened(image: ImageLike) -> Image.Image:
-    """The image in RGB; beside `open_image` grey arrays of 16 bit or with an axis of 1."""
-    if isinstance(image, np.ndarray):
-        if image.ndim == 3 and image.shape[2] == 1:
-            image = image[:, :, 0]
-        if image.ndim != 2 and (image.ndim != 3 or image.shape[2] not in (3, 4)):
-            raise TypeError(f"an image array must be (H, W, 3) or (H, W), got {image.shape}")
-        if image.ndim == 2 and image.dtype == np.uint16:
-            return open_image(Image.fromarray(image))
-        if image.dtype != np.uint8:
-            raise TypeError(f"an image array must be uint8, 0 to 255, got {image.dtype}")
-    return open_image(image)
 
 
 def _open_network(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from ddetr_export.runtime import Detector
+from ddetr_export.runtime import OnnxDetector
 from ddetr_export.serving.service import BusyError, DetectionService, UploadLimits
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _SECURITY_HEADERS = {
 
 
 def serve(
-    detector: Detector,
+    detector: OnnxDetector,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -65,7 +65,7 @@ def _in_address(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def create_app(detector: Detector, *, max_upload_mib: int = _MOST_UPLOAD_MIB) -> FastAPI:
+def create_app(detector: OnnxDetector, *, max_upload_mib: int = _MOST_UPLOAD_MIB) -> FastAPI:
     """Make the web application.
 
     `POST /predict?threshold=0.5` takes an image file as the request's body and answers

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ddetr_export.runtime import Detector
+from ddetr_data import ClassNames
+from ddetr_export.runtime import OnnxDetector
 
 if TYPE_CHECKING:
     from ddetr_data import Detections
@@ -41,10 +42,10 @@ class UploadLimits:
 class DetectionService:
     """A detector for many callers, and what it did so far."""
 
-    def __init__(self, detector: Detector, limits: UploadLimits) -> None:
+    def __init__(self, detector: OnnxDetector, limits: UploadLimits) -> None:
         self.limits = limits
         self._detector = detector
-        self._names = {category.id: category.name for category in detector.categories}
+        self._names = ClassNames(detector.categories)
         self._counts = {"answered": 0, "refused": 0, "busy": 0, "failed": 0}
         self._in_flight = 0
         self._buckets = [0] * len(_BUCKETS_SECONDS)
@@ -157,7 +158,7 @@ class DetectionService:
                 "box_xyxy": [round(float(each), 2) for each in box],
                 "score": round(float(score), 4),
                 "category_id": int(label),
-                "category": self._names.get(int(label), f"class_{int(label)}"),
+                "category": self._names[int(label)],
             }
             for box, score, label in zip(found.boxes_xyxy, found.scores, found.labels, strict=True)
         ]

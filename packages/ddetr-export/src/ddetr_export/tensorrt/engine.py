@@ -62,7 +62,7 @@ def build_engine(
 ) -> EngineReport:
     """Build an engine and write it; an engine already there is replaced when the new one is whole.
 
-    `<trt_engine>.json` beside it keeps what `Detector` has to know.
+    `<trt_engine>.json` beside it keeps what `OnnxDetector` has to know.
 
     Args:
         onnx_file: A file of `export_onnx`; with plugin nodes it gets TensorRT's plugin.

@@ -14,8 +14,8 @@ from ddetr_data.coco import DetectionSet
 from ddetr_data.detection import write_results
 from ddetr_data.scoring import CocoScorer, Scores
 from ddetr_train.callbacks._checkpoints import BEST_METRIC
-from ddetr_train.detection import detections_of
 from ddetr_train.process import gather_objects
+from ddetr_train.torch_detector import detections_of
 
 
 class ValidationScoring(Callback):

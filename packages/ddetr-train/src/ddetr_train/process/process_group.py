@@ -12,7 +12,7 @@ import torch.distributed
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from typing_extensions import override
 
-from ddetr_data.detection import ALONE, Share
+from ddetr_data.detection import ALONE, RankSlice
 from ddetr_train.process.launcher import Launch, current_launch
 
 T = TypeVar("T")
@@ -48,8 +48,8 @@ def peers_named(count: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class GatheredShare(Share):
-    """A share whose values come together through PyTorch's process group."""
+class GatheredSlice(RankSlice):
+    """A slice whose values come together through PyTorch's process group."""
 
     group: Any = None
 
@@ -78,7 +78,7 @@ def gather_objects(value: T) -> list[T]:
 
 
 @contextmanager
-def launched_share() -> Iterator[Share]:
+def launched_share() -> Iterator[RankSlice]:
     """Join the other processes of an evaluation or inference until the block ends.
 
     A process that no launcher started beside others stays alone.
@@ -99,7 +99,7 @@ def launched_share() -> Iterator[Share]:
     )
     try:
         group = torch.distributed.new_group(timeout=_LONGEST_WAIT)
-        yield GatheredShare(torch.distributed.get_rank(), torch.distributed.get_world_size(), group)
+        yield GatheredSlice(torch.distributed.get_rank(), torch.distributed.get_world_size(), group)
     finally:
         torch.distributed.destroy_process_group()
 

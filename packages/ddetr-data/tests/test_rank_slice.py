@@ -12,15 +12,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddetr_data.config import DataSource
-from ddetr_data.detection import LabelOptions, Share, evaluate_detector, find_media, label_media
-from ddetr_data.loading import open_sources
+from ddetr_data.config import DatasetConfig, DataSource, InferSource
+from ddetr_data.detection import (
+    ALONE,
+    Detector,
+    EvaluateConfig,
+    InferenceConfig,
+    RankSlice,
+    evaluate,
+    label,
+)
 from ddetr_data.synthetic import make_dataset
 from ddetr_data.types import Category, Detections
 
 
 @dataclass(frozen=True)
-class ThreadShare(Share):
+class ThreadSlice(RankSlice):
     """Threads in the place of processes."""
 
     barrier: Any = None
@@ -32,7 +39,7 @@ class ThreadShare(Share):
         return [self.values[index] for index in range(self.count)]
 
 
-class StubDetector:
+class StubDetector(Detector):
     """One box, by the picture's brightness; counts its calls."""
 
     categories = (Category(1, "bag"), Category(2, "traffic light"), Category(3, "face"))
@@ -52,12 +59,16 @@ class StubDetector:
         return Detections(box, np.array([grey], np.float32), np.array([1 + int(grey * 3) % 3]))
 
 
-def in_shares(count: int, work) -> list[Any]:
-    """Run work(share) in as many threads."""
+def in_ranks(count: int, work) -> list[Any]:
+    """Run work(ranks) in as many threads."""
     barrier, values = threading.Barrier(count), {}
-    shares = [ThreadShare(index, count, barrier, values) for index in range(count)]
+    slices = [ThreadSlice(index, count, barrier, values) for index in range(count)]
     with ThreadPoolExecutor(count) as threads:
-        return list(threads.map(work, shares))
+        return list(threads.map(work, slices))
+
+
+def images_of(folder: Path) -> DatasetConfig:
+    return DatasetConfig(infer_data_sources=InferSource(image_dir=str(folder)))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -66,29 +77,28 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("total", "batch_size", "count"), [(0, 2, 3), (1, 4, 2), (11, 3, 4)])
-def test_every_place_is_in_one_share_and_batches_stay_whole(total, batch_size, count) -> None:
-    """Shares follow one another; each begins where one process would begin a batch."""
-    shares = [Share(index, count).of(total, batch_size) for index in range(count)]
-    assert [place for share in shares for place in share] == list(range(total))
-    assert all(share.start % batch_size == 0 for share in shares if share)
+def test_every_position_is_in_one_slice_and_batches_stay_whole(total, batch_size, count) -> None:
+    """Slices follow one another; each begins where one process would begin a batch."""
+    slices = [RankSlice(index, count).of(total, batch_size) for index in range(count)]
+    assert [position for part in slices for position in part] == list(range(total))
+    assert all(part.start % batch_size == 0 for part in slices if part)
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
-def test_shared_labels_equal_those_of_one(count: int, tmp_path: Path) -> None:
+def test_divided_labels_equal_those_of_one(count: int, tmp_path: Path) -> None:
     """All files byte for byte: names that clash, a damaged picture, more processes than work."""
     folder = tmp_path / "in"
     for grey, name in enumerate(("a.jpg", "a.png", "sub/a.png", "s\u00fc\u00df.png", "z.png")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (64, 48), 40 + 40 * grey).save(folder / name)
     (folder / "damaged.png").write_bytes(b"no picture")
-    images, videos = find_media([folder])
-    options = LabelOptions(conf_threshold=0.2, coco_json=True, csv_file=True)
-    one = label_media(StubDetector(), images, videos, tmp_path / "one", options)
+    config = InferenceConfig(conf_threshold=0.2, coco_json=True, csv=True)
 
-    def label(share: Share) -> Any:
-        return label_media(StubDetector(), images, videos, tmp_path / "many", options, share=share)
+    def label_in(name: str, ranks: RankSlice) -> Any:
+        return label(StubDetector(), images_of(folder), config, tmp_path / name, ranks=ranks)
 
-    found = in_shares(count, label)
+    one = label_in("one", ALONE)
+    found = in_ranks(count, lambda ranks: label_in("many", ranks))
     assert contents(tmp_path / "one") == contents(tmp_path / "many")
     for summary in found:
         assert (summary.images, summary.detections) == (5, one.detections)
@@ -96,10 +106,10 @@ def test_shared_labels_equal_those_of_one(count: int, tmp_path: Path) -> None:
         assert summary.unreadable == (folder / "damaged.png",)
 
 
-def test_a_failed_run_leaves_no_spools(tmp_path: Path) -> None:
+def test_a_failed_run_leaves_no_rank_files(tmp_path: Path) -> None:
     """Nor those of a process that was killed and could not remove its own."""
 
-    class LostShare(Share):
+    class LostSlice(RankSlice):
         def gather(self, value: Any) -> list[Any]:
             raise RuntimeError("another process has ended")
 
@@ -108,27 +118,31 @@ def test_a_failed_run_leaves_no_spools(tmp_path: Path) -> None:
     killed = tmp_path / "out" / ".detections.images.1.part"
     killed.parent.mkdir()
     killed.touch()
-    images, videos = find_media([tmp_path / "in"])
     with pytest.raises(RuntimeError, match="another process"):
-        label_media(
-            StubDetector(), images, videos, tmp_path / "out", LabelOptions(), share=LostShare(0, 2)
+        label(
+            StubDetector(),
+            images_of(tmp_path / "in"),
+            InferenceConfig(csv=True),
+            tmp_path / "out",
+            ranks=LostSlice(0, 2),
         )
     assert list((tmp_path / "out").glob(".*")) == []
 
 
-def test_shared_scores_equal_those_of_one(tmp_path: Path) -> None:
+def test_divided_scores_equal_those_of_one(tmp_path: Path) -> None:
     """Each image is looked at once, and every process has all scores and detections."""
     made = make_dataset(tmp_path, num_images={"test": 7}, image_size_hw=(48, 48), num_classes=3)
     source = DataSource(
         image_dir=str(made.image_dirs["test"]), json_file=str(made.json_files["test"])
     )
-    labelled = open_sources([source], num_classes=4)
-    one = evaluate_detector(StubDetector(), labelled)
+    dataset = DatasetConfig(test_data_sources=(source,), dataset_type="default")
     detectors = [StubDetector() for _ in range(3)]
-    found = in_shares(
-        3, lambda share: evaluate_detector(detectors[share.index], labelled, share=share)
-    )
+
+    def score(name: str, detector: Detector, ranks: RankSlice) -> Any:
+        return evaluate(detector, dataset, EvaluateConfig(), tmp_path / name, ranks=ranks)
+
+    one = score("one", StubDetector(), ALONE)
+    found = in_ranks(3, lambda ranks: score("many", detectors[ranks.index], ranks))
     assert [detector.seen for detector in detectors] == [2, 2, 3]
-    for scores, results in found:
-        assert scores.to_dict() == one[0].to_dict()
-        assert results == one[1]
+    assert all(scores.to_dict() == one.to_dict() for scores in found)
+    assert contents(tmp_path / "one") == contents(tmp_path / "many")

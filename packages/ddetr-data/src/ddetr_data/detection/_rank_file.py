@@ -1,30 +1,33 @@
-"""Detections of one process's share, in a file until all processes have theirs."""
+"""Detections of one process, in a file until all processes have theirs."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TypeAlias
 
 import numpy as np
 
+from ddetr_data.files import naming
 from ddetr_data.types import Detections
 
-__all__ = ["Spool", "spools_of_failures_removed"]
+__all__ = ["Found", "RankFile", "remove_rank_files"]
+
+Found: TypeAlias = tuple[str, tuple[int, int], Detections]  # an image's name, width and height
 
 
-class Spool:
+class RankFile:
     """While entered, takes the detections of one image after the other; one JSON line each."""
 
     def __init__(self, folder: str | os.PathLike[str], kind: str, index: int) -> None:
         self._path = Path(folder, f".detections.{kind}.{index}.part")
         self._file: IO[str] | None = None
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> RankFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("w", encoding="utf-8")
         return self
@@ -35,24 +38,20 @@ class Spool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            if self._file is not None:
+        if self._file is not None:
+            with naming(self._path.parent):
                 self._file.close()
-        except OSError:  # a full disk
-            self._path.unlink(missing_ok=True)
-            raise
-        if error is not None:
-            self._path.unlink(missing_ok=True)
 
     def add(self, file_name: str, size_wh: tuple[int, int], found: Detections) -> None:
         """Append the detections of an image; JSON keeps every digit of them."""
         if self._file is None:
-            raise ValueError("a spool must be entered before detections are added")
+            raise ValueError("a rank file must be entered before detections are added")
         columns = (found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist())
-        self._file.write(json.dumps((file_name, size_wh, *columns)) + "\n")
+        with naming(self._path.parent):
+            self._file.write(json.dumps((file_name, size_wh, *columns)) + "\n")
 
-    def empty_into(self, keep: Callable[[str, tuple[int, int], Detections], None]) -> None:
-        """Hand everything on in its order, and delete the file.
+    def read(self) -> Iterator[Found]:
+        """Give everything back in its order.
 
         Raises:
             FileNotFoundError: the file was written on a disk that this machine does not see.
@@ -65,17 +64,11 @@ class Spool:
                     np.array(scores, np.float32),
                     np.array(labels, np.int64),
                 )
-                keep(file_name, (width, height), found)
-        self._path.unlink()
+                yield file_name, (width, height), found
 
 
-@contextmanager
-def spools_of_failures_removed(folder: Path) -> Iterator[None]:
-    """Remove the spools of all processes when the block fails; one that was killed could not."""
-    try:
-        yield
-    except BaseException:
-        for path in folder.glob(".detections.*.part"):
-            with suppress(OSError):  # another process was quicker, or still writes
-                path.unlink()
-        raise
+def remove_rank_files(folder: Path) -> None:
+    """Remove the files of all processes; one that was killed could not remove its own."""
+    for path in folder.glob(".detections.*.part"):
+        with suppress(OSError):  # another process was quicker, or still writes
+            path.unlink()

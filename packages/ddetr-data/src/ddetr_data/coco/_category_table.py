@@ -1,11 +1,9 @@
-"""The category table of a COCO file, and whether the tables of several files agree."""
+"""The category table of a COCO file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ddetr_data.coco._ids import as_id
-from ddetr_data.faults import DataError, FaultLog
+from ddetr_data.faults import FaultLog
 from ddetr_data.locations import AnyFile
 from ddetr_data.types import Category
 
@@ -49,28 +47,6 @@ def read_categories(rows: object, path: AnyFile, faults: FaultLog) -> tuple[Cate
     places = (f"ids {by_name[table[id]]} and {id}: {table[id]!r}" for id in shared)
     faults.add_rows("shared_category_name", str(path), places, len(shared))
     return tuple(Category(id, table[id]) for id in sorted(table))
-
-
-def check_categories_agree(
-    first: Sequence[Category], first_name: str, second: Sequence[Category], second_name: str
-) -> None:
-    """Refuse two data sets whose category tables differ.
-
-    Raises:
-        DataError: the text lists every difference.
-    """
-    ours = {category.id: category.name for category in first}
-    theirs = {category.id: category.name for category in second}
-    differences = [
-        f"id {id}: {ours.get(id, 'absent')!r} and {theirs.get(id, 'absent')!r}"
-        for id in sorted(ours.keys() | theirs.keys())
-        if ours.get(id) != theirs.get(id)
-    ]
-    if differences:
-        raise DataError(
-            f"the category tables of {first_name} and {second_name} must agree, they differ in "
-            + "; ".join(differences)
-        )
 
 
 def _read_category(row: dict[str, object], where: str, faults: FaultLog) -> Category | None:

@@ -1,0 +1,51 @@
+"""What finds objects in images, whoever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ddetr_data.config import DatasetConfig
+from ddetr_data.images import PreprocessConfig
+from ddetr_data.types import Category, Detections, ImageLike
+
+__all__ = ["Detector", "setup_notices"]
+
+
+class Detector(Protocol):
+    """A checkpoint, an ONNX file, an engine, a test's stub; subclasses have the defaults."""
+
+    batch_size: int  # images that it likes to get at once
+    categories: tuple[Category, ...]  # the classes that labels refer to; empty if it has no names
+    num_classes: int | None = None  # labels are below it; None if it does not say
+    preprocess_config: PreprocessConfig | None = None  # None if it does not say
+    description: str = ""  # what runs it and where, for the person who waits
+    notices: tuple[str, ...] = ()  # what that person should know although nothing failed
+
+    def predict(self, images: Sequence[ImageLike]) -> list[Detections]:
+        """Detect in each image; as many results as images, in their order."""
+        ...
+
+
+def setup_notices(detector: Detector, dataset: DatasetConfig) -> list[str]:
+    """What runs the detector, how it resizes, and that dataset.augmentation asks for another."""
+    config = detector.preprocess_config
+    resizing = "" if config is None else f"images are {config.resizing}"
+    notices = ["; ".join(filter(None, (detector.description, resizing))), *detector.notices]
+    if config is not None and "augmentation" in dataset.model_fields_set:
+        asked = _deciding(PreprocessConfig.from_augmentation(dataset.augmentation), config)
+        own = _deciding(config, config)
+        differing = [name for name in own if own[name] != asked[name]]
+        if differing:
+            used, wanted = (", ".join(f"{n} {v[n]}" for n in differing) for v in (own, asked))
+            notices.append(
+                f"images are prepared as the detector was made for ({used}), not as "
+                f"dataset.augmentation says ({wanted})"
+            )
+    return [text for text in notices if text]
+
+
+def _deciding(config: PreprocessConfig, used: PreprocessConfig) -> dict[str, Any]:
+    """The values that decide the pixels; a fixed size leaves no say to the sides' limits."""
+    names = {"mean", "std"} | ({"shortest_edge", "max_size"} if used.mode != "fixed" else set())
+    return config.model_dump(include=names)

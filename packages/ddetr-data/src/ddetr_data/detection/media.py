@@ -1,0 +1,84 @@
+"""What there is to label: images and videos, and under which names their results are kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from ddetr_data.faults import DataError
+from ddetr_data.images import can_read_videos, find_images, find_videos, is_video
+
+__all__ = ["Media", "NamedVideo", "find_media", "named_videos"]
+
+logger = logging.getLogger(__name__)
+
+Media: TypeAlias = list[tuple[Path, Path]]  # a file, and the relative path of its results
+
+
+@dataclass(frozen=True)
+class NamedVideo:
+    """A video to label, and the names of its results."""
+
+    path: Path
+    relative: Path  # the folder of its labels
+    annotated: Path  # below videos_annotated/
+
+
+def find_media(
+    entries: Sequence[str | os.PathLike[str]], *, by_own_folder: bool = False
+) -> tuple[Media, Media]:
+    """Find images, and videos if PyAV is there; without it a folder's videos are logged.
+
+    Args:
+        entries: folders (searched with their sub-folders) and files.
+        by_own_folder: give <folder of the file>/<file> as relative paths; files that would share
+            one keep theirs.
+
+    Raises:
+        FileNotFoundError: an entry does not exist, or there is neither image nor video.
+        DataError: a video is named itself, but PyAV is not installed.
+    """
+    videos = find_videos(entries)
+    others = [entry for entry in entries if not (is_video(Path(entry)) and Path(entry).is_file())]
+    if videos and not can_read_videos():
+        if len(others) < len(entries):
+            raise DataError(f"{videos[0][0]} is a video: install ddetr-data[video] to read it")
+        logger.warning("videos=%d are left out: install ddetr-data[video]", len(videos))
+        videos = []
+    try:
+        images = find_images(others) if others or not videos else []
+    except FileNotFoundError:
+        if not videos or not all(Path(entry).exists() for entry in entries):
+            raise
+        images = []
+    if by_own_folder:
+        images, videos = _in_own_folder(images), _in_own_folder(videos)
+    return images, videos
+
+
+def named_videos(videos: Media) -> list[NamedVideo]:
+    """Choose the annotated videos' names: MP4s keep theirs, others get .mp4 behind it.
+
+    All get it where two would have one name (a.avi and a.avi.mp4).
+    """
+    behind = [relative.with_name(f"{relative.name}.mp4") for _, relative in videos]
+    short = [
+        relative if relative.suffix.lower() == ".mp4" else name
+        for (_, relative), name in zip(videos, behind, strict=True)
+    ]
+    names = short if len(set(short)) == len(short) else behind
+    return [NamedVideo(*found, name) for found, name in zip(videos, names, strict=True)]
+
+
+def _in_own_folder(found: Media) -> Media:
+    names = [Path(path.parent.name, path.name) for path, _ in found]
+    shared = {name for name, count in Counter(names).items() if count > 1}
+    return [
+        (path, relative if name in shared else name)
+        for (path, relative), name in zip(found, names, strict=True)
+    ]

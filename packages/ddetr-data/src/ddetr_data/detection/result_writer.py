@@ -1,0 +1,194 @@
+"""What is kept of the detections in an image or in a frame of a video: files, and counts."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from PIL import Image
+
+from ddetr_data.categories import ClassNames
+from ddetr_data.detection._detection_files import write_detection_files
+from ddetr_data.detection._rank_file import Found, RankFile, remove_rank_files
+from ddetr_data.detection.config import InferenceConfig
+from ddetr_data.detection.rank_slice import ALONE, RankSlice
+from ddetr_data.detection.summary import InferenceSummary
+from ddetr_data.faults import DataError
+from ddetr_data.files import naming
+from ddetr_data.formats import KittiObject, write_kitti
+from ddetr_data.images import class_colors, draw_detections
+from ddetr_data.types import Category, Detections
+
+__all__ = ["NamedImage", "ResultWriter", "kitti_rows"]
+
+logger = logging.getLogger(__name__)
+
+_JPEG_QUALITY = 92
+_IMAGES, _FRAMES = "images", "frames"  # in this order in the files of all detections
+
+
+@dataclass(frozen=True)
+class NamedImage:
+    """An image to label, and the names of its results."""
+
+    pixels: Image.Image
+    name: str  # in the files of all detections
+    label_file: Path  # below labels/
+    annotated: Path | None = None  # below images_annotated/; None for a frame of a video
+
+
+class ResultWriter:
+    """While entered, writes what is found in one image after the other.
+
+    `labels/<image>.txt` has 16 KITTI columns and boxes clipped to the image;
+    `images_annotated/<image>` shows them. The options may ask for all detections in one COCO JSON,
+    one CSV or both: those appear when the writer is finished, and of several processes the first
+    one joins what all have found.
+    """
+
+    def __init__(
+        self,
+        results_dir: str | os.PathLike[str],
+        categories: Sequence[Category],
+        config: InferenceConfig,
+        ranks: RankSlice = ALONE,
+    ) -> None:
+        """Prepare; nothing is written yet.
+
+        Raises:
+            ValueError: a colour of the options is none.
+        """
+        class_colors(categories, config.color_map)
+        folder = Path(results_dir)
+        self.labels_dir, self.images_dir = folder / "labels", folder / "images_annotated"
+        self.videos_dir = folder / "videos_annotated"
+        self._folder, self._categories = folder, tuple(categories)
+        self._config, self._ranks = config, ranks
+        self._per_class: Counter[str] = Counter()
+        self._images = self._frames = self._videos = 0
+        self._unreadable: list[Path] = []
+        self._kept: Mapping[str, RankFile] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> ResultWriter:
+        if self._config.coco_json or self._config.csv:
+            self._kept = {
+                kind: self._stack.enter_context(RankFile(self._folder, kind, self._ranks.index))
+                for kind in (_IMAGES, _FRAMES)
+            }
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._stack.close()
+        finally:
+            if error is not None:
+                remove_rank_files(self._folder)
+
+    def add(self, image: NamedImage, found: Detections) -> Image.Image:
+        """Keep what the options let through; gives the image with the boxes drawn in.
+
+        Raises:
+            OSError: a file cannot be written; the error names it.
+        """
+        config = self._config
+        kept = found.above(config.conf_threshold)
+        rows = kitti_rows(kept, self._categories, image.pixels.size)
+        write_kitti(self.labels_dir / image.label_file, rows)
+        drawn = draw_detections(
+            image.pixels,
+            kept,
+            self._categories,
+            color_map=config.color_map,
+            outline_width=config.outline_width,
+        )
+        if image.annotated is not None:
+            _save(drawn, self.images_dir / image.annotated)
+        if self._kept:
+            file = self._kept[_FRAMES if image.annotated is None else _IMAGES]
+            file.add(image.name, image.pixels.size, kept)
+        self._per_class.update(row.name for row in rows)
+        self._images += image.annotated is not None
+        self._frames += image.annotated is None
+        return drawn
+
+    def count_video(self) -> None:
+        """Count a video of which all frames were added."""
+        self._videos += 1
+
+    def leave_out(self, path: Path, reason: Exception) -> None:
+        """Count a file that does not decode, and log why."""
+        logger.warning("skipped file=%s reason=%s", path, reason)
+        self._unreadable.append(path)
+
+    def finish(self) -> InferenceSummary:
+        """Write the files of all detections, and sum up what all processes did.
+
+        Raises:
+            DataError: not one image or frame was added, by any process.
+            OSError: a file cannot be written.
+        """
+        self._stack.close()  # what is kept must be in the files before another process reads them
+        summary = InferenceSummary.joined(self._ranks.gather(self._own_summary()))
+        if summary.unreadable and not summary.images and not summary.frames:
+            count, first = len(summary.unreadable), summary.unreadable[0]
+            raise DataError(
+                f"not one image or video can be read, {count} were tried, first {first}"
+            )
+        if self._ranks.is_first:
+            wanted = {"coco_json": self._config.coco_json, "csv_file": self._config.csv}
+            write_detection_files(self._folder, self._read_kept, self._categories, **wanted)
+            remove_rank_files(self._folder)
+        return summary
+
+    def _own_summary(self) -> InferenceSummary:
+        return InferenceSummary(
+            images=self._images,
+            detections=self._per_class.total(),
+            per_class=dict(self._per_class),
+            labels_dir=self.labels_dir,
+            images_dir=self.images_dir,
+            unreadable=tuple(self._unreadable),
+            videos=self._videos,
+            frames=self._frames,
+            videos_dir=self.videos_dir if self._videos else None,
+        )
+
+    def _read_kept(self) -> Iterator[Found]:
+        """Give what all processes kept: images first, each kind in the order of the files."""
+        for kind in self._kept:
+            for index in range(self._ranks.count):
+                yield from RankFile(self._folder, kind, index).read()
+
+
+def kitti_rows(
+    detections: Detections, categories: Sequence[Category], image_size_wh: tuple[int, int]
+) -> list[KittiObject]:
+    """Detections as KITTI objects with a score, boxes clipped to the image, best first."""
+    names = ClassNames(categories)
+    width, height = image_size_wh
+    boxes = np.clip(detections.boxes_xyxy, 0, np.array([width, height, width, height]))
+    return [
+        KittiObject(name=names[label], box_xyxy=(box[0], box[1], box[2], box[3]), score=score)
+        for box, label, score in zip(
+            boxes.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True
+        )
+    ]
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        image.save(path, quality=_JPEG_QUALITY)  # formats without a quality ignore it

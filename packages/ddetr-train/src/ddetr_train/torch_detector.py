@@ -1,0 +1,164 @@
+"""A checkpoint as a detector, on the CPU or on one or more GPUs.
+
+B images, H x W pixels, K detections of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddetr_data import Category, Detections, ImageLike
+from ddetr_data.detection import Detector, DeviceConfig
+from ddetr_data.files import model_source
+from ddetr_data.images import PreprocessConfig, image_batches, open_image, pad_batch, preprocess
+from ddetr_model import CheckpointMetadata, load_checkpoint, postprocess
+from ddetr_train.process import choose_devices, is_launched, launched_place
+
+__all__ = ["TorchDetector", "detections_of", "open_detector"]
+
+# Threads that decode and resize; Pillow works outside Python's lock.
+_DECODING_THREADS = 4
+
+
+class TorchDetector(Detector):
+    """Finds objects with a trained checkpoint."""
+
+    preprocess_config: PreprocessConfig
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        encryption_key: str | None = None,
+        batch_size: int = 1,
+        input_size_hw: tuple[int, int] | None = None,
+        device: str | Sequence[str] = "cpu",
+    ) -> None:
+        """Load the file; several devices share each batch.
+
+        Args:
+            checkpoint: a file of `ddetr_model.save_checkpoint` or of a training run.
+            encryption_key: the passphrase of an encrypted file.
+            batch_size: images a run, of all devices together.
+            input_size_hw: fixed height and width in pixels; None resizes as in training.
+            device: as PyTorch names them.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no checkpoint of a detector, encrypted with another key, of a changed
+                model, or has weights that are not finite, with which nothing would be found.
+        """
+        with model_source(Path(checkpoint), encryption_key) as source:
+            model = load_checkpoint(source)
+        metadata = model.metadata or CheckpointMetadata(model_config_=model.config)
+        model.requires_grad_(False)
+        self.batch_size = batch_size
+        self.preprocess_config = PreprocessConfig(**(metadata.preprocess or {}))
+        if input_size_hw is not None:
+            self.preprocess_config = self.preprocess_config.fixed_to(*input_size_hw)
+        self.categories = tuple(
+            Category(int(each["id"]), str(each["name"])) for each in metadata.categories
+        )
+        self.num_classes = model.config.num_classes
+        self._num_select = model.config.num_select
+        self._devices = [device] if isinstance(device, str) else list(device)
+        self._models = [deepcopy(model).to(device) for device in self._devices[1:]]
+        self._models.insert(0, model.to(self._devices[0]))
+        self._threads = ThreadPoolExecutor(max(_DECODING_THREADS, len(self._devices)))
+        self.description = f"{Path(checkpoint).name} runs on {', '.join(self._devices)}"
+
+    def predict(self, images: Sequence[ImageLike]) -> list[Detections]:
+        """Detect in each image; boxes are in pixels of the original images, best first.
+
+        Args:
+            images: as `ddetr_data.images.open_image` takes them.
+
+        Raises:
+            FileNotFoundError, ValueError, TypeError: as open_image.
+        """
+        part_size = -(-self.batch_size // len(self._devices))
+        found: list[Detections] = []
+        for batch in image_batches(images, self.batch_size):
+            parts = [batch[at : at + part_size] for at in range(0, len(batch), part_size)]
+            inputs = [self._inputs(part) for part in parts]
+            spread = map if len(parts) == 1 else self._threads.map
+            run = spread(self._run, range(len(parts)), inputs)
+            found += [detections for part in run for detections in part]
+        return found
+
+    def _inputs(self, images: Sequence[ImageLike]) -> tuple[Tensor, Tensor, Tensor]:
+        """Give images (B, 3, H, W), mask (B, H, W) and original sizes (B, 2)."""
+        opened = list(self._threads.map(open_image, images))
+        pixels = list(
+            self._threads.map(lambda image: preprocess(image, self.preprocess_config), opened)
+        )
+        batch, mask = pad_batch(pixels)
+        sizes_hw = torch.tensor([(image.height, image.width) for image in opened])
+        return torch.from_numpy(batch), torch.from_numpy(mask), sizes_hw
+
+    def _run(self, index: int, inputs: tuple[Tensor, Tensor, Tensor]) -> list[Detections]:
+        images, mask, sizes_hw = (value.to(self._devices[index]) for value in inputs)
+        with torch.inference_mode():
+            outputs = self._models[index](images, mask)
+        return detections_of(outputs, sizes_hw, self._num_select)
+
+
+def open_detector(
+    path: str | Path,
+    *,
+    encryption_key: str | None = None,
+    batch_size: int | None = None,
+    input_size_hw: tuple[int, int] | None = None,
+    devices: DeviceConfig | None = None,
+) -> TorchDetector:
+    """Open a checkpoint on the GPUs that the options choose, or on the CPU where there are none.
+
+    Of several processes that a launcher has started on a machine each takes one of the devices.
+
+    Args:
+        path: the checkpoint, plain or encrypted.
+        encryption_key: the passphrase of an encrypted one.
+        batch_size: images a run; None is 1.
+        input_size_hw: fixed height and width in pixels; None resizes as in training.
+        devices: which GPUs; None is the first one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: as TorchDetector, or the machine lacks a GPU that the options name.
+    """
+    wanted = devices or DeviceConfig()
+    chosen = choose_devices(wanted.num_gpus, wanted.gpu_ids, gpus_present=torch.cuda.device_count())
+    names = chosen.names
+    detector = TorchDetector(
+        path,
+        encryption_key=encryption_key,
+        batch_size=batch_size or 1,
+        input_size_hw=input_size_hw,
+        device=[names[launched_place() % len(names)]] if is_launched() else names,
+    )
+    if chosen.notice:
+        detector.notices = (chosen.notice,)
+    return detector
+
+
+def detections_of(
+    outputs: dict[str, Any],
+    sizes_hw: Tensor,  # (B, 2), original height and width
+    num_select: int,
+) -> list[Detections]:
+    """Turn a model's outputs into the num_select best detections of each image."""
+    return [
+        Detections(
+            boxes_xyxy=found["boxes_xyxy"].float().cpu().numpy(),
+            scores=found["scores"].float().cpu().numpy(),
+            labels=found["labels"].cpu().numpy(),
+        )
+        for found in postprocess(outputs, sizes_hw, num_select)
+    ]
