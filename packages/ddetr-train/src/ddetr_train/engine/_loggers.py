@@ -6,6 +6,7 @@ its loggers' runs too.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -39,22 +40,23 @@ def build_loggers(config: TrainConfig, results_dir: Path, steps_done: int = 0) -
     Args:
         steps_done: by the checkpoint that the run continues from; what a killed run has told
             TensorBoard of later steps is hidden, for they come again.
-
-    Raises:
-        ValueError: a logger's library is not installed; the text says how to install it.
     """
     os.environ.update(_SILENCE)
-    return [_built(name, results_dir, steps_done) for name in config.loggers]
+    return [_MAKERS[name](results_dir, steps_done) for name in config.loggers]
 
 
-def _built(name: LoggerName, results_dir: Path, steps_done: int) -> Logger:
-    try:
-        return _MAKERS[name](results_dir, steps_done)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"train.loggers {name} needs a library that is not installed: "
-            f"pip install 'ddetr-train[{name}]'"
-        ) from error
+def check_loggers(config: TrainConfig) -> None:
+    """Look whether the libraries of train.loggers are there, and load none.
+
+    Raises:
+        ValueError: one is not installed; the text says how to install it.
+    """
+    for name in config.loggers:
+        if importlib.util.find_spec(name) is None:  # each library is called as its logger
+            raise ValueError(
+                f"train.loggers {name} needs a library that is not installed: "
+                f"pip install 'ddetr-train[{name}]'"
+            )
 
 
 def _tensorboard(results_dir: Path, steps_done: int) -> Logger:

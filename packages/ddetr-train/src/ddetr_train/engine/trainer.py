@@ -1,24 +1,18 @@
-"""Train a detector: everything around Lightning's Trainer."""
+"""Train a detector: first all that can refuse the run, then the run."""
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-
-import pytorch_lightning as pl
 
 from ddetr_data import DatasetConfig
 from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_data.files import model_source
 from ddetr_model import DeformableDETR, ModelConfig, freeze_modules, load_pretrained
-from ddetr_train.callbacks import choose_callbacks
 from ddetr_train.checkpoints import (
-    BEST_NAME,
-    LATEST_NAME,
     AtomicCheckpointIO,
     Resume,
     find_resume_path,
@@ -27,9 +21,8 @@ from ddetr_train.checkpoints import (
 )
 from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule
-from ddetr_train.engine._full_disk import folder_named
-from ddetr_train.engine._loggers import build_loggers
-from ddetr_train.engine._strategy import build_strategy, choose_precision, cluster_environment
+from ddetr_train.engine._loggers import check_loggers
+from ddetr_train.engine.prepared import PreparedTraining, TrainResult
 from ddetr_train.module import DetectionModule, ShardedDetectionModule
 from ddetr_train.nan import NanGuard
 from ddetr_train.planning import (
@@ -42,24 +35,11 @@ from ddetr_train.planning import (
 )
 from ddetr_train.process import (
     Devices,
-    current_launch,
     folder_locked,
     is_first_process,
-    peers_named,
     quiet_lightning,
     seed_run,
 )
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """Where a run's files are and how it ended; a path is None where there is no such file."""
-
-    best_checkpoint: Path | None
-    latest_checkpoint: Path | None
-    metrics: dict[str, float]
-    epochs: int
-    seconds: float
 
 
 def train(
@@ -81,23 +61,52 @@ def train(
         OSError: a checkpoint could not be written; the previous one is kept.
         PeerEndedError: another process of the run has ended.
     """
-    began = time.monotonic()
     results_dir = Path(results_dir)
+    is_kept = results_dir.is_dir() and not config.is_dry_run
+    with folder_locked(results_dir) if is_kept else nullcontext():
+        return prepare_training(
+            model,
+            dataset,
+            config,
+            results_dir,
+            observers=observers,
+            encryption_key=encryption_key,
+        ).run()
+
+
+def prepare_training(
+    model: ModelConfig,
+    dataset: DatasetConfig,
+    config: TrainConfig,
+    results_dir: Path,
+    *,
+    observers: Sequence[Observer] = (),
+    encryption_key: str | None = None,
+) -> PreparedTraining:
+    """Find out all that can refuse the run, and write nothing, not even the results folder.
+
+    Who wants no other training to write there before it runs holds the folder by `folder_locked`.
+
+    Raises:
+        FileNotFoundError, ValueError: as train, before its first step.
+    """
+    began = time.monotonic()
     observers = observers if is_first_process(by_hand=True) else ()
     files = AtomicCheckpointIO(encryption_key)
-    lock = nullcontext() if config.is_dry_run else folder_locked(results_dir)
-    with quiet_lightning(), lock:
+    with quiet_lightning():
         devices = choose_run_devices(config, observers)
         notice = check_options(config, dataset, devices, is_encrypted=encryption_key is not None)
         _tell(observers, *([notice] if notice else []))
+        check_loggers(config)
         dataset = with_batch_size(dataset, config)
         data = DetectionDataModule(dataset, seed=config.seed, num_classes=model.num_classes)
         processes = devices.count * config.num_nodes
         resume = _find_resume(model, config, data, results_dir, files, processes)
+        run = PreparedTraining(config, devices, data, files, results_dir, observers, resume, began)
         if resume is not None:
             _tell(observers, *resume.notices)
-            if resume.epochs_done >= config.num_epochs:
-                return _already_done(resume, results_dir, observers)
+            if run.is_done:
+                return run
             data.batch_size = resume.batch_size
         seed_run(config.seed)
         network = _build_network(model, config, observers, encryption_key, resume)
@@ -107,54 +116,7 @@ def train(
         if config.compile:
             network.compile()
         module = _build_module(network, config, data, NanGuard(results_dir, files, data.train_set))
-        steps_done = resume.steps_done if resume else 0
-        trainer = build_trainer(config, devices, results_dir, data, files, observers, steps_done)
-        _fit(trainer, module, data, resume)
-    result = TrainResult(
-        best_checkpoint=_existing(results_dir / BEST_NAME),
-        latest_checkpoint=_existing(results_dir / LATEST_NAME),
-        metrics=dict(module.metrics),
-        epochs=trainer.current_epoch,
-        seconds=time.monotonic() - began,
-    )
-    if trainer.is_global_zero:
-        text = f"trained {result.epochs} epochs in {result.seconds:.0f} s"
-        emit(observers, RunEvent("finished", text, metrics=result.metrics))
-    return result
-
-
-def build_trainer(
-    config: TrainConfig,
-    devices: Devices,
-    results_dir: Path,
-    data: DetectionDataModule,
-    files: AtomicCheckpointIO,
-    observers: Sequence[Observer],
-    steps_done: int = 0,
-) -> pl.Trainer:
-    """Set up Lightning for the options; a dry run logs and keeps nothing."""
-    return pl.Trainer(
-        accelerator=devices.accelerator,
-        devices=devices.devices,
-        num_nodes=config.num_nodes,
-        strategy=build_strategy(config, devices),
-        precision=choose_precision(config, devices),
-        max_epochs=1 if config.is_dry_run else config.num_epochs,
-        limit_train_batches=1 if config.is_dry_run else None,
-        limit_val_batches=1 if config.is_dry_run else None,
-        check_val_every_n_epoch=1 if config.is_dry_run else config.validation_interval,
-        accumulate_grad_batches=config.accumulate_grad_batches,
-        deterministic=config.deterministic,
-        callbacks=choose_callbacks(config, results_dir, data, observers),
-        plugins=[files, cluster_environment(current_launch(by_hand=True))],
-        logger=False if config.is_dry_run else build_loggers(config, results_dir, steps_done),
-        default_root_dir=results_dir,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_checkpointing=not config.is_dry_run,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    return replace(run, module=module)
 
 
 def _find_resume(
@@ -187,22 +149,6 @@ def _tell_plan(
     plan = make_plan(network, config, data, devices)
     _tell(observers, *plan.lines())
     check_disk(plan, results_dir)
-
-
-def _already_done(resume: Resume, results_dir: Path, observers: Sequence[Observer]) -> TrainResult:
-    text = (
-        f"{resume.path} has all {resume.epochs_done} epochs, nothing is left to train: raise "
-        "train.num_epochs to go on"
-    )
-    _tell(observers, text)
-    emit(observers, RunEvent("finished", text, metrics=resume.metrics))
-    return TrainResult(
-        best_checkpoint=_existing(results_dir / BEST_NAME),
-        latest_checkpoint=resume.path,
-        metrics=resume.metrics,
-        epochs=resume.epochs_done,
-        seconds=0.0,
-    )
 
 
 def _build_network(
@@ -242,26 +188,6 @@ def _build_module(
     )
 
 
-def _fit(
-    trainer: pl.Trainer, module: DetectionModule, data: DetectionDataModule, resume: Resume | None
-) -> None:
-    """Run Lightning; Ctrl+C stays a KeyboardInterrupt, where Lightning would exit the process."""
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    path = resume.path if resume else None
-    try:
-        with peers_named(trainer.world_size), folder_named(Path(trainer.default_root_dir)):
-            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
-        signal.signal(signal.SIGINT, on_interrupt)
-        raise KeyboardInterrupt from None
-
-
 def _tell(observers: Sequence[Observer], *notices: str) -> None:
     for text in notices:
         emit(observers, RunEvent("notice", text))
-
-
-def _existing(path: Path) -> Path | None:
-    return path if path.is_file() else None
