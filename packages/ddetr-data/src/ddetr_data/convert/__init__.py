@@ -1,6 +1,6 @@
 """Folders of label files as sharded COCO JSON, and COCO JSON as label files."""
 
-from ddetr_data.convert.conversion import convert
+from ddetr_data.convert.conversion import convert, prepare_conversion
 from ddetr_data.convert.label_chunks import ChunkReader, Tally
 from ddetr_data.convert.label_rules import LABEL_FILE_RULES
 from ddetr_data.convert.label_source import FROM_COCO, LabelSource, open_labels, refuse_urls
@@ -31,6 +31,7 @@ __all__ = [
     "find_unused_labels",
     "list_files",
     "open_labels",
+    "prepare_conversion",
     "refuse_urls",
     "shared_root",
     "split_evenly",

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ddetr_data.coco import DetectionSet, load_sources
@@ -25,16 +26,16 @@ from ddetr_data.formats import (
 from ddetr_data.loading import fit_to_headers
 from ddetr_data.types import Category, ImageRecord
 
-__all__ = ["export_labels"]
+__all__ = ["prepare_labels"]
 
 _LABELS_NAME = "labels"
 _PROGRESS_IMAGES = 1000
 
 
-def export_labels(
+def prepare_labels(
     config: ConvertConfig, *, on_progress: Callable[[int, int], None] | None = None
-) -> ConvertSummary:
-    """Write labels/<file name>.txt for each image of a COCO set, and classmap.txt.
+) -> Callable[[], ConvertSummary]:
+    """Read a COCO set; what this gives writes labels/<file name>.txt an image, and classmap.txt.
 
     Where data_root names the images' folder, boxes are brought to the images as they are: those of
     an image that was resized, or described before its EXIF turn, follow it.
@@ -59,6 +60,15 @@ def export_labels(
         listed = ", ".join(f"{sum(counts.values())} x {name}" for name, counts in dropped.items())
         raise DataError(f"strict: nothing may be dropped, but these would be: {listed}")
     relatives = [_relative(record, source.image_dir) for record in labelled.images]
+    return partial(_write_labels, config, labelled, relatives, on_progress)
+
+
+def _write_labels(
+    config: ConvertConfig,
+    labelled: DetectionSet,
+    relatives: Sequence[PurePosixPath],
+    on_progress: Callable[[int, int], None] | None,
+) -> ConvertSummary:
     paths, repeated = label_names(relatives), _repeated(relatives)
     writer = _LabelWriter.of(labelled.categories, is_yolo=config.format == "coco_to_yolo")
     results_dir = Path(config.results_dir)
@@ -77,7 +87,7 @@ def export_labels(
         annotations=sum(kept.values()),
         categories=labelled.categories,
         kept={name: kept[name] for name in writer.numbers},
-        dropped=dropped,
+        dropped=_dropped(labelled),
         repaired=_counts(labelled, "repair"),
         classmap=results_dir / CLASSMAP_NAME,
         label_dir=results_dir / _LABELS_NAME,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ddetr_data.config import ConvertConfig
-from ddetr_data.convert._coco_to_labels import export_labels
+from ddetr_data.convert._coco_to_labels import prepare_labels
 from ddetr_data.convert._label_table import LabelTable, join_chunks
 from ddetr_data.convert.label_chunks import ChunkReader, LabelChunk, Tally
 from ddetr_data.convert.label_source import FROM_COCO, LabelSource, open_labels, refuse_urls
@@ -19,7 +20,7 @@ from ddetr_data.faults import DataError
 from ddetr_data.formats import number_categories
 from ddetr_data.parallel import map_chunks
 
-__all__ = ["ConvertSummary", "convert"]
+__all__ = ["ConvertSummary", "convert", "prepare_conversion"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +40,25 @@ def convert(config: ConvertConfig, *, on_progress: Progress | None = None) -> Co
         FileNotFoundError: a file or folder that the config names is missing.
         DataError: nothing to convert, a bad mapping, or, when strict, anything to drop.
     """
+    return prepare_conversion(config, on_progress=on_progress)()
+
+
+def prepare_conversion(
+    config: ConvertConfig, *, on_progress: Progress | None = None
+) -> Callable[[], ConvertSummary]:
+    """Read and check all labels; the files are written when what this gives is called.
+
+    Raises:
+        FileNotFoundError, DataError: as convert.
+    """
     if config.input_source is None:
         raise DataError("convert needs input_source, the labels to read")
     refuse_urls(config)
     if config.format in FROM_COCO:
-        return export_labels(config, on_progress=on_progress)
+        return prepare_labels(config, on_progress=on_progress)
     source = open_labels(config)
     table, tally = _read_labels(config, source, on_progress)
-    return _write_coco(config, table, tally, source.root)
+    return partial(_write_coco, config, table, tally, source.root)
 
 
 def _read_labels(
