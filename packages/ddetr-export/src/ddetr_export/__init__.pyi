@@ -2,7 +2,9 @@ from .__about__ import __version__ as __version__
 from .config import ExportConfig as ExportConfig
 from .config import TrtEngineConfig as TrtEngineConfig
 from .onnx import to_standard as to_standard
+from .onnx_export import PreparedExport as PreparedExport
 from .onnx_export import export_onnx as export_onnx
+from .onnx_export import prepare_export as prepare_export
 from .report import ExportError as ExportError
 from .report import ExportReport as ExportReport
 from .runtime import OnnxDetector as OnnxDetector

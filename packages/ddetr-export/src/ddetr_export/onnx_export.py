@@ -1,55 +1,23 @@
-"""From a checkpoint to an ONNX file that is known to compute the same.
-
-B images, H, W the input size, Q queries, C classes.
-"""
+"""From a checkpoint to an ONNX file that is known to compute the same."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
-
-import numpy as np
-import onnx
-import torch
 
 from ddetr_data import Category
 from ddetr_data.coco import DetectionSet
-from ddetr_data.files import Content, model_source, write_all
+from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig
 from ddetr_export.config import ExportConfig
-from ddetr_export.graph import ExportGraph, append_postprocess, make_draft
-from ddetr_export.onnx import (
-    RAW_OUTPUTS,
-    ExportMetadata,
-    embed_fallback,
-    locked,
-    open_session,
-    to_fp16,
-    to_int8,
-    written_path,
-)
-from ddetr_export.postprocessing import FloatArray
-from ddetr_export.proof import (
-    TOLERANCES,
-    Certificate,
-    Comparison,
-    Forward,
-    Score,
-    certificate_path,
-    certify,
-    compare,
-    first_divergence,
-    load_images,
-    score_networks,
-)
-from ddetr_export.report import ExportError, ExportReport
-from ddetr_export.sidecars import SIDECAR_NAMES, sidecars
+from ddetr_export.onnx import ExportMetadata, written_path
+from ddetr_export.proof import TOLERANCES, Score, certify, find_images
+from ddetr_export.report import ExportReport
+from ddetr_export.sidecars import SIDECAR_NAMES
+from ddetr_export.traced_export import Tell, TracedExport
 from ddetr_model import DeformableDETR, load_checkpoint
-
-Tell = Callable[[str], None]
 
 
 def export_onnx(
@@ -83,34 +51,98 @@ def export_onnx(
         ValueError: the checkpoint or the wish is unusable, or the key does not open it.
         ExportError: ONNX Runtime and PyTorch differ, or TensorRT would refuse the file.
     """
+    return prepare_export(
+        checkpoint,
+        onnx_file,
+        config,
+        encryption_key=encryption_key,
+        labelled=labelled,
+        category_ids=category_ids,
+        on_progress=on_progress,
+    ).run()
+
+
+def prepare_export(
+    checkpoint: str | Path,
+    onnx_file: str | Path,
+    config: ExportConfig,
+    *,
+    encryption_key: str | None = None,
+    labelled: DetectionSet | None = None,
+    category_ids: Sequence[int] | None = None,
+    on_progress: Tell | None = None,
+) -> PreparedExport:
+    """Read the checkpoint and find out all that can refuse the export, before its long work.
+
+    The arguments are those of export_onnx.
+
+    Raises:
+        FileNotFoundError, FileExistsError, ValueError: as export_onnx.
+    """
     started = time.perf_counter()
     target = checked_target(onnx_file, config, encryption_key)
     tell = on_progress or _ignore
+    for folder in (config.check_image_dir, config.calibration_image_dir):
+        if folder is not None:
+            find_images(Path(folder))
     tell("reading the checkpoint")
     with model_source(Path(checkpoint), encryption_key) as source:
         model = load_checkpoint(source)
     if labelled is not None:
         _check_classes(labelled, model)
-    export = _Export.begin(model, config, tell, target)
-    comparison = export.compare()
-    scores: tuple[Score, ...] = ()
-    if labelled is not None and config.score_images:
-        scores = export.score(labelled, category_ids)
-    finished = export.finished_model()
-    certificate = certify(finished, Path(checkpoint), comparison, config.opset_version, scores)
-    if certificate.problems:
-        export.refuse(certificate.problems)
-    export.write(finished, certificate, encryption_key)
-    return ExportReport(
-        path=target,
-        opset=config.opset_version,
-        nodes=certificate.facts["nodes"],
-        megabytes=target.stat().st_size / 1e6,
-        max_error_logits=comparison.max_error_logits,
-        max_error_boxes=comparison.max_error_boxes,
-        seconds=time.perf_counter() - started,
-        scores=scores,
+    metadata = describe(model, config)
+    return PreparedExport(
+        Path(checkpoint),
+        target,
+        config,
+        tell,
+        model,
+        metadata,
+        encryption_key,
+        labelled if config.score_images else None,
+        category_ids,
+        started,
     )
+
+
+@dataclass(frozen=True)
+class PreparedExport:
+    """An export of which all is checked and nothing is made yet."""
+
+    checkpoint: Path
+    target: Path
+    config: ExportConfig
+    tell: Tell
+    model: DeformableDETR
+    metadata: ExportMetadata
+    encryption_key: str | None
+    labelled: DetectionSet | None  # to score on
+    category_ids: Sequence[int] | None
+    started: float  # by time.perf_counter
+
+    def run(self) -> ExportReport:
+        """Trace, compare and write; as export_onnx once its arguments are right."""
+        export = TracedExport.begin(self.model, self.metadata, self.config, self.tell, self.target)
+        comparison = export.compare()
+        scores: tuple[Score, ...] = ()
+        if self.labelled is not None:
+            scores = export.score(self.labelled, self.category_ids)
+        finished = export.finished_model()
+        opset = self.config.opset_version
+        certificate = certify(finished, self.checkpoint, comparison, opset, scores)
+        if certificate.problems:
+            export.refuse(certificate.problems)
+        export.write(finished, certificate, self.encryption_key)
+        return ExportReport(
+            path=self.target,
+            opset=opset,
+            nodes=certificate.facts["nodes"],
+            megabytes=self.target.stat().st_size / 1e6,
+            max_error_logits=comparison.max_error_logits,
+            max_error_boxes=comparison.max_error_boxes,
+            seconds=time.perf_counter() - self.started,
+            scores=scores,
+        )
 
 
 def checked_target(onnx_file: str | Path, config: ExportConfig, encryption_key: str | None) -> Path:
@@ -155,113 +187,6 @@ def describe(model: DeformableDETR, config: ExportConfig) -> ExportMetadata:
     )
 
 
-@dataclass(frozen=True)
-class _Export:
-    """One export under way: the checkpoint's model and what was made of it."""
-
-    config: ExportConfig
-    target: Path
-    tell: Tell
-    model: DeformableDETR
-    metadata: ExportMetadata
-    graph: ExportGraph  # what was traced
-    network: onnx.ModelProto  # what came of it, in the precision asked for, without a plugin's body
-
-    @classmethod
-    def begin(
-        cls, model: DeformableDETR, config: ExportConfig, tell: Tell, target: Path
-    ) -> _Export:
-        """Trace the model and lower its precision."""
-        metadata = describe(model, config)
-        tell("tracing the network")
-        graph, draft = make_draft(model, config, metadata)
-        if config.precision != "fp32":
-            tell(f"lowering the precision to {config.precision}")
-        network = _lowered(draft, config, metadata)
-        return cls(config, target, tell, model, metadata, graph, network)
-
-    @property
-    def preprocess(self) -> PreprocessConfig:
-        return PreprocessConfig(**self.metadata.preprocess)
-
-    def compare(self) -> Comparison:
-        """Compare ONNX Runtime with PyTorch.
-
-        Raises:
-            ExportError: they differ; the text names the first part that does.
-        """
-        config = self.config
-        self.tell("comparing ONNX Runtime with PyTorch")
-        images = load_images(config.check_image_dir, config.check_images, self.preprocess)
-        comparison = compare(
-            _exported_forward(self._runnable()),
-            _pytorch_forward(self.model),
-            images,
-            (1, max(2, len(images))) if config.batch_size == -1 else (config.batch_size,),
-            num_select=self.model.config.num_select,
-            tolerance=TOLERANCES[config.precision],
-            any_order=self.model.config.two_stage and config.precision != "fp32",
-        )
-        if comparison.problems():
-            one_run = images[np.arange(max(1, config.batch_size)) % len(images)]
-            place = first_divergence(self.graph, self._runnable(), one_run, comparison.tolerance)
-            self.refuse([*comparison.problems(), *([f"first in {place}"] if place else [])])
-        return comparison
-
-    def score(
-        self, labelled: DetectionSet, category_ids: Sequence[int] | None
-    ) -> tuple[Score, ...]:
-        """AP of PyTorch and of the file."""
-        return score_networks(
-            {
-                "PyTorch": _pytorch_forward(self.model),
-                self.config.precision: _exported_forward(self._runnable()),
-            },
-            labelled,
-            self.config.score_images,
-            self.preprocess,
-            num_select=self.model.config.num_select,
-            batch_size=max(1, self.config.batch_size),
-            category_ids=category_ids,
-            on_progress=self.tell,
-        )
-
-    def finished_model(self) -> onnx.ModelProto:
-        """Add what stands around the compared network: post-processing, and the plugin's body."""
-        config = self.config
-        finished = _copy(self.network)
-        if config.postprocess:
-            append_postprocess(finished, config.num_select or self.model.config.num_select)
-        if not config.on_cpu and config.embed_fallback:
-            embed_fallback(finished)
-        return finished
-
-    def write(
-        self, finished: onnx.ModelProto, certificate: Certificate, encryption_key: str | None
-    ) -> None:
-        """Write the file and all that stands beside it, or nothing."""
-        contents: dict[Path, Content] = {
-            self.target: locked(finished.SerializeToString(), encryption_key),
-            certificate_path(self.target): certificate.to_json(),
-        }
-        if self.config.serialize_nvdsinfer:
-            num_queries, _ = self.graph.output_shapes()[0]
-            contents |= sidecars(self.target, self.config, self.metadata, num_queries)
-        write_all(contents)
-
-    def refuse(self, problems: Sequence[str]) -> NoReturn:
-        """End the export with an error that says why there is no file."""
-        raise ExportError(f"{self.target} was not written: {'; '.join(problems)}")
-
-    def _runnable(self) -> onnx.ModelProto:
-        """The network as ONNX Runtime runs it: with the body of its plugin nodes."""
-        if self.config.on_cpu:
-            return self.network
-        runnable = _copy(self.network)
-        embed_fallback(runnable)
-        return runnable
-
-
 def _check_classes(labelled: DetectionSet, model: DeformableDETR) -> None:
     if labelled.num_classes > model.config.num_classes:
         raise ValueError(
@@ -269,43 +194,6 @@ def _check_classes(labelled: DetectionSet, model: DeformableDETR) -> None:
             f"checkpoint num_classes {model.config.num_classes}; give it its own images to score "
             "on, or none"
         )
-
-
-def _lowered(
-    draft: onnx.ModelProto, config: ExportConfig, metadata: ExportMetadata
-) -> onnx.ModelProto:
-    if config.precision == "fp16":
-        return to_fp16(draft)
-    if config.precision == "int8_qdq":
-        preprocess = PreprocessConfig(**metadata.preprocess)
-        images = load_images(config.calibration_image_dir, config.calibration_images, preprocess)
-        return to_int8(draft, images)
-    return draft
-
-
-def _exported_forward(model: onnx.ModelProto) -> Forward:
-    session = open_session(model.SerializeToString(), "the export", ["CPUExecutionProvider"])
-
-    def run(images: FloatArray) -> tuple[FloatArray, FloatArray]:
-        logits, boxes = session.run(list(RAW_OUTPUTS), {"inputs": images})
-        return logits, boxes
-
-    return run
-
-
-def _pytorch_forward(model: DeformableDETR) -> Forward:
-    @torch.no_grad()
-    def run(images: FloatArray) -> tuple[FloatArray, FloatArray]:
-        outputs = model(torch.from_numpy(images))
-        return outputs["pred_logits"].numpy(), outputs["pred_boxes"].numpy()
-
-    return run
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
 
 
 def _ignore(_step: str) -> None:

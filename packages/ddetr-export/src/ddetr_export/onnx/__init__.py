@@ -29,6 +29,7 @@ __all__ = [
     "plugin_function",
     "plugin_nodes",
     "plugin_problems",
+    "prepare_standard",
     "read_metadata",
     "read_model",
     "standard_opset",

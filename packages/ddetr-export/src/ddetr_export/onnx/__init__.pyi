@@ -30,5 +30,6 @@ from .plugin_fallback import plugin_function as plugin_function
 from .plugin_file import complete_plugin_nodes as complete_plugin_nodes
 from .plugin_file import embed_fallback as embed_fallback
 from .plugin_file import plugin_nodes as plugin_nodes
+from .plugin_file import prepare_standard as prepare_standard
 from .plugin_file import to_standard as to_standard
 from .session import open_session as open_session

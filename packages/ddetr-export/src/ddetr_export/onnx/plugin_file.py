@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
@@ -86,6 +86,23 @@ def to_standard(
         FileExistsError: the file to write is there and overwrite is false.
         ValueError: plugin_file is no ONNX file, has no plugin node, or the key does not open it.
     """
+    return prepare_standard(
+        plugin_file, onnx_file, encryption_key=encryption_key, overwrite=overwrite
+    )()
+
+
+def prepare_standard(
+    plugin_file: str | Path,
+    onnx_file: str | Path,
+    *,
+    encryption_key: str | None = None,
+    overwrite: bool = False,
+) -> Callable[[], Path]:
+    """Do as to_standard, save that the file is written when what this gives is called.
+
+    Raises:
+        FileNotFoundError, FileExistsError, ValueError: as to_standard.
+    """
     import onnx.inliner
 
     source, target = Path(plugin_file), written_path(Path(onnx_file), encryption_key)
@@ -104,5 +121,10 @@ def to_standard(
         each for each in model.metadata_props if each not in standard.metadata_props
     )
     onnx.checker.check_model(standard)
-    write_model(target, standard.SerializeToString(), encryption_key)
-    return target
+    content = standard.SerializeToString()
+
+    def write() -> Path:
+        write_model(target, content, encryption_key)
+        return target
+
+    return write

@@ -9,9 +9,11 @@ __all__ = [
     "EngineBuildError",
     "EngineNetwork",
     "EngineReport",
+    "PreparedEngine",
     "build_engine",
     "calibrate",
     "has_tensorrt",
+    "prepare_engine",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
