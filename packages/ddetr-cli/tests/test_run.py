@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +30,24 @@ class Finished:
         self.said = said
         self.log = (folder / "run.log").read_text() if (folder / "run.log").exists() else ""
         status = folder / "status.json"
-        lines = status.read_text().splitlines() if status.exists() else []
+        lines = status.read_text().splitlines() if status.is_file() else []
         self.status = [json.loads(line) for line in lines]
 
 
 @pytest.fixture
 def finish(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
-    """Run a subtask named train that does the given work."""
+    """Run a subtask named train that checks and does what is given."""
 
-    def run(work: Work, *overrides: str, hold: Any = nullcontext) -> Finished:
-        def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
-            return work(run) or {}
+    def run(
+        work: Work, *overrides: str, checks: Work = lambda run: None, hold: Any = nullcontext
+    ) -> Finished:
+        def prepare(experiment: Experiment, run: Run) -> Callable[[], Mapping[str, float]]:
+            checks(run)
+            return lambda: work(run) or {}
 
         spec = tmp_path / "spec.yaml"
         spec.write_text(f"results_dir: {tmp_path}/results\n")
-        task = Subtask(
-            "train", Experiment, lambda it: it.results_of("train"), lambda _: None, execute, hold
-        )
+        task = Subtask("train", Experiment, lambda it: it.results_of("train"), prepare, hold)
         exit_status = run_subtask(task, spec, overrides)
         captured = capfd.readouterr()
         return Finished(exit_status, tmp_path / "results" / "train", captured.out + captured.err)
@@ -180,19 +181,111 @@ def test_a_results_folder_that_cannot_be_made_is_one_sentence(
     assert f"results_dir {tmp_path}/file/train cannot be written" in end.said
 
 
-def test_a_folder_in_use_is_left_as_it_is(finish: Callable[..., Finished], tmp_path: Path) -> None:
-    """A second training writes nothing into the first one's folder, not even how it ended."""
+def refusing(folder: Path) -> nullcontext[None]:
+    """Hold a folder as another process would."""
+    raise FolderInUseError(f"{folder} is in use")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["finished run", "no folder"])
+@pytest.mark.parametrize(
+    ("options", "status", "sentence"),
+    [
+        ({"checks": raising(SpecError("a.b is not set"))}, 2, "a.b is not set"),
+        ({"checks": raising(RuntimeError("no memory"))}, 1, "train failed: RuntimeError"),
+        ({"checks": raising(KeyboardInterrupt())}, 130, "train was interrupted"),
+        ({"hold": refusing}, 2, "is in use"),
+    ],
+    ids=["refused", "fault", "interrupted", "in use"],
+)
+def test_a_run_that_never_began_changes_nothing(
+    finish: Callable[..., Finished],
+    tmp_path: Path,
+    options: dict[str, Any],
+    status: int,
+    sentence: str,
+    is_there: bool,
+) -> None:
+    """The record of the finished run stays byte for byte, and no folder is made for another."""
     folder = tmp_path / "results" / "train"
-    before = finish(lambda run: None).status
+    if is_there:
+        finish(lambda run: {"AP": 0.5})
+    before = contents(folder) if is_there else {}
+    end = finish(lambda run: None, "train.num_epochs=3", **options)
+    assert end.exit_status == status
+    assert sentence in end.said
+    assert folder.exists() == is_there
+    assert not is_there or contents(folder) == before
+    assert (tmp_path / "results").exists() == is_there
 
-    def refuse(folder: Path) -> nullcontext[None]:
-        raise FolderInUseError(f"{folder} is in use")
 
-    end = finish(lambda run: None, "train.num_epochs=3", hold=refuse)
+def test_a_fault_before_the_record_shows_where_it_came_from(
+    finish: Callable[..., Finished],
+) -> None:
+    """There is no file yet to keep its traceback; the passphrase stays masked."""
+    end = finish(
+        lambda run: None, "encryption_key=sesame", checks=raising(RuntimeError("of sesame"))
+    )
+    assert end.said.count("Traceback (most recent call last)") == 1
+    assert "RuntimeError: of ***" in end.said
+    assert "sesame" not in end.said
+
+
+def test_what_the_checks_say_is_told_at_once_and_kept_when_the_run_begins(
+    finish: Callable[..., Finished],
+) -> None:
+    """The console has it in any case; the status has it behind its first line."""
+    end = finish(lambda run: run.notice("late"), checks=lambda run: run.notice("early"))
+    assert [line["message"] for line in end.status[1:-1]] == ["early", "late"]
+    assert end.said.count("notice: early") == 1
+    refused = finish(lambda run: None, checks=lambda run: (run.notice("seen"), 1 / 0))
+    assert "notice: seen" in refused.said
+    assert refused.status == end.status
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("name", ["status.json", "experiment.yaml"])
+def test_a_record_begins_whole_or_not_at_all(
+    finish: Callable[..., Finished], tmp_path: Path, name: str
+) -> None:
+    """A disk that has no room for either file: exit status 2, and neither has changed."""
+    folder = tmp_path / "results" / "train"
+    finish(lambda run: None)
+    other = "status.json" if name == "experiment.yaml" else "experiment.yaml"
+    before = (folder / other).read_bytes()
+    (folder / name).unlink()
+    if name == "status.json":
+        (folder / name).symlink_to("/dev/full")
+    else:
+        (folder / name).mkdir()  # a rename onto a folder fails at the very end, too
+    end = finish(lambda run: None, "train.num_epochs=3")
     assert end.exit_status == 2
-    assert f"{folder} is in use" in end.said
-    assert end.status == before
-    assert "num_epochs: 10" in (folder / "experiment.yaml").read_text()
+    assert "results_dir" in end.said
+    assert (folder / other).read_bytes() == before
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["there before", "made by the run"])
+def test_a_folder_is_held_from_the_checks_to_the_last_line(
+    finish: Callable[..., Finished], tmp_path: Path, early: bool
+) -> None:
+    """One that is not there yet is held as soon as it is."""
+    folder = tmp_path / "results" / "train"
+    told: list[str] = []
+    if early:
+        folder.mkdir(parents=True)
+
+    @contextmanager
+    def hold(held: Path) -> Iterator[None]:
+        told.append("held")
+        yield
+        told.append((held / "status.json").read_text().splitlines()[-1])
+
+    finish(lambda run: told.append("work"), checks=lambda run: told.append("checks"), hold=hold)
+    assert told[:-1] == (["held", "checks", "work"] if early else ["checks", "held", "work"])
+    assert "SUCCESS" in told[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -294,11 +387,13 @@ def test_a_disk_too_full_for_the_last_line_is_a_failure(
     """Work that was done but cannot be noted ends with status 1 and a sentence with the file."""
 
     def fill_the_disk(run: Run) -> None:
-        run.observers[-1].__self__.path = Path("/dev/full")  # that of status.json
+        status = run.results_dir / "status.json"
+        status.unlink()
+        status.symlink_to("/dev/full")
 
     end = finish(fill_the_disk)
     assert end.exit_status == 1
-    assert "/dev/full: No space left on device" in end.said
+    assert "status.json: No space left on device" in end.said
 
 
 def test_a_line_cut_short_spoils_no_other(tmp_path: Path) -> None:

@@ -161,7 +161,8 @@ def test_a_spec_is_found_by_each_option_and_in_any_order(option: str, tmp_path: 
     ]
     answer = ddetr(*arguments, cwd=tmp_path)
     assert "evaluate.checkpoint: a does not exist" in answer.stderr
-    assert (tmp_path / "results" / "evaluate" / "experiment.yaml").exists()
+    assert f"-> {Path('results') / 'evaluate'}" in answer.stdout
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize(

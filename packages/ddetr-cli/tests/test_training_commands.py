@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from ddetr_cli.app import main
+from ddetr_cli.commands.train import what_is_left
+from ddetr_train import TrainConfig
 from ddetr_train.checkpoints import AtomicCheckpointIO
 
 
@@ -66,25 +68,16 @@ def test_a_run_that_met_nan_is_replayed(tiny_spec: Path, capsys, tmp_path, monke
     assert "all is finite" in capsys.readouterr().out
 
 
-def test_after_ctrl_c_a_training_says_where_it_goes_on(
-    tiny_spec: Path, capsys, tmp_path, monkeypatch
-) -> None:
+def test_after_ctrl_c_a_training_says_where_it_goes_on(tmp_path: Path) -> None:
     """From the latest checkpoint, from a given one again, or from the beginning."""
-
-    def interrupted(*_arguments: object, **_options: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("ddetr_train.engine.trainer.train", interrupted)
-    assert ddetr("train", "-e", tiny_spec) == 130
-    assert "there is no checkpoint, the same command begins anew" in capsys.readouterr().err
-    latest = tmp_path / "results" / "train" / "dd_model_latest.pth"
-    given = latest.with_name("model_epoch_000.pth")
-    for path in (latest, given):
-        path.touch()
-    assert ddetr("train", "-e", tiny_spec) == 130
-    assert f"the same command continues from {latest}" in capsys.readouterr().err
-    assert ddetr("train", "-e", tiny_spec, f"train.resume_training_checkpoint_path={given}") == 130
-    assert f"begins again from {given}" in capsys.readouterr().err
+    latest, given = tmp_path / "dd_model_latest.pth", tmp_path / "model_epoch_000.pth"
+    fresh = TrainConfig()
+    assert what_is_left(fresh, tmp_path).startswith("there is no checkpoint")
+    latest.touch()
+    assert what_is_left(fresh, tmp_path) == f"the same command continues from {latest}"
+    again = TrainConfig(resume_training_checkpoint_path=given)
+    assert what_is_left(again, tmp_path).startswith(f"the same command begins again from {given}")
+    assert what_is_left(TrainConfig(is_dry_run=True), tmp_path).startswith("there is no")
 
 
 def test_what_cannot_be_replayed_is_one_sentence(tmp_path, capsys) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.running import Run, Subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import existing_images, given, optional_files
 from ddetr_data import ConvertConfig
 from ddetr_data.detection import Progress
@@ -15,17 +16,19 @@ if TYPE_CHECKING:
     from ddetr_data.convert import ConvertSummary, FoldSummary
 
 
-def check(config: ConvertConfig) -> None:
-    """Find a missing list of folders and missing class lists."""
+def prepare(config: ConvertConfig, run: Run) -> Work:
+    """Find a missing list of folders and missing class lists, then read and check all labels."""
     existing_images([str(given(config.input_source, "input_source"))], "input_source")
     optional_files([("mapping_path", config.mapping_path), ("classmap", config.classmap)])
+    from ddetr_data.convert import prepare_conversion
+
+    write = prepare_conversion(config, on_progress=Progress(run.observers, "images"))
+    return partial(_write, write, run)
 
 
-def execute(config: ConvertConfig, run: Run) -> Mapping[str, float]:
-    """Convert, and show what was kept and what was dropped, by class and reason."""
-    from ddetr_data.convert import convert
-
-    summary = convert(config, on_progress=Progress(run.observers, "images"))
+def _write(write: Callable[[], ConvertSummary], run: Run) -> Mapping[str, float]:
+    """Write the files, and show what was kept and what was dropped, by class and reason."""
+    summary = write()
     _show(summary, run)
     dropped = sum(sum(counts.values()) for counts in summary.dropped.values())
     return {"images": summary.images, "annotations": summary.annotations, "dropped": dropped}
@@ -57,4 +60,4 @@ def _source_of(fold: FoldSummary, run: Run) -> str:
     return str(run.results_dir / f"{prefix}-shard-*.json")
 
 
-CONVERT = Subtask("convert", ConvertConfig, lambda spec: Path(spec.results_dir), check, execute)
+CONVERT = Subtask("convert", ConvertConfig, lambda spec: Path(spec.results_dir), prepare)

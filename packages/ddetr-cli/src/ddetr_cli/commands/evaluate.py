@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import (
@@ -10,7 +11,7 @@ from ddetr_cli.commands.detector_file import (
     launched_ranks,
     open_detector,
 )
-from ddetr_cli.running import Run, Subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_sources
 
 if TYPE_CHECKING:
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from ddetr_data.scoring import Scores
 
 
-def check(experiment: Experiment) -> None:
+def prepare(experiment: Experiment, run: Run) -> Work:
     """Find a missing detector and missing data."""
     checked_detector_file(experiment.evaluate, "evaluate", experiment.passphrase)
     existing_sources(experiment.dataset.test_data_sources, "dataset.test_data_sources")
+    return partial(_execute, experiment, run)
 
 
-def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
+def _execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Score the detector and show the figures."""
     from ddetr_data.detection import evaluate
 
@@ -52,4 +54,4 @@ def _show(scores: Scores, dataset: DatasetConfig, run: Run) -> None:
     run.console.say(f"report: {report}")
 
 
-EVALUATE = Subtask("evaluate", Experiment, lambda spec: spec.results_of("evaluate"), check, execute)
+EVALUATE = Subtask("evaluate", Experiment, lambda spec: spec.results_of("evaluate"), prepare)

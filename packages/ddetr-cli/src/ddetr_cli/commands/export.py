@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import readable_file
-from ddetr_cli.running import Run, Subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import (
     KEY_VARIABLE,
     Experiment,
@@ -23,34 +24,39 @@ from ddetr_data.detection import RunEvent
 
 if TYPE_CHECKING:
     from ddetr_data.coco import DetectionSet
+    from ddetr_export import PreparedExport
     from ddetr_export.proof import Score
 
 _STANDARD_ENDING = ".standard.onnx"
 
 
-def check(experiment: Experiment) -> None:
-    """Find a missing or locked checkpoint, and a file in the way."""
+def prepare(experiment: Experiment, run: Run) -> Work:
+    """Find a missing or locked checkpoint and a file in the way; read checkpoint and labels."""
     export = experiment.export
     checkpoint = given(export.checkpoint, "export.checkpoint")
     if not checkpoint.is_dir():  # a folder of Hugging Face's is one too
         readable_file(existing_file(checkpoint, "export.checkpoint"), experiment.passphrase)
-    _free(_target(experiment), "export.onnx_file", overwrite=export.overwrite)
-
-
-def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
-    """Export, and show how far ONNX Runtime's answers are from PyTorch's."""
+    onnx_file = given(export.onnx_file, "export.onnx_file")
+    target = _locked_name(onnx_file, experiment.passphrase)
+    _free(target, "export.onnx_file", overwrite=export.overwrite)
     labelled = _labelled(experiment, run)
-    from ddetr_export import export_onnx
+    from ddetr_export import prepare_export
 
-    report = export_onnx(
-        given(experiment.export.checkpoint, "export.checkpoint"),
-        given(experiment.export.onnx_file, "export.onnx_file"),
-        experiment.export,
+    prepared = prepare_export(
+        checkpoint,
+        onnx_file,
+        export,
         encryption_key=experiment.passphrase,
         labelled=labelled,
         category_ids=experiment.dataset.eval_class_ids,
         on_progress=lambda step: run.report(RunEvent("started", step)),
     )
+    return partial(_export, prepared, run)
+
+
+def _export(prepared: PreparedExport, run: Run) -> Mapping[str, float]:
+    """Export, and show how far ONNX Runtime's answers are from PyTorch's."""
+    report = prepared.run()
     figures = {
         "opset": report.opset,
         "nodes": report.nodes,
@@ -66,25 +72,26 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     return {**figures, **scored}
 
 
-def check_standard(experiment: Experiment) -> None:
-    """Find a missing or locked plugin file, and a file in the way."""
+def prepare_rewriting(experiment: Experiment, run: Run) -> Work:
+    """Find a missing or locked plugin file and a file in the way, and rewrite it in memory."""
     source = _plugin_file(experiment)
     readable_file(source, experiment.passphrase)
     target = _locked_name(standard_name(source), experiment.passphrase)
     _free(target, "the standard file", overwrite=experiment.export.overwrite)
+    from ddetr_export.onnx import prepare_standard
 
-
-def execute_standard(experiment: Experiment, run: Run) -> Mapping[str, float]:
-    """Write export.onnx_file, a plugin file, again with standard operators."""
-    from ddetr_export import to_standard
-
-    source = _plugin_file(experiment)
-    target = to_standard(
+    write = prepare_standard(
         source,
         standard_name(source),
         encryption_key=experiment.passphrase,
         overwrite=experiment.export.overwrite,
     )
+    return partial(_write_standard, write, run)
+
+
+def _write_standard(write: Callable[[], Path], run: Run) -> Mapping[str, float]:
+    """Write export.onnx_file, a plugin file, again with standard operators."""
+    target = write()
     run.console.say(f"standard operators: {target}")
     return {"megabytes": target.stat().st_size / 1e6}
 
@@ -116,11 +123,6 @@ def _plugin_file(experiment: Experiment) -> Path:
     named = given(experiment.export.onnx_file, "export.onnx_file")
     locked = _locked_name(named, experiment.passphrase)
     return locked if locked.is_file() else existing_file(named, "export.onnx_file")
-
-
-def _target(experiment: Experiment) -> Path:
-    onnx_file = given(experiment.export.onnx_file, "export.onnx_file")
-    return _locked_name(onnx_file, experiment.passphrase)
 
 
 def _locked_name(path: Path, passphrase: str | None) -> Path:
@@ -169,5 +171,5 @@ def _text(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-EXPORT = Subtask("export", Experiment, lambda spec: spec.results_of("export"), check, execute)
-TO_STANDARD = replace(EXPORT, check=check_standard, execute=execute_standard)
+EXPORT = Subtask("export", Experiment, lambda spec: spec.results_of("export"), prepare)
+TO_STANDARD = replace(EXPORT, prepare=prepare_rewriting)

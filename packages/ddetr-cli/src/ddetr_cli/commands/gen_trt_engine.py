@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import readable_file
-from ddetr_cli.running import Run, Subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, SpecError, existing_file, existing_images, given
 from ddetr_data.detection import RunEvent
 from ddetr_export.tensorrt import HOW_TO_GET_TENSORRT, has_tensorrt
 
+if TYPE_CHECKING:
+    from ddetr_export.tensorrt import PreparedEngine
+
 _IMAGES_KEY = "gen_trt_engine.tensorrt.calibration.cal_image_dir"
 
 
-def check(experiment: Experiment) -> None:
-    """Find a missing or locked ONNX file, missing images, and that TensorRT is missing."""
+def prepare(experiment: Experiment, run: Run) -> Work:
+    """Find a missing or locked ONNX file, missing images and TensorRT, then read the file."""
     config = experiment.gen_trt_engine
     source = existing_file(config.onnx_file, "gen_trt_engine.onnx_file")
     readable_file(source, experiment.passphrase)
-    given(config.trt_engine, "gen_trt_engine.trt_engine")
+    target = given(config.trt_engine, "gen_trt_engine.trt_engine")
     existing_images(config.tensorrt.calibration.cal_image_dir, _IMAGES_KEY)
     if not has_tensorrt():
         raise SpecError(f"gen_trt_engine: {HOW_TO_GET_TENSORRT}")
+    from ddetr_export.tensorrt import prepare_engine
+
+    prepared = prepare_engine(source, target, config, encryption_key=experiment.passphrase)
+    return partial(_build, prepared, run)
 
 
-def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
+def _build(prepared: PreparedEngine, run: Run) -> Mapping[str, float]:
     """Build the engine, and show what it became."""
-    from ddetr_export import build_engine
-
-    config = experiment.gen_trt_engine
-    run.report(RunEvent("started", f"building a {config.tensorrt.data_type} engine"))
-    report = build_engine(
-        given(config.onnx_file, "gen_trt_engine.onnx_file"),
-        given(config.trt_engine, "gen_trt_engine.trt_engine"),
-        config,
-        encryption_key=experiment.passphrase,
-    )
+    run.report(RunEvent("started", f"building a {prepared.config.tensorrt.data_type} engine"))
+    report = prepared.build()
     for text in report.notices:
         run.notice(text)
     least, best, most = report.batch_sizes
@@ -53,5 +54,5 @@ def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
 
 
 GEN_TRT_ENGINE = Subtask(
-    "gen_trt_engine", Experiment, lambda spec: spec.results_of("gen_trt_engine"), check, execute
+    "gen_trt_engine", Experiment, lambda spec: spec.results_of("gen_trt_engine"), prepare
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import (
@@ -10,7 +11,7 @@ from ddetr_cli.commands.detector_file import (
     launched_ranks,
     open_detector,
 )
-from ddetr_cli.running import Run, Subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, SpecError, existing_images, optional_files
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _NAMES_SHOWN = 3  # the log has every one
 
 
-def check(experiment: Experiment) -> None:
+def prepare(experiment: Experiment, run: Run) -> Work:
     """Find a missing detector, missing images and a missing class list."""
     checked_detector_file(experiment.inference, "inference", experiment.passphrase)
     source = experiment.dataset.infer_data_sources
@@ -27,9 +28,10 @@ def check(experiment: Experiment) -> None:
         raise SpecError("dataset.infer_data_sources is not set; give its image_dir")
     existing_images(source.image_dir, "dataset.infer_data_sources.image_dir")
     optional_files([("dataset.infer_data_sources.classmap", source.classmap)])
+    return partial(_execute, experiment, run)
 
 
-def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
+def _execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Detect in every image and show how many objects of each class there are."""
     from ddetr_data.detection import label
 
@@ -60,6 +62,4 @@ def _show(summary: InferenceSummary, run: Run) -> None:
         run.console.say(f"annotated videos: {summary.videos_dir}")
 
 
-INFERENCE = Subtask(
-    "inference", Experiment, lambda spec: spec.results_of("inference"), check, execute
-)
+INFERENCE = Subtask("inference", Experiment, lambda spec: spec.results_of("inference"), prepare)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.running import Run, Subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_sources, optional_files
 from ddetr_cli.terminal import Interrupted
 from ddetr_model import ModelConfig
 from ddetr_train.process import folder_locked
 
 if TYPE_CHECKING:
-    from ddetr_train.engine import TrainResult
+    from ddetr_train import TrainConfig
+    from ddetr_train.engine import PreparedTraining, TrainResult
 
 _SCORE = "val_"
 
@@ -34,26 +36,33 @@ def check(experiment: Experiment) -> None:
     )
 
 
-def execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
-    """Train, and show where the checkpoints are and what the model scores."""
-    from ddetr_train.callbacks import TrainingPreempted
-    from ddetr_train.engine import train
+def prepare(experiment: Experiment, run: Run) -> Work:
+    """Check data, options, weights and a checkpoint to continue from, memory and disk."""
+    check(experiment)
+    from ddetr_train.engine import prepare_training
 
     model = model_for_training(experiment)
-    dataset = experiment.dataset.model_copy(update={"num_classes": model.num_classes})
+    training = prepare_training(
+        model,
+        experiment.dataset.model_copy(update={"num_classes": model.num_classes}),
+        experiment.train,
+        run.results_dir,
+        observers=run.observers,
+        encryption_key=experiment.passphrase,
+    )
+    return partial(_train, training, experiment, run)
+
+
+def _train(training: PreparedTraining, experiment: Experiment, run: Run) -> Mapping[str, float]:
+    """Train, and show where the checkpoints are and what the model scores."""
+    from ddetr_train.callbacks import TrainingPreempted
+
     try:
-        result = train(
-            model,
-            dataset,
-            experiment.train,
-            run.results_dir,
-            observers=run.observers,
-            encryption_key=experiment.passphrase,
-        )
+        result = training.run()
     except TrainingPreempted as stop:
         raise Interrupted(str(stop)) from stop
     except KeyboardInterrupt:
-        raise Interrupted(_what_is_left(experiment, run)) from None
+        raise Interrupted(what_is_left(experiment.train, run.results_dir)) from None
     if run.is_main_process and not experiment.train.is_dry_run:
         _show(result, run)
         run.console.say(f"report: {_write_report(experiment, run)}")
@@ -70,13 +79,13 @@ def model_for_training(experiment: Experiment) -> ModelConfig:
     return ModelConfig(**{**chosen, "num_classes": resolve_num_classes(experiment.dataset)})
 
 
-def _what_is_left(experiment: Experiment, run: Run) -> str:
+def what_is_left(config: TrainConfig, results_dir: Path) -> str:
     """Say after Ctrl+C, which saves nothing by itself, where the same command begins."""
     from ddetr_train.checkpoints import LATEST_NAME
 
-    latest = run.results_dir / LATEST_NAME
-    given = experiment.train.resume_training_checkpoint_path
-    if experiment.train.is_dry_run or not latest.is_file():
+    latest = results_dir / LATEST_NAME
+    given = config.resume_training_checkpoint_path
+    if config.is_dry_run or not latest.is_file():
         return "there is no checkpoint, the same command begins anew"
     if given is None or given.resolve() == latest.resolve():
         return f"the same command continues from {latest}"
@@ -117,8 +126,7 @@ TRAIN = Subtask(
     "train",
     Experiment,
     lambda spec: spec.results_of("train"),
-    check,
-    execute,
+    prepare,
     folder_locked,
     by_hand=True,
 )

@@ -2,16 +2,20 @@
 
 from ddetr_cli.running.command import answer
 from ddetr_cli.running.exit_status import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_SUCCESS, sentence
-from ddetr_cli.running.run import Run, Subtask, run_subtask
-from ddetr_cli.running.run_log import Journal
+from ddetr_cli.running.record import SPEC_FILE, RunRecord
+from ddetr_cli.running.run import Run, Subtask, Work, run_subtask
+from ddetr_cli.running.run_log import RunLog
 
 __all__ = [
     "EXIT_BAD_INPUT",
     "EXIT_FAILURE",
     "EXIT_SUCCESS",
-    "Journal",
+    "SPEC_FILE",
     "Run",
+    "RunLog",
+    "RunRecord",
     "Subtask",
+    "Work",
     "answer",
     "run_subtask",
     "sentence",

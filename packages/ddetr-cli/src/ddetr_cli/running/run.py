@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic
+from typing import Generic, TypeAlias
 
 from pydantic import BaseModel
 
@@ -20,7 +20,8 @@ from ddetr_cli.running.exit_status import (
     ending_of,
     sentence,
 )
-from ddetr_cli.running.run_log import Journal
+from ddetr_cli.running.record import RunRecord
+from ddetr_cli.running.run_log import RunLog
 from ddetr_cli.spec import (
     NOTICE,
     Experiment,
@@ -31,12 +32,11 @@ from ddetr_cli.spec import (
     load_spec,
     spec_yaml,
 )
-from ddetr_cli.terminal import Interrupts, RunConsole, StatusFile
+from ddetr_cli.terminal import Interrupts, RunConsole
 from ddetr_data.detection import Observer, RunEvent
-from ddetr_data.files import write_whole
-from ddetr_train.process import FolderInUseError, Launch, LaunchError, current_launch
+from ddetr_train.process import Launch, LaunchError, current_launch
 
-SPEC_FILE = "experiment.yaml"
+Work: TypeAlias = Callable[[], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Run:
         return self.launch.is_first
 
     def report(self, event: RunEvent) -> None:
-        """Hand an event to the console and to status.json."""
+        """Hand an event to the console and to the record."""
         for observer in self.observers:
             observer(event)
 
@@ -65,115 +65,110 @@ class Run:
 
 @dataclass(frozen=True)
 class Subtask(Generic[Spec]):
-    """A subtask of the command line.
+    """A subtask of the command line, in two phases.
 
-    `check` finds what is missing without loading anything heavy; `execute` does the work and
-    gives the figures that belong in the last line of status.json. `hold` is entered before the
-    first file is written into the results folder and left after the last. `by_hand` is set where
-    MASTER_ADDR and NODE_RANK spread the work over machines.
+    `prepare` finds all that can refuse the run, what is missing first and what needs the data or
+    the model next; it writes nothing, and gives the work. Then the record of the run is opened, and
+    the work done, which gives the figures that belong in the last line of status.json.
+
+    `hold` keeps others out of the results folder. `by_hand` is set where MASTER_ADDR and NODE_RANK
+    spread the work over machines.
     """
 
     name: str
     spec_model: type[Spec]
     results_of: Callable[[Spec], Path]
-    check: Callable[[Spec], None]
-    execute: Callable[[Spec, Run], Mapping[str, float]]
+    prepare: Callable[[Spec, Run], Work]
     hold: Callable[[Path], AbstractContextManager[object]] = nullcontext
     by_hand: bool = False
 
 
 def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str] = ()) -> int:
-    """Run a subtask and give its exit status; it raises nothing, a fault is its last sentence."""
+    """Run a subtask and give its exit status; it raises nothing, a fault is its last sentence.
+
+    A run that is refused changes nothing in the results folder, and does not make it.
+    """
     try:
         launch = current_launch(by_hand=subtask.by_hand)
     except LaunchError as error:
         RunConsole().fail(sentence(error))
         return EXIT_BAD_INPUT
     console = RunConsole(quiet=not launch.is_first)
-    with ExitStack() as held, Interrupts() as interrupts:
+    with Interrupts() as interrupts:
         try:
             loaded = load_spec(subtask.spec_model, spec_file, overrides, subtask.name)
-            folder = subtask.results_of(loaded.spec)
-            with _named_in_errors(folder):
-                held.enter_context(subtask.hold(folder))
-                status = _write_first_files(folder, subtask.name, loaded.spec, launch)
-        except (SpecError, FolderInUseError, OSError) as error:
+        except (SpecError, OSError) as error:
             console.fail(sentence(error))
             return EXIT_BAD_INPUT
         except KeyboardInterrupt:
             console.fail(f"{subtask.name} was interrupted")
             return EXIT_INTERRUPTED
-        observers = (console.observe,) if status is None else (console.observe, status.observe)
+        folder = subtask.results_of(loaded.spec)
         console.say(f"ddetr {subtask.name}: {spec_file.resolve()} -> {folder}")
-        ending = _execute(subtask, loaded, Run(folder, console, observers, launch), interrupts)
-        return _close(ending, console, status)
+        with RunRecord(folder, subtask.hold, is_first=launch.is_first) as record:
+            run = Run(folder, console, (console.observe, record.observe), launch)
+            ending = _attempt(subtask, loaded, run, record, interrupts)
+            return _close(ending, console, record)
 
 
-def _close(ending: Ending, console: RunConsole, status: StatusFile | None) -> int:
-    """Tell how the run ended, on the screen and in its last line of status.json."""
-    if ending.exit_status != EXIT_SUCCESS:
-        console.fail(ending.message)
-    if status is not None:
-        try:
-            status.write(ending.state, ending.message, kpi=ending.figures)
-        except OSError as error:
-            console.fail(sentence(error))
-            return ending.exit_status or EXIT_FAILURE
-    return ending.exit_status
-
-
-def _execute(
-    subtask: Subtask[Spec], loaded: LoadedSpec[Spec], run: Run, interrupts: Interrupts
+def _attempt(
+    subtask: Subtask[Spec],
+    loaded: LoadedSpec[Spec],
+    run: Run,
+    record: RunRecord,
+    interrupts: Interrupts,
 ) -> Ending:
+    """Prepare, open the record, work; say how it ended."""
     secret = _secret_of(loaded.spec)
-    log = run.results_dir / ("run.log" if run.is_main_process else f"run-{run.launch.name}.log")
-    with Journal(log, run.notice, secret) as journal:
+    with RunLog(run.notice, secret) as log:
         try:
-            for text in (*loaded.notices, *([run.launch.notice] if run.launch.notice else ())):
-                run.notice(text)
-            if hide_passphrase(secret):
-                run.notice(NOTICE)
-            subtask.check(loaded.spec)
-            figures = subtask.execute(loaded.spec, run)
+            record.claim()
+            _tell_notices(loaded, run, secret)
+            work = subtask.prepare(loaded.spec, run)
+            record.open(subtask.name, _heading(subtask.name) + spec_yaml(loaded.spec))
+            log.open(run.results_dir / _log_name(run.launch))
+            figures = work()
             return Ending("SUCCESS", EXIT_SUCCESS, f"{subtask.name} is done", figures)
         except BaseException as error:
             interrupts.ignore()
             ending = ending_of(error, subtask.name, interrupted=interrupts.received is not None)
             message = ending.message.replace(secret, "***") if secret else ending.message
-            if ending.exit_status == EXIT_FAILURE:
-                message = f"{message}; {journal.keep_traceback(error)}"
+            if ending.exit_status == EXIT_FAILURE and record.is_open:
+                message = f"{message}; {log.keep_traceback(error)}"
+            elif ending.exit_status == EXIT_FAILURE:
+                run.console.show_traceback(log.traceback_of(error))  # there is no file for it
             return replace(ending, message=message)
         finally:
             run.console.close()
 
 
-@contextmanager
-def _named_in_errors(folder: Path) -> Iterator[None]:
-    """Let the text of an OSError say which key names the folder."""
+def _tell_notices(loaded: LoadedSpec[Spec], run: Run, secret: str | None) -> None:
+    for text in loaded.notices:
+        run.notice(text)
+    if run.launch.notice is not None:
+        run.notice(run.launch.notice)
+    if hide_passphrase(secret):
+        run.notice(NOTICE)
+
+
+def _close(ending: Ending, console: RunConsole, record: RunRecord) -> int:
+    """Tell how the run ended, on the screen and in the last line of an open record."""
+    if ending.exit_status != EXIT_SUCCESS:
+        console.fail(ending.message)
     try:
-        yield
+        record.close(ending.state, ending.message, ending.figures)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"results_dir {folder} cannot be written ({reason}); set another") from error
+        console.fail(sentence(error))
+        return ending.exit_status or EXIT_FAILURE
+    return ending.exit_status
 
 
-def _write_first_files(
-    folder: Path, task: str, spec: BaseModel, launch: Launch
-) -> StatusFile | None:
-    """Make the results folder, keep the resolved spec in it and start its status file.
+def _heading(task: str) -> str:
+    return f"# What ddetr {task} {__version__} ran with: the file, the overrides, the defaults.\n"
 
-    Only the first process of a run writes; the others get None.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if not launch.is_first:
-        return None
-    heading = (
-        f"# What ddetr {task} {__version__} ran with: the file, the overrides, the defaults.\n"
-    )
-    write_whole(folder / SPEC_FILE, heading + spec_yaml(spec))
-    status = StatusFile(folder)
-    status.write("STARTED", f"{task} starts")
-    return status
+
+def _log_name(launch: Launch) -> str:
+    return "run.log" if launch.is_first else f"run-{launch.name}.log"
 
 
 def _secret_of(spec: BaseModel) -> str | None:

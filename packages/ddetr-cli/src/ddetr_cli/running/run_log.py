@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback as tracebacks
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,24 +16,24 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 logger = logging.getLogger(__name__)
 
 
-class Journal:
+class RunLog:
     """While entered, our packages' log goes to the file, their warnings to `notice` too.
 
-    The file appears with its first line. A secret is starred out, wherever it stands. A file that
-    cannot be written, on a full disk for instance, is said once, and the run goes on without it.
+    Lines are kept in mind until the log is opened; the file appears with its first line. A secret
+    is starred out, wherever it stands. A file that cannot be written, on a full disk for instance,
+    is said once, and the run goes on without it.
     """
 
-    def __init__(self, path: Path, notice: Callable[[str], None], secret: str | None) -> None:
-        self.path = path
-        to_file = _LogFile(path, notice)
-        to_file.setFormatter(_Masking(_FORMAT, secret))
+    def __init__(self, notice: Callable[[str], None], secret: str | None) -> None:
+        self._file = _LogFile(notice)
+        self._file.setFormatter(_Masking(_FORMAT, secret))
         to_person = _Notices(notice)
         to_person.setFormatter(_Masking("%(message)s", secret))
-        self._file = to_file
-        self._handlers = (to_file, to_person)
+        self._secret = secret
+        self._handlers = (self._file, to_person)
         self._levels: dict[str, int] = {}
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> RunLog:
         for name in _PACKAGES:
             package = logging.getLogger(name)
             self._levels[name] = package.level
@@ -54,42 +55,64 @@ class Journal:
                 package.removeHandler(handler)
         self._file.close()
 
+    def open(self, path: Path) -> None:
+        """Write to the file from here on, what was logged before first."""
+        self._file.open(path)
+
     def keep_traceback(self, error: BaseException) -> str:
-        """Write the whole traceback of an error into the file; says where it is."""
+        """Write the whole traceback of an error into the open file; says where it is."""
         logger.info("the run ended with a fault", exc_info=error)
         if self._file.fault is not None:
             return "the traceback could not be kept"
-        return f"the traceback is in {self.path}"
+        return f"the traceback is in {self._file.path}"
+
+    def traceback_of(self, error: BaseException) -> str:
+        """Give the whole traceback of an error, for a run that has no file."""
+        return _masked("".join(tracebacks.format_exception(error)).rstrip(), self._secret)
 
 
 class _LogFile(logging.Handler):
     """A log file that is given up at its first fault."""
 
-    def __init__(self, path: Path, notice: Callable[[str], None]) -> None:
+    def __init__(self, notice: Callable[[str], None]) -> None:
         super().__init__()
+        self.path: Path | None = None
         self.fault: OSError | None = None
-        self._path = path
         self._notice = notice
+        self._waiting: list[str] = []
         self._file: TextIO | None = None
 
+    def open(self, path: Path) -> None:
+        self.path = path
+        waiting, self._waiting = self._waiting, []
+        for line in waiting:
+            self._write(line)
+
     def emit(self, record: logging.LogRecord) -> None:
-        if self.fault is not None:
-            return
-        try:
-            if self._file is None:
-                self._file = self._path.open("a", encoding="utf-8", errors="backslashreplace")
-            self._file.write(f"{self.format(record)}\n")
-            self._file.flush()
-        except OSError as error:
-            self.fault = error
-            with suppress(OSError):  # of status.json on the same disk, which is told by itself
-                self._notice(f"{self._path} cannot be written: {error.strerror or error}")
+        line = self.format(record)
+        if self.path is None:
+            self._waiting.append(line)
+        else:
+            self._write(line)
 
     def close(self) -> None:
         super().close()
         with suppress(OSError):  # of what a full disk did not take
             if self._file is not None:
                 self._file.close()
+
+    def _write(self, line: str) -> None:
+        if self.fault is not None or self.path is None:
+            return
+        try:
+            if self._file is None:
+                self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
+            self._file.write(f"{line}\n")
+            self._file.flush()
+        except OSError as error:
+            self.fault = error
+            with suppress(OSError):  # of status.json on the same disk, which is told by itself
+                self._notice(f"{self.path} cannot be written: {error.strerror or error}")
 
 
 class _Notices(logging.Handler):
@@ -107,5 +130,8 @@ class _Masking(logging.Formatter):
         self._secret = secret
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return text.replace(self._secret, "***") if self._secret else text
+        return _masked(super().format(record), self._secret)
+
+
+def _masked(text: str, secret: str | None) -> str:
+    return text.replace(secret, "***") if secret else text

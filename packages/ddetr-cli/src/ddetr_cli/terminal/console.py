@@ -98,6 +98,10 @@ class RunConsole:
         """Write why a run ends."""
         self._write(_label("ddetr: ", "red") + text, err=True)
 
+    def show_traceback(self, text: str) -> None:
+        """Write where a fault of the program came from, as Python would."""
+        self._write(text, err=True)
+
     def table(self, title: str, columns: Sequence[str], rows: Rows) -> None:
         """Write a table; figures stand to the right of their column, text to the left."""
         from rich import box

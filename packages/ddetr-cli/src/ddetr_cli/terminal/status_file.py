@@ -18,8 +18,10 @@ _WRITTEN_KINDS = {"started", "epoch", "validation", "checkpoint", "notice", "fin
 class StatusFile:
     """Appends lines to <folder>/status.json; earlier runs' lines stay."""
 
+    NAME = "status.json"
+
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "status.json"
+        self.path = folder / self.NAME
         self._said: set[str] = set()
         self._end_cut_line()
 

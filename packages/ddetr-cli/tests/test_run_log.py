@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_cli.running import Journal
+from ddetr_cli.running import RunLog
 
 logger = logging.getLogger("ddetr_data.somewhere")
 
@@ -15,10 +15,11 @@ logger = logging.getLogger("ddetr_data.somewhere")
 def log_some(path: Path) -> tuple[list[str], str]:
     """Log three lines and a fault; gives what the person is told, and where the traceback is."""
     notices: list[str] = []
-    with Journal(path, notices.append, secret=None) as journal:
+    with RunLog(notices.append, secret=None) as log:
+        log.open(path)
         for number in range(3):
             logger.warning("line %d", number)
-        return notices, journal.keep_traceback(RuntimeError("odd"))
+        return notices, log.keep_traceback(RuntimeError("odd"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -44,14 +45,16 @@ def test_a_disk_too_full_for_the_notice_too_ends_nothing(tmp_path: Path) -> None
         if "cannot be written" in text:
             raise OSError(28, "No space left on device")
 
-    with Journal(tmp_path, fail, secret=None) as journal:
+    with RunLog(fail, secret=None) as log:
+        log.open(tmp_path)
         logger.info("a line")
-        assert "could not be kept" in journal.keep_traceback(KeyError("x"))
+        assert "could not be kept" in log.keep_traceback(KeyError("x"))
 
 
 def test_a_name_that_is_no_text_is_escaped(tmp_path: Path) -> None:
     """Half a surrogate pair in a file's name is no reason to lose the line."""
-    with Journal(tmp_path / "run.log", lambda text: None, secret=None):
+    with RunLog(lambda text: None, secret=None) as log:
+        log.open(tmp_path / "run.log")
         logger.warning("skipped image=%s", "a\ud800.jpg")
     assert "image=a\\ud800.jpg" in (tmp_path / "run.log").read_text()
 
@@ -64,3 +67,17 @@ def test_lines_and_traceback_are_in_the_file(tmp_path: Path) -> None:
     text = (tmp_path / "run.log").read_text()
     assert "WARNING ddetr_data.somewhere line 2" in text
     assert "RuntimeError: odd" in text
+
+
+def test_what_was_logged_before_the_file_opens_comes_first(tmp_path: Path) -> None:
+    """Its lines wait; where the file never opens, none is written anywhere."""
+    with RunLog(lambda text: None, secret="sesame") as log:
+        logger.info("sesame early")
+        log.open(tmp_path / "run.log")
+        logger.info("late")
+    lines = (tmp_path / "run.log").read_text().splitlines()
+    assert [line.rpartition("somewhere ")[2] for line in lines] == ["*** early", "late"]
+    with RunLog(lambda text: None, secret="sesame") as log:
+        logger.info("early")
+        assert "sesame" not in log.traceback_of(KeyError("sesame"))
+    assert len(list(tmp_path.iterdir())) == 1
