@@ -258,13 +258,16 @@ def import_(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Leave missing tensors random.")
     ] = False,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Leave out tensors of a changed model.")
+    ] = False,
 ) -> None:
     """Read weights of any Deformable DETR, and write them as ours or as another program's."""
     from ddetr_cli.commands.import_ import ImportOptions, import_weights
     from ddetr_cli.running import answer
 
     options = ImportOptions(
-        source, target, layout.value, num_classes, allow_partial, overrides or ()
+        source, target, layout.value, num_classes, allow_partial, allow_unknown, overrides or ()
     )
     raise typer.Exit(answer(partial(import_weights, options)))
 

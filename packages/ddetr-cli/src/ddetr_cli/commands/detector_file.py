@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.spec import KEY_VARIABLE, Experiment, SpecError, existing_file, given
+from ddetr_cli.spec import KEY_VARIABLE, Experiment, SpecError, existing_file, existing_model, given
 from ddetr_data.detection import ALONE, EvaluateConfig, InferenceConfig, RankSlice
 from ddetr_data.files import is_encrypted
 from ddetr_export.onnx import ENCRYPTED_SUFFIX, is_engine
@@ -16,7 +16,7 @@ from ddetr_train.process import is_launched
 if TYPE_CHECKING:
     from ddetr_data.detection import Detector
 
-_CHECKPOINT_ENDINGS = (".pth", ".pt", ".ckpt")
+_CHECKPOINT_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
 def checked_detector_file(
@@ -29,12 +29,17 @@ def checked_detector_file(
             TensorRT is not installed.
         FileNotFoundError: it does not exist.
     """
-    key = f"{task}.checkpoint" if config.trt_engine is None else f"{task}.trt_engine"
-    path = existing_file(config.detector_file, key)
-    if config.trt_engine is not None and not is_engine(path):
-        raise SpecError(f"{key} must end in .engine, .plan or .trt, got {path}")
-    if not (path.suffix.lower() in _CHECKPOINT_ENDINGS or _is_exported(path)):
-        raise SpecError(f"{key} must end in .pth, .pt, .ckpt, .onnx or .onnx.enc, got {path}")
+    if config.trt_engine is None:
+        key = f"{task}.checkpoint"
+        path = existing_model(config.checkpoint, key)
+    else:
+        key = f"{task}.trt_engine"
+        path = existing_file(config.trt_engine, key)
+        if not is_engine(path):
+            raise SpecError(f"{key} must end in .engine, .plan or .trt, got {path}")
+    if not (path.is_dir() or path.suffix.lower() in _CHECKPOINT_ENDINGS or _is_exported(path)):
+        endings = ", ".join(_CHECKPOINT_ENDINGS)
+        raise SpecError(f"{key} must end in {endings}, .onnx or .onnx.enc, got {path}")
     readable_file(path, passphrase)
     if is_engine(path) and not has_tensorrt():
         raise SpecError(f"{key}: {HOW_TO_GET_TENSORRT}")
@@ -42,12 +47,12 @@ def checked_detector_file(
 
 
 def readable_file(path: Path, passphrase: str | None) -> None:
-    """Ask for the key of an encrypted file before anything heavy is loaded.
+    """Ask for the key of an encrypted file before anything heavy is loaded; a folder needs none.
 
     Raises:
         SpecError: the file is encrypted and there is no key.
     """
-    if passphrase is None and is_encrypted(path):
+    if passphrase is None and path.is_file() and is_encrypted(path):
         raise SpecError(f"{path} is encrypted: set encryption_key or {KEY_VARIABLE} to read it")
 
 

@@ -16,6 +16,7 @@ from ddetr_cli.spec import (
     Experiment,
     SpecError,
     existing_file,
+    existing_model,
     existing_sources,
     given,
 )
@@ -33,9 +34,8 @@ _STANDARD_ENDING = ".standard.onnx"
 def prepare(experiment: Experiment, run: Run) -> Work:
     """Find a missing or locked checkpoint and a file in the way; read checkpoint and labels."""
     export = experiment.export
-    checkpoint = given(export.checkpoint, "export.checkpoint")
-    if not checkpoint.is_dir():  # a folder of Hugging Face's is one too
-        readable_file(existing_file(checkpoint, "export.checkpoint"), experiment.passphrase)
+    checkpoint = existing_model(export.checkpoint, "export.checkpoint")
+    readable_file(checkpoint, experiment.passphrase)
     onnx_file = given(export.onnx_file, "export.onnx_file")
     target = _locked_name(onnx_file, experiment.passphrase)
     _free(target, "export.onnx_file", overwrite=export.overwrite)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from ddetr_cli.running import EXIT_SUCCESS
-from ddetr_cli.spec import SpecError, parse_value, split_override
+from ddetr_cli.spec import KEY_VARIABLE, SpecError, parse_value, split_override
 from ddetr_cli.terminal import RunConsole
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Layout = Literal["ddetr", "huggingface", "original"]
 _COLUMNS = ("loaded", "missing", "unexpected", "mismatched")
+_KEPT = ("categories", "preprocess", "metrics")  # of what a file says beside its architecture
 
 
 @dataclass(frozen=True)
@@ -27,27 +29,40 @@ class ImportOptions:
     layout: Layout = "ddetr"
     num_classes: int | None = None
     allow_partial: bool = False
+    allow_unknown: bool = False
     overrides: Sequence[str] = ()  # model.<field>=<value>
 
 
 def import_weights(options: ImportOptions, console: RunConsole) -> int:
     """Read weights of any known layout, show how they cover the model, and write them.
 
+    With a passphrase in the environment encrypted files are read, and ours are written encrypted.
+
     Raises:
         FileNotFoundError: there is no source.
         FileExistsError: the target is there.
-        ValueError: the layout is unknown, tensors are missing or misshapen, or the layout to write
-            cannot say this architecture.
+        ValueError: the layout is unknown, tensors are missing, misshapen or unknown, the key does
+            not open the source, or the layout to write cannot say this architecture.
     """
     fields = _model_fields(options)
     _refuse_to_overwrite(options.target)
+    passphrase = os.environ.get(KEY_VARIABLE) or None
+    from ddetr_data.files import model_source
     from ddetr_model import import_checkpoint
 
-    model, report = import_checkpoint(options.source, allow_partial=options.allow_partial, **fields)
+    with model_source(options.source, passphrase) as source:
+        model, report = import_checkpoint(
+            source,
+            strict=not options.allow_unknown,
+            allow_partial=options.allow_partial,
+            **fields,
+        )
     _show_coverage(options.source, report, console)
     options.target.parent.mkdir(parents=True, exist_ok=True)
-    _writer(options.layout)(model, options.target)
-    console.say(f"{options.layout} layout: {options.target}")
+    _write(model, options, passphrase)
+    is_readable = options.layout != "ddetr" and passphrase is not None
+    note = ", which others can read without the key" if is_readable else ""
+    console.say(f"{options.layout} layout: {options.target}{note}")
     return EXIT_SUCCESS
 
 
@@ -83,24 +98,30 @@ def _show_coverage(source: Path, report: LoadReport, console: RunConsole) -> Non
             console.say(f"{what}: {', '.join(names)}")
 
 
-def _writer(layout: Layout) -> Callable[[DeformableDETR, Path], None]:
+def _write(model: DeformableDETR, options: ImportOptions, passphrase: str | None) -> None:
     from ddetr_model import export_huggingface, export_original
 
-    writers = {
-        "ddetr": _save,
-        "huggingface": export_huggingface,
-        "original": export_original,
-    }
-    return writers[layout]
+    if options.layout == "huggingface":
+        export_huggingface(model, options.target)
+    elif options.layout == "original":
+        export_original(model, options.target)
+    else:
+        _save(model, options.target, passphrase)
 
 
-def _save(model: DeformableDETR, target: Path) -> None:
+def _save(model: DeformableDETR, target: Path, passphrase: str | None) -> None:
+    from ddetr_data.files import encrypting, write_whole
     from ddetr_model import save_checkpoint
 
-    metadata = model.metadata
-    save_checkpoint(
-        model,
-        target,
-        categories=metadata.categories if metadata else (),
-        preprocess=metadata.preprocess if metadata else None,
-    )
+    known: dict[str, Any] = {}
+    if model.metadata is not None:
+        known = {name: getattr(model.metadata, name) for name in _KEPT}
+    if passphrase is None:
+        save_checkpoint(model, target, **known)
+        return
+
+    def save_encrypted(file: BinaryIO) -> None:
+        with encrypting(file, passphrase) as writer:
+            save_checkpoint(model, writer, **known)
+
+    write_whole(target, save_encrypted)

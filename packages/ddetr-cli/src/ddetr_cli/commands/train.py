@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddetr_cli.running import Run, Subtask, Work
-from ddetr_cli.spec import Experiment, existing_sources, optional_files
+from ddetr_cli.spec import Experiment, existing_model, existing_sources, optional_files
 from ddetr_cli.terminal import Interrupted
 from ddetr_model import ModelConfig
 from ddetr_train.process import folder_locked
@@ -30,10 +30,11 @@ def check(experiment: Experiment) -> None:
         [
             ("model.pretrained_backbone_path", model.pretrained_backbone_path),
             ("model.pretrained_model_path", model.pretrained_model_path),
-            ("train.pretrained_model_path", train.pretrained_model_path),
             ("train.resume_training_checkpoint_path", train.resume_training_checkpoint_path),
         ]
     )
+    if train.pretrained_model_path is not None:
+        existing_model(train.pretrained_model_path, "train.pretrained_model_path")
 
 
 def prepare(experiment: Experiment, run: Run) -> Work:

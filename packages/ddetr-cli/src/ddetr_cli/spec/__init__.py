@@ -14,6 +14,7 @@ from ddetr_cli.spec.experiment import (
 from ddetr_cli.spec.inputs import (
     existing_file,
     existing_images,
+    existing_model,
     existing_sources,
     given,
     optional_files,
@@ -42,6 +43,7 @@ __all__ = [
     "dotted",
     "existing_file",
     "existing_images",
+    "existing_model",
     "existing_sources",
     "given",
     "hide_passphrase",

@@ -31,6 +31,17 @@ def existing_file(value: str | os.PathLike[str] | None, key: str) -> Path:
     return path
 
 
+def existing_model(value: str | os.PathLike[str] | None, key: str) -> Path:
+    """Give the path of a model that must exist: a file, or a folder as transformers keeps one.
+
+    Raises:
+        SpecError: the key is not set.
+        FileNotFoundError: there is neither.
+    """
+    path = given(value, key)
+    return path if path.is_dir() else existing_file(path, key)
+
+
 def optional_files(values: Iterable[tuple[str, str | os.PathLike[str] | None]]) -> None:
     """Check the files of those (key, value) pairs that are set."""
     for key, value in values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -32,13 +32,20 @@ __all__ = ["load_checkpoint", "load_pretrained", "read_metadata", "save_checkpoi
 
 def save_checkpoint(
     model: DeformableDETR,
-    path: str | os.PathLike[str],
+    target: str | os.PathLike[str] | BinaryIO,
     *,
     categories: Sequence[Mapping[str, Any]] = (),
     preprocess: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Write weights and metadata; path holds the old file or the whole new one at any moment.
+    """Write weights and metadata; a path holds the old file or the whole new one at any moment.
+
+    Args:
+        model: what to save.
+        target: the path, or a file open for writing, as one that encrypts.
+        categories: {"id", "name"} of each class.
+        preprocess: fields of ddetr_data's PreprocessConfig.
+        metrics: scores.
 
     Raises:
         OSError: the file cannot be written; the error names it.
@@ -46,8 +53,12 @@ def save_checkpoint(
     metadata = metadata_dict(
         model.config, categories=categories, preprocess=preprocess, metrics=metrics
     )
-    with writing_whole(Path(path)) as file:
-        torch.save({"state_dict": model.state_dict(), METADATA_KEY: metadata}, file)
+    contents = {"state_dict": model.state_dict(), METADATA_KEY: metadata}
+    if not isinstance(target, (str, os.PathLike)):
+        torch.save(contents, target)
+        return
+    with writing_whole(Path(target)) as file:
+        torch.save(contents, file)
 
 
 def load_checkpoint(source: Source, *, strict: bool = True) -> DeformableDETR:
