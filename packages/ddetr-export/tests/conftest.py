@@ -11,11 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from ddetr_data.types import Category
-from ddetr_export.onnx import ExportMetadata, write_metadata
-
-QUERIES, CLASSES = 5, 3
-CATEGORIES = (Category(1, "red cell"), Category(2, "platelet"))
+from ddetr_export.onnx import write_metadata
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +75,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("checkpoints")
     small = {
         "backbone": "timm:test_resnet",
-        "num_classes": CLASSES,
+        "num_classes": 3,
         "hidden_dim": 32,
         "nheads": 4,
         "enc_layers": 1,
@@ -97,7 +93,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory):
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter += 0.05 * torch.randn_like(parameter)
-            categories = [{"id": each.id, "name": each.name} for each in CATEGORIES]
+            categories = [{"id": 1, "name": "red cell"}, {"id": 2, "name": "platelet"}]
             preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
             ddetr_model.save_checkpoint(model, path, categories=categories, preprocess=preprocess)
         return path
@@ -106,62 +102,17 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def toy_onnx(tmp_path: Path):
+def toy_onnx(tmp_path: Path, load_beside):
     """Write a file whose logits rise with the image's brightness and whose boxes never change."""
 
+    beside = load_beside("toy_model")
+
     def write(name: str = "toy.onnx", *, batch: int | str = "batch", metadata: bool = True) -> Path:
-        model = toy_model(batch)
+        model = beside.toy_model(batch)
         if metadata:
-            write_metadata(model, toy_metadata())
+            write_metadata(model, beside.toy_metadata())
         path = tmp_path / name
         path.write_bytes(model.SerializeToString())
         return path
 
     return write
-
-
-def toy_metadata() -> ExportMetadata:
-    preprocess = {
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.25, 0.25, 0.25],
-        "mode": "fixed",
-        "height": 24,
-        "width": 32,
-    }
-    return ExportMetadata(CATEGORIES, preprocess, {"num_select": 4})
-
-
-def toy_model(batch: int | str):
-    """pred_logits = table + mean of the image; pred_boxes = another table."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    generator = np.random.default_rng(7)
-    logits = generator.normal(size=(1, QUERIES, CLASSES)).astype(np.float32)
-    boxes = generator.uniform(0.2, 0.8, size=(1, QUERIES, 4)).astype(np.float32)
-    constants = {
-        "logit_table": logits,
-        "box_table": boxes,
-        "per_image": np.array([-1, 1, 1], np.int64),
-        "zero": np.zeros(1, np.float32),
-    }
-    nodes = [
-        helper.make_node("ReduceMean", ["inputs"], ["mean4"], axes=[1, 2, 3]),
-        helper.make_node("Reshape", ["mean4", "per_image"], ["mean"]),
-        helper.make_node("Add", ["mean", "logit_table"], ["pred_logits"]),
-        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
-        helper.make_node("Add", ["nothing", "box_table"], ["pred_boxes"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "toy",
-        [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, [batch, 3, 24, 32])],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, QUERIES, last])
-            for name, last in (("pred_logits", CLASSES), ("pred_boxes", 4))
-        ],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
