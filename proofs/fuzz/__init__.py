@@ -1,0 +1,1 @@
+"""Damaged and odd files through every door."""

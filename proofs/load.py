@@ -1,0 +1,203 @@
+"""`ddetr serve` under many clients on this machine: answers, memory, errors, and an end.
+
+    python -m proofs.load [--slice]
+
+Clients post whole images, damaged ones and forms, ask for health and metrics, and leave in the
+middle of an upload. Whole images must get the same answer each time, or 503 when too many wait; the
+server's memory must not grow; it may print no traceback and must end at Ctrl+C.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import random
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proofs.record import Proof, run_proof
+from proofs.tiny import ddetr, environment, write_toy_onnx
+
+CLIENTS, SECONDS = 24, 60.0
+SLICE_CLIENTS, SLICE_SECONDS = 6, 4.0
+WARM_FRACTION = 0.2  # of the time, before memory is compared
+MOST_GROWTH_MIB = 64
+PATIENCE_SECONDS = 120.0  # for a start and for one answer, on a busy machine
+END_SECONDS = 15.0
+ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
+
+
+@dataclass
+class Told:
+    """What the clients were told, together."""
+
+    answers: dict[bytes, set[str]] = field(default_factory=dict)  # of each whole image
+    statuses: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def prove(proof: Proof) -> None:
+    """Serve the small detector and let the clients at it."""
+    clients, seconds = (SLICE_CLIENTS, SLICE_SECONDS) if proof.is_slice else (CLIENTS, SECONDS)
+    proof.tried.append(f"{clients} clients for {seconds:g} s")
+    told = Told()
+    with tempfile.TemporaryDirectory(prefix="ddetr-load-") as name, _served(Path(name)) as server:
+        process, port = server
+        deadline = time.monotonic() + seconds
+        threads = [
+            threading.Thread(target=_client, args=(port, number, deadline, told))
+            for number in range(clients)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(seconds * WARM_FRACTION)
+        before = _resident_mib(process.pid)
+        for thread in threads:
+            thread.join()
+        growth = _resident_mib(process.pid) - before
+        health = _ask(port, "GET", "/health", b"")[0]
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, complaints = process.communicate(timeout=PATIENCE_SECONDS)
+        ended = time.monotonic() - started
+    _judge(proof, told)
+    proof.require(health == 200, "health afterwards", f"health answers {health} afterwards")
+    proof.require(growth < MOST_GROWTH_MIB, "memory", "the memory of the server grows")
+    proof.require("Traceback" not in complaints, "output", "a traceback is printed")
+    proof.require(ended < END_SECONDS, "end", f"Ctrl+C takes more than {END_SECONDS:g} s")
+    proof.figures |= {
+        "grown_mib": round(growth, 1),
+        "seconds_to_end": round(ended, 1),
+        "median_milliseconds": round(statistics.median(told.seconds) * 1000, 1),
+        "longest_milliseconds": round(max(told.seconds) * 1000, 1),
+    }
+
+
+def _judge(proof: Proof, told: Told) -> None:
+    for status, number in told.statuses.items():
+        proof.passed(status, number)
+    for error, number in told.errors.items():
+        for _ in range(number):
+            proof.failed("client", error)
+    for answers in told.answers.values():
+        proof.require(len(answers) == 1, "image always answered alike", "an answer changes")
+    proof.require(bool(told.answers), "images answered", "no image is answered")
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start the command and yield it with its port."""
+    write_toy_onnx(folder / "toy.onnx")
+    process = subprocess.Popen(
+        ddetr("serve", folder / "toy.onnx", "--port", "0"),
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process, _port_of(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _port_of(process: subprocess.Popen[str]) -> int:
+    """Read what the command says until it says its address."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said = ""
+    for line in process.stdout:
+        said += line.strip()
+        if match := ADDRESS.search(said):
+            return int(match[1])
+    raise RuntimeError(f"the server did not start: {process.stderr.read()}")
+
+
+def _client(port: int, number: int, deadline: float, told: Told) -> None:
+    """Ask until the deadline; what is asked depends on the client's number alone."""
+    rng = random.Random(number)
+    while time.monotonic() < deadline:
+        kind = rng.choice(("whole", "whole", "whole", "damaged", "form", "view", "leaves"))
+        try:
+            _ask_one(port, kind, rng, told)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            with told.lock:
+                told.errors[f"{kind}: {type(error).__name__}"] += 1
+
+
+def _ask_one(port: int, kind: str, rng: random.Random, told: Told) -> None:
+    if kind == "leaves":
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as leaving:
+            leaving.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\nab")
+        with told.lock:
+            told.statuses["leaves: in the middle"] += 1
+        return
+    image = _image(rng.randrange(8))
+    method, path, body, headers, expected = {
+        "whole": ("POST", "/predict?threshold=0", image, {}, (200, 503)),
+        "damaged": ("POST", "/predict", image[: rng.randrange(len(image) // 2)], {}, (400, 503)),
+        "form": ("POST", "/predict", image, {"Content-Type": "multipart/form-data"}, (415,)),
+        "view": ("GET", rng.choice(("/", "/health", "/metrics")), b"", {}, (200,)),
+    }[kind]
+    started = time.monotonic()
+    status, content = _ask(port, method, path, body, headers)
+    spent = time.monotonic() - started
+    with told.lock:
+        told.seconds.append(spent)
+        if status not in expected:
+            told.errors[f"{kind}: HTTP status {status}"] += 1
+            return
+        told.statuses[f"{kind}: HTTP {status}"] += 1
+        if kind == "whole" and status == 200:
+            answer = json.loads(content)["detections"]
+            told.answers.setdefault(image, set()).add(json.dumps(answer))
+
+
+def _ask(
+    port: int, method: str, path: str, body: bytes, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    try:
+        connection.request(method, path, body, headers or {})
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+    finally:
+        connection.close()
+
+
+def _image(number: int) -> bytes:
+    """One of a few images, the same bytes for the same number."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    size = (40 + 100 * number, 30 + 80 * number)
+    Image.new("RGB", size, (30 * number, 90, 200)).save(content, ("PNG", "JPEG")[number % 2])
+    return content.getvalue()
+
+
+def _resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"process {pid} has no memory")
+
+
+if __name__ == "__main__":
+    run_proof("load", "`ddetr serve` under many clients.", prove)

@@ -1,0 +1,59 @@
+"""ddetr-ops under several versions of PyTorch: one wheel, its own tests, an environment each.
+
+    python -m proofs.torch_versions [--slice]
+
+The environments are those of scripts/check_ops_wheel.py; the slice tests the kernels under the
+PyTorch that is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+
+from proofs.record import ROOT, MissingToolError, Proof, run_proof
+
+STEPS = ("torch-2.13", "torch")
+SUMMARY = re.compile(r"(\d+) passed.*")
+VERSION = re.compile(r"^(\d+\.\d+\.\d+\S*) ", re.MULTILINE)
+
+
+def prove(proof: Proof) -> None:
+    """Run the steps, or the self-test alone."""
+    if proof.is_slice:
+        self_test(proof)
+        return
+    if shutil.which("uv") is None:
+        raise MissingToolError("uv is not on the PATH; `make proof-torch` puts it there")
+    for step in STEPS:
+        check_step(proof, step)
+
+
+def self_test(proof: Proof) -> None:
+    """Test the kernels here, as `python -m ddetr_ops` does."""
+    proof.tried.append("python -m ddetr_ops")
+    ran = _run(sys.executable, "-m", "ddetr_ops")
+    proof.require(ran.returncode == 0, "self-test", f"exit status {ran.returncode}: {ran.stderr}")
+
+
+def check_step(proof: Proof, step: str) -> None:
+    """Build the wheel and run its tests under one PyTorch."""
+    proof.tried.append(f"scripts/check_ops_wheel.py {step}")
+    ran = _run(sys.executable, "scripts/check_ops_wheel.py", step)
+    version, summary = VERSION.search(ran.stdout), SUMMARY.search(ran.stdout)
+    name = f"torch {version[1]}" if version else step
+    if ran.returncode == 0 and summary:
+        proof.passed(f"{name}: tests", int(summary[1]))
+    else:
+        proof.failed(name, f"exit status {ran.returncode}: {(ran.stdout + ran.stderr)[-500:]}")
+    proof.figures[name] = summary[0].strip("= ") if summary else "no tests ran"
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+if __name__ == "__main__":
+    run_proof("torch", "ddetr-ops under several versions of PyTorch.", prove)
