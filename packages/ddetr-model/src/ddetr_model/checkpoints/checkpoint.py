@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import torch
 
 from ddetr_model.checkpoints._whole_file import writing_whole
-from ddetr_model.checkpoints.filling import complete_heads, refuse_non_finite
+from ddetr_model.checkpoints.filling import complete_heads
 from ddetr_model.checkpoints.source import import_checkpoint, read_checkpoint
 from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_model.weights import (
@@ -99,8 +99,7 @@ def load_pretrained(model: DeformableDETR, source: Source) -> LoadReport:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: no tensor fits, one beside the class heads has another shape, or one is not
-            finite.
+        CheckpointError: no tensor fits, or one beside the class heads has another shape.
     """
     name = name_of(source)
     stored = read_checkpoint(source)
@@ -118,9 +117,7 @@ def load_pretrained(model: DeformableDETR, source: Source) -> LoadReport:
         )
     if not report.loaded:
         raise CheckpointError(f"{name} holds none of this model's {len(report.missing)} tensors")
-    fitting = {each: weights[each] for each in report.loaded}
-    refuse_non_finite(fitting, name)
-    model.load_state_dict(fitting, strict=False)
+    model.load_state_dict({each: weights[each] for each in report.loaded}, strict=False)
     if _covers_backbone(report):
         model.freeze_pretrained_backbone()
     return report

@@ -6,12 +6,11 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from ddetr_model.weights import CheckpointError, LoadReport, compare, first_names
 
-__all__ = ["check_tensors", "complete_heads", "fill", "refuse_non_finite"]
+__all__ = ["check_tensors", "complete_heads", "fill"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,20 +95,6 @@ def check_tensors(
     if unknown:
         logger.warning("left out of %s: %s", source, ", ".join(unknown))
     return report
-
-
-def refuse_non_finite(weights: Mapping[str, Tensor], source: str) -> None:
-    """Find weights with which nothing would be detected.
-
-    Raises:
-        CheckpointError: a tensor holds NaN or an infinite value.
-    """
-    for name, values in weights.items():
-        if not torch.isfinite(values).all():
-            raise CheckpointError(
-                f"{source} has NaN or infinite values in {name}: its training went wrong, take an "
-                "earlier checkpoint"
-            )
 
 
 def complete_heads(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddetr_data.files import EncryptionError
 from ddetr_model import DeformableDETR, ModelConfig
-from ddetr_model.checkpoints import check_tensors, refuse_non_finite
+from ddetr_model.checkpoints import check_tensors
 from ddetr_model.weights import COUNTER, metadata_of, tensors_of
 from ddetr_train.checkpoints.checkpoint_io import AtomicCheckpointIO
 from ddetr_train.checkpoints.names import BEST_NAME, LATEST_NAME, epoch_files
@@ -116,7 +116,7 @@ def read_resume(
 
     Raises:
         ResumeError: the model or the data differ, or it holds no training state.
-        ValueError: it cannot be read, or its weights are not finite.
+        ValueError: it cannot be read.
     """
     checkpoint = _loaded(path, config, files)
     if not checkpoint.keys() >= _TRAINING_STATE:
@@ -134,7 +134,6 @@ def read_resume(
     options = config.model_dump(mode="json")
     _refuse_differences(path, "train", _shaping(stored), _shaping(options), set())
     tensors = tensors_of(checkpoint)
-    refuse_non_finite(tensors, str(path))
     progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
     return Resume(
         path=path,
