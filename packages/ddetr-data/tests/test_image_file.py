@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
+import subprocess
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +17,13 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from ddetr_data.faults import DataError
-from ddetr_data.images import check_whole, read_header, read_image, read_image_size_wh
+from ddetr_data.images import (
+    check_whole,
+    read_facts,
+    read_header,
+    read_image,
+    read_image_size_wh,
+)
 from ddetr_data.images import decoding as image_file
 
 GREY = np.tile(np.linspace(0, 255, 8, dtype=np.uint8), (4, 1))  # (4, 8)
@@ -92,6 +103,9 @@ def test_a_missing_or_damaged_image_is_named(tmp_path: Path, read: object) -> No
     contents = {
         b"<html>": "it is a web page",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n": "git lfs pull",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n": "it is PostScript .*, which is not taken",
+        b"%PDF-1.7": "it is a PDF, which is not taken",
+        b"\0\0\0\x18ftypheic\0\0\0\0": "it is a HEIC image, which is not taken",
         b"nothing": "no image of a known kind",
     }
     for content, likeness in contents.items():
@@ -110,6 +124,53 @@ def test_an_image_that_is_cut_off_is_refused(tmp_path: Path, ending: str) -> Non
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=r"a\.\w+ cannot be read"):
         read_image(path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_header, check_whole, read_facts])
+def test_whatever_a_decoder_raises_names_the_image(tmp_path: Path, read: object) -> None:
+    """The AVIF decoder of a damaged file raises RuntimeError, under any name of the file."""
+    whole = io.BytesIO()
+    Image.fromarray(GREY).convert("RGB").save(whole, "AVIF")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole.getvalue().replace(b"iloc", b"ilox").replace(b"iinf", b"iinx"))
+    with pytest.raises(DataError, match=r"a\.jpg cannot be read") as caught:
+        read(path)
+    assert type(caught.value.__cause__) in (RuntimeError, SyntaxError)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    """Nobody may ever write into it."""
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match=r"a\.jpg must be a file, it is a pipe"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_too_many_open_files_are_no_fault_of_the_image(tmp_path: Path) -> None:
+    """An image that cannot be opened just now must not be left out as a damaged one."""
+    resource = pytest.importorskip("resource")
+    path = save(tmp_path / "a.png", GREY)
+    read_image(path)  # so that all modules are loaded
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        with suppress(OSError):
+            while True:
+                files.enter_context(path.open("rb"))
+        with pytest.raises(OSError, match="Too many open files"):
+            read_image(path)
+
+
+def test_what_a_file_holds_is_read_too() -> None:
+    """As a server gets it; the size is looked at before the pixels."""
+    whole = io.BytesIO()
+    Image.fromarray(GREY).save(whole, "PNG")
+    assert read_image(whole.getvalue()).size == (8, 4)
+    with pytest.raises(DataError, match="the image is 8 x 4 pixels, at most 31 are taken"):
+        read_image(whole.getvalue(), most_pixels=31)
+    with pytest.raises(DataError, match="the image cannot be read, it is no image"):
+        read_image(b"nothing")
 
 
 def outcome(read: Callable[[Path], object], path: Path) -> bool:
@@ -137,7 +198,10 @@ def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("ending", ["jpg", "jpeg", "png", "webp", "bmp", "tif", "gif", "jp2"])
+@pytest.mark.parametrize(
+    "ending",
+    ["jpg", "jpeg", "png", "webp", "bmp", "tif", "gif", "jp2", "avif", "tga", "ppm", "mpo"],
+)
 def test_damage_is_found_before_training_wherever_it_is(tmp_path: Path, ending: str) -> None:
     """What check_whole lets pass can be decoded, and what it refuses cannot: no luck in between."""
     rng = np.random.default_rng(0)
@@ -185,6 +249,28 @@ def test_the_size_of_a_png_is_read_without_its_pixels(
     assert check_whole(path).size_wh == (4, 8)
 
 
+def test_loading_the_package_leaves_the_warnings_alone() -> None:
+    """A library changes no filters of its program."""
+    code = (
+        "import warnings, ddetr_data.images as images\n"
+        "images.image_formats()\n"
+        "assert not [each for each in warnings.filters if 'PIL' in str(each)]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_only_the_decoders_of_the_list_are_loaded() -> None:
+    """No file makes Pillow start Ghostscript or render a PDF."""
+    code = (
+        "import sys, ddetr_data.images as images\n"
+        "try: images.read_image(b'%!PS-Adobe-3.0 EPSF-3.0')\n"
+        "except ValueError: pass\n"
+        "loaded = {name for name in sys.modules if name.endswith('ImagePlugin')}\n"
+        "assert not loaded & {'PIL.EpsImagePlugin', 'PIL.PdfImagePlugin', 'PIL.WmfImagePlugin'}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_reading_leaves_the_warnings_of_other_threads_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +284,7 @@ def test_reading_leaves_the_warnings_of_other_threads_alone(
     assert during == [before]
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_too_many_pixels_are_said_to_be_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_data.images import find_images
+from ddetr_data.images import IMAGE_ENDINGS, find_images, has_image_ending
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -54,6 +54,34 @@ def test_linked_folders_are_followed_once(tmp_path):
     os.symlink(tmp_path / "real", tmp_path / "data" / "linked")
     os.symlink(tmp_path / "data", tmp_path / "data" / "loop")
     assert relatives(find_images(tmp_path / "data")) == ["b.jpg", "linked/a.jpg"]
+
+
+def test_a_folder_with_two_names_is_searched_under_both(tmp_path):
+    """Links beside each other are no circle; labels may name the images by either."""
+    touch(tmp_path, "real/a.jpg")
+    (tmp_path / "data").mkdir()
+    for name in ("first", "second"):
+        os.symlink(tmp_path / "real", tmp_path / "data" / name)
+    os.symlink(tmp_path / "data", tmp_path / "real" / "up")
+    assert relatives(find_images(tmp_path / "data")) == ["first/a.jpg", "second/a.jpg"]
+
+
+def test_every_kind_that_can_be_read_is_found(tmp_path):
+    """One list says what is an image, in folders and by name."""
+    names = sorted(f"a{ending}" for ending in IMAGE_ENDINGS)
+    touch(tmp_path, *names)
+    assert relatives(find_images(tmp_path)) == names
+    assert {".jfif", ".avif", ".jp2", ".tga"} < IMAGE_ENDINGS
+    assert all(has_image_ending(name.upper()) for name in names)
+
+
+def test_images_of_other_kinds_are_counted_and_told_once(tmp_path, caplog):
+    """A folder of a phone's photos does not just look smaller than it is."""
+    touch(tmp_path, "a.jpg", "b.heic", "sub/c.HEIC", "d.svg", "notes.txt", "e.mp4")
+    assert relatives(find_images(tmp_path)) == ["a.jpg"]
+    (told,) = caplog.messages
+    assert "files=3 are images of kinds that are not read" in told
+    assert "2 x .heic, 1 x .svg" in told
 
 
 @pytest.mark.parametrize("given", ["nowhere", ["nowhere.jpg"], [], "empty"])

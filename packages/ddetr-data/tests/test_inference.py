@@ -103,6 +103,19 @@ def test_label_names_never_clash(tmp_path):
     assert len(set(names.values())) == 3
 
 
+def test_label_names_beside_folders_and_of_the_longest_images(tmp_path):
+    """A folder a.txt/ beside a.jpg, and names of 255 bytes, leave every image its label file."""
+    longest = ["x" * 251 + ending for ending in (".jpg", ".png")]
+    relatives = [Path("a.jpg"), Path("a.txt/b.jpg"), *map(Path, longest)]
+    names = label_names(relatives)
+    assert names[Path("a.jpg")] == Path("a.jpg.txt")
+    assert names[Path("a.txt/b.jpg")] == Path("a.txt/b.txt")
+    for name in names.values():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert len(set(names.values())) == len(relatives)
+
+
 def test_images_stream_in_batches_with_progress(tmp_path):
     """The detector sees its batch size, the last batch may be smaller, and progress is told."""
     write_images(tmp_path / "in", *(f"{i}.png" for i in range(5)))

@@ -100,14 +100,14 @@ def test_a_name_that_is_no_unicode_is_kept_in_both_files(pictures: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("most_bytes", "options", "file"),
-    [(1500, {"csv": True}, ""), (2500, {"coco_json": True}, r"/detections\.json")],
+    [(5000, {"csv": True}, ""), (12_000, {"coco_json": True}, r"/detections\.json")],
     ids=["while they are found", "while they are joined"],
 )
 def test_a_disk_too_full_for_all_detections_is_named(
     pictures: Path, tmp_path: Path, most_bytes: int, options, file: str, largest_file
 ) -> None:
     """The error says where, and nothing half written stays."""
-    for number in range(30):
+    for number in range(120):
         Image.new("1", SIZE_WH).save(pictures / f"{number}.png")
     largest_file(most_bytes)
     with pytest.raises(OSError, match=rf"File too large: '.*out{file}'"):

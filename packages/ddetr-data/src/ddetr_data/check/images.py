@@ -7,17 +7,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from PIL import Image
-
 from ddetr_data.faults import DataError
-from ddetr_data.images import ImageHeader, check_whole, read_header, read_image, size_fault
-from ddetr_data.locations import AnyFile, RemoteFile, opened
+from ddetr_data.images import (
+    ImageHeader,
+    check_whole,
+    format_of_ending,
+    read_facts,
+    read_header,
+    read_image,
+    size_fault,
+)
+from ddetr_data.locations import AnyFile, RemoteFile
 
 __all__ = ["ImageInspector", "ImageTask", "Inspection"]
 
-_SAME_FORMAT = {"MPO": "JPEG", "JPEG2000": "JPEG2000"}  # phones write several JPEGs into one file
-_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-_DEEP_PIXELS = ";16"  # in Pillow's name for how a file stores pixels that it opens as 8 bit
+_SAME_FORMAT = {"MPO": "JPEG"}  # phones write several JPEGs into one file
 _GREY_MODES = ("1", "L", "LA", "La")
 
 
@@ -63,7 +67,7 @@ class ImageInspector:
                 digest = None
         except FileNotFoundError:
             return Inspection((("missing_image", str(task)),), None)
-        except (DataError, OSError) as error:
+        except DataError as error:
             prefix = "" if task.identity is None else f"image {task.identity}: "
             return Inspection((("unreadable_image", f"{prefix}{error}"),), None)
         if task.stated_wh is not None and task.stated_wh != header.size_wh:
@@ -78,22 +82,18 @@ class ImageInspector:
 
 def _peculiarities(path: AnyFile) -> Iterator[tuple[str, str]]:
     """What is unusual about a file that can be opened, and what to say of it behind its name."""
-    with Image.open(opened(path)) as image:
-        mode, is_transparent = image.mode, image.has_transparency_data
-        is_deep = mode in _DEEP_MODES or any(_DEEP_PIXELS in str(tile[3]) for tile in image.tile)
-        image_format = image.format or ""
-        is_animated = getattr(image, "is_animated", False) and image_format != "MPO"
-    promised = Image.registered_extensions().get(path.suffix.lower())
-    if promised != _SAME_FORMAT.get(image_format, image_format):
-        yield "misnamed_image", f" is {image_format}"
-    facts = {
-        "grey_image": mode in _GREY_MODES,
-        "cmyk_image": mode == "CMYK",
-        "palette_image": mode in ("P", "PA"),
-        "deep_image": is_deep,
-        "transparent_image": is_transparent,
-        "animated_image": is_animated,
+    facts = read_facts(path)
+    promised = format_of_ending(path.suffix) or ""
+    if _SAME_FORMAT.get(promised, promised) != _SAME_FORMAT.get(facts.format, facts.format):
+        yield "misnamed_image", f" is {facts.format}"
+    found = {
+        "grey_image": facts.mode in _GREY_MODES,
+        "cmyk_image": facts.mode == "CMYK",
+        "palette_image": facts.mode in ("P", "PA"),
+        "deep_image": facts.is_deep,
+        "transparent_image": facts.is_transparent,
+        "animated_image": facts.is_animated,
     }
-    for fault, holds in facts.items():
+    for fault, holds in found.items():
         if holds:
             yield fault, ""

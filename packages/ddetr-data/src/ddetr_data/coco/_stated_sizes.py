@@ -60,7 +60,7 @@ def contradicted_sizes(
 def _header(path: AnyFile) -> ImageHeader | None:
     try:
         return read_header(path)
-    except (DataError, OSError):  # told when the images are verified
+    except (DataError, FileNotFoundError):  # told when the images are verified
         return None
 
 

@@ -124,7 +124,7 @@ class ChunkReader:
         """Size and mapped rows of an image; None when it is left out."""
         try:
             header = read_header(file.image)
-        except (DataError, OSError):
+        except (DataError, FileNotFoundError):
             tally.drop(str(file.image), "unreadable_image")
             return None
         rows, fault = self._rows_of(file.label, header)

@@ -118,7 +118,8 @@ def list_files(
             inside = image.relative_to(sequence.image_dir)
             label = sequence.label_dir / inside.with_suffix(label_extension)
             is_shared = stems[image.with_suffix("")] > 1
-            if is_shared and (own := label.with_name(f"{image.name}{label_extension}")).exists():
+            own = label.with_name(f"{image.name}{label_extension}")
+            if is_shared and os.path.exists(own):  # a name that is too long is absent too
                 label, is_shared = own, False
             file_name = os.path.relpath(image, root).replace(os.sep, "/")
             yield LabelledFile(image, label, file_name, number, is_shared)

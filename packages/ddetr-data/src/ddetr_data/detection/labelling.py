@@ -91,7 +91,7 @@ def _readable(
     for path, relative in batch:
         try:
             pixels = read_image(path)
-        except (ValueError, OSError) as error:
+        except (DataError, FileNotFoundError) as error:
             writer.leave_out(path, error)
         else:
             yield NamedImage(pixels, relative.as_posix(), label_files[relative], relative)

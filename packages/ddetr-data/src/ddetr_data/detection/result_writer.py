@@ -21,16 +21,14 @@ from ddetr_data.detection.config import InferenceConfig
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.detection.summary import InferenceSummary
 from ddetr_data.faults import DataError
-from ddetr_data.files import naming
 from ddetr_data.formats import KittiObject, write_kitti
-from ddetr_data.images import class_colors, draw_detections
+from ddetr_data.images import UnwritableImageError, class_colors, draw_detections, save_image
 from ddetr_data.types import Category, Detections
 
 __all__ = ["NamedImage", "ResultWriter", "kitti_rows"]
 
 logger = logging.getLogger(__name__)
 
-_JPEG_QUALITY = 92
 _IMAGES, _FRAMES = "images", "frames"  # in this order in the files of all detections
 
 
@@ -189,6 +187,7 @@ def kitti_rows(
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with naming(path):
-        image.save(path, quality=_JPEG_QUALITY)  # formats without a quality ignore it
+    try:
+        save_image(image, path)
+    except UnwritableImageError as error:  # of this one alone: the run goes on
+        logger.warning("%s", error)

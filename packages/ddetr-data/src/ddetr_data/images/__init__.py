@@ -2,14 +2,22 @@
 
 from ddetr_data.images.coordinate_frames import fit_objects, size_fault, turn_boxes
 from ddetr_data.images.decoding import (
+    ImageFacts,
     ImageHeader,
     check_whole,
+    read_facts,
     read_header,
     read_image,
     read_image_size_wh,
 )
 from ddetr_data.images.drawing import class_colors, draw_detections, palette
 from ddetr_data.images.folder import find_images, walk_images
+from ddetr_data.images.kinds import (
+    IMAGE_ENDINGS,
+    format_of_ending,
+    has_image_ending,
+    image_formats,
+)
 from ddetr_data.images.preprocessing import (
     PreprocessConfig,
     image_batches,
@@ -19,11 +27,15 @@ from ddetr_data.images.preprocessing import (
     resized_hw,
     shortest_edge_hw,
 )
+from ddetr_data.images.saving import UnwritableImageError, save_image
 from ddetr_data.images.video import Video, can_read_videos, find_videos, is_video, open_video
 
 __all__ = [
+    "IMAGE_ENDINGS",
+    "ImageFacts",
     "ImageHeader",
     "PreprocessConfig",
+    "UnwritableImageError",
     "Video",
     "can_read_videos",
     "check_whole",
@@ -32,17 +44,22 @@ __all__ = [
     "find_images",
     "find_videos",
     "fit_objects",
+    "format_of_ending",
+    "has_image_ending",
     "image_batches",
+    "image_formats",
     "is_video",
     "open_image",
     "open_video",
     "pad_batch",
     "palette",
     "preprocess",
+    "read_facts",
     "read_header",
     "read_image",
     "read_image_size_wh",
     "resized_hw",
+    "save_image",
     "shortest_edge_hw",
     "size_fault",
     "turn_boxes",

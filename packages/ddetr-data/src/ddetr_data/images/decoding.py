@@ -2,54 +2,98 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import io
 import os
-import warnings
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any, TypeAlias
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
 from ddetr_data.faults import DataError
+from ddetr_data.images._complaints import AnyImageFile, complaint, named
+from ddetr_data.images.kinds import image_formats
 from ddetr_data.locations import RemoteFile, opened
 
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_DEEP_PIXELS = ";16"  # in Pillow's name for how a file stores pixels that it opens as 8 bit
 _PNG_SIGNATURE_BYTES = 8
-_LFS_MAGIC = b"version https://git-lfs"
-_START_BYTES = 64
 _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # where orientation may stand
 
-AnyImageFile: TypeAlias = str | os.PathLike[str] | RemoteFile
-
-# Pillow warns of odd EXIF data and of very large images; the rules for faulty images speak of what
-# matters. One filter for good, behind the program's own: catch_warnings would change the filters of
-# all threads, and leave them changed where two threads overlap.
-warnings.filterwarnings("ignore", module=r"PIL\.", append=True)
-
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError)
+# Errors of this process, which has too many files open: the image is not to blame.
+_OUR_OWN = (errno.EMFILE, errno.ENFILE)
 
 
-def read_image(path: AnyImageFile) -> Image.Image:
-    """Read any image that Pillow reads as RGB, turned as its EXIF data says.
+def read_image(source: AnyImageFile, *, most_pixels: int | None = None) -> Image.Image:
+    """Read an image of any kind of the list as RGB, turned as its EXIF data says.
 
     16-bit grey is brought to 8 bit by its range, transparent parts become white, and of an
     animation the first frame is taken.
 
+    Args:
+        source: where it lies, or what the file holds.
+        most_pixels: width times height that is still decoded; absent, Pillow's own limit.
+
     Raises:
         FileNotFoundError: the file is missing.
-        DataError: it is no image, or cut off.
+        DataError: it is no image of such a kind, damaged, or has too many pixels.
+    """
+    with _decoding(source) as image:
+        size_wh = image.size
+        is_small = most_pixels is None or image.width * image.height <= most_pixels
+        whole = ImageOps.exif_transpose(image) if is_small else None
+    if whole is None:
+        width, height = size_wh
+        raise DataError(
+            f"{named(source)} is {width} x {height} pixels, at most {most_pixels} are taken"
+        )
+    return to_rgb(whole)
+
+
+@contextmanager
+def _decoding(source: AnyImageFile) -> Iterator[Image.Image]:
+    """Give an image that Pillow has opened, for work that is the decoder's alone.
+
+    Whatever a decoder raises at what a file holds makes it an image that cannot be read: those of
+    damaged files are of any kind, RuntimeError, struct.error and MemoryError among them.
+
+    Raises:
+        FileNotFoundError, DataError: as read_image.
+        OSError: this process has too many files open.
     """
     try:
-        with Image.open(opened(path)) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
+        _refuse_other_files(source)
+        with Image.open(_openable(source), formats=image_formats()) as image:
+            yield image
     except FileNotFoundError:
-        raise FileNotFoundError(f"the image {path} is missing") from None
-    except _DECODING_ERRORS as error:
-        raise DataError(_complaint(path, error)) from error
+        raise FileNotFoundError(f"{named(source)} is missing") from None
+    except DataError:  # of a URL; it names that
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OUR_OWN:
+            raise
+        raise DataError(complaint(source, error)) from error
+
+
+def _refuse_other_files(source: AnyImageFile) -> None:
+    """Refuse what would never end or has no bytes: pipes, devices and folders."""
+    if isinstance(source, (bytes, RemoteFile)):
+        return
+    mode = os.stat(source).st_mode
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise DataError(f"the image {os.fspath(source)} must be a file, it is {what}")
+
+
+def _openable(source: AnyImageFile) -> str | os.PathLike[str] | io.BytesIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else opened(source)
 
 
 @dataclass(frozen=True)
@@ -66,28 +110,48 @@ class ImageHeader:
         return self.stored_wh[::-1] if turned else self.stored_wh
 
 
-def read_header(path: AnyImageFile) -> ImageHeader:
+@dataclass(frozen=True)
+class ImageFacts:
+    """How an image file stores its pixels; all but `is_animated` from its header."""
+
+    format: str  # Pillow's name
+    mode: str  # Pillow's, of what it gives
+    is_deep: bool  # more than 8 bits a channel
+    is_transparent: bool
+    is_animated: bool
+
+
+def read_header(source: AnyImageFile) -> ImageHeader:
     """Read an image's header alone.
 
     Raises:
         FileNotFoundError: the file is missing.
-        DataError: it is no image.
+        DataError: it is no image of a kind that is taken.
     """
-    try:
-        with Image.open(opened(path)) as image:
-            return _header_of(image)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"the image {path} is missing") from None
-    except _DECODING_ERRORS as error:
-        raise DataError(_complaint(path, error)) from error
+    with _decoding(source) as image:
+        return _header_of(image)
 
 
-def read_image_size_wh(path: AnyImageFile) -> tuple[int, int]:
+def read_image_size_wh(source: AnyImageFile) -> tuple[int, int]:
     """Read width and height from the header, after the turn; errors as in read_header."""
-    return read_header(path).size_wh
+    return read_header(source).size_wh
 
 
-def check_whole(path: AnyImageFile) -> ImageHeader:
+def read_facts(source: AnyImageFile) -> ImageFacts:
+    """Read how the pixels are stored; errors as in read_header."""
+    with _decoding(source) as image:
+        kind = image.format or ""
+        stored = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+        return ImageFacts(
+            format=kind,
+            mode=image.mode,
+            is_deep=image.mode in _WIDE_MODES or _DEEP_PIXELS in stored,
+            is_transparent=image.has_transparency_data,
+            is_animated=getattr(image, "is_animated", False) and kind != "MPO",
+        )
+
+
+def check_whole(source: AnyImageFile) -> ImageHeader:
     """Read the header, and see that read_image will not fail, as cheaply as the kind allows.
 
     PNG by its checksums, JPEG by decoding an eighth of its size; what fails there and other kinds
@@ -96,7 +160,7 @@ def check_whole(path: AnyImageFile) -> ImageHeader:
     Raises:
         FileNotFoundError, DataError: as read_image.
     """
-    with contextlib.suppress(*_DECODING_ERRORS), Image.open(opened(path)) as image:
+    with suppress(DataError, FileNotFoundError), _decoding(source) as image:
         header = _header_of(image)
         if isinstance(image, PngImageFile):
             if image.fp is not None:  # else it was decoded for its header
@@ -106,8 +170,8 @@ def check_whole(path: AnyImageFile) -> ImageHeader:
             image.draft("L", (1, 1))
             image.load()
             return header
-    read_image(path)
-    return read_header(path)
+    read_image(source)
+    return read_header(source)
 
 
 def _header_of(image: Image.Image) -> ImageHeader:
@@ -166,45 +230,3 @@ def _to_8_bit(grey: NDArray[Any]) -> NDArray[np.uint8]:
     else:
         full_range = 255.0 if largest <= 255.0 else max(65535.0, float(largest))
     return np.round(values.clip(0.0) * (255.0 / full_range)).astype(np.uint8)
-
-
-def _complaint(path: AnyImageFile, error: Exception) -> str:
-    if not isinstance(path, RemoteFile) and os.path.isdir(path):
-        return f"the image {path} must be a file, it is a folder"
-    if _is_empty(path):
-        return f"the image {path} is empty"
-    if isinstance(error, PermissionError):
-        return f"the image {path} may not be read: permission denied"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"the image {path} is too large, raise PIL.Image.MAX_IMAGE_PIXELS: {error}"
-    if isinstance(error, UnidentifiedImageError):
-        return f"the image {path} cannot be read, {_likeness(_start_of(path))}"
-    return f"the image {path} cannot be read, it is damaged ({error})"
-
-
-def _likeness(start: bytes) -> str:
-    """What a file that is no image seems to be."""
-    if start.startswith(_LFS_MAGIC):
-        return "it is a Git LFS pointer: fetch the file itself with `git lfs pull`"
-    if start.lstrip().startswith(b"<"):
-        return "it is a web page, XML or SVG"
-    return "it is no image of a known kind"
-
-
-def _start_of(path: AnyImageFile) -> bytes:
-    if isinstance(path, RemoteFile):
-        return (path.content or b"")[:_START_BYTES]
-    try:
-        with open(path, "rb") as file:
-            return file.read(_START_BYTES)
-    except OSError:
-        return b""
-
-
-def _is_empty(path: AnyImageFile) -> bool:
-    if isinstance(path, RemoteFile):
-        return path.content == b""
-    try:
-        return os.path.isfile(path) and os.path.getsize(path) == 0
-    except OSError:
-        return False

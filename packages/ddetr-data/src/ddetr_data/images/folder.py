@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ddetr_data.faults import DataError
+from ddetr_data.images.kinds import (
+    IMAGE_ENDINGS,
+    OTHER_IMAGE_ENDINGS,
+    ending_of,
+    has_image_ending,
+)
 from ddetr_data.locations import is_url
 
-__all__ = ["IMAGE_EXTENSIONS", "find_images", "walk_images"]
+__all__ = ["find_images", "named_below", "walk_files", "walk_images"]
 
-IMAGE_EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".ppm", ".pgm"}
-    | {".tif", ".tiff", ".webp"}
-)  # lower case; files are matched ignoring case
+logger = logging.getLogger(__name__)
 
 
 def find_images(
@@ -43,7 +48,7 @@ def find_images(
     if not found:
         raise FileNotFoundError(
             f"no images in {', '.join(map(str, entries)) or 'an empty list'} "
-            f"(looked for {' '.join(sorted(IMAGE_EXTENSIONS))})"
+            f"(looked for {' '.join(sorted(IMAGE_ENDINGS))})"
         )
     return named_below(found, paths)
 
@@ -56,28 +61,42 @@ def named_below(found: Iterable[Path], paths: Sequence[Path]) -> list[tuple[Path
 
 
 def walk_images(folder: Path) -> Iterator[Path]:
-    """Images below a folder, as walk_files."""
-    return walk_files(folder, IMAGE_EXTENSIONS)
+    """Images below a folder, as walk_files; those of other kinds are counted and told once."""
+    others: Counter[str] = Counter()
+    for path in walk_files(folder, IMAGE_ENDINGS | OTHER_IMAGE_ENDINGS):
+        if has_image_ending(path):
+            yield path
+        else:
+            others[ending_of(path)] += 1
+    if others:
+        logger.warning(
+            "folder=%s files=%d are images of kinds that are not read, convert them to PNG or "
+            "JPEG: %s",
+            folder,
+            others.total(),
+            ", ".join(f"{count} x {ending}" for ending, count in sorted(others.items())),
+        )
 
 
 def walk_files(folder: Path, endings: Collection[str]) -> Iterator[Path]:
-    """Files below a folder in a stable order; links to folders are followed, circles are not.
+    """Files below a folder in a stable order; links to folders are followed, but for circles.
 
-    Hidden files and folders are left out: they are other programs' thumbnails and leftovers.
+    A folder that several links lead to is searched under each of its names. Hidden files and
+    folders are left out: they are other programs' thumbnails and leftovers.
 
     Args:
         endings: of the wanted files, in lower case with their dot.
     """
-    seen: set[str] = set()
+    above: dict[str, frozenset[str]] = {}  # folder -> where it and those around it really lie
     for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
+        real, around = os.path.realpath(parent), above.get(os.path.dirname(parent), frozenset())
+        if real in around:
             folders.clear()
             continue
-        seen.add(real)
+        above[parent] = around | {real}
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings:
+            if not name.startswith(".") and ending_of(name) in endings:
                 yield Path(parent, name)
 
 
@@ -86,12 +105,8 @@ def _images_of(path: Path) -> Iterator[Path]:
         yield from walk_images(path)
     elif not path.exists():
         raise FileNotFoundError(f"no such image file or folder: {path}")
-    elif not _has_image_ending(path.name):
-        endings = " ".join(sorted(IMAGE_EXTENSIONS))
+    elif not has_image_ending(path):
+        endings = " ".join(sorted(IMAGE_ENDINGS))
         raise ValueError(f"{path} is not an image by its ending; known are {endings}")
     else:
         yield path
-
-
-def _has_image_ending(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS

@@ -127,6 +127,6 @@ def _is_as_stated(table: ImageTable, index: int) -> bool:
     path = record.path
     try:
         header = check_whole(path.fetched() if isinstance(path, RemoteFile) else path)
-    except (DataError, OSError):
+    except (DataError, FileNotFoundError):
         return False
     return header.size_wh == (record.width, record.height)

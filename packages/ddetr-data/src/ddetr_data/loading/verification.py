@@ -109,7 +109,7 @@ def _look_at(
 def _inspect(path: AnyFile, look: Callable[[AnyFile], ImageHeader]) -> ImageHeader | Exception:
     try:
         return look(path.fetched() if isinstance(path, RemoteFile) else path)
-    except (DataError, OSError) as error:
+    except (DataError, FileNotFoundError) as error:
         return error
 
 

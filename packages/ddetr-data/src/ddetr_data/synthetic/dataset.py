@@ -10,12 +10,11 @@ from typing import Any, Literal
 
 from ddetr_data.files import write_whole
 from ddetr_data.formats import KittiObject, write_kitti
+from ddetr_data.images import save_image
 from ddetr_data.synthetic.scene import Scene, SceneConfig, SceneObject, draw_scene
 from ddetr_data.synthetic.shapes import SHAPES
 
 __all__ = ["SyntheticDataset", "make_dataset"]
-
-_JPEG_QUALITY = 92
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def _write_split(
     annotations: list[dict[str, Any]] = []
     for index, scene in enumerate(scenes):
         file_name = f"{index:06d}.{image_format}"
-        scene.image.save(made.image_dirs[split] / file_name, quality=_JPEG_QUALITY)
+        save_image(scene.image, made.image_dirs[split] / file_name)
         rows = [_kitti_row(item) for item in scene.objects]
         write_kitti(made.label_dirs[split] / f"{index:06d}.txt", rows)
         width, height = scene.image.size
