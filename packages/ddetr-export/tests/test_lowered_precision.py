@@ -113,7 +113,7 @@ def test_calibration_says_what_it_lacks(network_file, tmp_path) -> None:
     """No folder, or one without images, is one clear error."""
     with pytest.raises(ValueError, match="cal_image_dir"):
         calibrate(network_file.read_bytes(), "network.onnx", CalibrationConfig())
-    with pytest.raises(FileNotFoundError, match="no image folder"):
+    with pytest.raises(FileNotFoundError, match="no such image file or folder"):
         calibrate(
             network_file.read_bytes(),
             "network.onnx",

@@ -63,9 +63,9 @@ def test_the_threshold_drops_low_scores(client) -> None:
 @pytest.mark.parametrize(
     ("content", "headers", "status", "sentence"),
     [
-        (b"no image", {}, 400, "not an image"),
+        (b"no image", {}, 400, "no image of a known kind"),
         (b"", {}, 400, "the body is empty"),
-        (png()[:60], {}, 400, "not an image"),
+        (png()[:60], {}, 400, "it is damaged"),
         (bytes(2**20 + 1), {}, 413, "at most 1 MiB"),
         (png(), {"content-type": "multipart/form-data; boundary=x"}, 415, "not a form"),
     ],

@@ -1,7 +1,7 @@
 """Proof that an exported file computes what its checkpoint computes."""
 
 from ddetr_export.proof.certificate import Certificate, certificate_path, certify
-from ddetr_export.proof.check_images import find_images, load_images
+from ddetr_export.proof.check_images import load_images, read_images
 from ddetr_export.proof.comparison import TOLERANCES, Comparison, Forward, agreement, compare
 from ddetr_export.proof.divergence import first_divergence
 from ddetr_export.proof.precision_scores import ForwardDetector, Score, score_networks
@@ -17,8 +17,8 @@ __all__ = [
     "certificate_path",
     "certify",
     "compare",
-    "find_images",
     "first_divergence",
     "load_images",
+    "read_images",
     "score_networks",
 ]

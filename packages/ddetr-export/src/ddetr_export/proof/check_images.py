@@ -5,15 +5,19 @@ N images, H, W the file's input size.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ddetr_data.images import PreprocessConfig, preprocess
+from ddetr_data import DataError
+from ddetr_data.images import PreprocessConfig, find_images, preprocess
 from ddetr_export.postprocessing import FloatArray
 
-_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+logger = logging.getLogger(__name__)
+
 _SEED = 20
 
 
@@ -25,27 +29,42 @@ def load_images(
     """Preprocess the first count images of a folder, in order of name, or generated ones.
 
     Returns:
-        (N, 3, H, W), N being count or the number of images in the folder, if that is less.
+        (N, 3, H, W), N being count or less: the folder may hold fewer images, or ones that
+        cannot be read.
 
     Raises:
         FileNotFoundError: the folder is not there, or holds no image.
+        DataError: no image of it can be read.
     """
-    sources = _generate(count) if folder is None else find_images(Path(folder))[:count]
-    return np.stack([preprocess(each, config) for each in sources])
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Every image file below the folder, in order of path.
-
-    Raises:
-        FileNotFoundError: the folder is not there, or holds no image.
-    """
-    if not folder.is_dir():
+    if folder is None:
+        return np.stack([preprocess(image, config) for image in _generate(count)])
+    if not Path(folder).is_dir():
         raise FileNotFoundError(f"no image folder at {folder}")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES)
-    if not found:
-        raise FileNotFoundError(f"no image below {folder}")
-    return found
+    return read_images([path for path, _ in find_images(folder)][:count], config)
+
+
+def read_images(paths: Sequence[Path], config: PreprocessConfig) -> FloatArray:
+    """Preprocess images; those that cannot be read are left out and told.
+
+    Returns:
+        (N, 3, H, W), N being the number of those that can be read.
+
+    Raises:
+        DataError: not one can be read.
+    """
+    pixels: list[FloatArray] = []
+    faults: list[Exception] = []
+    for path in paths:
+        try:
+            pixels.append(preprocess(path, config))
+        except (DataError, FileNotFoundError) as error:
+            logger.warning("skipped image=%s reason=%s", path, error)
+            faults.append(error)
+    if not pixels:
+        raise DataError(f"none of the {len(paths)} images can be used: {faults[0]}")
+    if faults:
+        logger.warning("images left out because they do not decode: %d", len(faults))
+    return np.stack(pixels)
 
 
 def _generate(count: int) -> list[Image.Image]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Iterator
@@ -10,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from ddetr_data import ClassNames
+from ddetr_data.images import read_image
 from ddetr_export.runtime import OnnxDetector
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ddetr_data import Detections
 
 _BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -63,7 +63,7 @@ class DetectionService:
 
         Raises:
             BusyError: as many requests as allowed are under way.
-            ValueError: content is no image that Pillow reads, or one of too many pixels.
+            ValueError: content is no image that can be read, or one of too many pixels.
         """
         with self._place():
             picture = self._decode(content)
@@ -137,20 +137,7 @@ class DetectionService:
         """The image, turned as its EXIF data says; its size is looked at before its pixels."""
         if not content:
             raise ValueError("the body is empty; post an image file")
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                if image.width * image.height > self.limits.megapixels * 10**6:
-                    raise ValueError(
-                        f"an image may have at most {self.limits.megapixels} megapixels, "
-                        f"this one is {image.width} x {image.height}"
-                    )
-                turned = ImageOps.exif_transpose(image)
-                turned.load()
-                return turned
-        except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
-            raise ValueError("the body is not an image that can be read") from error
-        except Image.DecompressionBombError as error:
-            raise ValueError("the image has too many pixels") from error
+        return read_image(content, most_pixels=self.limits.megapixels * 10**6)
 
     def _rows(self, found: Detections) -> list[dict[str, Any]]:
         return [

@@ -6,14 +6,13 @@ import hashlib
 import logging
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from ddetr_data.files import EncryptionError
-from ddetr_data.images import PreprocessConfig, preprocess
+from ddetr_data.images import PreprocessConfig, find_images
 from ddetr_export.config import CalibrationConfig
 from ddetr_export.onnx import is_quantized, read_metadata, read_model, to_int8, write_model
-from ddetr_export.proof import find_images
+from ddetr_export.proof import read_images
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ def calibrate(
         encryption_key: The passphrase of the cache.
 
     Raises:
-        ValueError: no image folder is given.
+        ValueError: no image folder is given, or no image of it can be read.
         FileNotFoundError: an image folder is missing or empty.
     """
     model = onnx.load_from_string(content)
@@ -46,7 +45,7 @@ def calibrate(
         raise ValueError(
             "data_type INT8 needs tensorrt.calibration.cal_image_dir, a folder of typical images"
         )
-    images = [path for folder in config.cal_image_dir for path in find_images(Path(folder))]
+    images = [path for folder in config.cal_image_dir for path, _ in find_images(folder)]
     images = images[: config.cal_batch_size * config.cal_batches]
     header = _MAGIC + _digest(content, images).encode() + b"\n"
     cache = Path(config.cal_cache_file) if config.cal_cache_file else None
@@ -55,8 +54,7 @@ def calibrate(
         logger.info("calibration_cache=%s is used again", cache)
         return kept.removeprefix(header)
     preprocess_config = PreprocessConfig(**read_metadata(model, name).preprocess)
-    pixels = np.stack([preprocess(path, preprocess_config) for path in images])
-    calibrated: bytes = to_int8(model, pixels).SerializeToString()
+    calibrated: bytes = to_int8(model, read_images(images, preprocess_config)).SerializeToString()
     if cache is not None:
         write_model(cache, header + calibrated, encryption_key)
     return calibrated
