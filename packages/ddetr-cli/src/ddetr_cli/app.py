@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 from ddetr_cli.__about__ import __version__
-from ddetr_cli.terminal import lasting_output, shorten_waits
+from ddetr_cli.terminal import hide_image_warnings, lasting_output, shorten_waits
 
 _PRODUCT_WORDS = ("model", "deploy")
 _NETWORK_WORD = "deformable_detr"
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status: 0, 1 fault, 2 bad input, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     shorten_waits()
+    hide_image_warnings()
     with lasting_output():
         app(args=with_json_shown(without_product_words(given)), prog_name="ddetr")
 
