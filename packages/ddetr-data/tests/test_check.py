@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import ddetr_data.check.checking as check_module
 from ddetr_data.check import (
     CHECK_RULES,
     CheckLog,
@@ -89,13 +88,13 @@ def test_missing_files_and_folders_are_findings(made, tmp_path):
     assert report.images == 3
 
 
-def test_processes_find_what_one_process_finds(made, monkeypatch):
+def test_processes_find_what_one_process_finds(tmp_path):
     """The report does not depend on the number of workers."""
+    made = make_dataset(tmp_path, num_images={"train": 8}, image_size_hw=(48, 64))
     (made.image_dirs["train"] / "000001.jpg").write_bytes(b"")
-    monkeypatch.setattr(check_module, "_CHUNK_IMAGES", 1)
-    monkeypatch.setattr("ddetr_data.parallel._CHUNKS_A_WORKER", 1)
     alone = check_dataset(sources_of(made), CheckOptions(workers=1))
-    assert check_dataset(sources_of(made), CheckOptions(workers=2)) == alone
+    shared = CheckOptions(workers=2, images_a_chunk=1)  # eight chunks are worth two processes
+    assert check_dataset(sources_of(made), shared) == alone
     assert alone.counts["unreadable_image"] == 1
 
 
@@ -159,14 +158,15 @@ def test_label_files_that_cannot_be_read_stop_nothing(tmp_path):
     assert (report.images, report.annotations) == (9, 3)
 
 
-def test_kitti_folders_are_read_by_processes_with_one_result(tmp_path, monkeypatch):
+def test_kitti_folders_are_read_by_processes_with_one_result(tmp_path):
     """Findings do not depend on who reads the labels."""
     sources = kitti_set(tmp_path, KITTI_LINE.format("person"), "person 0 0", "")
-    monkeypatch.setattr("ddetr_data.check._labels._CHUNK_FILES", 1)
-    monkeypatch.setattr("ddetr_data.parallel._CHUNKS_A_WORKER", 1)
+    for number in range(2, 8):
+        Image.new("RGB", (64, 48), (number, 0, 0)).save(tmp_path / "images" / f"{number}.png")
     alone = check_dataset({"train": sources}, CheckOptions(workers=1))
-    assert check_dataset({"train": sources}, CheckOptions(workers=2)) == alone
-    assert alone.counts == {"malformed_line": 1, "missing_label_file": 1}
+    shared = CheckOptions(workers=2, labels_a_chunk=1)  # eight chunks are worth two processes
+    assert check_dataset({"train": sources}, shared) == alone
+    assert alone.counts == {"malformed_line": 1, "missing_label_file": 7}
 
 
 def test_kitti_classes_without_a_mapping_are_noted(tmp_path):

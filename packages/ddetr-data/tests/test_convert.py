@@ -11,7 +11,6 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-import ddetr_data.convert.conversion as convert_module
 from ddetr_data.config import ConvertConfig
 from ddetr_data.convert import ChunkReader, LabelledFile, convert
 from ddetr_data.faults import DataError
@@ -33,7 +32,7 @@ def add(folder: Path, stem: str, *lines: str, ending=".jpg", label=True) -> None
         (folder / "labels" / f"{stem}.txt").write_text("".join(f"{text}\n" for text in lines))
 
 
-def run(folder: Path, sequences, **options):
+def run(folder: Path, sequences, images_a_chunk=1000, **options):
     """Convert the sequences of `folder` to folder/out."""
     source = folder / "sequence.txt"
     source.write_text("\n".join(sequences) + "\n")
@@ -44,7 +43,8 @@ def run(folder: Path, sequences, **options):
         "label_dir_name": "labels",
         "workers": 1,
     }
-    return convert(ConvertConfig(**{**defaults, **options}))
+    config = ConvertConfig(**{**defaults, **options})
+    return convert(config, images_a_chunk=images_a_chunk)
 
 
 def tables(summary):
@@ -126,33 +126,29 @@ def test_second_run_gives_the_same_bytes_and_removes_old_shards(tmp_path):
     assert sorted(tmp_path.glob("out/*.json")) == sorted(summary.folds[0].json_files)
 
 
-def test_processes_give_what_one_process_gives(tmp_path, monkeypatch):
+def test_processes_give_what_one_process_gives(tmp_path):
     """The output does not depend on the number of workers."""
     for number in range(9):
         add(tmp_path / "a", f"{number}", line(), "broken")
-    monkeypatch.setattr(convert_module, "_CHUNK_IMAGES", 1)
     run(tmp_path, ["a"], workers=1)
     alone = contents(tmp_path / "out")
-    run(tmp_path, ["a"], workers=2)
+    run(tmp_path, ["a"], workers=2, images_a_chunk=1)
     assert contents(tmp_path / "out") == alone
 
 
-def test_interrupted_run_leaves_the_old_output_whole(tmp_path, monkeypatch):
-    """Ctrl+C in the middle of writing changes no file, and the next run works."""
+def test_a_disk_without_room_leaves_the_old_output_whole(tmp_path, largest_file):
+    """An end in the middle of writing changes no file, and the next run works."""
     for number in range(4):
         add(tmp_path / "a", f"{number}", line())
     run(tmp_path, ["a"], num_shards=2)
     before = contents(tmp_path / "out")
     add(tmp_path / "a", "4", line())
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("ddetr_data.convert.shards.write_classmap", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, ["a"], num_shards=2)
+    largest_file(100)
+    with pytest.raises(OSError, match=r"File too large: '.*out'"):
+        run(tmp_path, ["a"], num_shards=2)
     assert contents(tmp_path / "out") == before
+    largest_file(-1)  # as large as it will
     assert run(tmp_path, ["a"], num_shards=2).images == 5
 
 

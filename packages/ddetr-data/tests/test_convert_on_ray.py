@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-import ddetr_data.convert.conversion as convert_module
 from ddetr_data.config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.faults import DataError
@@ -30,12 +29,13 @@ def options(tmp_path):
 def test_ray_output_is_identical(tmp_path, options, monkeypatch):
     """Two Ray workers write the same bytes as one process."""
     ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
-    monkeypatch.setattr(convert_module, "_CHUNK_IMAGES", 1)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     convert(ConvertConfig(**options, results_dir=tmp_path / "local", workers=1))
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20)
     try:
-        convert(ConvertConfig(**options, results_dir=tmp_path / "ray", executor="ray"))
+        convert(
+            ConvertConfig(**options, results_dir=tmp_path / "ray", executor="ray"), images_a_chunk=1
+        )
         assert ray.is_initialized()  # a cluster that was there stays
     finally:
         ray.shutdown()

@@ -28,7 +28,6 @@ from ddetr_data.loading import (
     store_key,
     write_store,
 )
-from ddetr_data.loading import sources as sources_module
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]
@@ -65,13 +64,17 @@ def test_serialized_and_default_are_the_same_set(
     assert dict(stored.faults) == dict(plain.faults) == {"missing_box": 1}
 
 
-def test_the_second_start_reads_no_json(
-    source: DataSource, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_second_start_verifies_no_image(source: DataSource, cache: Path) -> None:
     """A store that is there is only mapped."""
-    first = open_sources([source], num_classes=None, cache_dir=cache)
-    monkeypatch.setattr(sources_module, "load_sources", None)
-    second = open_sources([source], num_classes=None, cache_dir=cache)
+    looked_at: list[tuple[int, int]] = []
+
+    def note(done: int, total: int) -> None:
+        looked_at.append((done, total))
+
+    first = open_sources([source], num_classes=None, cache_dir=cache, on_progress=note)
+    assert looked_at.pop() == (2, 2)
+    second = open_sources([source], num_classes=None, cache_dir=cache, on_progress=note)
+    assert looked_at == []
     assert second.to_coco() == first.to_coco()
     with pytest.raises(DataError, match="num_classes of at least 3, got 2"):
         open_sources([source], num_classes=2, cache_dir=cache)
@@ -217,8 +220,11 @@ def test_num_classes_auto_is_the_largest_id_plus_one(
     with pytest.raises(DataError, match="needs labelled data sources"):
         resolve_num_classes(DatasetConfig(num_classes="auto"))
     if dataset_type == "serialized":
-        monkeypatch.setattr(sources_module, "load_sources", None)
-        assert len(open_sources([source], num_classes=3).images) == 2
+        looked_at: list[int] = []
+        stored = open_sources(
+            [source], num_classes=3, on_progress=lambda done, total: looked_at.append(done)
+        )
+        assert (len(stored.images), looked_at) == (2, [])
 
 
 def test_columns_are_told_alike_of_tables_and_lists(source: DataSource, cache: Path) -> None:

@@ -58,14 +58,6 @@ def fake_tensorrt(fakes, monkeypatch):
     return install
 
 
-@pytest.fixture
-def cheap_scrypt(monkeypatch) -> None:
-    """Make passphrases cost nothing; they guard nothing here."""
-    from ddetr_data.files import encryption as crypto
-
-    monkeypatch.setattr(crypto, "_SCRYPT_LOG2_N", 4)
-
-
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory):
     """Write a small model's checkpoint, its weights off their start; once for the same settings."""

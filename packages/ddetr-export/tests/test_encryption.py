@@ -22,7 +22,7 @@ SIZES = {"input_height": 64, "input_width": 96}
 
 
 @pytest.fixture
-def locked_checkpoint(make_checkpoint, tmp_path, cheap_scrypt):
+def locked_checkpoint(make_checkpoint, tmp_path):
     path = tmp_path / "locked.pth"
     write_model(path, make_checkpoint().read_bytes(), KEY)
     return path
@@ -69,9 +69,7 @@ def test_a_locked_checkpoint_needs_its_key(locked_checkpoint, tmp_path) -> None:
     assert not target.parent.exists()
 
 
-def test_eight_bits_leave_nothing_readable(
-    make_checkpoint, tmp_path, monkeypatch, cheap_scrypt
-) -> None:
+def test_eight_bits_leave_nothing_readable(make_checkpoint, tmp_path, monkeypatch) -> None:
     """The calibration's temporary folder is gone when the export ends."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()

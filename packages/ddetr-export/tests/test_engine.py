@@ -264,9 +264,7 @@ def test_an_engine_of_another_machine_is_refused(toy_onnx, fake_tensorrt, tmp_pa
         open_detector(path)
 
 
-def test_with_a_key_engine_notes_and_caches_are_locked(
-    toy_onnx, fake_tensorrt, tmp_path, cheap_scrypt
-) -> None:
+def test_with_a_key_engine_notes_and_caches_are_locked(toy_onnx, fake_tensorrt, tmp_path) -> None:
     """No class name and no weight stands in clear in what is written."""
     report = build(fake_tensorrt(), toy_onnx(), tmp_path, encryption_key="open sesame")
     assert report.path.name == "model.engine.enc"

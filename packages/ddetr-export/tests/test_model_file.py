@@ -14,7 +14,7 @@ def test_a_folder_that_is_a_file_is_named(tmp_path) -> None:
         write_model(tmp_path / "folder" / "model.onnx", b"new", None)
 
 
-def test_with_a_key_the_content_is_locked(tmp_path, cheap_scrypt) -> None:
+def test_with_a_key_the_content_is_locked(tmp_path) -> None:
     """Without one it stays as it is."""
     assert locked(b"weights", None) == b"weights"
     write_model(tmp_path / "m.onnx.enc", b"weights", "open sesame")

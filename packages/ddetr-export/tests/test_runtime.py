@@ -208,7 +208,7 @@ def test_a_plain_file_is_read_with_a_key_too(toy_onnx) -> None:
 
 
 @pytest.fixture
-def locked_onnx(toy_onnx, cheap_scrypt):
+def locked_onnx(toy_onnx):
     path = toy_onnx().with_name("locked.onnx.enc")
     write_model(path, toy_onnx().read_bytes(), "open sesame")
     return path

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torchvision.ops import FrozenBatchNorm2d
 
-from ddetr_data.files import encryption as crypto
 from ddetr_data.files import model_source
 from ddetr_model import DeformableDETR, ModelConfig, load_checkpoint, load_pretrained
 from ddetr_model.weights import COUNTER, read_file
@@ -24,9 +23,8 @@ def with_norms(model_config: ModelConfig) -> ModelConfig:
 
 
 @pytest.fixture
-def twins(run_training, with_norms, tmp_path, monkeypatch) -> tuple[Path, Path]:
+def twins(run_training, with_norms, tmp_path) -> tuple[Path, Path]:
     """A fine-tuned checkpoint, whose norms were frozen, and the same one encrypted."""
-    monkeypatch.setattr(crypto, "_SCRYPT_LOG2_N", 4)
     start = run_training(model=with_norms, num_epochs=1, results_dir=tmp_path / "start")
     tuned = run_training(
         model=with_norms, num_epochs=1, pretrained_model_path=start.latest_checkpoint

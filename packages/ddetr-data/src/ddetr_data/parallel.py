@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeVar
 
 from ddetr_data.faults import DataError
 
-__all__ = ["available_cores", "map_chunks"]
+__all__ = ["available_cores", "in_chunks", "map_chunks"]
 
+Item = TypeVar("Item")
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
@@ -25,6 +26,11 @@ _THREADS = 16
 def available_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    """Cut a sequence into chunks of so many items, the last of which may have fewer."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def map_chunks(

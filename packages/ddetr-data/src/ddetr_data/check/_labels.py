@@ -20,19 +20,27 @@ from ddetr_data.convert import ChunkReader, LabelSource, SequenceFolder, Tally, 
 from ddetr_data.faults import DataError
 from ddetr_data.formats import DEFAULT_MAPPING, ClassMapping, read_kitti_rows
 from ddetr_data.locations import AnyFile
-from ddetr_data.parallel import map_chunks
+from ddetr_data.parallel import in_chunks, map_chunks
 from ddetr_data.types import Category
 
 __all__ = [
     "CheckedLabels",
+    "LabelReading",
     "check_coco_file",
     "check_kitti_folder",
     "check_label_files",
     "has_kitti_labels",
 ]
 
-_CHUNK_FILES = 1000
 _LONGEST_NAME = 255  # bytes that file systems allow between two slashes
+
+
+@dataclass(frozen=True)
+class LabelReading:
+    """Who reads the label files of a folder: large ones are read by processes."""
+
+    workers: int  # 0: one for each core
+    files_a_chunk: int  # that one reads at a time
 
 
 @dataclass(frozen=True)
@@ -90,29 +98,26 @@ def check_kitti_folder(
     image_dir: Path,
     log: CheckLog,
     mapping: ClassMapping | None,
-    workers: int = 1,
+    reading: LabelReading,
 ) -> CheckedLabels:
-    """Read the labels of a folder's images as `convert` does, noting what it would drop.
-
-    With more than one worker (0: one for each core) large folders are read by processes.
-    """
+    """Read the labels of a folder's images as `convert` does, noting what it would drop."""
     sequence = SequenceFolder(image_dir, image_dir, label_dir)
     files = list(list_files([sequence], image_dir, image_extension=None, label_extension=".txt"))
     reader = ChunkReader(read_kitti_rows, mapping, missing_labels="skip")
     source = LabelSource([sequence], image_dir, files, ".txt", reader, ())
-    return check_label_files(source, str(label_dir), log, workers)
+    return check_label_files(source, str(label_dir), log, reading)
 
 
 def check_label_files(
-    source: LabelSource, name: str, log: CheckLog, workers: int = 1
+    source: LabelSource, name: str, log: CheckLog, reading: LabelReading
 ) -> CheckedLabels:
     """Read label files of any format, noting under the name what `convert` would drop."""
     log.file = name
     reader = replace(source.reader, missing_labels="skip")
     files = source.files
-    parts = [files[start : start + _CHUNK_FILES] for start in range(0, len(files), _CHUNK_FILES)]
+    parts = in_chunks(files, reading.files_a_chunk)
     tally, empty, num_objects = Tally(), [], 0
-    for chunk in map_chunks(reader, parts, workers):
+    for chunk in map_chunks(reader, parts, reading.workers):
         tally.add(chunk.tally)
         counted = zip(chunk.file_names, chunk.counts, strict=True)
         empty += [file_name for file_name, count in counted if not count]

@@ -12,6 +12,7 @@ from typing import Literal
 from ddetr_data.categories import compare_categories
 from ddetr_data.check._labels import (
     CheckedLabels,
+    LabelReading,
     check_coco_file,
     check_kitti_folder,
     check_label_files,
@@ -26,13 +27,11 @@ from ddetr_data.faults import DataError
 from ddetr_data.formats import ClassMapping
 from ddetr_data.images import ImageHeader, fit_objects
 from ddetr_data.locations import RemoteFile, absolute, is_folder, is_url
-from ddetr_data.parallel import map_chunks
+from ddetr_data.parallel import in_chunks, map_chunks
 
 __all__ = ["CheckOptions", "CheckReport", "Finding", "check_conversion", "check_dataset"]
 
 Splits = Mapping[str, Sequence[DataSource]]  # "train", "val", ... and their sources
-
-_CHUNK_IMAGES = 100
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ class CheckOptions:
     mapping: ClassMapping | None = None  # of KITTI classes; None knows every class
     decode: bool = True  # False reads images' headers and ends alone, and compares no contents
     workers: int = 0  # processes that look at images; 0: one for each core
+    images_a_chunk: int = 100  # that a process looks at at a time
+    labels_a_chunk: int = 1000  # files that a process reads at a time
 
 
 def check_dataset(
@@ -94,7 +95,7 @@ def check_conversion(
             labels = [replace(found, images=[]) for found in labels]
     else:
         opened = open_labels(config)
-        labels = [check_label_files(opened, config.input_source, log, options.workers)]
+        labels = [check_label_files(opened, config.input_source, log, _reading(options))]
     return _report({"set": labels}, log, options, on_progress)
 
 
@@ -123,6 +124,10 @@ def _report(
     )
 
 
+def _reading(options: CheckOptions) -> LabelReading:
+    return LabelReading(options.workers, options.labels_a_chunk)
+
+
 def _check_source(source: DataSource, log: CheckLog, options: CheckOptions) -> list[CheckedLabels]:
     log.file = source.image_dir
     try:
@@ -143,7 +148,7 @@ def _check_labels(source: DataSource, log: CheckLog, options: CheckOptions) -> l
             log.refuse("missing_folder", f"{source.image_dir}: KITTI folders must be local")
             return []
         folder = Path(source.image_dir)
-        return [check_kitti_folder(label_dir, folder, log, options.mapping, options.workers)]
+        return [check_kitti_folder(label_dir, folder, log, options.mapping, _reading(options))]
     found = []
     for pattern in source.json_file:
         log.file = pattern
@@ -252,9 +257,7 @@ def _inspections(
     options: CheckOptions,
     on_progress: Callable[[int, int], None] | None,
 ) -> list[Inspection]:
-    parts = [
-        images[start : start + _CHUNK_IMAGES] for start in range(0, len(images), _CHUNK_IMAGES)
-    ]
+    parts = in_chunks(images, options.images_a_chunk)
     inspections: list[Inspection] = []
     # Many threads for what the network makes wait; memory:// is seen by this process alone.
     is_remote = any(isinstance(task.path, RemoteFile) for task in images)

@@ -18,7 +18,7 @@ from ddetr_data.convert.shards import CLASSMAP_NAME, FAULTS_NAME, write_shards
 from ddetr_data.convert.summary import ConvertSummary, count_by_reason
 from ddetr_data.faults import DataError
 from ddetr_data.formats import number_categories
-from ddetr_data.parallel import map_chunks
+from ddetr_data.parallel import in_chunks, map_chunks
 
 __all__ = ["ConvertSummary", "convert", "prepare_conversion"]
 
@@ -26,25 +26,32 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
-_CHUNK_IMAGES = 1000  # about half a second of one process's work
 _STRICT_EXEMPT = "dont_care"  # KITTI's own way to say that nothing is there
 
 
-def convert(config: ConvertConfig, *, on_progress: Progress | None = None) -> ConvertSummary:
+def convert(
+    config: ConvertConfig, *, on_progress: Progress | None = None, images_a_chunk: int = 1000
+) -> ConvertSummary:
     """Convert labels as the config says; the output is byte-identical from run to run.
 
-    From eight thousand images on, and with more than one worker, processes are started: a script
+    From eight chunks of images on, and with more than one worker, processes are started: a script
     that calls this needs its `if __name__ == "__main__"` guard.
+
+    Args:
+        config: what to read, and where to write.
+        on_progress: called with images done and images in all.
+        images_a_chunk: that a process reads at a time; 1000 are about half a second of its work.
 
     Raises:
         FileNotFoundError: a file or folder that the config names is missing.
         DataError: nothing to convert, a bad mapping, or, when strict, anything to drop.
     """
-    return prepare_conversion(config, on_progress=on_progress)()
+    prepared = prepare_conversion(config, on_progress=on_progress, images_a_chunk=images_a_chunk)
+    return prepared()
 
 
 def prepare_conversion(
-    config: ConvertConfig, *, on_progress: Progress | None = None
+    config: ConvertConfig, *, on_progress: Progress | None = None, images_a_chunk: int = 1000
 ) -> Callable[[], ConvertSummary]:
     """Read and check all labels; the files are written when what this gives is called.
 
@@ -57,15 +64,15 @@ def prepare_conversion(
     if config.format in FROM_COCO:
         return prepare_labels(config, on_progress=on_progress)
     source = open_labels(config)
-    table, tally = _read_labels(config, source, on_progress)
+    table, tally = _read_labels(config, source, on_progress, images_a_chunk)
     return partial(_write_coco, config, table, tally, source.root)
 
 
 def _read_labels(
-    config: ConvertConfig, source: LabelSource, on_progress: Progress | None
+    config: ConvertConfig, source: LabelSource, on_progress: Progress | None, images_a_chunk: int
 ) -> tuple[LabelTable, Tally]:
     """All images with what is kept of their labels, and the counts of what is not."""
-    chunks = _read_chunks(source.files, source.reader, config, on_progress)
+    chunks = _read_chunks(source.files, source.reader, config, on_progress, images_a_chunk)
     tally = Tally()
     for chunk in chunks:
         tally.add(chunk.tally)
@@ -84,8 +91,9 @@ def _read_chunks(
     reader: ChunkReader,
     config: ConvertConfig,
     on_progress: Progress | None,
+    images_a_chunk: int,
 ) -> list[LabelChunk]:
-    parts = [files[start : start + _CHUNK_IMAGES] for start in range(0, len(files), _CHUNK_IMAGES)]
+    parts = in_chunks(files, images_a_chunk)
     chunks, done = [], 0
     results = map_chunks(reader, parts, config.workers, config.executor)
     for part, chunk in zip(parts, results, strict=True):

@@ -76,9 +76,17 @@ def is_encrypted(path: Path) -> bool:
 
 
 @contextmanager
-def encrypting(target: BinaryIO, passphrase: str) -> Iterator[BinaryIO]:
-    """Yield a writer whose content goes to target encrypted; memory stays at one chunk."""
-    writer = _EncryptingWriter(target, _new_cipher(passphrase))
+def encrypting(
+    target: BinaryIO, passphrase: str, *, scrypt_log2_n: int = _SCRYPT_LOG2_N
+) -> Iterator[BinaryIO]:
+    """Yield a writer whose content goes to target encrypted; memory stays at one chunk.
+
+    Args:
+        target: what is written to.
+        passphrase: opens it again.
+        scrypt_log2_n: what each guess at the passphrase costs; it stands in the file.
+    """
+    writer = _EncryptingWriter(target, _new_cipher(passphrase, scrypt_log2_n))
     yield cast(BinaryIO, writer)
     writer.finish()
 
@@ -188,8 +196,8 @@ class _EncryptingWriter(io.RawIOBase):
         self._number += 1
 
 
-def _new_cipher(passphrase: str) -> _Cipher:
-    parameters = (_SCRYPT_LOG2_N, _SCRYPT_R, _SCRYPT_P)
+def _new_cipher(passphrase: str, log2_n: int) -> _Cipher:
+    parameters = (log2_n, _SCRYPT_R, _SCRYPT_P)
     salt, prefix = os.urandom(16), os.urandom(7)
     start = _PARAMETERS.pack(MAGIC, _VERSION, *parameters, salt, prefix)
     key, check = _derive(passphrase, salt, *parameters)
