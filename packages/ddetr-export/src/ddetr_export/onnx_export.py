@@ -10,10 +10,10 @@ from pathlib import Path
 from ddetr_data import Category
 from ddetr_data.coco import DetectionSet
 from ddetr_data.files import model_source
-from ddetr_data.images import PreprocessConfig
+from ddetr_data.images import PreprocessConfig, find_images
 from ddetr_export.config import ExportConfig
 from ddetr_export.onnx import ExportMetadata, written_path
-from ddetr_export.proof import TOLERANCES, Score, certify, find_images
+from ddetr_export.proof import TOLERANCES, Score, certify
 from ddetr_export.report import ExportReport
 from ddetr_export.sidecars import SIDECAR_NAMES
 from ddetr_export.traced_export import Tell, TracedExport
@@ -84,7 +84,7 @@ def prepare_export(
     tell = on_progress or _ignore
     for folder in (config.check_image_dir, config.calibration_image_dir):
         if folder is not None:
-            find_images(Path(folder))
+            find_images(folder)
     tell("reading the checkpoint")
     with model_source(Path(checkpoint), encryption_key) as source:
         model = load_checkpoint(source)

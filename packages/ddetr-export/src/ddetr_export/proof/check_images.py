@@ -38,8 +38,6 @@ def load_images(
     """
     if folder is None:
         return np.stack([preprocess(image, config) for image in _generate(count)])
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"no image folder at {folder}")
     return read_images([path for path, _ in find_images(folder)][:count], config)
 
 
