@@ -1,12 +1,9 @@
 """The detector as a whole: shapes, names, what learns, what it costs."""
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from ddetr_model import CheckpointMetadata, DeformableDETR, SetCriterion
-from ddetr_model.images import read_picture
+from ddetr_model import DeformableDETR, SetCriterion
 
 pytestmark = pytest.mark.usefixtures("shallow_resnet")
 
@@ -166,57 +163,6 @@ def test_autocast_keeps_boxes_in_float32(tiny_config, mixed_batch, targets):
     assert outputs["pred_boxes"].dtype == torch.float32
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
-
-
-def test_predict_takes_images_of_any_size(tiny_config):
-    """Plain tensors in, plain dicts out, in pixels of each image; the mode is left alone."""
-    model = DeformableDETR(tiny_config())
-    first, second = model.predict([torch.randn(3, 40, 60), torch.randn(3, 64, 32)], num_select=6)
-    assert first["boxes_xyxy"].shape == (6, 4)
-    assert second["scores"].shape == second["labels"].shape == (6,)
-    assert model.training
-    assert model.predict([]) == []
-    (alone,) = model.predict([torch.zeros(3, 64, 32)])
-    assert len(alone["scores"]) == model.config.num_select
-
-
-def test_predict_takes_pictures_of_every_kind(tiny_config):
-    """The same picture by Pillow, as an array and as a tensor, beside a ready one, in a batch."""
-    model = DeformableDETR(tiny_config())
-    preprocess = {"mode": "shortest_edge", "shortest_edge": 64, "max_size": 90}
-    model.metadata = CheckpointMetadata(model_config_=model.config, preprocess=preprocess)
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    ready = torch.randn(3, 30, 80)
-    by_array, by_image, by_tensor, _ = model.predict(
-        [pixels, Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1), ready]
-    )
-    torch.testing.assert_close(by_image, by_array, atol=1e-3, rtol=1e-4)
-    torch.testing.assert_close(by_tensor, by_array, atol=1e-3, rtol=1e-4)
-    small, _ = read_picture(pixels, preprocess)
-    assert small.shape == (3, 64, 80)
-    (alone,) = model.predict([small])
-    scale = torch.tensor([50 / 80, 40 / 64] * 2)
-    torch.testing.assert_close(
-        alone["boxes_xyxy"] * scale, by_array["boxes_xyxy"], atol=1e-2, rtol=0
-    )
-
-
-@pytest.mark.parametrize(
-    "picture", ["a.jpg", np.zeros((4, 4, 3)), torch.zeros(1, 4, 4), Image.new("I;16", (4, 4))]
-)
-def test_predict_says_what_a_picture_is(picture, tiny_config):
-    """Paths, float arrays, one channel and wide pixels are told apart from pictures."""
-    with pytest.raises(TypeError, match=r"\(3, H, W\), got"):
-        DeformableDETR(tiny_config()).predict([picture])
-
-
-def test_pictures_are_normalised_by_hand():
-    """White is (1 - mean) / std; clear pixels are white; a long side is held at its limit."""
-    clear = Image.new("RGBA", (400, 20), (0, 0, 0, 0))
-    pixels, size_hw = read_picture(clear, {"mean": [0.5], "std": [0.25], "max_size": 100})
-    assert size_hw == (20, 400)
-    assert pixels.shape == (3, 5, 100)
-    torch.testing.assert_close(pixels, torch.full((3, 5, 100), 2.0))
 
 
 def test_freeze_stops_the_named_parts(tiny_config):

@@ -2,15 +2,12 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from ddetr_model import DeformableDETR, SetCriterion, export_huggingface, import_checkpoint
 from ddetr_model.checkpoints import to_published_names
-from ddetr_model.images import PUBLISHED_PREPROCESS, read_picture
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("timm")
@@ -22,7 +19,6 @@ from transformers.loss.loss_deformable_detr import (  # noqa: E402
 
 OUTPUT_TOLERANCE = 1e-4  # float32 through a ResNet-50: sums in another order
 LOSS_TOLERANCE = 1e-4
-PIXEL_TOLERANCE = 0.05  # of the standard deviation; resizing rounds to 1/255 in one of the two
 GRADIENT_TOLERANCE = 1e-3  # relative, of each parameter's largest entry
 
 SIZES = {
@@ -139,17 +135,6 @@ def test_transformers_reads_our_export(variant, tiny_config, perturb, tmp_path):
         found, wanted = theirs(images), model(images)
     torch.testing.assert_close(found.logits, wanted["pred_logits"], atol=1e-4, rtol=0)
     torch.testing.assert_close(found.pred_boxes, wanted["pred_boxes"], atol=1e-4, rtol=0)
-
-
-def test_transformers_prepares_pictures_as_we_do(tiny_config, tmp_path):
-    """A model that says nothing of pictures is exported with the settings that predict uses."""
-    export_huggingface(DeformableDETR(tiny_config()), tmp_path)
-    prepare = transformers.DeformableDetrImageProcessor.from_pretrained(tmp_path)
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8))
-    theirs = prepare(picture, return_tensors="pt")["pixel_values"][0]
-    ours, _ = read_picture(picture, PUBLISHED_PREPROCESS)
-    assert theirs.shape == ours.shape
-    assert largest_difference(ours, theirs) < PIXEL_TOLERANCE
 
 
 def test_proposal_losses_agree(perturb, mixed_batch, targets, tmp_path):

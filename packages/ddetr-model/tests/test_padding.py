@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddetr_model import DeformableDETR
-from ddetr_model.padding import MaskedGroupNorm, downsample_mask, pad_images, valid_ratios
+from ddetr_model.padding import MaskedGroupNorm, downsample_mask, valid_ratios
 
 ANSWER_TOLERANCE = 1e-4  # float32 through a ResNet-50
 pytestmark = pytest.mark.usefixtures("shallow_resnet")
@@ -102,11 +102,3 @@ def test_masked_group_norm_equals_the_norm_of_the_image_alone():
     mask[:, :3, :4] = False
     normalised = norm(features, mask)[:, :, :3, :4]
     torch.testing.assert_close(normalised, nn.GroupNorm.forward(norm, features[:, :, :3, :4]))
-
-
-def test_pad_images_fills_right_and_below():
-    """The larger height and the larger width meet in one batch."""
-    batch, mask = pad_images([torch.ones(3, 2, 5), torch.ones(3, 4, 1)])
-    assert batch.shape == (2, 3, 4, 5)
-    assert (~mask).flatten(1).sum(1).tolist() == [10, 4]
-    assert batch.sum().item() == 3 * 14

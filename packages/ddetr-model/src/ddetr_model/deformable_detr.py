@@ -18,10 +18,8 @@ from ddetr_model.config import EXTRA_LEVEL, ModelConfig
 from ddetr_model.denoising import Denoising
 from ddetr_model.freezing import freeze_modules
 from ddetr_model.heads import build_heads
-from ddetr_model.images import PUBLISHED_PREPROCESS, Picture, read_picture
-from ddetr_model.padding import MaskedGroupNorm, downsample_mask, nearest_mask, pad_images
+from ddetr_model.padding import MaskedGroupNorm, downsample_mask, nearest_mask
 from ddetr_model.position import SinePositionEncoding
-from ddetr_model.postprocessing import Detection, postprocess
 from ddetr_model.pyramid import Pyramid, flatten_levels
 from ddetr_model.transformer import DeformableTransformer, Proposals
 from ddetr_model.weights import load_backbone
@@ -113,33 +111,6 @@ class DeformableDETR(nn.Module):
             outputs["enc_outputs"] = _proposal_outputs(proposals)
         return outputs
 
-    @torch.no_grad()
-    def predict(self, images: Sequence[Picture], num_select: int | None = None) -> list[Detection]:
-        """Detect objects in pictures of any sizes, in eval mode.
-
-        Args:
-            images: Pillow images, uint8 arrays (H, W, 3) or uint8 tensors (3, H, W), which are
-                resized and normalised as the checkpoint says; or float tensors (3, H, W) that are
-                normalised already.
-            num_select: detections kept an image; config.num_select by default.
-
-        Returns:
-            For each image boxes_xyxy (K, 4) in its pixels, scores (K,), labels (K,); best first.
-
-        Raises:
-            TypeError: an image is none of these.
-        """
-        if not images:
-            return []
-        preprocess = self.metadata.preprocess if self.metadata else None
-        read = [read_picture(image, preprocess or PUBLISHED_PREPROCESS) for image in images]
-        batch, mask = pad_images([pixels.to(self._device()) for pixels, _ in read])
-        was_training = self.training
-        outputs = self.eval()(batch, mask if mask.any() else None)
-        self.train(was_training)
-        sizes_hw = torch.tensor([size_hw for _, size_hw in read], device=batch.device)
-        return postprocess(outputs, sizes_hw, num_select or self.config.num_select)
-
     def freeze(self, names: Sequence[str]) -> list[str]:
         """Stop named parts such as "backbone" or "transformer.encoder" from learning.
 
@@ -159,9 +130,6 @@ class DeformableDETR(nn.Module):
         """Trade time for memory in training: recompute each transformer layer's activations."""
         self.transformer.encoder.recompute = enabled
         self.transformer.decoder.recompute = enabled
-
-    def _device(self) -> torch.device:
-        return self.transformer.level_embed.device
 
     def _build_pyramid(self, images: Tensor, mask: Tensor | None) -> Pyramid:
         backbone, encode_positions = self.backbone

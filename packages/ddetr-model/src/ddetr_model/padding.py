@@ -21,26 +21,9 @@ __all__ = [
     "PaddingEraser",
     "downsample_mask",
     "nearest_mask",
-    "pad_images",
     "run_unpadded",
     "valid_ratios",
 ]
-
-
-def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Put images (C, H, W) of different sizes into one batch, zeros right of and below them.
-
-    Returns:
-        (B, C, H, W) of the largest height and width, and (B, H, W) bool, True is padding.
-    """
-    height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
-    batch = torch.stack([_pad_to(image, (height, width)) for image in images])
-    full = [torch.zeros(image.shape[-2:], dtype=torch.bool) for image in images]
-    mask = [
-        F.pad(each, (0, width - each.shape[1], 0, height - each.shape[0]), value=True)
-        for each in full
-    ]
-    return batch, torch.stack(mask).to(batch.device)
 
 
 def downsample_mask(

@@ -9,9 +9,18 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ddetr_model.config import ModelConfig
-from ddetr_model.images import PUBLISHED_PREPROCESS
 
 __all__ = ["PUBLISHED_PREPROCESS", "ForeignCheckpoint"]
+
+
+# The evaluation size and the ImageNet statistics that the published models are made for.
+PUBLISHED_PREPROCESS: dict[str, Any] = {
+    "mode": "shortest_edge",
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "shortest_edge": 800,
+    "max_size": 1333,
+}
 
 
 class ForeignCheckpoint(NamedTuple):

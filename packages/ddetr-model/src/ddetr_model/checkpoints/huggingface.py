@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ddetr_model.checkpoints._architecture import backbone_hint
-from ddetr_model.checkpoints._foreign import ForeignCheckpoint
+from ddetr_model.checkpoints._foreign import PUBLISHED_PREPROCESS, ForeignCheckpoint
 from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.checkpoints.huggingface_names import to_huggingface_names, to_published_names
 from ddetr_model.config import EXTRA_LEVEL, ModelConfig
 from ddetr_model.deformable_detr import DeformableDETR
-from ddetr_model.images import PUBLISHED_PREPROCESS
 from ddetr_model.weights import CheckpointError, read_file
 
 __all__ = ["export_huggingface", "is_huggingface", "read_huggingface", "read_huggingface_file"]
