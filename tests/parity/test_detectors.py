@@ -1,0 +1,164 @@
+"""One driver of detectors: a run says, writes and refuses the same whatever runs the model."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import pytest
+
+from ddetr_cli.app import main
+from ddetr_data import Detections
+
+DOORS = ("model.pth", "model.onnx", "model.onnx.enc", "model.engine")
+KEY = "open sesame"
+MOST_FRAMES = 10
+SCORE_TOLERANCE = 1e-3  # of sums in another order
+SPEC = """
+results_dir: results
+dataset:
+  test_data_sources: {image_dir: data/images/val, json_file: data/annotations/instances_val.json}
+  infer_data_sources: {image_dir: data/images/val}
+  augmentation: {input_mean: [0.1]}
+  batch_size: 2
+evaluate: {batch_size: 2}
+inference: {batch_size: 2, conf_threshold: 0.0, coco_json: true, csv: true}
+"""
+# What must differ: the file's name, what runs it, and PyTorch's word of missing GPUs.
+RUNS_ON = re.compile(r"model\.[a-z.]+ runs on [^;]*")
+NO_GPU = "No GPU on this machine: running on the CPU."
+
+
+class Run(NamedTuple):
+    """What is left of a run."""
+
+    status: int
+    lines: list[tuple[str, str]]  # of status.json: status and message
+    files: set[str]
+    errors: str
+
+
+@pytest.fixture
+def run(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    """Run a subtask with one of DOORS, in this process."""
+
+    def started(task: str, door: str, *overrides: str) -> Run:
+        (project / "spec.yaml").write_text(SPEC)
+        folder = project / f"{task}-{door}"
+        key = "trt_engine" if door.endswith(".engine") else "checkpoint"
+        options = [f"{task}.{key}={door}", f"{task}.results_dir={folder}"]
+        with pytest.raises(SystemExit) as ended:
+            main([task, "-e", "spec.yaml", f"encryption_key={KEY}", *options, *overrides])
+        lines = [json.loads(line) for line in (folder / "status.json").read_text().splitlines()]
+        said = [(line["status"], told(line["message"], folder)) for line in lines]
+        files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        return Run(
+            status=int(ended.value.code or 0),
+            lines=[line for line in said if NO_GPU not in line[1]],
+            files=files - {"run.log"},  # PyTorch alone has something to log
+            errors=told(capsys.readouterr().err.replace(f"notice: {NO_GPU}\n", ""), folder),
+        )
+
+    return started
+
+
+def told(text: str, folder: Path) -> str:
+    """Leave out what must differ."""
+    return RUNS_ON.sub("MODEL runs on PLACE", text).replace(str(folder), "FOLDER")
+
+
+@pytest.mark.parametrize("task", ["evaluate", "inference"])
+def test_every_detector_tells_and_writes_the_same(
+    task: str, run: Callable[..., Run], project: Path
+) -> None:
+    """Status lines with their notices, files, exit status, standard error, and the scores."""
+    expected, *others = (run(task, door) for door in DOORS)
+    assert expected.status == 0
+    messages = [message for _, message in expected.lines]
+    assert messages[1] == (
+        "MODEL runs on PLACE; images are stretched to 64 x 96 pixels (height x width)"
+    )
+    assert "not as dataset.augmentation says" in messages[2]
+    assert [status for status, _ in expected.lines].count("RUNNING") == len(messages) - 2
+    for other in others:
+        assert other == expected
+    if task == "evaluate":
+        scores = [scores_of(project / f"evaluate-{door}", door) for door in DOORS]
+        for other in scores[1:]:
+            assert other == pytest.approx(scores[0], abs=SCORE_TOLERANCE, nan_ok=True)
+
+
+def scores_of(folder: Path, door: str) -> dict[str, float]:
+    """Read the twelve figures of the run of a door."""
+    results = json.loads((folder / "results.json").read_text())
+    assert results["checkpoint"] == door
+    return {name: float("nan" if v is None else v) for name, v in results["overall"].items()}
+
+
+def test_every_detector_tells_of_other_class_names(run: Callable[..., Run], project: Path) -> None:
+    """By the same sentence, in status.json and on standard error."""
+    labels = project / "data/annotations/instances_val.json"
+    content = json.loads(labels.read_text())
+    content["categories"][0]["name"] = "ring"
+    labels.write_text(json.dumps(content))
+    sentence = "class names differ: id 1 is 'circle' in the model and 'ring' in the data"
+    for door in DOORS:
+        found = run("evaluate", door)
+        assert ("RUNNING", sentence) in found.lines
+        assert f"notice: {sentence}\n" in found.errors
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides", "sentence"),
+    [
+        ("inference", ["inference.color_map={circle: nope}"], "class 'circle' must be a colour"),
+        ("evaluate", ["dataset.eval_class_ids=[9]"], "[9] are not"),
+    ],
+)
+def test_every_detector_refuses_the_same(
+    task: str, overrides: list[str], sentence: str, run: Callable[..., Run]
+) -> None:
+    """Exit status 2 and one sentence, the last of status.json too."""
+    expected, *others = (run(task, door, *overrides) for door in DOORS)
+    assert expected.status == 2
+    assert sentence in expected.errors.splitlines()[-1]
+    assert expected.lines[-1][0] == "FAILURE"
+    assert sentence in expected.lines[-1][1]
+    assert all(other == expected for other in others)
+
+
+def test_few_calls_lie_between_the_command_and_the_comparison(
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads the code from `ddetr` to conf_threshold passes ten functions, for every file."""
+    depths: list[int] = []
+    keep = Detections.above
+
+    def above(found: Detections, threshold: float) -> Detections:
+        caller = sys._getframe(1)
+        if caller.f_globals["__name__"].startswith("ddetr_data.detection"):  # no report's
+            depths.append(1 + sum(1 for _ in our_frames(caller)))
+        return keep(found, threshold)
+
+    monkeypatch.setattr(Detections, "above", above)
+    for task in ("evaluate", "inference"):
+        of_task = set()
+        for door in DOORS:
+            run(task, door)
+            of_task |= set(depths)
+            depths.clear()
+        assert len(of_task) == 1
+        assert of_task.pop() <= MOST_FRAMES
+
+
+def our_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield the frames of our code down to the command's main."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("ddetr_"):
+            yield frame
+        frame = None if frame.f_code is main.__code__ else frame.f_back
