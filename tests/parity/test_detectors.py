@@ -132,6 +132,32 @@ def test_every_detector_refuses_the_same(
     assert all(other == expected for other in others)
 
 
+def test_both_judges_give_the_same_figures(run: Callable[..., Run], project: Path) -> None:
+    """Byte for byte, in results.json and in the report; auto is one of the two."""
+    pytest.importorskip("faster_coco_eval", reason="the extra [fast-scoring] is not installed")
+    folder = project / "evaluate-model.onnx"
+    written = []
+    for judge in ("auto", "pycocotools", "faster"):
+        assert run("evaluate", "model.onnx", f"evaluate.judge={judge}").status == 0
+        written.append([(folder / name).read_bytes() for name in ("results.json", "report.html")])
+    assert written[1:] == written[:-1]
+
+
+def test_a_judge_that_is_missing_is_asked_for(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2 and one sentence that names the extra, before anything is written."""
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    (project / "spec.yaml").write_text(SPEC)
+    keys = ["evaluate.checkpoint=model.onnx", "evaluate.judge=faster"]
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "-e", "spec.yaml", *keys])
+    assert ended.value.code == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "faster-coco-eval is not installed: install 'ddetr-cli[fast-scoring]'" in sentence
+    assert not list(project.glob("results/evaluate/*.json"))
+
+
 def test_few_calls_lie_between_the_command_and_the_comparison(
     run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

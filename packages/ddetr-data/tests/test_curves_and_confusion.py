@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -111,12 +110,3 @@ def test_crowds_count_nowhere(content: Content, write_source: Write) -> None:
     loaded = load_sources([write_source(content)], num_classes=None)
     rows = found((CAR_BOX, 0.9, CAR), (FREE_BOX, 0.8, PERSON))
     assert confusion_table(loaded, {1: rows}).counts.sum() == 0
-
-
-def test_a_judge_that_is_not_installed_is_named(
-    loaded: DetectionSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error says what to install, and nothing falls back in silence."""
-    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-    with pytest.raises(ValueError, match=r"install ddetr-data\[fast-scoring\]"):
-        CocoScorer(loaded, backend="faster-coco-eval").score()

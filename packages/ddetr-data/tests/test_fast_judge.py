@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddetr_data.coco import load_sources
-from ddetr_data.config import DataSource
-from ddetr_data.scoring import CocoScorer, Verdict, judge
+from ddetr_data.config import DataSource, Judge
+from ddetr_data.scoring import CocoScorer, Verdict, choose_judge, judge
 
 pytest.importorskip("faster_coco_eval", reason="the extra [fast-scoring] is not installed")
 
@@ -38,8 +39,11 @@ def assert_same(reference: Verdict, fast: Verdict) -> None:
 
 def both(truth: dict[str, Any], results: list[Any], **options: Any) -> tuple[Verdict, Verdict]:
     """Ask both judges."""
-    reference = judge(truth, results, CATEGORY_IDS, **options)
-    return reference, judge(truth, results, CATEGORY_IDS, backend="faster-coco-eval", **options)
+    reference, fast = (
+        judge(truth, results, CATEGORY_IDS, by=name, **options)
+        for name in ("pycocotools", "faster")
+    )
+    return reference, fast
 
 
 def truth_of(objects: list[Any]) -> dict[str, Any]:
@@ -94,9 +98,7 @@ def test_the_published_fixture_is_scored_alike(shared_data: Path) -> None:
         [DataSource(image_dir=str(folder), json_file=str(labels))], num_classes=None
     )
     rows = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
-    reference, fast = (
-        CocoScorer(loaded, backend=name) for name in ("pycocotools", "faster-coco-eval")
-    )
+    reference, fast = (CocoScorer(loaded, judge=name) for name in ("pycocotools", "faster"))
     for scorer in (reference, fast):
         scorer.add_results(rows)
     assert fast.score().to_dict() == reference.score().to_dict()
@@ -104,3 +106,40 @@ def test_the_published_fixture_is_scored_alike(shared_data: Path) -> None:
         {name: curve.to_dict() for name, curve in it.curves().items()} for it in (reference, fast)
     )
     assert next(curves) == next(curves)
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_auto_is_the_fast_judge_where_it_is_installed(
+    is_installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for by name and missing it is an error that says what to install."""
+    if not is_installed:
+        monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    assert choose_judge("auto") == ("faster" if is_installed else "pycocotools")
+    assert choose_judge("pycocotools") == "pycocotools"
+    if is_installed:
+        assert choose_judge("faster") == "faster"
+    else:
+        with pytest.raises(ValueError, match=r"install ddetr-data\[fast-scoring\]"):
+            choose_judge("faster")
+
+
+@pytest.mark.parametrize("name", ["pycocotools", "faster"])
+def test_a_judge_says_nothing_and_leaves_the_output_of_others_alone(
+    name: Judge, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever another thread prints meanwhile is shown."""
+    seen: list[object] = []
+    accumulate = np.concatenate
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        seen.append(sys.stdout)
+        return accumulate(*arguments, **options)
+
+    monkeypatch.setattr(np, "concatenate", watched)
+    before = sys.stdout
+    rows = [{"image_id": 1, "category_id": 3, "bbox": [0.0, 0.0, 9.0, 9.0], "score": 0.5}]
+    judge(truth_of([(1, 3, (0, 0, 9, 9), False, False)]), rows, CATEGORY_IDS, by=name)
+    assert seen
+    assert all(stream is before for stream in seen)
+    assert capsys.readouterr().out == ""

@@ -22,6 +22,7 @@ __all__ = [
     "ImageLike",
     "ImageRecord",
     "InferSource",
+    "Judge",
     "PreprocessConfig",
     "Scores",
     "__version__",

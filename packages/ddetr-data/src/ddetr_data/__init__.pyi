@@ -15,6 +15,7 @@ from .config import ConvertConfig as ConvertConfig
 from .config import DatasetConfig as DatasetConfig
 from .config import DataSource as DataSource
 from .config import InferSource as InferSource
+from .config import Judge as Judge
 from .detection import Detector as Detector
 from .faults import DataError as DataError
 from .formats import read_kitti as read_kitti

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 SIZE_MULTIPLE = 32
+
+# Who computes COCO scores; faster is faster-coco-eval, auto takes it where it is installed.
+Judge: TypeAlias = Literal["auto", "pycocotools", "faster"]
 
 
 def _as_sequence(value: object) -> object:

@@ -15,14 +15,16 @@ from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_sources
 
 if TYPE_CHECKING:
-    from ddetr_data import DatasetConfig
     from ddetr_data.scoring import Scores
 
 
 def prepare(experiment: Experiment, run: Run) -> Work:
-    """Find a missing detector and missing data."""
+    """Find a missing detector, missing data and a missing judge."""
+    from ddetr_data.scoring import choose_judge
+
     checked_detector_file(experiment.evaluate, "evaluate", experiment.passphrase)
     existing_sources(experiment.dataset.test_data_sources, "dataset.test_data_sources")
+    choose_judge(experiment.evaluate.judge)
     return partial(_execute, experiment, run)
 
 
@@ -37,20 +39,23 @@ def _execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
             detector, dataset, config, run.results_dir, observers=run.observers, ranks=ranks
         )
     if run.is_main_process:
-        _show(scores, dataset, run)
+        _show(scores, experiment, run)
     return scores.overall
 
 
-def _show(scores: Scores, dataset: DatasetConfig, run: Run) -> None:
+def _show(scores: Scores, experiment: Experiment, run: Run) -> None:
     run.console.scores(scores.overall, scores.per_class)
     run.console.say(f"scores: {run.results_dir / 'results.json'}")
     from ddetr_cli.report import write_evaluation_report
     from ddetr_data.loading import open_sources
 
+    dataset = experiment.dataset
     labelled = open_sources(
         dataset.test_data_sources, num_classes=None, dataset_type=dataset.dataset_type
     )
-    report = write_evaluation_report(run.results_dir, labelled, dataset.eval_class_ids)
+    report = write_evaluation_report(
+        run.results_dir, labelled, dataset.eval_class_ids, experiment.evaluate.judge
+    )
     run.console.say(f"report: {report}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ddetr_data import Detections, ImageRecord
+    from ddetr_data import Detections, ImageRecord, Judge
     from ddetr_data.coco import DetectionSet
     from ddetr_data.scoring import ConfusionTable, PrecisionRecall
 
@@ -49,6 +49,7 @@ def find_mistakes(
     detection_set: DetectionSet,
     detections: Mapping[int, Detections],
     category_ids: Sequence[int] | None = None,
+    judge: Judge = "auto",
 ) -> Mistakes:
     """Count mistakes among the detections above the score at which their class's F1 is best.
 
@@ -56,10 +57,11 @@ def find_mistakes(
         detection_set: the ground truth.
         detections: by image id; an image without any is one in which all is missed.
         category_ids: classes that count, absent: all.
+        judge: who computes the curves.
     """
     from ddetr_data.scoring import CocoScorer, confusion_table
 
-    scorer = CocoScorer(detection_set, category_ids=category_ids)
+    scorer = CocoScorer(detection_set, category_ids=category_ids, judge=judge)
     for image_id, found in detections.items():
         scorer.add(image_id, found)
     curves = scorer.curves()

@@ -17,7 +17,7 @@ from ddetr_train import VALIDATION_FOLDER
 
 if TYPE_CHECKING:
     from ddetr_cli.report.mistakes import BadImage, Mistakes
-    from ddetr_data import Category
+    from ddetr_data import Category, Judge
     from ddetr_data.coco import DetectionSet
 
 REPORT_NAME = "report.html"
@@ -58,6 +58,7 @@ def write_evaluation_report(
     results_dir: Path,
     test_set: DetectionSet | None = None,
     category_ids: Sequence[int] | None = None,
+    judge: Judge = "auto",
 ) -> Path:
     """Write the scores of results.json and what detections.json gets wrong; gives the file.
 
@@ -65,11 +66,12 @@ def write_evaluation_report(
         results_dir: holds results.json, and detections.json if test_set is given.
         test_set: the ground truth; without it the report has the scores alone.
         category_ids: classes that were scored, absent: all.
+        judge: who computed the scores, and computes the curves.
     """
     content = _read_json(results_dir / "results.json")
     sections = _score_sections(content)
     if test_set is not None:
-        sections += _mistake_sections(results_dir, test_set, category_ids)
+        sections += _mistake_sections(results_dir, test_set, category_ids, judge)
     facts = [f"{name}: {content[name]}" for name in ("checkpoint", "images") if name in content]
     return _write(results_dir, "Evaluation", facts, sections)
 
@@ -96,12 +98,15 @@ def _score_sections(content: Mapping[str, Any]) -> list[str]:
 
 
 def _mistake_sections(
-    folder: Path, detection_set: DetectionSet, category_ids: Sequence[int] | None
+    folder: Path,
+    detection_set: DetectionSet,
+    category_ids: Sequence[int] | None,
+    judge: Judge = "auto",
 ) -> list[str]:
     from ddetr_cli.report.mistakes import find_mistakes, read_detections
 
     detections = read_detections(folder / "detections.json")
-    mistakes = find_mistakes(detection_set, detections, category_ids)
+    mistakes = find_mistakes(detection_set, detections, category_ids, judge)
     return [
         _section("Precision and recall", *_curves(mistakes)),
         _section(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ddetr_data.config import Judge
+
 _FROZEN = ConfigDict(
     frozen=True, extra="forbid", protected_namespaces=(), populate_by_name=True, allow_inf_nan=False
 )
@@ -69,6 +71,11 @@ class EvaluateConfig(_DetectorConfig):
 
     conf_threshold: float = Field(
         0.0, ge=0, le=1, description="Detections below this score are left out of the scores."
+    )
+    judge: Judge = Field(
+        "auto",
+        description="Who computes the scores: pycocotools, faster (faster-coco-eval, of the extra "
+        "fast-scoring), or auto: the fast one where it is installed; all figures are the same.",
     )
 
 

@@ -18,7 +18,7 @@ from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.faults import DataError
 from ddetr_data.files import write_whole
 from ddetr_data.loading import open_sources
-from ddetr_data.scoring import CocoScorer, Scores, score_sources
+from ddetr_data.scoring import CocoScorer, Scores, choose_judge, score_sources
 from ddetr_data.types import Detections, ImageRecord
 
 __all__ = ["add_detections", "evaluate", "write_results"]
@@ -40,16 +40,18 @@ def evaluate(
 
     Raises:
         FileNotFoundError: the data are not there.
-        ValueError: no test data, or labels that the detector has no class for.
+        ValueError: no test data, labels that the detector has no class for, or a judge that is not
+            installed.
     """
     sources = dataset.test_data_sources
     if not sources:
         raise ValueError("evaluate needs dataset.test_data_sources")
+    choose_judge(config.judge)  # before the labels are read
     observers = observers if ranks.is_first else ()
     labelled = open_sources(
         sources, num_classes=detector.num_classes, dataset_type=dataset.dataset_type
     )
-    scorer = CocoScorer(labelled, category_ids=dataset.eval_class_ids)
+    scorer = CocoScorer(labelled, category_ids=dataset.eval_class_ids, judge=config.judge)
     difference = compare_categories(
         detector.categories,
         labelled.categories,

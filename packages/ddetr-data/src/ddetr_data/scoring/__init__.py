@@ -1,6 +1,6 @@
 """COCO scores of detections, by class and by source, with curves and confusions."""
 
-from ddetr_data.scoring.coco_eval import Verdict, judge
+from ddetr_data.scoring.coco_eval import Verdict, choose_judge, judge
 from ddetr_data.scoring.coco_scorer import METRICS, CocoScorer, Scores
 from ddetr_data.scoring.confusion import NOTHING, ConfusionTable, confusion_table
 from ddetr_data.scoring.curves import PrecisionRecall
@@ -14,6 +14,7 @@ __all__ = [
     "PrecisionRecall",
     "Scores",
     "Verdict",
+    "choose_judge",
     "confusion_table",
     "judge",
     "score_sources",

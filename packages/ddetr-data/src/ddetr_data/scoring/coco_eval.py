@@ -1,27 +1,40 @@
 """The judges of COCO scores, kept quiet and fed only what they understand.
 
+pycocotools is the reference. faster-coco-eval differs in the last bit of one precision, which is
+mended here: pycocotools divides hits by (detections + 2**-52), so that nothing is divided by 0. In
+float64 that sum is the count itself from 2 on, but 1 + 2**-52 for a single detection: where the
+best detection of a class hits and the next one fails, pycocotools' precision is 1 - 2**-52 and the
+other's is 1. Whether a second hit follows is asked of the judge itself, by more recalls than
+COCO's.
+
 T = 10 IoU thresholds from 0.50, R = 101 recalls from 0, K classes, A = 4 area ranges (all first),
 M = 3 limits of detections an image (100 last).
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from functools import cache
+from importlib.util import find_spec
+from types import FunctionType
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.coco import ResultRow
-from ddetr_data.scoring._coco_eval_precision import EXTRA_RECALLS, precision_like_pycocotools
+from ddetr_data.config import Judge
 
-Backend: TypeAlias = Literal["pycocotools", "faster-coco-eval"]
+__all__ = ["Verdict", "choose_judge", "judge"]
 
 NUM_FIGURES = 12
+_LARGEST_EXPONENT = 40  # up to 2**41 objects of one class
+# Of n objects, 2 found reach exactly one of these powers of two that 1 found does not.
+_EXTRA_RECALLS: NDArray[np.float64] = 2.0 ** -np.arange(-1.0, _LARGEST_EXPONENT + 1)
+_ONE_OF_ONE = 1.0 / (1.0 + np.spacing(1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,33 +46,48 @@ class Verdict:
     scores: NDArray[np.float64]  # (T, R, K, A, M), of the detection that reaches the recall
 
 
+def choose_judge(wanted: Judge) -> Literal["pycocotools", "faster"]:
+    """Say who judges: auto is the fast one where it is installed.
+
+    Raises:
+        ValueError: the fast one is asked for and not installed.
+    """
+    is_installed = find_spec("faster_coco_eval") is not None
+    if wanted == "faster" and not is_installed:
+        raise ValueError(
+            "evaluate.judge is faster, but faster-coco-eval is not installed: install "
+            "ddetr-data[fast-scoring], or set it to auto or pycocotools"
+        )
+    return "faster" if is_installed and wanted != "pycocotools" else "pycocotools"
+
+
 def judge(
     ground_truth: Mapping[str, Any],
     results: Sequence[ResultRow],
     category_ids: Sequence[int],
     *,
     image_ids: Sequence[int] | None = None,
-    backend: Backend = "pycocotools",
+    by: Judge = "auto",
 ) -> Verdict:
     """Compare results with a COCO ground truth whose annotation ids count from 1.
 
     Raises:
-        ValueError: faster-coco-eval is asked for and not installed.
+        ValueError: as choose_judge.
     """
-    coco_class, judge_class = _classes(backend)
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = _index(coco_class, ground_truth, ground_truth["annotations"])
-        found = _index(coco_class, ground_truth, _numbered(results))
-        run = judge_class(truth, found, "bbox")
-        run.params.catIds = list(category_ids)
-        if image_ids is not None:
-            run.params.imgIds = list(image_ids)
-        if backend == "faster-coco-eval":
-            _judge_fast(run, ground_truth["annotations"])
-        else:
-            run.evaluate()
-            run.accumulate()
-        run.summarize()
+    fast = choose_judge(by) == "faster"
+    coco_class, judge_class = _fast_classes() if fast else _reference_classes()
+    truth = _index(coco_class, ground_truth, ground_truth["annotations"])
+    found = _index(coco_class, ground_truth, _numbered(results))
+    run = judge_class(truth, found, "bbox")
+    run.params.catIds = list(category_ids)
+    if image_ids is not None:
+        run.params.imgIds = list(image_ids)
+    if fast:
+        _judge_fast(run, ground_truth["annotations"])
+    else:
+        run.evaluate()
+        run.accumulate()
+    run.summarize()
     figures = [math.nan if figure < 0 else float(figure) for figure in run.stats[:NUM_FIGURES]]
     shape = (10, 101, len(category_ids), 4, 3)
     precision, scores = (np.asarray(run.eval[name]) for name in ("precision", "scores"))
@@ -69,13 +97,13 @@ def judge(
 def _judge_fast(run: Any, annotations: Sequence[Mapping[str, Any]]) -> None:
     """Evaluate and accumulate with the fast judge, equal to pycocotools to the last bit."""
     own_recalls = run.params.recThrs
-    run.params.recThrs = np.concatenate([own_recalls, EXTRA_RECALLS])
+    run.params.recThrs = np.concatenate([own_recalls, _EXTRA_RECALLS])
     run.evaluate()
     run.accumulate()
     run.params.recThrs = own_recalls
     precision, scores = (np.asarray(run.eval[name]) for name in ("precision", "scores"))
     counts = _count_objects(run.params, annotations)
-    run.eval["precision"] = precision_like_pycocotools(precision, counts)
+    run.eval["precision"] = _like_pycocotools(precision, counts)
     run.eval["scores"] = scores[:, : len(own_recalls)]
 
 
@@ -94,19 +122,48 @@ def _count_objects(params: Any, annotations: Sequence[Mapping[str, Any]]) -> NDA
     return np.stack(counts, axis=1)
 
 
-def _classes(backend: Backend) -> tuple[Any, Any]:
-    if backend == "pycocotools":
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
+def _like_pycocotools(
+    precision: NDArray[np.float64],  # (T, R + len(_EXTRA_RECALLS), K, A, M)
+    num_objects: NDArray[np.int64],  # (K, A), that count: no crowds, of that range of areas
+) -> NDArray[np.float64]:
+    """Give (T, R, K, A, M), the precisions at COCO's own recalls as pycocotools has them."""
+    num_recalls = precision.shape[1] - len(_EXTRA_RECALLS)
+    own, extra = precision[:, :num_recalls], precision[:, num_recalls:]
+    # 2**e < n <= 2**(e + 1), and frexp gives the exponent of 2**e <= n - 1 plus one.
+    exponents = np.frexp(np.maximum(num_objects, 1) - 1.0)[1] - 1
+    exponents = np.where(num_objects <= 1, -1, exponents)  # (K, A)
+    second_hit = np.take_along_axis(extra, (exponents + 1)[None, None, :, :, None], axis=1)
+    return np.where((own == 1.0) & (second_hit < 1.0), _ONE_OF_ONE, own)
 
-        return COCO, COCOeval
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ValueError(
-            "the back-end faster-coco-eval is not installed, install ddetr-data[fast-scoring]"
-        ) from error
+
+@cache
+def _reference_classes() -> tuple[Any, Any]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    return _quiet(COCO, "createIndex"), _quiet(COCOeval, "evaluate", "accumulate", "summarize")
+
+
+def _fast_classes() -> tuple[Any, Any]:
+    from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped]
+
     return COCO, COCOeval_faster
+
+
+def _quiet(loud: type, *names: str) -> type:
+    """A subclass whose methods of these names print nothing.
+
+    They run with another `print`: to redirect standard output would silence all threads.
+    """
+    silent = {**vars(sys.modules[loud.__module__]), "print": lambda *_, **__: None}
+    methods = (getattr(loud, name) for name in names)
+    copies = {
+        method.__name__: FunctionType(
+            method.__code__, silent, method.__name__, method.__defaults__, method.__closure__
+        )
+        for method in methods
+    }
+    return type(loud.__name__, (loud,), copies)
 
 
 def _index(coco_class: Any, ground_truth: Mapping[str, Any], rows: Sequence[Any]) -> Any:

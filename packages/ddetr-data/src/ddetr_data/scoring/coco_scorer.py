@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet, ResultRow, detections_to_coco, read_results
-from ddetr_data.scoring.coco_eval import Backend, Verdict, judge
+from ddetr_data.config import Judge
+from ddetr_data.scoring.coco_eval import Verdict, choose_judge
+from ddetr_data.scoring.coco_eval import judge as judge_results
 from ddetr_data.scoring.curves import PrecisionRecall, precision_recall
 from ddetr_data.types import Category, Detections
 
@@ -42,10 +44,11 @@ class CocoScorer:
     Args:
         detection_set: the ground truth; its crowds are regions in which nothing counts.
         category_ids: classes to score, absent: all.
-        backend: pycocotools, or faster-coco-eval (extra [fast-scoring]), equal to the last bit.
+        judge: pycocotools, faster (faster-coco-eval, the extra [fast-scoring]), or auto: the fast
+            one where it is installed. Their figures are equal to the last bit.
 
     Raises:
-        ValueError: a category id is not in the set.
+        ValueError: a category id is not in the set, or the judge is not installed.
     """
 
     def __init__(
@@ -53,8 +56,9 @@ class CocoScorer:
         detection_set: DetectionSet,
         *,
         category_ids: Sequence[int] | None = None,
-        backend: Backend = "pycocotools",
+        judge: Judge = "auto",
     ) -> None:
+        self._by = choose_judge(judge)
         known = {category.id for category in detection_set.categories}
         unknown = sorted(set(category_ids or ()) - known)
         if unknown:
@@ -62,7 +66,6 @@ class CocoScorer:
         chosen = known if category_ids is None else set(category_ids)
         self.categories = tuple(c for c in detection_set.categories if c.id in chosen)
         self._ground_truth = detection_set.to_coco()
-        self._backend = backend
         self._image_ids = {image["id"] for image in self._ground_truth["images"]}
         self._ids_of_source: dict[int, list[int]] = {}
         for record in detection_set.images:
@@ -115,12 +118,12 @@ class CocoScorer:
         self._rows[image_id] = rows
 
     def _judge(self, image_ids: Sequence[int] | None = None) -> Verdict:
-        return judge(
+        return judge_results(
             self._ground_truth,
             self.results(),
             [category.id for category in self.categories],
             image_ids=image_ids,
-            backend=self._backend,
+            by=self._by,
         )
 
     def _scores(self, verdict: Verdict) -> Scores:
