@@ -6,7 +6,6 @@ import math
 import multiprocessing
 import os
 import random
-import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import torch
 
 from ddetr_data.detection import RunEvent
 from ddetr_train.callbacks import TrainingPreempted
-from ddetr_train.checkpoints import LATEST_NAME, ResumeError, checkpoint_io
+from ddetr_train.checkpoints import LATEST_NAME, checkpoint_io
 from ddetr_train.config import TrainConfig
 from ddetr_train.engine import TrainResult, train
 from ddetr_train.module import DetectionModule
@@ -244,90 +243,12 @@ def test_ctrl_c_waits_for_the_gradients(start, monkeypatch) -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_an_empty_folder_starts_at_the_first_epoch(run_training, recorder) -> None:
-    """Nothing to resume is no error."""
-    run_training(num_epochs=1)
-    assert recorder.of("step")[0].epoch == 0
-
-
-def test_the_given_checkpoint_wins_over_the_latest(run_training, recorder, tmp_path) -> None:
-    """With both present, training goes on from the given one."""
-    run_training(num_epochs=2, results_dir=tmp_path / "long")
-    run_training(num_epochs=1, results_dir=tmp_path / "short")
-    recorder.events.clear()
-    given = tmp_path / "long" / "model_epoch_001.pth"
-    run_training(
-        num_epochs=3, results_dir=tmp_path / "short", resume_training_checkpoint_path=given
-    )
-    assert {event.epoch for event in recorder.of("step")} == {2}
-
-
-def test_a_given_checkpoint_behind_the_latest_is_told(run_training, recorder, tmp_path) -> None:
-    """It wins all the same, but nobody loses epochs without a word."""
-    folder = tmp_path / "run"
-    run_training(num_epochs=2, results_dir=folder)
-    recorder.events.clear()
-    given = folder / "model_epoch_000.pth"
-    run_training(num_epochs=3, results_dir=folder, resume_training_checkpoint_path=given)
-    told = [event.message for event in recorder.of("notice") if "wins over" in event.message]
-    assert len(told) == 1
-    assert re.search(
-        r"model_epoch_000\.pth \(step 5\) wins over .*latest\.pth \(step 10\)", told[0]
-    )
-    assert {event.epoch for event in recorder.of("step")} == {1, 2}
-    recorder.events.clear()
-    given = folder / "model_epoch_002.pth"
-    run_training(num_epochs=4, results_dir=folder, resume_training_checkpoint_path=given)
-    assert not [event for event in recorder.of("notice") if "wins over" in event.message]
-
-
 def test_sigterm_says_when_the_same_command_would_begin_again(start, tmp_path) -> None:
     """A run from a given checkpoint continues without that option alone."""
     start("first", num_epochs=1)
     given = tmp_path / "first" / LATEST_NAME
     with pytest.raises(TrainingPreempted, match=r"without train\.resume_training"):
         start("cut", KillAt(2, signal.SIGTERM, "step"), resume_training_checkpoint_path=given)
-
-
-def test_a_missing_checkpoint_to_resume_is_an_error(run_training, tmp_path) -> None:
-    """The path is named, and nothing starts anew in silence."""
-    with pytest.raises(FileNotFoundError, match="lost"):
-        run_training(resume_training_checkpoint_path=tmp_path / "lost.pth")
-
-
-def test_a_finished_run_says_so(run_training, recorder) -> None:
-    """Starting it again trains nothing and tells what to raise."""
-    first = run_training(num_epochs=1)
-    recorder.events.clear()
-    again = run_training(num_epochs=1)
-    assert recorder.of("step") == []
-    assert "raise train.num_epochs" in recorder.text("finished")
-    assert again.metrics["train_loss"] == first.metrics["train_loss"]
-
-
-def test_another_architecture_is_refused_by_its_difference(run_training, model_config) -> None:
-    """The text names the key and both values."""
-    run_training(num_epochs=1)
-    with pytest.raises(ValueError, match=r"model\.dec_layers is 2 there and 1 here"):
-        run_training(num_epochs=2, model=model_config.model_copy(update={"dec_layers": 1}))
-
-
-def test_other_data_are_refused_by_their_difference(run_training, dataset) -> None:
-    """Fewer images, other labels or another batch size are another run."""
-    run_training(num_epochs=1)
-    other = {"train_data_sources": dataset.val_data_sources}
-    with pytest.raises(ValueError, match=r"dataset\.images is 10 there and 3 here"):
-        run_training(num_epochs=2, data=dataset.model_copy(update=other))
-    with pytest.raises(ValueError, match=r"dataset\.batch_size is 2 there and 5 here"):
-        run_training(num_epochs=2, data=dataset.model_copy(update={"batch_size": 5}))
-
-
-def test_other_augmentation_is_refused_by_its_difference(run_training, dataset) -> None:
-    """The views of the images are data too."""
-    run_training(num_epochs=1)
-    still = dataset.augmentation.model_copy(update={"horizontal_flip_prob": 0.0})
-    with pytest.raises(ValueError, match=r"dataset\.augmentation is .*horizontal_flip_prob.: 0\.5"):
-        run_training(num_epochs=2, data=dataset.model_copy(update={"augmentation": still}))
 
 
 def test_another_number_of_processes_goes_on_only_between_epochs(
@@ -344,35 +265,6 @@ def test_another_number_of_processes_goes_on_only_between_epochs(
     assert as_ranks(refused) == [0, 0]
 
 
-def test_options_that_shape_the_state_are_refused(run_training) -> None:
-    """Another set of frozen modules does not fit the optimiser's state."""
-    run_training(num_epochs=1)
-    with pytest.raises(ValueError, match=r"train\.freeze is \[\] there"):
-        run_training(num_epochs=2, freeze=["backbone"])
-
-
-def test_an_option_that_a_resume_cannot_change_is_told(run_training, recorder) -> None:
-    """A new learning rate is not ignored in silence."""
-    run_training(num_epochs=1)
-    run_training(num_epochs=2, optim={"lr": 1e-3})
-    assert "train.optim was changed" in recorder.text()
-
-
-def test_an_option_that_changes_from_here_on_is_told(run_training, recorder) -> None:
-    """The run goes on with the new value and says that it is another one."""
-    run_training(num_epochs=1)
-    run_training(num_epochs=2, clip_grad_norm=1.0)
-    assert "train.clip_grad_norm was 0.1 and is 1.0 from here on" in recorder.text()
-
-
-def test_bare_weights_cannot_be_resumed(run_training, tmp_path) -> None:
-    """A file without training state is sent to pretrained_model_path."""
-    path = tmp_path / "weights.pth"
-    torch.save({"state_dict": {"a": torch.ones(1)}}, path)
-    with pytest.raises(ValueError, match="pretrained_model_path"):
-        run_training(resume_training_checkpoint_path=path)
-
-
 def test_a_resumed_fine_tuning_keeps_its_norms_frozen(run_training, tmp_path) -> None:
     """Interrupted after an epoch or not, fine-tuning ends with the same weights."""
     start = run_training(results_dir=tmp_path / "start", num_epochs=1).latest_checkpoint
@@ -381,17 +273,6 @@ def test_a_resumed_fine_tuning_keeps_its_norms_frozen(run_training, tmp_path) ->
     run_training(results_dir=tmp_path / "parts", num_epochs=1, **options)
     run_training(results_dir=tmp_path / "parts", num_epochs=2, **options)
     assert differences(tmp_path / "whole", tmp_path / "parts") == []
-
-
-def test_a_damaged_latest_file_names_the_others(run_training, tmp_path) -> None:
-    """Which one to go on from is the person's choice; the named file works."""
-    run_training(num_epochs=1)
-    (tmp_path / "run" / LATEST_NAME).write_bytes(b"PK damaged")
-    other = tmp_path / "run" / "model_epoch_000.pth"
-    words = f"set train.resume_training_checkpoint_path to {other}, or remove the file"
-    with pytest.raises(ResumeError, match=re.escape(words)):
-        run_training()
-    assert run_training(resume_training_checkpoint_path=other).epochs == 2
 
 
 def test_a_folder_has_one_training_at_a_time(tmp_path, in_a_process) -> None:
