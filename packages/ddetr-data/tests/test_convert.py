@@ -1,7 +1,6 @@
 """Converting KITTI folders to COCO shards: nothing twice, nothing lost without a word."""
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ddetr_data.config import ConvertConfig
-from ddetr_data.convert import ChunkReader, LabelledFile, convert
+from ddetr_data.convert import convert
 from ddetr_data.faults import DataError
-from ddetr_data.formats import KittiObject, format_kitti_line, read_kitti_rows
+from ddetr_data.formats import KittiObject, format_kitti_line
 
 SIZE_WH = (64, 48)
 
@@ -372,28 +371,6 @@ def test_unreadable_label_file_follows_the_policy_of_missing_ones(tmp_path, poli
     counts = {"malformed_label_file": {"": 1}}
     expected = (1, counts, {}) if policy == "skip" else (2, {}, counts)
     assert (summary.images, summary.dropped, summary.repaired) == expected
-
-
-@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no other users here")
-def test_label_file_without_the_right_to_read_it_is_unreadable(tmp_path):
-    """The conversion goes on and names the file, with root's rights given up for it."""
-    label = tmp_path / "0.txt"
-    label.write_text(line())
-    label.chmod(0)
-    image = tmp_path / "0.jpg"
-    Image.new("RGB", SIZE_WH).save(image)
-    reader = ChunkReader(read_kitti_rows, None, "skip")
-    reader([LabelledFile(image, tmp_path / "none.txt", "0.jpg", 0)])  # imports what it needs
-    user, folders = os.geteuid(), [tmp_path, *tmp_path.parents[:2]]
-    for folder in folders:
-        folder.chmod(folder.stat().st_mode | 0o011)
-    try:
-        if user == 0:
-            os.seteuid(65534)
-        tally = reader([LabelledFile(image, label, "0.jpg", 0)]).tally
-    finally:
-        os.seteuid(user)
-    assert tally.dropped == {("malformed_label_file", ""): 1}
 
 
 def test_shares_in_place_of_pixels_are_dropped(tmp_path):
