@@ -106,12 +106,13 @@ def test_a_training_begins_with_its_plan(run_training, recorder) -> None:
 
 
 def test_a_machine_too_small_is_found_before_the_first_step(
-    run_training, recorder, monkeypatch
+    run_training, dataset, recorder
 ) -> None:
-    """On the CPU the estimate is compared with the machine's memory."""
-    monkeypatch.setattr(preflight, "machine_bytes", lambda: 1000)
+    """On the CPU the estimate is compared with the machine's memory; no machine has this much."""
+    sides = {"scales": (20_000,), "random_resize_max_size": 40_000}
+    huge = dataset.augmentation.model_copy(update=sides)
     with pytest.raises(PlanError, match="this machine has"):
-        run_training()
+        run_training(data=dataset.model_copy(update={"augmentation": huge}), batch_size=4096)
     assert recorder.of("step") == []
 
 
