@@ -195,9 +195,9 @@ DOORS: dict[str, Door] = {
 def _client(model: Path) -> Any:
     from fastapi.testclient import TestClient
 
-    from ddetr_export import Detector, create_app
+    from ddetr_export import create_app, open_detector
 
-    return TestClient(create_app(Detector(model)))
+    return TestClient(create_app(open_detector(model)))
 
 
 def _kept_fault(text: str) -> str:

@@ -19,11 +19,12 @@ from ddetr_data.check import check_dataset
 from ddetr_data.coco import load_sources
 from ddetr_data.config import ConvertConfig, DataSource
 from ddetr_data.convert import convert
-from ddetr_data.detection import evaluate_detector
+from ddetr_data.detection import Detector, add_detections
 from ddetr_data.faults import DataError
 from ddetr_data.images import find_images, open_image
 from ddetr_data.loading import open_sources
 from ddetr_data.locations import RemoteFile, exists, is_folder, is_url, join
+from ddetr_data.scoring import CocoScorer
 from ddetr_data.types import Detections
 
 Content = dict[str, Any]
@@ -136,7 +137,7 @@ def test_a_detector_is_scored_on_remote_images(
     """What a detector is given opens like a path."""
     loaded = load_sources([upload(write_source(content), base)], num_classes=None)
 
-    class Sizes:
+    class Sizes(Detector):
         batch_size = 2
         categories = loaded.categories
         seen: list[tuple[int, int]] = []  # noqa: RUF012
@@ -145,7 +146,9 @@ def test_a_detector_is_scored_on_remote_images(
             self.seen += [open_image(image).size for image in images]
             return [Detections.empty() for _ in images]
 
-    scores, _ = evaluate_detector(Sizes(), loaded)
+    scorer = CocoScorer(loaded)
+    add_detections(scorer, Sizes(), loaded.images)
+    scores = scorer.score()
     assert scores.overall["AP"] == 0
     assert Sizes.seen == [(40, 30), (40, 30)]
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from ddetr_data.torch import Batch
+from ddetr_train import TorchDetector
 from ddetr_train.checkpoints import LATEST_NAME
 from ddetr_train.config import TrainConfig
-from ddetr_train.detection import TorchDetector
 from ddetr_train.engine import train
 from ddetr_train.module import DetectionModule
 from ddetr_train.nan import NonFiniteError, replay

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ddetr_data.config import DataSource
+from ddetr_train import TorchDetector
 from ddetr_train.checkpoints import BEST_NAME, LATEST_NAME
-from ddetr_train.detection import TorchDetector
 
 FAST = {"num_epochs": 1}
 # bf16 has 8 bits of mantissa; a loss near 14 after a few steps differs by less than this.

@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader
 
 from ddetr_data.check import CHECK_RULES, CheckOptions, check_dataset
 from ddetr_data.config import AugmentationConfig, DataSource
-from ddetr_data.detection import evaluate_detector
+from ddetr_data.detection import Detector, add_detections
 from ddetr_data.images import PreprocessConfig, pad_batch, preprocess
 from ddetr_data.loading import open_sources
+from ddetr_data.scoring import CocoScorer
 from ddetr_data.torch import DetectionDataset, EvalTransform, TrainTransform, collate
 from ddetr_data.types import Detections
 
@@ -289,7 +290,7 @@ def test_training_and_scoring_use_exactly_what_is_good(
                     assert set(target["labels"].tolist()) <= {1, 2}
     truth = {record.path: record for record in loaded.images}
 
-    class Oracle:
+    class Oracle(Detector):
         batch_size = 4
         categories = loaded.categories
 
@@ -303,7 +304,9 @@ def test_training_and_scoring_use_exactly_what_is_good(
             scores = np.linspace(0.9, 0.5, keep.sum(), dtype=np.float32)
             return Detections(boxes[keep].astype(np.float32), scores, record.labels[keep])
 
-    scores, _ = evaluate_detector(Oracle(), loaded)
+    scorer = CocoScorer(loaded)
+    add_detections(scorer, Oracle(), loaded.images)
+    scores = scorer.score()
     assert scores.overall["AP"] == pytest.approx(1.0)
 
 
