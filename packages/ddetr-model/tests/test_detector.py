@@ -137,7 +137,16 @@ def test_activation_checkpointing_keeps_fewer_tensors(tiny_config, mixed_batch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"two_stage": True}, {"backbone": "gc_vit_xxtiny", "padding_invariant": False}],
+    [
+        {},
+        {"two_stage": True},
+        {
+            "backbone": "gc_vit_xxtiny",
+            "padding_invariant": False,
+            "num_feature_levels": 1,
+            "return_interm_indices": (1,),  # two stages have every kind of block
+        },
+    ],
 )
 @pytest.mark.parametrize("training", [False, True])
 def test_forward_compiles_without_a_graph_break(fields, training, tiny_config, mixed_batch):
@@ -145,7 +154,8 @@ def test_forward_compiles_without_a_graph_break(fields, training, tiny_config, m
 
     A padding-invariant GCViT in evaluation is not: it runs images alone, at sizes of the mask.
     """
-    config = tiny_config(dec_layers=1, num_feature_levels=2, return_interm_indices=(1, 2), **fields)
+    two_levels = {"num_feature_levels": 2, "return_interm_indices": (1, 2)}
+    config = tiny_config(**{"dec_layers": 1, **two_levels, **fields})
     model = DeformableDETR(config)
     model.backbone.eval()  # batch norms would move between the two runs
     model.transformer.train(training)
