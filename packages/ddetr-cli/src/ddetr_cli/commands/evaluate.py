@@ -15,29 +15,30 @@ from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_sources
 
 if TYPE_CHECKING:
+    from ddetr_data.detection import PreparedEvaluation
     from ddetr_data.scoring import Scores
 
 
 def prepare(experiment: Experiment, run: Run) -> Work:
-    """Find a missing detector, missing data and a missing judge."""
+    """Find a missing detector, data or judge, then open the first two and compare their classes."""
+    config, dataset = experiment.evaluate, experiment.dataset
+    checked_detector_file(config, "evaluate", experiment.passphrase)
+    existing_sources(dataset.test_data_sources, "dataset.test_data_sources")
+    from ddetr_data.detection import prepare_evaluation
     from ddetr_data.scoring import choose_judge
 
-    checked_detector_file(experiment.evaluate, "evaluate", experiment.passphrase)
-    existing_sources(experiment.dataset.test_data_sources, "dataset.test_data_sources")
-    choose_judge(experiment.evaluate.judge)
-    return partial(_execute, experiment, run)
-
-
-def _execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
-    """Score the detector and show the figures."""
-    from ddetr_data.detection import evaluate
-
-    config, dataset = experiment.evaluate, experiment.dataset
+    choose_judge(config.judge)  # before anything heavy is loaded
     detector = open_detector(config, "evaluate", experiment)
+    prepared = prepare_evaluation(detector, dataset, config, observers=run.observers)
+    return partial(_evaluate, prepared, experiment, run)
+
+
+def _evaluate(
+    prepared: PreparedEvaluation, experiment: Experiment, run: Run
+) -> Mapping[str, float]:
+    """Score the detector and show the figures."""
     with launched_ranks() as ranks:
-        scores = evaluate(
-            detector, dataset, config, run.results_dir, observers=run.observers, ranks=ranks
-        )
+        scores = prepared.run(run.results_dir, ranks)
     if run.is_main_process:
         _show(scores, experiment, run)
     return scores.overall

@@ -1,4 +1,4 @@
-"""`ddetr inference`: label files and annotated pictures."""
+"""`ddetr inference`: label files and annotated images."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, SpecError, existing_images, optional_files
 
 if TYPE_CHECKING:
-    from ddetr_data.detection import InferenceSummary
+    from ddetr_data.detection import InferenceSummary, PreparedLabelling
 
 _NAMES_SHOWN = 3  # the log has every one
 
 
 def prepare(experiment: Experiment, run: Run) -> Work:
-    """Find a missing detector, missing images and a missing class list."""
-    checked_detector_file(experiment.inference, "inference", experiment.passphrase)
-    source = experiment.dataset.infer_data_sources
+    """Find a missing detector, missing images and a missing class list, then open them."""
+    config, dataset = experiment.inference, experiment.dataset
+    checked_detector_file(config, "inference", experiment.passphrase)
+    source = dataset.infer_data_sources
     if source is None:
         raise SpecError("dataset.infer_data_sources is not set; give its image_dir")
     existing_images(source.image_dir, "dataset.infer_data_sources.image_dir")
     optional_files([("dataset.infer_data_sources.classmap", source.classmap)])
-    return partial(_execute, experiment, run)
+    from ddetr_data.detection import prepare_labelling
 
-
-def _execute(experiment: Experiment, run: Run) -> Mapping[str, float]:
-    """Detect in every image and show how many objects of each class there are."""
-    from ddetr_data.detection import label
-
-    config, dataset = experiment.inference, experiment.dataset
     detector = open_detector(config, "inference", experiment)
+    prepared = prepare_labelling(detector, dataset, config, observers=run.observers)
+    return partial(_label, prepared, run)
+
+
+def _label(prepared: PreparedLabelling, run: Run) -> Mapping[str, float]:
+    """Detect in every image and show how many objects of each class there are."""
     with launched_ranks() as ranks:
-        summary = label(
-            detector, dataset, config, run.results_dir, observers=run.observers, ranks=ranks
-        )
+        summary = prepared.run(run.results_dir, ranks)
     if run.is_main_process:
         _show(summary, run)
     return summary.figures

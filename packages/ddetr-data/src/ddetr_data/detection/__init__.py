@@ -13,6 +13,8 @@ __all__ = [
     "InferenceSummary",
     "NamedImage",
     "Observer",
+    "PreparedEvaluation",
+    "PreparedLabelling",
     "Progress",
     "RankSlice",
     "ResultWriter",
@@ -23,6 +25,8 @@ __all__ = [
     "find_media",
     "kitti_rows",
     "label",
+    "prepare_evaluation",
+    "prepare_labelling",
     "write_results",
 ]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ddetr_data.categories import compare_categories
 from ddetr_data.coco import ResultRow
-from ddetr_data.config import DatasetConfig
+from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.detection.config import EvaluateConfig
 from ddetr_data.detection.detector import Detector, setup_notices
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
@@ -21,7 +22,13 @@ from ddetr_data.loading import open_sources
 from ddetr_data.scoring import CocoScorer, Scores, choose_judge, score_sources
 from ddetr_data.types import Detections, ImageRecord
 
-__all__ = ["add_detections", "evaluate", "write_results"]
+__all__ = [
+    "PreparedEvaluation",
+    "add_detections",
+    "evaluate",
+    "prepare_evaluation",
+    "write_results",
+]
 
 
 def evaluate(
@@ -43,11 +50,28 @@ def evaluate(
         ValueError: no test data, labels that the detector has no class for, or a judge that is not
             installed.
     """
+    observers = observers if ranks.is_first else ()
+    return prepare_evaluation(detector, dataset, config, observers=observers).run(
+        results_dir, ranks
+    )
+
+
+def prepare_evaluation(
+    detector: Detector,
+    dataset: DatasetConfig,
+    config: EvaluateConfig,
+    *,
+    observers: Sequence[Observer] = (),
+) -> PreparedEvaluation:
+    """Read the labels and compare them with the detector's classes; nothing is written.
+
+    Raises:
+        FileNotFoundError, ValueError: as evaluate.
+    """
     sources = dataset.test_data_sources
     if not sources:
         raise ValueError("evaluate needs dataset.test_data_sources")
     choose_judge(config.judge)  # before the labels are read
-    observers = observers if ranks.is_first else ()
     labelled = open_sources(
         sources, num_classes=detector.num_classes, dataset_type=dataset.dataset_type
     )
@@ -61,20 +85,43 @@ def evaluate(
     )
     for text in (*setup_notices(detector, dataset), *([difference] if difference else [])):
         emit(observers, RunEvent("notice", text))
-    count = len(labelled.images)
-    emit(observers, RunEvent("started", f"evaluating {count} images", total_steps=count))
-    threshold, progress = config.conf_threshold, Progress(observers)
-    add_detections(scorer, detector, labelled.images, threshold, on_progress=progress, ranks=ranks)
-    scores = scorer.score()
-    if ranks.is_first:
-        facts: dict[str, Any] = {"images": count, "conf_threshold": threshold}
-        if config.detector_file is not None:
-            facts["checkpoint"] = str(config.detector_file)
-        if len(sources) > 1:
-            facts["per_source"] = score_sources(scorer, sources)
-        write_results(results_dir, scores, scorer.results(), facts)
-    emit(observers, RunEvent("finished", f"scores in {results_dir}", metrics=scores.overall))
-    return scores
+    return PreparedEvaluation(detector, labelled.images, scorer, sources, config, observers)
+
+
+@dataclass(frozen=True)
+class PreparedEvaluation:
+    """An evaluation of which all is checked and nothing is detected yet."""
+
+    detector: Detector
+    images: Sequence[ImageRecord]
+    scorer: CocoScorer
+    sources: Sequence[DataSource]
+    config: EvaluateConfig
+    observers: Sequence[Observer]
+
+    def run(self, results_dir: str | os.PathLike[str], ranks: RankSlice = ALONE) -> Scores:
+        """Detect, score and write, as evaluate once its arguments are right."""
+        observers = self.observers if ranks.is_first else ()
+        count, threshold = len(self.images), self.config.conf_threshold
+        emit(observers, RunEvent("started", f"evaluating {count} images", total_steps=count))
+        add_detections(
+            self.scorer,
+            self.detector,
+            self.images,
+            threshold,
+            on_progress=Progress(observers),
+            ranks=ranks,
+        )
+        scores = self.scorer.score()
+        if ranks.is_first:
+            facts: dict[str, Any] = {"images": count, "conf_threshold": threshold}
+            if self.config.detector_file is not None:
+                facts["checkpoint"] = str(self.config.detector_file)
+            if len(self.sources) > 1:
+                facts["per_source"] = score_sources(self.scorer, self.sources)
+            write_results(results_dir, scores, self.scorer.results(), facts)
+        emit(observers, RunEvent("finished", f"scores in {results_dir}", metrics=scores.overall))
+        return scores
 
 
 def add_detections(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from ddetr_data.detection.result_writer import NamedImage, ResultWriter
 from ddetr_data.detection.summary import InferenceSummary, counted
 from ddetr_data.faults import DataError
 from ddetr_data.formats import label_names, number_categories, read_classmap
-from ddetr_data.images import open_video, read_image
+from ddetr_data.images import class_colors, open_video, read_image
 from ddetr_data.types import Category
 
-__all__ = ["label"]
+__all__ = ["PreparedLabelling", "label", "prepare_labelling"]
 
 
 def label(
@@ -47,27 +47,63 @@ def label(
             than there are classes, or not one of the files decodes.
         OSError: a file cannot be written.
     """
+    observers = observers if ranks.is_first else ()
+    return prepare_labelling(detector, dataset, config, observers=observers).run(results_dir, ranks)
+
+
+def prepare_labelling(
+    detector: Detector,
+    dataset: DatasetConfig,
+    config: InferenceConfig,
+    *,
+    observers: Sequence[Observer] = (),
+) -> PreparedLabelling:
+    """Find the files, and check the names and colours of the classes; nothing is written.
+
+    Raises:
+        FileNotFoundError, ValueError: as label.
+    """
     source = dataset.infer_data_sources
     if source is None:
         raise ValueError("inference needs dataset.infer_data_sources.image_dir")
-    observers = observers if ranks.is_first else ()
     images, videos = find_media(source.image_dir, by_own_folder=config.is_internal)
     categories = _named_by_classmap(source.classmap, detector.categories)
-    with ResultWriter(results_dir, categories, config, ranks) as writer:
-        for text in setup_notices(detector, dataset):
-            emit(observers, RunEvent("notice", text))
-        nouns = ((images, "image"), (videos, "video"))
+    class_colors(categories, config.color_map)
+    for text in setup_notices(detector, dataset):
+        emit(observers, RunEvent("notice", text))
+    return PreparedLabelling(detector, images, videos, categories, config, observers)
+
+
+@dataclass(frozen=True)
+class PreparedLabelling:
+    """Files to label of which all is checked and nothing is detected yet."""
+
+    detector: Detector
+    images: Media
+    videos: Media
+    categories: tuple[Category, ...]
+    config: InferenceConfig
+    observers: Sequence[Observer]
+
+    def run(
+        self, results_dir: str | os.PathLike[str], ranks: RankSlice = ALONE
+    ) -> InferenceSummary:
+        """Detect and write, as label once its arguments are right."""
+        observers = self.observers if ranks.is_first else ()
+        nouns = ((self.images, "image"), (self.videos, "video"))
         there = " and ".join(counted(len(each), noun) for each, noun in nouns if each)
-        emit(observers, RunEvent("started", f"labelling {there}", total_steps=len(images)))
-        _label_images(detector, images, writer, Progress(observers), ranks)
-        named = named_videos(videos)
-        for position in ranks.of(len(named)):
-            progress = Progress(observers, f"frames of {named[position].relative.as_posix()}")
-            _label_video(detector, named[position], writer, progress)
-        summary = writer.finish()
-    text = f"{summary.detections} detections in {summary.extent}"
-    emit(observers, RunEvent("finished", text, metrics=summary.figures))
-    return summary
+        with ResultWriter(results_dir, self.categories, self.config, ranks) as writer:
+            total = len(self.images)
+            emit(observers, RunEvent("started", f"labelling {there}", total_steps=total))
+            _label_images(self.detector, self.images, writer, Progress(observers), ranks)
+            named = named_videos(self.videos)
+            for position in ranks.of(len(named)):
+                progress = Progress(observers, f"frames of {named[position].relative.as_posix()}")
+                _label_video(self.detector, named[position], writer, progress)
+            summary = writer.finish()
+        text = f"{summary.detections} detections in {summary.extent}"
+        emit(observers, RunEvent("finished", text, metrics=summary.figures))
+        return summary
 
 
 def _label_images(
