@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ddetr_cli.app import main
-from ddetr_cli.running import answer
+from ddetr_cli.running import run_command
 from ddetr_data.synthetic import make_dataset
 
 
@@ -247,5 +247,5 @@ def test_a_fault_of_the_program_is_not_dressed_up() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(RuntimeError, match="odd"):
-        answer(fail)
-    assert answer(stop) == 130
+        run_command(fail)
+    assert run_command(stop) == 130

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from ddetr_cli.commands.arguments import CheckArguments
+from ddetr_cli.running import run_command
 from ddetr_cli.spec import Experiment, SpecError, given, load_tree, model_of, read_spec_file
 from ddetr_cli.terminal import RunConsole
 from ddetr_data import ConvertConfig, DataSource
@@ -24,29 +27,7 @@ STANDARD_OUTPUT = "-"
 Splits = Mapping[str, Sequence[DataSource]]
 
 
-@dataclass(frozen=True)
-class LabelledSet:
-    """What `--images` and its companions name."""
-
-    images: str | None = None
-    annotations: Sequence[str] = ()
-    mapping: Path | None = None
-    num_classes: int | None = None
-    num_queries: int | None = None
-
-    @property
-    def is_given(self) -> bool:
-        """Whether any of them was typed."""
-        return self != LabelledSet()
-
-
-def check_data(
-    spec_file: Path | None,
-    overrides: Sequence[str],
-    labelled_set: LabelledSet,
-    json_file: str | None,
-    console: RunConsole,
-) -> int:
+def check_data(arguments: CheckArguments, console: RunConsole) -> int:
     """Show all findings and give 0 for clean data, 1 for warnings, 2 for errors.
 
     With a json_file of "-" the findings are JSON on standard output, and nothing else is.
@@ -55,15 +36,13 @@ def check_data(
         SpecError: neither or both of a spec and a set are given, or the spec is wrong or names no
             labelled data.
     """
-    if spec_file is None and labelled_set.annotations:  # a shell writes a glob's files apart
-        more = [word for word in overrides if "=" not in word]
-        labelled_set = replace(labelled_set, annotations=(*labelled_set.annotations, *more))
-        overrides = [word for word in overrides if "=" in word]
-    _refuse_mixtures(spec_file, overrides, labelled_set)
+    arguments = _with_files_of_a_glob(arguments)
+    _refuse_mixtures(arguments)
+    json_file = arguments.json_file
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
         raise SpecError(f"--json {json_file}: its folder does not exist")
     progress = Progress([console.observe], "images") if json_file != STANDARD_OUTPUT else None
-    report = _checked(spec_file, overrides, labelled_set, progress)
+    report = _checked(arguments, progress)
     console.close()
     content = json.dumps(report.to_dict(), indent=1)
     if json_file == STANDARD_OUTPUT:
@@ -75,20 +54,25 @@ def check_data(
     return report.exit_status
 
 
-def _checked(
-    spec_file: Path | None,
-    overrides: Sequence[str],
-    labelled_set: LabelledSet,
-    progress: Progress | None,
-) -> CheckReport:
+def _with_files_of_a_glob(arguments: CheckArguments) -> CheckArguments:
+    """Take further words for annotations, as a shell writes the files of a glob apart."""
+    if arguments.spec is not None or not arguments.annotations:
+        return arguments
+    words = arguments.overrides or []
+    files = [word for word in words if "=" not in word]
+    keys = [word for word in words if "=" in word]
+    return replace(arguments, annotations=[*arguments.annotations, *files], overrides=keys)
+
+
+def _checked(arguments: CheckArguments, progress: Progress | None) -> CheckReport:
     from ddetr_data.check import CheckOptions, check_conversion, check_dataset
 
-    if spec_file is None:
-        splits, options = _of_set(labelled_set)
+    if arguments.spec is None:
+        splits, options = _of_set(arguments)
         return check_dataset(splits, options, on_progress=progress)
-    tree = read_spec_file(spec_file)
+    tree, overrides = read_spec_file(arguments.spec), arguments.overrides or ()
     if model_of(tree) is Experiment:
-        splits, options = _of_spec(load_tree(Experiment, tree, overrides).spec, spec_file)
+        splits, options = _of_spec(load_tree(Experiment, tree, overrides).spec, arguments.spec)
         return check_dataset(splits, options, on_progress=progress)
     config = load_tree(ConvertConfig, tree, overrides).spec
     given(config.input_source, "input_source")
@@ -96,39 +80,39 @@ def _checked(
     return check_conversion(config, options, on_progress=progress)
 
 
-def _refuse_mixtures(
-    spec_file: Path | None, overrides: Sequence[str], labelled_set: LabelledSet
-) -> None:
+def _refuse_mixtures(arguments: CheckArguments) -> None:
     """Refuse anything but a spec alone, or images with annotations alone."""
-    if spec_file is not None and labelled_set.is_given:
+    spec, overrides, json_file = arguments.spec, arguments.overrides, arguments.json_file
+    has_set = arguments != CheckArguments(spec, overrides, json_file=json_file)
+    if spec is not None and has_set:
         raise SpecError(
             "-e names a spec, --images and its companions a set without one; give one of the two"
         )
-    if spec_file is not None:
+    if spec is not None:
         return
     if overrides:
         raise SpecError(
             f"{overrides[0]!r} would change a spec, but none is given; add -e SPEC.YAML"
         )
-    if not labelled_set.is_given:
+    if not has_set:
         raise SpecError("nothing to check; give -e SPEC.YAML, or --images DIR --annotations FILE")
-    if labelled_set.images is None:
+    if arguments.images is None:
         raise SpecError("--images DIR is missing, the folder that the labels' file names start at")
-    if not labelled_set.annotations:
+    if not arguments.annotations:
         raise SpecError("--annotations FILE is missing: COCO JSON, or a folder of KITTI labels")
 
 
-def _of_set(labelled_set: LabelledSet) -> tuple[Splits, CheckOptions]:
+def _of_set(arguments: CheckArguments) -> tuple[Splits, CheckOptions]:
     from ddetr_data.check import CheckOptions
     from ddetr_data.formats import read_mapping
 
     source = DataSource(
-        image_dir=labelled_set.images or ".", json_file=tuple(labelled_set.annotations)
+        image_dir=arguments.images or ".", json_file=tuple(arguments.annotations or ())
     )
-    mapping = None if labelled_set.mapping is None else read_mapping(labelled_set.mapping)
+    mapping = None if arguments.mapping is None else read_mapping(arguments.mapping)
     options = CheckOptions(
-        num_classes=labelled_set.num_classes,
-        num_queries=labelled_set.num_queries or Experiment().model.num_queries,
+        num_classes=arguments.num_classes,
+        num_queries=arguments.num_queries or Experiment().model.num_queries,
         mapping=mapping,
     )
     return {"set": [source]}, options
@@ -161,3 +145,8 @@ def _show(report: CheckReport, console: RunConsole) -> None:
     console.say(
         f"{report.images} images, {report.annotations} objects, {len(report.findings)} findings"
     )
+
+
+def main(arguments: CheckArguments) -> int:
+    """Check and give the exit status."""
+    return run_command(partial(check_data, arguments))

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.running import Run, Subtask, Work
+from ddetr_cli.commands.arguments import SpecArguments
+from ddetr_cli.running import Run, Subtask, Work, run_subtask
 from ddetr_cli.spec import existing_images, given, optional_files
 from ddetr_data import ConvertConfig
 from ddetr_data.detection import Progress
@@ -61,3 +62,8 @@ def _source_of(fold: FoldSummary, run: Run) -> str:
 
 
 CONVERT = Subtask("convert", ConvertConfig, lambda spec: Path(spec.results_dir), prepare)
+
+
+def main(arguments: SpecArguments) -> int:
+    """Run the subtask and give its exit status."""
+    return run_subtask(CONVERT, arguments.spec, arguments.overrides or ())

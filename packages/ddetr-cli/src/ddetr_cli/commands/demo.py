@@ -7,15 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+from ddetr_cli.commands.arguments import DemoArguments
 from ddetr_cli.commands.evaluate import EVALUATE
 from ddetr_cli.commands.export import EXPORT
 from ddetr_cli.commands.inference import INFERENCE
 from ddetr_cli.commands.train import TRAIN
-from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, Subtask, run_subtask
+from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, Subtask, run_command, run_subtask
 from ddetr_cli.spec import Experiment
 from ddetr_cli.terminal import RunConsole, figure
 from ddetr_data.files import write_whole
@@ -30,40 +31,29 @@ AP_TOLERANCE = 0.005
 _WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from ddetr_cli.app import main; main()"
 
 
-@dataclass(frozen=True)
-class DemoOptions:
-    """What a person may choose; None leaves the value of demo_spec.yaml or of this module."""
-
-    folder: Path
-    seed: int
-    epochs: int | None = None
-    train_images: int | None = None
-    test_images: int | None = None
-
-
-def run_demo(options: DemoOptions, console: RunConsole) -> int:
+def run_demo(arguments: DemoArguments, console: RunConsole) -> int:
     """Run every step and give the exit status; a second run continues an interrupted one.
 
     The last step fails when PyTorch's and ONNX Runtime's AP differ by more than AP_TOLERANCE.
     """
     start = time.monotonic()
-    spec_file = _prepare(options, console)
-    status = _run_steps(spec_file, options, console)
+    spec_file = _prepare(arguments, console)
+    status = _run_steps(spec_file, arguments, console)
     if status != EXIT_SUCCESS:
         return status
     return _compare(spec_file.parent, time.monotonic() - start, console)
 
 
-def _prepare(options: DemoOptions, console: RunConsole) -> Path:
+def _prepare(arguments: DemoArguments, console: RunConsole) -> Path:
     """Draw the data and write the spec, with whole paths so that it works from anywhere."""
     from ddetr_data.synthetic import make_dataset
 
     counts = dict(NUM_IMAGES)
-    if options.train_images is not None:
-        counts["train"] = options.train_images
-    if options.test_images is not None:
-        counts["val"] = counts["test"] = options.test_images
-    folder = options.folder.resolve()
+    if arguments.train_images is not None:
+        counts["train"] = arguments.train_images
+    if arguments.test_images is not None:
+        counts["val"] = counts["test"] = arguments.test_images
+    folder = arguments.folder.resolve()
     console.say(f"drawing {sum(counts.values())} synthetic images in {folder / 'data'}")
     make_dataset(
         folder / "data",
@@ -72,7 +62,7 @@ def _prepare(options: DemoOptions, console: RunConsole) -> Path:
         num_classes=NUM_CLASSES,
         objects=OBJECTS,
         object_size=OBJECT_SIZE,
-        seed=options.seed,
+        seed=arguments.seed,
     )
     template = files("ddetr_cli").joinpath("demo_spec.yaml").read_text("utf-8")
     quoted = json.dumps(str(folder), ensure_ascii=False)[1:-1]
@@ -81,10 +71,10 @@ def _prepare(options: DemoOptions, console: RunConsole) -> Path:
     return spec_file
 
 
-def _run_steps(spec_file: Path, options: DemoOptions, console: RunConsole) -> int:
-    training = [f"train.seed={options.seed}"]
-    if options.epochs is not None:
-        training.append(f"train.num_epochs={options.epochs}")
+def _run_steps(spec_file: Path, arguments: DemoArguments, console: RunConsole) -> int:
+    training = [f"train.seed={arguments.seed}"]
+    if arguments.epochs is not None:
+        training.append(f"train.num_epochs={arguments.epochs}")
     steps: list[tuple[Subtask[Experiment], list[str]]] = [
         (TRAIN, training),
         (EVALUATE, []),
@@ -145,3 +135,8 @@ def _compare(folder: Path, seconds: float, console: RunConsole) -> int:
 def _overall(results_file: Path) -> dict[str, float]:
     content = json.loads(results_file.read_text("utf-8"))
     return {name: -1.0 if value is None else value for name, value in content["overall"].items()}
+
+
+def main(arguments: DemoArguments) -> int:
+    """Run the demo and give the exit status."""
+    return run_command(partial(run_demo, arguments))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS
+from ddetr_cli.commands.arguments import NoArguments
+from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, run_command
 from ddetr_cli.terminal import RunConsole
 
 _DISTRIBUTIONS = (
@@ -48,3 +49,8 @@ def _version(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return "not installed"
+
+
+def main(_arguments: NoArguments) -> int:
+    """Diagnose and give the exit status."""
+    return run_command(diagnose)

@@ -9,8 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
+from ddetr_cli.commands.arguments import ExportArguments
 from ddetr_cli.commands.detector_file import readable_file
-from ddetr_cli.running import Run, Subtask, Work
+from ddetr_cli.running import Run, Subtask, Work, run_command, run_subtask
 from ddetr_cli.spec import (
     KEY_VARIABLE,
     Experiment,
@@ -173,3 +176,17 @@ def _text(value: float | None) -> str:
 
 EXPORT = Subtask("export", Experiment, lambda spec: spec.results_of("export"), prepare)
 TO_STANDARD = replace(EXPORT, prepare=prepare_rewriting)
+
+
+def main(arguments: ExportArguments) -> int:
+    """Export or rewrite by the spec, or rewrite the files that stand in its place.
+
+    Raises:
+        typer.BadParameter: an export without a spec.
+    """
+    words = arguments.overrides or ()
+    if arguments.spec is None and arguments.to_standard:
+        return run_command(partial(rewrite_as_standard, words))
+    if arguments.spec is None:
+        raise typer.BadParameter("the spec file is missing", param_hint="-e")
+    return run_subtask(TO_STANDARD if arguments.to_standard else EXPORT, arguments.spec, words)

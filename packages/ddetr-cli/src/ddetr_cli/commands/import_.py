@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ddetr_cli.running import EXIT_SUCCESS
+from ddetr_cli.commands.arguments import ImportArguments, ImportLayout
+from ddetr_cli.running import EXIT_SUCCESS, run_command
 from ddetr_cli.spec import KEY_VARIABLE, SpecError, parse_value, split_override
 from ddetr_cli.terminal import RunConsole
 
 if TYPE_CHECKING:
     from ddetr_model import DeformableDETR, LoadReport
 
-Layout = Literal["ddetr", "huggingface", "original"]
 _COLUMNS = ("loaded", "missing", "unexpected", "mismatched")
 _KEPT = ("categories", "preprocess", "metrics")  # of what a file says beside its architecture
 
 
-@dataclass(frozen=True)
-class ImportOptions:
-    """What to read, what to write, and what the source does not tell."""
-
-    source: Path
-    target: Path
-    layout: Layout = "ddetr"
-    num_classes: int | None = None
-    allow_partial: bool = False
-    allow_unknown: bool = False
-    overrides: Sequence[str] = ()  # model.<field>=<value>
-
-
-def import_weights(options: ImportOptions, console: RunConsole) -> int:
+def import_weights(arguments: ImportArguments, console: RunConsole) -> int:
     """Read weights of any known layout, show how they cover the model, and write them.
 
     With a passphrase in the environment encrypted files are read, and ours are written encrypted.
@@ -44,38 +30,38 @@ def import_weights(options: ImportOptions, console: RunConsole) -> int:
         ValueError: the layout is unknown, tensors are missing, misshapen or unknown, the key does
             not open the source, or the layout to write cannot say this architecture.
     """
-    fields = _model_fields(options)
-    _refuse_to_overwrite(options.target)
+    fields = _model_fields(arguments)
+    _refuse_to_overwrite(arguments.target)
     passphrase = os.environ.get(KEY_VARIABLE) or None
     from ddetr_data.files import model_source
     from ddetr_model import import_checkpoint
 
-    with model_source(options.source, passphrase) as source:
+    with model_source(arguments.source, passphrase) as source:
         model, report = import_checkpoint(
             source,
-            strict=not options.allow_unknown,
-            allow_partial=options.allow_partial,
+            strict=not arguments.allow_unknown,
+            allow_partial=arguments.allow_partial,
             **fields,
         )
-    _show_coverage(options.source, report, console)
-    options.target.parent.mkdir(parents=True, exist_ok=True)
-    _write(model, options, passphrase)
-    is_readable = options.layout != "ddetr" and passphrase is not None
+    _show_coverage(arguments.source, report, console)
+    arguments.target.parent.mkdir(parents=True, exist_ok=True)
+    _write(model, arguments, passphrase)
+    is_readable = arguments.layout is not ImportLayout.ddetr and passphrase is not None
     note = ", which others can read without the key" if is_readable else ""
-    console.say(f"{options.layout} layout: {options.target}{note}")
+    console.say(f"{arguments.layout.value} layout: {arguments.target}{note}")
     return EXIT_SUCCESS
 
 
-def _model_fields(options: ImportOptions) -> dict[str, Any]:
+def _model_fields(arguments: ImportArguments) -> dict[str, Any]:
     """Give the fields that are to win over the source's, from `model.nheads=4` and the like."""
     fields: dict[str, Any] = {}
-    for override in options.overrides:
+    for override in arguments.overrides or ():
         path, text = split_override(override)
         if len(path) != 2 or path[0] != "model":
             raise SpecError(f"{override!r} sets nothing here; write model.<field>=<value>")
         fields[str(path[1])] = parse_value(text, path, f"override {override}").values["value"]
-    if options.num_classes is not None:
-        fields["num_classes"] = options.num_classes
+    if arguments.num_classes is not None:
+        fields["num_classes"] = arguments.num_classes
     return fields
 
 
@@ -98,15 +84,15 @@ def _show_coverage(source: Path, report: LoadReport, console: RunConsole) -> Non
             console.say(f"{what}: {', '.join(names)}")
 
 
-def _write(model: DeformableDETR, options: ImportOptions, passphrase: str | None) -> None:
+def _write(model: DeformableDETR, arguments: ImportArguments, passphrase: str | None) -> None:
     from ddetr_model import export_huggingface, export_original
 
-    if options.layout == "huggingface":
-        export_huggingface(model, options.target)
-    elif options.layout == "original":
-        export_original(model, options.target)
+    if arguments.layout is ImportLayout.huggingface:
+        export_huggingface(model, arguments.target)
+    elif arguments.layout is ImportLayout.original:
+        export_original(model, arguments.target)
     else:
-        _save(model, options.target, passphrase)
+        _save(model, arguments.target, passphrase)
 
 
 def _save(model: DeformableDETR, target: Path, passphrase: str | None) -> None:
@@ -125,3 +111,8 @@ def _save(model: DeformableDETR, target: Path, passphrase: str | None) -> None:
             save_checkpoint(model, writer, **known)
 
     write_whole(target, save_encrypted)
+
+
+def main(arguments: ImportArguments) -> int:
+    """Import and give the exit status."""
+    return run_command(partial(import_weights, arguments))

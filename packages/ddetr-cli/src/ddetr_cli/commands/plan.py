@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
+from ddetr_cli.commands.arguments import SpecArguments
 from ddetr_cli.commands.train import check, model_for_training
-from ddetr_cli.running import EXIT_SUCCESS
+from ddetr_cli.running import EXIT_SUCCESS, run_command
 from ddetr_cli.spec import Experiment, load_spec
 from ddetr_cli.terminal import RunConsole
 
 
-def plan_run(spec_file: Path, overrides: Sequence[str], console: RunConsole) -> int:
+def plan_run(arguments: SpecArguments, console: RunConsole) -> int:
     """Show steps, memory and disk of the spec's training; what cannot fit is refused.
 
     Raises:
         SpecError, FileNotFoundError: as `ddetr train` would.
         PlanError: memory or disk are too small.
     """
-    experiment = load_spec(Experiment, spec_file, overrides).spec
+    experiment = load_spec(Experiment, arguments.spec, arguments.overrides or ()).spec
     check(experiment)
     model = model_for_training(experiment)
     from ddetr_train.planning import free_disk_bytes, plan_training, readable_size
@@ -30,3 +30,8 @@ def plan_run(spec_file: Path, overrides: Sequence[str], console: RunConsole) -> 
         console.say(line)
     console.say(f"free: {readable_size(free_disk_bytes(folder))} where {folder} is")
     return EXIT_SUCCESS
+
+
+def main(arguments: SpecArguments) -> int:
+    """Plan and give the exit status."""
+    return run_command(partial(plan_run, arguments))

@@ -1,6 +1,6 @@
 """One subtask from its spec to its exit status."""
 
-from ddetr_cli.running.command import answer
+from ddetr_cli.running.command import run_command
 from ddetr_cli.running.exit_status import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_SUCCESS, sentence
 from ddetr_cli.running.record import SPEC_FILE, RunRecord
 from ddetr_cli.running.run import Run, Subtask, Work, run_subtask
@@ -16,7 +16,7 @@ __all__ = [
     "RunRecord",
     "Subtask",
     "Work",
-    "answer",
+    "run_command",
     "run_subtask",
     "sentence",
 ]

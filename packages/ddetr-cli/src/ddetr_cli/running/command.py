@@ -13,10 +13,11 @@ from ddetr_cli.running.exit_status import (
 from ddetr_cli.terminal import RunConsole
 
 
-def answer(work: Callable[[RunConsole], int]) -> int:
-    """Give the exit status of the work; a caller's mistake or a full disk is one sentence and 2.
+def run_command(work: Callable[[RunConsole], int]) -> int:
+    """Do the work and give its exit status.
 
-    A fault of the program goes on up: with no results folder its traceback belongs on the screen.
+    A caller's mistake or a full disk is one sentence and 2. A fault of the program goes on up:
+    with no results folder its traceback belongs on the screen.
     """
     console = RunConsole()
     try:

@@ -1,0 +1,163 @@
+"""What each command of `ddetr` can be told: declared here and nowhere else.
+
+A class holds the arguments of a command, each with what its help says. Only typer is imported, so
+that `ddetr --help` is there at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SPEC = typer.Option(
+    "-e",
+    "--experiment_spec",
+    "--experiment_spec_file",
+    metavar="SPEC.YAML",
+    help="The spec file: YAML blocks of keys.",
+)
+_KEYS = typer.Argument(
+    metavar="[KEY=VALUE]...", help="Keys to set over the file: train.num_epochs=3"
+)
+_PIXELS = typer.Option(min=32, help="Of the image, in pixels.")
+
+Overrides = Annotated[list[str] | None, _KEYS]
+
+
+class ImportLayout(str, Enum):
+    """What `ddetr import` writes."""
+
+    ddetr = "ddetr"
+    huggingface = "huggingface"
+    original = "original"
+
+
+@dataclass(frozen=True)
+class NoArguments:
+    """Nothing to choose."""
+
+
+@dataclass(frozen=True)
+class FileArguments:
+    """A spec as it is written."""
+
+    spec: Annotated[Path, _SPEC]
+
+
+@dataclass(frozen=True)
+class SpecArguments:
+    """A spec, and keys to set over it."""
+
+    spec: Annotated[Path, _SPEC]
+    overrides: Overrides = None
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """A spec, or the files of a plugin model."""
+
+    spec: Annotated[Path | None, _SPEC] = None
+    overrides: Overrides = None
+    to_standard: Annotated[
+        bool,
+        typer.Option(
+            "--to-standard",
+            help="Rewrite a plugin file with standard operators: export.onnx_file of the spec, or "
+            "without -e the files PLUGIN.onnx [STANDARD.onnx].",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
+class ServeArguments:
+    """A model and where to answer."""
+
+    model: Annotated[Path, typer.Argument(metavar="MODEL.ONNX", help="Or .onnx.enc, .engine.")]
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000
+    max_upload_mib: Annotated[int, typer.Option(min=1, help="Largest image file.")] = 20
+
+
+@dataclass(frozen=True)
+class CheckArguments:
+    """A spec, or a labelled set without one."""
+
+    spec: Annotated[Path | None, _SPEC] = None
+    overrides: Overrides = None
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="In place of a spec: the folder of images, or its URL."),
+    ] = None
+    annotations: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Their COCO JSON (file, folder, glob) or KITTI folder."),
+    ] = None
+    mapping: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Known KITTI classes; others are reported."),
+    ] = None
+    num_classes: Annotated[int | None, typer.Option(min=1)] = None
+    num_queries: Annotated[int | None, typer.Option(min=1)] = None
+    json_file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="[FILE]", help="Findings as JSON, without FILE shown."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class SummaryArguments:
+    """A spec and the size of an image."""
+
+    spec: Annotated[Path, _SPEC]
+    overrides: Overrides = None
+    height: Annotated[int, _PIXELS] = 800
+    width: Annotated[int, _PIXELS] = 1066
+
+
+@dataclass(frozen=True)
+class ImportArguments:
+    """What to read, what to write, and what the source does not tell."""
+
+    source: Annotated[Path, typer.Argument(help="A .pth or .safetensors file, or a folder.")]
+    target: Annotated[Path, typer.Option("-o", "--output", help="The file or folder to write.")]
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[model.KEY=VALUE]...", help="What the source does not tell: model.nheads=4"
+        ),
+    ] = None
+    layout: Annotated[
+        ImportLayout, typer.Option("--to", help="Ours, or the layout of another program.")
+    ] = ImportLayout.ddetr
+    num_classes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Start the class heads anew for so many classes."),
+    ] = None
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Leave missing tensors random.")
+    ] = False
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Leave out tensors of a changed model.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class ReplayArguments:
+    """What a run with NaN has left."""
+
+    evidence: Annotated[Path, typer.Argument(help="The nan_epoch_*.pt that a run has left.")]
+
+
+@dataclass(frozen=True)
+class DemoArguments:
+    """What a person may choose; None leaves the value of demo_spec.yaml or of the command."""
+
+    folder: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo")
+    seed: Annotated[int, typer.Option(min=0, help="Of the images and of the training.")] = 0
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of training.")] = None
+    train_images: Annotated[int | None, typer.Option(min=1)] = None
+    test_images: Annotated[int | None, typer.Option(min=1)] = None

@@ -1,0 +1,52 @@
+"""The table of commands: each has a module, arguments, and help that the program shows."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from dataclasses import fields
+from typing import get_type_hints
+
+import pytest
+import typer.main
+
+from ddetr_cli.app import app
+from ddetr_cli.commands.table import COMMANDS, Command
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_a_command_has_what_the_table_says(command: Command) -> None:
+    """Its module has a main for these very arguments, and its help names each of them."""
+    module = importlib.import_module(f"ddetr_cli.commands.{command.module}")
+    (parameter,) = inspect.signature(module.main).parameters.values()
+    assert get_type_hints(module.main)[parameter.name] is command.arguments
+    shown = typer.main.get_command(app).commands[command.name]  # type: ignore[attr-defined]
+    names = {each.name for each in shown.params} - {"help"}
+    assert names == {field.name for field in fields(command.arguments)}
+    assert shown.help == command.help
+
+
+def test_no_command_is_loaded_before_it_is_called() -> None:
+    """The program's own help needs the table alone."""
+    code = (
+        "import sys, ddetr_cli.app; "
+        "print(sorted(name for name in sys.modules if name.startswith('ddetr_cli.commands.')))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "['ddetr_cli.commands.arguments', 'ddetr_cli.commands.table']"
+
+
+def test_arguments_of_one_command_reach_its_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is typed, and the defaults of the rest."""
+    seen = []
+    monkeypatch.setattr("ddetr_cli.commands.serve.main", lambda given: seen.append(given) or 7)
+    with pytest.raises(SystemExit) as ended:
+        app(["serve", "model.onnx", "--port", "0"], prog_name="ddetr")
+    assert ended.value.code == 7
+    (given,) = seen
+    assert (given.model.name, given.port, given.host, given.max_upload_mib) == (
+        *("model.onnx", 0),
+        *("127.0.0.1", 20),
+    )
