@@ -96,6 +96,15 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_run_nothing_else(tmp_p
     assert names(tmp_path) == ["a.txt", "b.txt"]
 
 
+def test_who_writes_a_file_again_removes_what_was_left_of_it(tmp_path: Path) -> None:
+    """Also where it looked for leftovers before, as among label files by the thousand."""
+    path = tmp_path / "a.txt"
+    write_whole(path, "old", sync=False)
+    assert run(die_writing, path) == -signal.SIGKILL
+    write_whole(path, "new", sync=False)
+    assert names(tmp_path) == ["a.txt"]
+
+
 def test_a_file_that_another_process_still_writes_is_no_leftover(tmp_path: Path) -> None:
     """Two runs in one folder do not take each other's files away."""
     with replacing(tmp_path / "a.txt") as draft:

@@ -9,6 +9,7 @@ process lives: an unlocked draft is the leftover of a run that was killed. Where
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -27,7 +28,6 @@ except ImportError:  # Windows
 __all__ = ["Draft", "is_draft", "remove_leftovers", "sync_folder"]
 
 _NAME = re.compile(r"\.ddetr-[0-9a-f]{16}\.part")
-_NEW_FILE, _MODE = os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666  # less what the umask forbids
 _FOLDERS = 4096  # that this process has looked through, at most
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # disks of a network that know no sync of folders
 
@@ -46,11 +46,11 @@ class Draft:
 
     def __init__(self, place: Path, *, is_folder: bool = False, among_many: bool = False) -> None:
         self.place = place
-        self._is_folder = is_folder
+        self._is_folder, self._is_published = is_folder, False
         place.parent.mkdir(parents=True, exist_ok=True)
-        clean = _remove_leftovers_once if among_many else remove_leftovers
-        clean(os.path.abspath(place.parent))
-        self.path, self._handle = _begin(place.parent, is_folder=is_folder)
+        folder = os.path.abspath(place.parent)
+        _remove_leftovers_once(folder, os.getpid()) if among_many else remove_leftovers(folder)
+        self.path, self._handle = _begin_folder(place) if is_folder else _begin_file(place)
         if not is_folder:
             self._take_mode()
 
@@ -67,13 +67,14 @@ class Draft:
             self.path.rename(self.place)
         else:
             os.replace(self.path, self.place)
+        self._is_published = True  # its name may be another draft's from now on
 
     def close(self) -> None:
         """Remove what was not published."""
-        with suppress(OSError):  # what stopped the writing is the error to tell
-            if self._is_folder:
-                shutil.rmtree(self.path, ignore_errors=True)
-            else:
+        if self._is_folder and not self._is_published:
+            shutil.rmtree(self.path, ignore_errors=True)
+        elif not self._is_published:
+            with suppress(OSError):  # what stopped the writing is the error to tell
                 self.path.unlink(missing_ok=True)
         self._let_go()
 
@@ -117,39 +118,75 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-_remove_leftovers_once = lru_cache(_FOLDERS)(remove_leftovers)
+@lru_cache(_FOLDERS)
+def _remove_leftovers_once(folder: str, process: int) -> None:
+    del process  # that asks: a forked one has not looked yet
+    remove_leftovers(folder)
 
 
-def _begin(folder: Path, *, is_folder: bool) -> tuple[Path, int | None]:
-    """Make a draft and lock it, anew where another process took it for a leftover meanwhile."""
+def _begin_file(place: Path) -> tuple[Path, int]:
+    """Make a draft named after its place, or of any name while another process writes that place.
+
+    So the next who writes a file removes what was left of it, wherever it looked before.
+    """
+    name = hashlib.blake2b(os.fsencode(place.name), digest_size=8).hexdigest()
+    path = place.with_name(f".ddetr-{name}.part")
+    with suppress(OSError):  # there is none, it is locked, or another's
+        _remove_unlocked(path, is_folder=False)
     while True:
-        path = folder / f".ddetr-{os.urandom(8).hex()}.part"
-        handle = _made_folder(path) if is_folder else os.open(path, _NEW_FILE, _MODE)
-        if handle is None or fcntl is None:
+        with suppress(FileExistsError):
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            if _is_kept(path, handle):
+                return path, handle
+        path = _random_path(place.parent)
+
+
+def _begin_folder(place: Path) -> tuple[Path, int | None]:
+    while True:
+        path = _random_path(place.parent)
+        path.mkdir()
+        if fcntl is None:  # Windows opens no folders
+            return path, None
+        handle = os.open(path, os.O_RDONLY)
+        if _is_kept(path, handle):
             return path, handle
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            continue
-        except OSError:  # a disk without locks, on which nobody removes leftovers either
-            return path, handle
-        if os.fstat(handle).st_nlink:
-            return path, handle
-        os.close(handle)
 
 
-def _made_folder(path: Path) -> int | None:
-    path.mkdir()
-    return None if fcntl is None else os.open(path, os.O_RDONLY)
+def _random_path(folder: Path) -> Path:
+    return folder / f".ddetr-{os.urandom(8).hex()}.part"
 
 
-def _remove_unlocked(path: str, *, is_folder: bool) -> None:
+def _lock(handle: int) -> bool | None:
+    """Lock a draft; False where another process has it locked, None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a disk of a network, on which nobody removes leftovers either
+        return None
+    return True
+
+
+def _is_kept(path: Path, handle: int) -> bool:
+    """Lock a new draft; False, and closed, where another process took it for a leftover before."""
+    if _lock(handle) is not False:
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path), os.fstat(handle)):
+                return True
+    os.close(handle)
+    return False
+
+
+def _remove_unlocked(path: str | Path, *, is_folder: bool) -> None:
+    """Remove a leftover; the name of one that was published meanwhile is gone already."""
     if fcntl is None:
         return
     handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _lock(handle) or not os.path.samestat(os.stat(path), os.fstat(handle)):
+            return
         if is_folder:
             shutil.rmtree(path, ignore_errors=True)
         else:
