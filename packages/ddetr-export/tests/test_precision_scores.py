@@ -138,3 +138,17 @@ def test_labels_beyond_the_models_classes_are_told(labelled, make_checkpoint, tm
     wrong = replace(labelled, categories=(*labelled.categories, Category(7, "seven")))
     with pytest.raises(ValueError, match=r"category ids up to 7.*num_classes 3"):
         export_onnx(make_checkpoint(), tmp_path / "m.onnx", ExportConfig(), labelled=wrong)
+
+
+def test_labels_of_other_class_names_are_told(
+    labelled, make_checkpoint, tmp_path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same ids under other names are scored all the same, with a word of warning."""
+    pytest.importorskip("torch")
+    from ddetr_export import ExportConfig, prepare_export
+
+    config = ExportConfig(input_height=64, input_width=96)
+    prepare_export(make_checkpoint(), tmp_path / "m.onnx", config, labelled=labelled)
+    name = labelled.categories[0].name
+    sentence = f"class names differ: id 1 is 'red cell' in the checkpoint and {name!r} in the lab"
+    assert sentence in caplog.text

@@ -194,9 +194,15 @@ def test_metadata_of_a_newer_format_is_refused(model, tmp_path):
 
 def test_fine_tuning_takes_all_but_the_class_heads(model, tiny_config, tmp_path):
     """Three classes instead of five: everything but class_embed equals the source."""
-    save_checkpoint(model, tmp_path / "source.pth")
+    cats = [{"id": 1, "name": "cat"}]
+    save_checkpoint(model, tmp_path / "source.pth", categories=cats, preprocess={"max_size": 9})
     tuned = DeformableDETR(tiny_config(num_classes=3))
     report = load_pretrained(tuned, tmp_path / "source.pth")
+    assert tuned.metadata.preprocess == {"max_size": 9}
+    assert tuned.metadata.categories == ()  # the new heads do not mean them
+    same = DeformableDETR(tiny_config())
+    load_pretrained(same, tmp_path / "source.pth")
+    assert [each["name"] for each in same.metadata.categories] == ["cat"]
     assert report.mismatched == (
         "class_embed.0.bias",
         "class_embed.0.weight",

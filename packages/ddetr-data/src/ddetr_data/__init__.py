@@ -26,6 +26,7 @@ __all__ = [
     "PreprocessConfig",
     "Scores",
     "__version__",
+    "as_categories",
     "available_cores",
     "check_conversion",
     "check_dataset",

@@ -1,5 +1,6 @@
 from .__about__ import __version__ as __version__
 from .categories import ClassNames as ClassNames
+from .categories import as_categories as as_categories
 from .categories import compare_categories as compare_categories
 from .check import CheckOptions as CheckOptions
 from .check import CheckReport as CheckReport

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ddetr_data.types import Category
 
-__all__ = ["ClassNames", "compare_categories"]
+__all__ = ["ClassNames", "as_categories", "compare_categories"]
 
 _SHOWN = 8  # differences that a sentence lists
 
@@ -47,6 +48,11 @@ def compare_categories(
     if len(different) > _SHOWN:
         parts.append(f"and {len(different) - _SHOWN} more")
     return f"class names differ: {'; '.join(parts)}"
+
+
+def as_categories(rows: Iterable[Mapping[str, Any]]) -> tuple[Category, ...]:
+    """Give the classes of a file's metadata, rows of "id" and "name"."""
+    return tuple(Category(int(row["id"]), str(row["name"])) for row in rows)
 
 
 class ClassNames(dict[int, str]):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddetr_data import Category
+from ddetr_data import as_categories, compare_categories
 from ddetr_data.coco import DetectionSet
 from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, find_images
@@ -18,6 +19,8 @@ from ddetr_export.report import ExportReport
 from ddetr_export.sidecars import SIDECAR_NAMES
 from ddetr_export.traced_export import Tell, TracedExport
 from ddetr_model import DeformableDETR, load_checkpoint
+
+logger = logging.getLogger(__name__)
 
 
 def export_onnx(
@@ -180,7 +183,7 @@ def describe(model: DeformableDETR, config: ExportConfig) -> ExportMetadata:
         **{**known, "mode": "fixed", "height": config.input_height, "width": config.input_width}
     )
     return ExportMetadata(
-        categories=tuple(Category(each["id"], each["name"]) for each in model.metadata.categories),
+        categories=as_categories(model.metadata.categories),
         preprocess=preprocess.model_dump(mode="json"),
         model=model.config.model_dump(mode="json"),
         tolerance=TOLERANCES[config.precision],
@@ -194,6 +197,16 @@ def _check_classes(labelled: DetectionSet, model: DeformableDETR) -> None:
             f"checkpoint num_classes {model.config.num_classes}; give it its own images to score "
             "on, or none"
         )
+    known = as_categories(model.metadata.categories if model.metadata else ())
+    difference = compare_categories(
+        known,
+        labelled.categories,
+        first_name="the checkpoint",
+        second_name="the labelled images",
+        second_may_lack=True,
+    )
+    if difference:
+        logger.warning("%s: their scores mean little", difference)
 
 
 def _ignore(_step: str) -> None:

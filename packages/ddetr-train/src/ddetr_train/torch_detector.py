@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddetr_data import Category, Detections, ImageLike
+from ddetr_data import Detections, ImageLike, as_categories
 from ddetr_data.detection import Detector, DeviceConfig
 from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, image_batches, open_image, pad_batch, preprocess
@@ -63,9 +63,7 @@ class TorchDetector(Detector):
         self.preprocess_config = PreprocessConfig(**(metadata.preprocess or {}))
         if input_size_hw is not None:
             self.preprocess_config = self.preprocess_config.fixed_to(*input_size_hw)
-        self.categories = tuple(
-            Category(int(each["id"]), str(each["name"])) for each in metadata.categories
-        )
+        self.categories = as_categories(metadata.categories)
         self.num_classes = model.config.num_classes
         self._num_select = model.config.num_select
         self._devices = [device] if isinstance(device, str) else list(device)

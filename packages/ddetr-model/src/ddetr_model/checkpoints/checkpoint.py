@@ -95,7 +95,8 @@ def load_pretrained(model: DeformableDETR, source: Source) -> LoadReport:
 
     Reads the same files as load_checkpoint. Tensors that one of the two does not have are no error
     here and stand in the report. A backbone that comes along counts as pretrained: its batch norms,
-    and a ResNet's stem and first stage, are frozen as SPEC.md says.
+    and a ResNet's stem and first stage, are frozen as SPEC.md says. model.metadata then holds the
+    file's preprocessing, and its classes where their heads were taken over.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -120,6 +121,11 @@ def load_pretrained(model: DeformableDETR, source: Source) -> LoadReport:
     model.load_state_dict({each: weights[each] for each in report.loaded}, strict=False)
     if _covers_backbone(report):
         model.freeze_pretrained_backbone()
+    model.metadata = CheckpointMetadata(
+        model_config_=model.config,
+        categories=stored.categories if report.has_classes else (),
+        preprocess=stored.preprocess,
+    )
     return report
 
 

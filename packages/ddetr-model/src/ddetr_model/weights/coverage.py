@@ -28,6 +28,11 @@ class LoadReport(NamedTuple):
         """Mismatched tensors beside the class heads, which depend on the number of classes."""
         return tuple(name for name in self.mismatched if CLASS_HEADS not in name)
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether class heads were taken over, and with them the meaning of the class indices."""
+        return any(CLASS_HEADS in name for name in self.loaded)
+
     def describe(self, source: str) -> str:
         """Say in one sentence what became of a source's tensors, naming the first of each kind."""
         parts = [f"loaded {len(self.loaded)} tensors of {source}"]

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from ddetr_data import DatasetConfig
+from ddetr_data import Category, DatasetConfig, as_categories, compare_categories
 from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_data.files import model_source
 from ddetr_model import DeformableDETR, ModelConfig, freeze_modules, load_pretrained
@@ -110,6 +110,7 @@ def prepare_training(
             data.batch_size = resume.batch_size
         seed_run(config.seed)
         network = _build_network(model, config, observers, encryption_key, resume)
+        _tell(observers, *_other_classes(network, data))
         if resume is None:
             choose_batch_size(network, config, data, devices, observers)
         _tell_plan(network, config, data, devices, results_dir, observers)
@@ -173,6 +174,22 @@ def _build_network(
         frozen = freeze_modules(network, config.freeze)
         _tell(observers, f"{len(frozen)} tensors of {', '.join(config.freeze)} do not train")
     return network
+
+
+def _other_classes(network: DeformableDETR, data: DetectionDataModule) -> list[str]:
+    """Say where the training data's class ids mean others in what is scored, or was trained."""
+    tables: dict[str, Sequence[Category]] = {}
+    if data.val_set is not None:
+        tables["the validation data"] = data.val_set.categories
+    if network.metadata is not None:
+        tables["the pretrained model"] = as_categories(network.metadata.categories)
+    differences = [
+        compare_categories(
+            data.train_set.categories, table, first_name="the training data", second_name=owner
+        )
+        for owner, table in tables.items()
+    ]
+    return [text for text in differences if text]
 
 
 def _build_module(
