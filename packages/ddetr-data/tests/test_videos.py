@@ -147,6 +147,15 @@ def test_annotated_videos_never_share_a_name(tmp_path: Path) -> None:
     assert made == ["a.avi.mp4", "a.avi.mp4.mp4"]
 
 
+def test_a_video_of_the_longest_name_is_labelled(tmp_path: Path) -> None:
+    """No ending fits behind 255 bytes: the beginning of the name and a digest stand for it."""
+    write_video(tmp_path / "in" / ("x" * 251 + ".avi"), [0])
+    label_all(tmp_path / "in", results=tmp_path / "out")
+    (made,) = (tmp_path / "out" / "videos_annotated").iterdir()
+    assert made.name.startswith("x" * 200)
+    assert made.suffix == ".mp4"
+
+
 def test_a_full_disk_is_no_damaged_video(tmp_path: Path, largest_file) -> None:
     """The error names the file that cannot be written, and the run ends."""
     source = write_video(tmp_path / "a.mp4", list(range(0, 2000, 100)))

@@ -18,6 +18,7 @@ from ddetr_data.check.report import CheckLog
 from ddetr_data.coco import CocoFile, ImageTable, read_coco_file
 from ddetr_data.convert import ChunkReader, LabelSource, SequenceFolder, Tally, list_files
 from ddetr_data.faults import DataError
+from ddetr_data.files import LONGEST_NAME
 from ddetr_data.formats import DEFAULT_MAPPING, ClassMapping, read_kitti_rows
 from ddetr_data.locations import AnyFile
 from ddetr_data.parallel import in_chunks, map_chunks
@@ -31,8 +32,6 @@ __all__ = [
     "check_label_files",
     "has_kitti_labels",
 ]
-
-_LONGEST_NAME = 255  # bytes that file systems allow between two slashes
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def _note_name(file_name: str, log: CheckLog) -> None:
     path = PurePosixPath(file_name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         log.add("outside_file_name", file_name)
-    if any(len(part.encode("utf-8", "surrogatepass")) > _LONGEST_NAME for part in path.parts):
+    if any(len(part.encode("utf-8", "surrogatepass")) > LONGEST_NAME for part in path.parts):
         log.add("long_file_name", file_name)
     if not file_name.isascii() or "\\" in file_name or any(map(str.isspace, file_name)):
         log.add("odd_file_name", file_name)

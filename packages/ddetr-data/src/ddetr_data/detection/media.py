@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ddetr_data.faults import DataError
+from ddetr_data.files import fitting_name
 from ddetr_data.images import can_read_videos, find_images, find_videos, is_video
 
 __all__ = ["Media", "NamedVideo", "find_media", "named_videos"]
@@ -66,7 +67,7 @@ def named_videos(videos: Media) -> list[NamedVideo]:
 
     All get it where two would have one name (a.avi and a.avi.mp4).
     """
-    behind = [relative.with_name(f"{relative.name}.mp4") for _, relative in videos]
+    behind = [relative.with_name(fitting_name(relative.name, ".mp4")) for _, relative in videos]
     short = [
         relative if relative.suffix.lower() == ".mp4" else name
         for (_, relative), name in zip(videos, behind, strict=True)

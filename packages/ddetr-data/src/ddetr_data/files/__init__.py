@@ -25,9 +25,11 @@ from ddetr_data.files.encryption import (
     model_source,
     opened,
 )
+from ddetr_data.files.names import LONGEST_NAME, fitting_name
 
 __all__ = [
     "CHUNK_BYTES",
+    "LONGEST_NAME",
     "Content",
     "DamagedFileError",
     "EncryptionError",
@@ -37,6 +39,7 @@ __all__ = [
     "discard_folder",
     "encrypting",
     "file_digests",
+    "fitting_name",
     "is_encrypted",
     "model_source",
     "naming",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TypeVar
 
-__all__ = ["label_names"]
+from ddetr_data.files import fitting_name
 
-_LONGEST_NAME = 255  # bytes that file systems allow between two slashes
+__all__ = ["label_names"]
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 
@@ -22,7 +20,9 @@ def label_names(relatives: Sequence[AnyPath]) -> dict[AnyPath, AnyPath]:
     The ending is replaced, or kept before .txt (a.jpg.txt) where images differ in it alone, or
     where a folder of images has the shorter name. What would be too long for a name is cut.
     """
-    whole = {relative: _behind(relative) for relative in relatives}
+    whole = {
+        relative: relative.with_name(fitting_name(relative.name, ".txt")) for relative in relatives
+    }
     folders = {folder for relative in whole for folder in relative.parents}
     taken = Counter(relative.with_suffix(".txt") for relative in whole) + Counter(folders)
     short = {
@@ -30,13 +30,3 @@ def label_names(relatives: Sequence[AnyPath]) -> dict[AnyPath, AnyPath]:
         for relative, name in whole.items()
     }
     return short if len(set(short.values())) == len(short) else whole
-
-
-def _behind(relative: AnyPath) -> AnyPath:
-    """The image's whole name and .txt, or the name's beginning and a digest of it."""
-    name = f"{relative.name}.txt"
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        digest = hashlib.blake2b(os.fsencode(relative.name), digest_size=4).hexdigest()
-        kept = os.fsencode(relative.name)[: _LONGEST_NAME - len(digest) - len("~.txt")]
-        name = f"{kept.decode(errors='ignore')}~{digest}.txt"
-    return relative.with_name(name)
