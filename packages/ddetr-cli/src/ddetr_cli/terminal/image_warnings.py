@@ -14,6 +14,7 @@ def hide_image_warnings() -> None:
     The filters stand behind those of the person, who may still ask for the warnings.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.", append=True)
-    asked = os.environ.get("PYTHONWARNINGS")
-    ours = [f"ignore:::PIL.{module}" for module in _MODULES]
-    os.environ["PYTHONWARNINGS"] = ",".join([*ours, *([asked] if asked else [])])
+    ours = ",".join(f"ignore:::PIL.{module}" for module in _MODULES)
+    asked = os.environ.get("PYTHONWARNINGS", "")
+    if ours not in asked:
+        os.environ["PYTHONWARNINGS"] = f"{ours},{asked}" if asked else ours
