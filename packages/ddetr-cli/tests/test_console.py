@@ -31,8 +31,7 @@ def test_steps_off_a_terminal_are_rare(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_terminal_gets_a_bar_with_the_time_left() -> None:
     """The bar shows where the run is, and goes away at the end."""
     screen = io.StringIO()
-    console = RunConsole()
-    console.out = Console(file=screen, force_terminal=True, width=100)
+    console = RunConsole(screen=Console(file=screen, force_terminal=True, width=100))
     event = RunEvent("step", epoch=2, step=5, total_steps=10, eta_seconds=90)
     console.observe(event)
     console.close()
@@ -44,8 +43,7 @@ def test_a_terminal_gets_a_bar_with_the_time_left() -> None:
 def test_a_terminal_gets_a_table_of_the_epochs() -> None:
     """Headings once, a row an epoch, with rate and peak memory of its last step."""
     screen = io.StringIO()
-    console = RunConsole()
-    console.out = Console(file=screen, force_terminal=True, width=120)
+    console = RunConsole(screen=Console(file=screen, force_terminal=True, width=120))
     step = {"step_loss": 9.0, "lr_base": 2e-4, "peak_memory_gib": 1.5, "images_per_second": 8.0}
     for epoch, scores in enumerate([{}, {"val_AP": 0.25, "val_loss": 3.0}]):
         console.observe(RunEvent("step", epoch=epoch, step=1, total_steps=2, metrics=step))
@@ -63,8 +61,7 @@ def test_a_terminal_gets_a_table_of_the_epochs() -> None:
 def test_a_narrow_terminal_gets_fewer_columns_and_no_torn_figures() -> None:
     """At 40 columns an epoch is one line, and the twelve scores stand below each other."""
     screen = io.StringIO()
-    console = RunConsole()
-    console.out = Console(file=screen, force_terminal=True, width=40)
+    console = RunConsole(screen=Console(file=screen, force_terminal=True, width=40))
     metrics = {"train_loss": 4.0, "val_AP": 0.25, "val_AP50": 0.5, "val_loss": 3.0}
     console.observe(RunEvent("step", epoch=0, step=1, total_steps=2, metrics=metrics))
     console.observe(RunEvent("epoch", epoch=0, metrics=metrics, eta_seconds=60))
@@ -84,13 +81,10 @@ def test_the_file_of_every_epoch_is_no_news(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "saved dd_model_latest.pth, dd_model_best.pth\n"
 
 
-def test_steps_say_what_is_done_and_for_how_long(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_steps_say_what_is_done_and_for_how_long(capsys: pytest.CaptureFixture[str]) -> None:
     """An engine that counts images only gets the words of its start and a time left."""
     now = [1000.0]
-    monkeypatch.setattr("ddetr_cli.terminal.console.time.monotonic", lambda: now[0])
-    console = RunConsole()
+    console = RunConsole(clock=lambda: now[0])
     console.observe(RunEvent("started", "evaluating 16 images"))
     now[0] += 30
     console.observe(RunEvent("step", step=4, total_steps=16))
@@ -132,19 +126,27 @@ def test_a_figure_without_ground_truth_is_a_dash(value: float, text: str) -> Non
     assert figure(value) == text
 
 
+class Terminal(io.StringIO):
+    """What a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_no_colour_where_none_is_wanted(
     variable: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also on a terminal."""
-    written: list[str] = []
-    monkeypatch.setattr(
-        "ddetr_cli.terminal.console.typer.echo", lambda text, err: written.append(text)
-    )
-    RunConsole().fail("no")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    RunConsole(errors=terminal).fail("no")
+    assert "\x1b" in terminal.getvalue()
     monkeypatch.setenv(*variable)
-    RunConsole().fail("no")
-    assert ["\x1b" in text for text in written] == [True, False]
+    terminal = Terminal()
+    RunConsole(errors=terminal).fail("no")
+    assert terminal.getvalue() == "ddetr: no\n"
 
 
 def test_a_title_stays_in_one_line_above_a_narrow_table(

@@ -15,8 +15,7 @@ RUN = "from ddetr_cli.app import main; main()"
 # A run that goes on talking after its reader has gone, and leaves a file at its end.
 TALK = """
 import pathlib, sys, time
-from ddetr_cli.console import RunConsole
-from ddetr_cli.lasting_output import lasting_output
+from ddetr_cli.terminal import RunConsole, lasting_output
 with lasting_output():
     console = RunConsole()
     for number in range(200):

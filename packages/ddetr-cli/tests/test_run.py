@@ -303,20 +303,17 @@ def test_a_signal_before_the_first_file_is_exit_status_130(
     assert "train was interrupted" in end.said
 
 
-def test_a_second_signal_does_not_cut_the_last_line(
-    finish: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_signal_does_not_cut_the_last_line(finish: Callable[..., Finished]) -> None:
     """Ctrl+C again while the run closes its files changes nothing."""
-    write = StatusFile.write
 
-    def write_and_signal(self: StatusFile, state: str, *arguments: Any, **figures: Any) -> None:
-        if state == "INTERRUPTED":
-            os.kill(os.getpid(), signal.SIGINT)
-        write(self, state, *arguments, **figures)
+    class Stopped(Interrupted):
+        def __str__(self) -> str:
+            os.kill(os.getpid(), signal.SIGINT)  # while the end is put into words
+            return "the state is kept"
 
-    monkeypatch.setattr(StatusFile, "write", write_and_signal)
-    end = finish(lambda run: os.kill(os.getpid(), signal.SIGINT))
+    end = finish(raising(Stopped()))
     assert (end.exit_status, end.status[-1]["status"]) == (130, "INTERRUPTED")
+    assert end.status[-1]["message"] == "train was interrupted: the state is kept"
 
 
 def test_experiment_yaml_says_what_ran(finish: Callable[..., Finished], tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 import typer
 
@@ -46,17 +46,36 @@ Rows: TypeAlias = Sequence[tuple[str, ...]]
 class RunConsole:
     """Shows the events of one subtask on standard output, notices and faults on standard error."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        screen: Console | None = None,
+        errors: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Show everything, or in quiet only why a run ends.
+
+        Args:
+            screen: in place of standard output.
+            errors: in place of standard error.
+            clock: seconds that only go up, to tell how long is left.
+        """
         self._quiet = quiet
+        self._screen = screen
+        self._errors = errors
+        self._clock = clock
         self._progress: Progress | None = None
         self._said: set[str] = set()
         self._last_plain_line = 0.0
         self._work = ""
-        self._work_began = time.monotonic()
+        self._work_began = self._clock()
 
     @cached_property
     def out(self) -> Console:
         """Standard output for bars and tables; off a terminal wide enough for paths."""
+        if self._screen is not None:
+            return self._screen
         from rich.console import Console
 
         wide = None if sys.stdout.isatty() else _PLAIN_WIDTH
@@ -69,7 +88,7 @@ class RunConsole:
     def observe(self, event: RunEvent) -> None:
         """Show what a run reports."""
         if event.kind == "started":
-            self._work, self._work_began = event.message, time.monotonic()
+            self._work, self._work_began = event.message, self._clock()
         if event.kind == "step":
             self._show_step(self._completed(event))
         elif event.kind == "notice":
@@ -139,7 +158,7 @@ class RunConsole:
 
     def _write(self, text: str, *, err: bool = False) -> None:
         if self._progress is None:
-            typer.echo(text, err=err)
+            typer.echo(text, self._errors if err else None, err=err)
         else:
             from rich.text import Text
 
@@ -151,7 +170,7 @@ class RunConsole:
             return event
         left = event.eta_seconds
         if left is None and event.step and event.total_steps:
-            spent = time.monotonic() - self._work_began
+            spent = self._clock() - self._work_began
             left = spent / event.step * (event.total_steps - event.step)
         return replace(event, message=event.message or self._work, eta_seconds=left)
 
@@ -159,8 +178,8 @@ class RunConsole:
         self._epochs.note_step(event)
         if self.out.is_terminal:
             self._move_bar(event)
-        elif time.monotonic() - self._last_plain_line > _SECONDS_BETWEEN_PLAIN_LINES:
-            self._last_plain_line = time.monotonic()
+        elif self._clock() - self._last_plain_line > _SECONDS_BETWEEN_PLAIN_LINES:
+            self._last_plain_line = self._clock()
             self.say(_line(event))
 
     def _move_bar(self, event: RunEvent) -> None:
