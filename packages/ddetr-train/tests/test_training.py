@@ -69,16 +69,22 @@ def test_activation_checkpointing_changes_no_weight(run_training, tmp_path) -> N
 
 @pytest.mark.slow
 def test_compiling_keeps_the_loss_and_the_names(
-    run_training, recorder, monkeypatch, tmp_path
+    run_training, dataset, model_config, recorder, monkeypatch, tmp_path
 ) -> None:
     """The traced network computes what the plain one does, under the same weight names."""
     original = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: original(self, backend="eager"))
-    run_training(is_dry_run=True)
+    slim = {"num_feature_levels": 1, "return_interm_indices": (1,), "dec_layers": 1}
+    one_step = {"train_data_sources": dataset.val_data_sources, "batch_size": 3}
+    parts = {
+        "model": model_config.model_copy(update=slim),
+        "data": dataset.model_copy(update=one_step),
+    }
+    run_training(**parts, is_dry_run=True)
     plain = losses(recorder)
     recorder.events.clear()
-    run_training(num_epochs=1, compile=True)
-    assert losses(recorder)[0] == pytest.approx(plain[0], rel=1e-5)
+    run_training(**parts, num_epochs=1, compile=True)
+    assert losses(recorder) == pytest.approx(plain, rel=1e-5)
     assert "model.query_embed.weight" in weights(tmp_path / "run")
 
 
