@@ -54,7 +54,9 @@ def run(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]
         options = [f"{task}.{key}={door}", f"{task}.results_dir={folder}"]
         with pytest.raises(SystemExit) as ended:
             main([task, "-e", "spec.yaml", f"encryption_key={KEY}", *options, *overrides])
-        lines = [json.loads(line) for line in (folder / "status.json").read_text().splitlines()]
+        lines = []
+        if folder.is_dir():  # a run that is refused makes none
+            lines = [json.loads(line) for line in (folder / "status.json").read_text().splitlines()]
         said = [(line["status"], told(line["message"], folder)) for line in lines]
         files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
         return Run(
@@ -123,12 +125,11 @@ def test_every_detector_tells_of_other_class_names(run: Callable[..., Run], proj
 def test_every_detector_refuses_the_same(
     task: str, overrides: list[str], sentence: str, run: Callable[..., Run]
 ) -> None:
-    """Exit status 2 and one sentence, the last of status.json too."""
+    """Exit status 2 and one sentence at the end, before anything is written."""
     expected, *others = (run(task, door, *overrides) for door in DOORS)
     assert expected.status == 2
     assert sentence in expected.errors.splitlines()[-1]
-    assert expected.lines[-1][0] == "FAILURE"
-    assert sentence in expected.lines[-1][1]
+    assert (expected.lines, expected.files) == ([], set())
     assert all(other == expected for other in others)
 
 

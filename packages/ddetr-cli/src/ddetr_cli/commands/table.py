@@ -37,18 +37,16 @@ class Command:
     arguments: type[Any]  # a dataclass whose fields are Annotated as typer wants them
     module: str  # of ddetr_cli.commands
 
-    def run(self, arguments: object) -> int:
-        """Load the command's module and give its exit status."""
-        module = importlib.import_module(f"ddetr_cli.commands.{self.module}")
-        status: int = module.main(arguments)
-        return status
-
     def as_function(self) -> Callable[..., None]:
-        """Give a function with the arguments for parameters, as typer reads one."""
+        """Give a function with the arguments for parameters, as typer reads one.
+
+        It loads the command's module and ends with the exit status.
+        """
         hints = get_type_hints(self.arguments, include_extras=True)
 
         def call(**given: Any) -> None:
-            raise typer.Exit(self.run(self.arguments(**given)))
+            module = importlib.import_module(f"ddetr_cli.commands.{self.module}")
+            raise typer.Exit(module.main(self.arguments(**given)))
 
         call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
