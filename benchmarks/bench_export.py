@@ -160,7 +160,7 @@ def torch_forward(model: DeformableDETR) -> Forward:
     @torch.inference_mode()
     def run(images: np.ndarray) -> list[np.ndarray]:
         outputs = model(torch.from_numpy(images))
-        return [outputs[name].numpy() for name in OUTPUTS]
+        return [outputs.pred_logits.numpy(), outputs.pred_boxes.numpy()]
 
     return run
 

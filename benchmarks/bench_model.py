@@ -157,8 +157,8 @@ def compare_work(
     """
     theirs, ours = (model(sample.image) for model in (models[THEIRS], models[OURS]))
     differences = {
-        "logits": float((theirs.logits - ours["pred_logits"]).abs().max().detach()),
-        "boxes": float((theirs.pred_boxes - ours["pred_boxes"]).abs().max().detach()),
+        "logits": float((theirs.logits - ours.pred_logits).abs().max().detach()),
+        "boxes": float((theirs.pred_boxes - ours.pred_boxes).abs().max().detach()),
     }
     losses, norms = {}, {}
     for name, step in steps.items():

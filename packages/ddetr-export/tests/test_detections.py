@@ -44,12 +44,12 @@ def test_corners_surround_the_centre() -> None:
 def test_equal_to_the_model_packages_postprocess() -> None:
     """The torch-free selection gives what ddetr_model gives."""
     torch = pytest.importorskip("torch")
-    model = pytest.importorskip("ddetr_model.postprocessing")
-    outputs = {"pred_logits": torch.randn(3, 40, 7), "pred_boxes": torch.rand(3, 40, 4)}
+    model = pytest.importorskip("ddetr_model")
+    outputs = model.LayerOutput(torch.randn(3, 40, 7), torch.rand(3, 40, 4))
     sizes_hw = torch.tensor([[480, 640], [37, 51], [1080, 1920]])
     expected = model.postprocess(outputs, sizes_hw, 100)
     found = select_detections(
-        outputs["pred_logits"].numpy(), outputs["pred_boxes"].numpy(), sizes_hw.numpy(), 100
+        outputs.pred_logits.numpy(), outputs.pred_boxes.numpy(), sizes_hw.numpy(), 100
     )
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours.boxes_xyxy, theirs["boxes_xyxy"], rtol=1e-5, atol=1e-3)

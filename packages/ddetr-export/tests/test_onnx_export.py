@@ -57,9 +57,7 @@ def run_both(checkpoint, path, batch: int):
     with torch.no_grad():
         expected = model(images)
     found = session.run(OUTPUTS, {"inputs": images.numpy()})
-    return zip(
-        found, (expected["pred_logits"].numpy(), expected["pred_boxes"].numpy()), strict=True
-    )
+    return zip(found, (expected.pred_logits.numpy(), expected.pred_boxes.numpy()), strict=True)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def test_they_are_off_by_default(tiny_config):
     """No parameter and no output of theirs exists unless they are asked for."""
     model = DeformableDETR(tiny_config())
     assert not [name for name in model.state_dict() if "denoising" in name]
-    assert "dn_outputs" not in model(torch.zeros(1, 3, 64, 64), None, [EMPTY])
+    assert model(torch.zeros(1, 3, 64, 64), None, [EMPTY]).denoised is None
 
 
 def test_evaluation_knows_nothing_of_them(build, mixed_batch, targets):
@@ -45,10 +45,10 @@ def test_evaluation_knows_nothing_of_them(build, mixed_batch, targets):
         found = model(*mixed_batch, targets)
         model.denoising = None
         without = model(*mixed_batch)
-    assert found.keys() == wanted.keys() == without.keys()
     for outputs in (found, without):
-        assert torch.equal(outputs["pred_logits"], wanted["pred_logits"])
-        assert torch.equal(outputs["pred_boxes"], wanted["pred_boxes"])
+        assert outputs.denoised is None
+        assert torch.equal(outputs.pred_logits, wanted.pred_logits)
+        assert torch.equal(outputs.pred_boxes, wanted.pred_boxes)
 
 
 @pytest.mark.parametrize("fields", [{}, {"two_stage": True}, {"with_box_refine": False}])
@@ -59,10 +59,9 @@ def test_the_other_queries_do_not_see_them(fields, build, mixed_batch, targets):
     with torch.no_grad():
         wanted = model(*mixed_batch)
         found = model(*mixed_batch, targets)
-    for name in ("pred_logits", "pred_boxes"):
-        torch.testing.assert_close(found[name], wanted[name], atol=1e-5, rtol=0)
-    assert found["dn_outputs"][0]["pred_boxes"].shape == (2, 3 * GROUPS, 4)
-    assert found["dn_padding"].sum(1).tolist() == [0, 2 * GROUPS]
+    torch.testing.assert_close(found[:2], wanted[:2], atol=1e-5, rtol=0)
+    assert found.denoised.layers[0].pred_boxes.shape == (2, 3 * GROUPS, 4)
+    assert found.denoised.padding.sum(1).tolist() == [0, 2 * GROUPS]
 
 
 def test_groups_and_padding_are_blocked_by_hand(tiny_config):
@@ -93,8 +92,8 @@ def test_padding_of_a_group_changes_no_other_query(build, mixed_batch, targets):
         padded = model(*mixed_batch, targets)
         few = [{name: value[:1] for name, value in target.items()} for target in targets]
         alone = model(*mixed_batch, few)
-    found = padded["dn_outputs"][-1]["pred_logits"][1, ::3]
-    torch.testing.assert_close(found, alone["dn_outputs"][-1]["pred_logits"][1], atol=1e-5, rtol=0)
+    found = padded.denoised.layers[-1].pred_logits[1, ::3]
+    torch.testing.assert_close(found, alone.denoised.layers[-1].pred_logits[1], atol=1e-5, rtol=0)
 
 
 def test_noise_stays_in_its_limits(tiny_config):
@@ -119,7 +118,7 @@ def test_losses_equal_a_plain_loop(build, mixed_batch, targets):
     outputs = model(*mixed_batch, targets)
     losses = SetCriterion(model.config)(outputs, targets)
     for place, suffix in ((0, "_0"), (1, "")):
-        layer = outputs["dn_outputs"][place]
+        layer = outputs.denoised.layers[place]
         label = box = giou = 0.0
         for image, target in enumerate(targets):
             for group in range(GROUPS):
@@ -129,8 +128,8 @@ def test_losses_equal_a_plain_loop(build, mixed_batch, targets):
                     query = 3 * group + slot
                     one_hot = torch.eye(5)[name]
                     logits, found = (
-                        layer["pred_logits"][image, query],
-                        layer["pred_boxes"][image, query],
+                        layer.pred_logits[image, query],
+                        layer.pred_boxes[image, query],
                     )
                     label += sigmoid_focal_loss(logits, one_hot, 0.25).sum()
                     box += (found - wanted).abs().sum()
@@ -198,4 +197,4 @@ def test_other_layouts_leave_them_out(build, tmp_path):
     loaded = load_checkpoint(tmp_path / "original.pth")
     assert loaded.denoising is None
     images = torch.randn(1, 3, 64, 64)
-    assert torch.equal(loaded(images)["pred_logits"], model(images)["pred_logits"])
+    assert torch.equal(loaded(images).pred_logits, model(images).pred_logits)

@@ -1,5 +1,7 @@
 """The detector as a whole: shapes, names, what learns, what it costs."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -37,9 +39,9 @@ def test_every_documented_list_trains(indices, tiny_config, mixed_batch, targets
     config = tiny_config(return_interm_indices=indices, num_feature_levels=len(indices))
     model = DeformableDETR(config)
     outputs = model(*mixed_batch)
-    assert outputs["pred_logits"].shape == (2, 7, 5)
-    assert outputs["pred_boxes"].shape == (2, 7, 4)
-    assert len(outputs["aux_outputs"]) == 1
+    assert outputs.pred_logits.shape == (2, 7, 5)
+    assert outputs.pred_boxes.shape == (2, 7, 4)
+    assert len(outputs.aux_outputs) == 1
     total_loss(model, *mixed_batch, targets).backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None]
 
@@ -83,7 +85,7 @@ def test_names_are_the_published(tiny_config):
 def test_first_boxes_sit_on_their_reference_points(tiny_config, mixed_batch):
     """At the start a box is sigmoid(-2) wide around its query's own point."""
     model = DeformableDETR(tiny_config()).eval()
-    boxes = model(*mixed_batch)["aux_outputs"][0]["pred_boxes"]
+    boxes = model(*mixed_batch).aux_outputs[0].pred_boxes
     query_positions = model.query_embed.weight[:, :32]
     points = model.transformer.reference_points(query_positions).sigmoid()
     torch.testing.assert_close(boxes[0, :, :2], points, atol=1e-5, rtol=0)
@@ -161,7 +163,16 @@ def test_forward_compiles_without_a_graph_break(fields, training, tiny_config, m
     model.transformer.train(training)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     found, wanted = compiled(*mixed_batch), model(*mixed_batch)
-    torch.testing.assert_close(found["pred_logits"], wanted["pred_logits"])
+    torch.testing.assert_close(found.pred_logits, wanted.pred_logits)
+
+
+def test_outputs_are_pickled_by_name(tiny_config, mixed_batch):
+    """They travel between processes, and come back as the same named tuples."""
+    outputs = DeformableDETR(tiny_config(two_stage=True)).eval()(*mixed_batch)
+    again = pickle.loads(pickle.dumps(outputs))
+    assert type(again) is type(outputs)
+    assert type(again.enc_outputs) is type(outputs.enc_outputs)
+    assert torch.equal(again.pred_boxes, outputs.pred_boxes)
 
 
 def test_autocast_keeps_boxes_in_float32(tiny_config, mixed_batch, targets):
@@ -170,7 +181,7 @@ def test_autocast_keeps_boxes_in_float32(tiny_config, mixed_batch, targets):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = model(*mixed_batch)
         loss = total_loss(model, *mixed_batch, targets)
-    assert outputs["pred_boxes"].dtype == torch.float32
+    assert outputs.pred_boxes.dtype == torch.float32
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
 

@@ -106,8 +106,8 @@ def test_outputs_losses_and_gradients_agree(models, mixed_batch, targets):
     images, mask = mixed_batch
     theirs = run_reference(reference, images, mask, targets)
     mine = ours(images, mask)
-    assert largest_difference(mine["pred_logits"], theirs.logits) < OUTPUT_TOLERANCE
-    assert largest_difference(mine["pred_boxes"], theirs.pred_boxes) < OUTPUT_TOLERANCE
+    assert largest_difference(mine.pred_logits, theirs.logits) < OUTPUT_TOLERANCE
+    assert largest_difference(mine.pred_boxes, theirs.pred_boxes) < OUTPUT_TOLERANCE
 
     losses = SetCriterion(ours.config)(mine, targets)
     for name, value in theirs.loss_dict.items():
@@ -133,8 +133,8 @@ def test_transformers_reads_our_export(variant, tiny_config, perturb, tmp_path):
     images = torch.randn(1, 3, 70, 66)
     with torch.no_grad():
         found, wanted = theirs(images), model(images)
-    torch.testing.assert_close(found.logits, wanted["pred_logits"], atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.pred_boxes, wanted["pred_boxes"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.logits, wanted.pred_logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.pred_boxes, wanted.pred_boxes, atol=1e-4, rtol=0)
 
 
 def test_proposal_losses_agree(perturb, mixed_batch, targets, tmp_path):

@@ -225,7 +225,7 @@ class MMDetection(nn.Module):
 def answers(model, images):
     with torch.no_grad():
         outputs = model(images)
-    return outputs["pred_logits"], outputs["pred_boxes"]
+    return outputs.pred_logits, outputs.pred_boxes
 
 
 @pytest.fixture(params=KINDS)

@@ -23,7 +23,7 @@ SHARED_TABLE = (
 def answers(model, images):
     with torch.no_grad():
         outputs = model(images)
-    return outputs["pred_logits"], outputs["pred_boxes"]
+    return outputs.pred_logits, outputs.pred_boxes
 
 
 @pytest.fixture(params=[{"with_box_refine": False}, {}, {"two_stage": True}])

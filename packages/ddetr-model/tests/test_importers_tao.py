@@ -70,8 +70,8 @@ def test_gc_vit_detectors_give_the_same_answers(indices, gc_vit_detector, tmp_pa
     images = torch.randn(1, 3, 90, 70)
     with torch.no_grad():
         found, wanted = loaded(images), model(images)
-    torch.testing.assert_close(found["pred_logits"], wanted["pred_logits"], atol=1e-6, rtol=0)
-    torch.testing.assert_close(found["pred_boxes"], wanted["pred_boxes"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.pred_logits, wanted.pred_logits, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.pred_boxes, wanted.pred_boxes, atol=1e-6, rtol=0)
 
 
 def test_fine_tuning_takes_a_gc_vit_detector(gc_vit_detector, tmp_path):

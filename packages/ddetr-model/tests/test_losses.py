@@ -8,7 +8,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from ddetr_model import ModelConfig, SetCriterion
+from ddetr_model import DetectorOutput, LayerOutput, ModelConfig, SetCriterion
 from ddetr_model.losses import sigmoid_focal_loss
 
 
@@ -16,10 +16,10 @@ def random_outputs(images=2, queries=7, classes=5, layers=3):
     def layer(count):
         logits = torch.randn(images, count, classes, requires_grad=True)
         boxes = torch.rand(images, count, 4) * 0.5 + 0.2
-        return {"pred_logits": logits, "pred_boxes": boxes.requires_grad_()}
+        return LayerOutput(logits, boxes.requires_grad_())
 
     *earlier, last = [layer(queries) for _ in range(layers)]
-    return {**last, "aux_outputs": earlier}
+    return DetectorOutput(*last, aux_outputs=tuple(earlier))
 
 
 def test_focal_loss_by_hand():
@@ -31,11 +31,8 @@ def test_focal_loss_by_hand():
 
 def test_two_boxes_by_hand(tiny_config):
     """One object, one query: L1 is the summed difference and GIoU the overlap's."""
-    outputs = {
-        "pred_logits": torch.zeros(1, 1, 5),
-        "pred_boxes": torch.tensor([[[0.5, 0.5, 0.2, 0.2]]]),
-        "aux_outputs": [],
-    }
+    box = torch.tensor([[[0.5, 0.5, 0.2, 0.2]]])
+    outputs = DetectorOutput(torch.zeros(1, 1, 5), box)
     target = {"boxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]]), "labels": torch.tensor([2])}
     losses = SetCriterion(tiny_config())(outputs, [target])
     assert losses["loss_bbox"].item() == pytest.approx(0.4)
@@ -64,19 +61,19 @@ def test_batch_without_objects_trains_the_background(tiny_config):
     assert losses["loss_bbox"].item() == losses["loss_giou"].item() == 0
     assert losses["loss_ce"].item() > 0
     criterion.total_loss(losses).backward()
-    assert torch.isfinite(outputs["pred_boxes"].grad).all()
+    assert torch.isfinite(outputs.pred_boxes.grad).all()
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1.0])
 def test_degenerate_boxes_stay_finite(tiny_config, targets, size):
     """Predictions without area give finite losses and gradients."""
-    outputs = random_outputs()
-    outputs["pred_boxes"] = torch.full((2, 7, 4), size, requires_grad=True)
+    boxes = torch.full((2, 7, 4), size, requires_grad=True)
+    outputs = random_outputs()._replace(pred_boxes=boxes)
     criterion = SetCriterion(tiny_config())
     total = criterion.total_loss(criterion(outputs, targets))
     total.backward()
     assert torch.isfinite(total)
-    assert torch.isfinite(outputs["pred_boxes"].grad).all()
+    assert torch.isfinite(outputs.pred_boxes.grad).all()
 
 
 @pytest.mark.parametrize("box", [[0.5, 0.5, 0.0, 0.0], [0.0, 1.0, 1e-20, 1.0], [0.5] * 4])
@@ -88,7 +85,7 @@ def test_degenerate_objects_stay_finite(tiny_config, box):
     total = criterion.total_loss(criterion(outputs, [target, target]))
     total.backward()
     assert torch.isfinite(total)
-    assert torch.isfinite(outputs["pred_boxes"].grad).all()
+    assert torch.isfinite(outputs.pred_boxes.grad).all()
 
 
 def test_more_objects_than_queries_train_every_query(tiny_config):
@@ -97,14 +94,14 @@ def test_more_objects_than_queries_train_every_query(tiny_config):
     target = {"boxes": torch.rand(9, 4) * 0.3 + 0.3, "labels": torch.arange(9) % 5}
     losses = SetCriterion(tiny_config())(outputs, [target])
     losses["loss_bbox"].backward()
-    assert (outputs["pred_boxes"].grad.abs().sum(-1) > 0).all()
+    assert (outputs.pred_boxes.grad.abs().sum(-1) > 0).all()
 
 
 @pytest.mark.parametrize("extreme", [-6e4, 6e4])
 def test_half_precision_extremes_stay_finite(extreme, tiny_config, targets):
     """Logits at the ends of float16 are lifted to float32 before anything is computed."""
-    outputs = random_outputs()
-    outputs["pred_logits"] = torch.full((2, 7, 5), extreme, dtype=torch.float16)
+    logits = torch.full((2, 7, 5), extreme, dtype=torch.float16)
+    outputs = random_outputs()._replace(pred_logits=logits)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = SetCriterion(tiny_config())(outputs, targets)
     assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in losses.values())
@@ -124,8 +121,8 @@ def test_errors_count_the_last_layer(tiny_config, targets):
     """Matched queries of the wrong class are the class error, in per cent."""
     outputs = random_outputs(layers=1)
     with torch.no_grad():
-        outputs["pred_logits"][:] = -5.0
-        outputs["pred_logits"][:, :, 0] = 5.0  # no object is of class 0
+        outputs.pred_logits[:] = -5.0
+        outputs.pred_logits[:, :, 0] = 5.0  # no object is of class 0
     losses = SetCriterion(tiny_config())(outputs, targets)
     assert losses["class_error"].item() == 100.0
     assert losses["cardinality_error"].item() == pytest.approx(7 - 2.0)
@@ -137,13 +134,10 @@ def _rank_gradient(rank, port, queue):
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
     )
     outputs, targets = _shared_batch()
-    mine = {
-        name: value[rank : rank + 1] if torch.is_tensor(value) else []
-        for name, value in outputs.items()
-    }
+    mine = DetectorOutput(*(value[rank : rank + 1] for value in outputs[:2]))
     criterion = SetCriterion(_config())
     loss = criterion.total_loss(criterion(mine, targets[rank : rank + 1]))
-    (gradient,) = torch.autograd.grad(loss, outputs["pred_boxes"])
+    (gradient,) = torch.autograd.grad(loss, outputs.pred_boxes)
     torch.distributed.all_reduce(gradient)  # data-parallel training takes the mean
     if rank == 0:
         queue.put((gradient / 2).tolist())
@@ -180,5 +174,5 @@ def test_two_ranks_with_half_the_batch_equal_one_rank():
     outputs, targets = _shared_batch()
     criterion = SetCriterion(_config())
     loss = criterion.total_loss(criterion(outputs, targets))
-    (alone,) = torch.autograd.grad(loss, outputs["pred_boxes"])
+    (alone,) = torch.autograd.grad(loss, outputs.pred_boxes)
     torch.testing.assert_close(joined, alone, atol=1e-6, rtol=1e-5)

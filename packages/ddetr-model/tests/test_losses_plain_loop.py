@@ -6,29 +6,27 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_convert, generalized_box_iou
 
-from ddetr_model import SetCriterion
+from ddetr_model import DetectorOutput, LayerOutput, SetCriterion
 
 LOSS_TOLERANCE = 1e-5  # float32 sums in another order
 
 
 def plain_losses(config, outputs, targets, num_boxes):
     """Give every loss of a criterion, computed one layer and one image at a time."""
-    layers = {f"_{i}": layer for i, layer in enumerate(outputs["aux_outputs"])}
+    layers = {f"_{i}": layer for i, layer in enumerate(outputs.aux_outputs)}
     layers[""] = outputs
     losses = {}
     for suffix, layer in layers.items():
         losses |= _layer_losses(config, layer, targets, num_boxes, suffix)
-    if "enc_outputs" in outputs:
+    if outputs.enc_outputs is not None:
         binary = [{**target, "labels": torch.zeros_like(target["labels"])} for target in targets]
-        losses |= _layer_losses(config, outputs["enc_outputs"], binary, num_boxes, "_enc")
+        losses |= _layer_losses(config, outputs.enc_outputs, binary, num_boxes, "_enc")
     return losses
 
 
 def _layer_losses(config, layer, targets, num_boxes, suffix):
     focal = l1 = giou = 0.0
-    for logits, boxes, target in zip(
-        layer["pred_logits"], layer["pred_boxes"], targets, strict=True
-    ):
+    for logits, boxes, target in zip(layer.pred_logits, layer.pred_boxes, targets, strict=True):
         queries, objects = _match(config, logits, boxes, target)
         wanted = torch.zeros_like(logits)
         for query, index in zip(queries, objects, strict=True):
@@ -68,11 +66,11 @@ def random_outputs(proposals):
     def layer(count):
         logits = torch.randn(2, count, 5, requires_grad=True)
         boxes = torch.rand(2, count, 4) * 0.5 + 0.2
-        return {"pred_logits": logits, "pred_boxes": boxes.requires_grad_()}
+        return LayerOutput(logits, boxes.requires_grad_())
 
     *earlier, last = [layer(7) for _ in range(3)]
-    outputs = {**last, "aux_outputs": earlier}
-    return outputs if proposals is None else {**outputs, "enc_outputs": layer(proposals)}
+    first_stage = None if proposals is None else layer(proposals)
+    return DetectorOutput(*last, aux_outputs=tuple(earlier), enc_outputs=first_stage)
 
 
 @pytest.mark.parametrize("proposals", [None, 20])
@@ -84,7 +82,7 @@ def test_criterion_equals_a_plain_loop(tiny_config, targets, proposals):
     assert set(wanted) == {name for name in losses if name.startswith("loss_")}
     for name, value in wanted.items():
         assert losses[name].item() == pytest.approx(value.item(), abs=LOSS_TOLERANCE), name
-    leaves = [outputs["pred_logits"], outputs["aux_outputs"][0]["pred_boxes"]]
+    leaves = [outputs.pred_logits, outputs.aux_outputs[0].pred_boxes]
     mine = torch.autograd.grad(sum(losses[name] for name in wanted), leaves)
     theirs = torch.autograd.grad(sum(wanted.values()), leaves)
     torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)

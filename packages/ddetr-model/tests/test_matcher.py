@@ -5,15 +5,13 @@ from itertools import permutations
 import pytest
 import torch
 
-from ddetr_model import HungarianMatcher
+from ddetr_model import HungarianMatcher, LayerOutput
 from ddetr_model.matcher import Predictions, pad_targets
 
 
 def random_outputs(queries, classes=5):
-    return {
-        "pred_logits": torch.randn(2, queries, classes),
-        "pred_boxes": torch.rand(2, queries, 4) * 0.5 + 0.2,
-    }
+    logits = torch.randn(2, queries, classes)
+    return LayerOutput(logits, torch.rand(2, queries, 4) * 0.5 + 0.2)
 
 
 def test_matching_is_the_brute_force_optimum(tiny_config, targets):
@@ -21,7 +19,7 @@ def test_matching_is_the_brute_force_optimum(tiny_config, targets):
     matcher = HungarianMatcher(tiny_config())
     outputs = random_outputs(5)
     queries, objects = matcher(outputs, targets)[0]
-    predictions = Predictions(outputs["pred_logits"][None], outputs["pred_boxes"][None])
+    predictions = Predictions(outputs.pred_logits[None], outputs.pred_boxes[None])
     cost = matcher.cost(predictions, pad_targets(targets))[0, 0]  # (Q, T)
     best = min(
         sum(cost[query, index] for index, query in enumerate(chosen))
@@ -36,8 +34,8 @@ def test_perfect_predictions_are_found(tiny_config, targets):
     for index, (box, label) in enumerate(
         zip(targets[0]["boxes"], targets[0]["labels"], strict=True)
     ):
-        outputs["pred_boxes"][0, index + 2] = box
-        outputs["pred_logits"][0, index + 2, label] = 9.0
+        outputs.pred_boxes[0, index + 2] = box
+        outputs.pred_logits[0, index + 2, label] = 9.0
     queries, objects = HungarianMatcher(tiny_config())(outputs, targets)[0]
     assert dict(zip(queries.tolist(), objects.tolist(), strict=True)) == {2: 0, 3: 1, 4: 2}
 
@@ -60,7 +58,7 @@ def test_more_objects_than_queries_use_every_query(tiny_config, targets):
 @pytest.mark.parametrize("extreme", [6e4, -6e4, float("inf"), float("-inf"), float("nan")])
 def test_extreme_half_precision_logits_still_match(tiny_config, targets, extreme):
     """Logits at the end of float16, infinite or NaN leave a finite cost and a full matching."""
-    outputs = random_outputs(5)
-    outputs["pred_logits"] = torch.full((2, 5, 5), extreme, dtype=torch.float16)
+    logits = torch.full((2, 5, 5), extreme, dtype=torch.float16)
+    outputs = random_outputs(5)._replace(pred_logits=logits)
     queries, _ = HungarianMatcher(tiny_config())(outputs, targets)[0]
     assert len(queries) == 3

@@ -33,8 +33,8 @@ def build(config, perturb):
 
 
 def assert_same_answer(found, wanted):
-    for name in ("pred_logits", "pred_boxes"):
-        torch.testing.assert_close(found[name], wanted[name], atol=ANSWER_TOLERANCE, rtol=0)
+    for one, other in zip(found[:2], wanted[:2], strict=True):  # pred_logits and pred_boxes
+        torch.testing.assert_close(one, other, atol=ANSWER_TOLERANCE, rtol=0)
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def test_padding_changes_no_answer(variant, tiny_config, perturb, mixed_batch):
     images, mask = mixed_batch
     alone = model(images[1:, :, :57, :70])
     both = model(images, mask)
-    assert_same_answer({name: both[name][1:] for name in ("pred_logits", "pred_boxes")}, alone)
+    assert_same_answer([value[1:] for value in both[:2]], alone)
     wider = F.pad(images[1:], (0, 65, 0, 50))
     wider_mask = F.pad(mask[1:], (0, 65, 0, 50), value=True)
     assert_same_answer(model(wider, wider_mask), alone)
@@ -56,8 +56,8 @@ def test_published_arithmetic_lets_padding_leak(tiny_config, perturb, mixed_batc
     """padding_invariant=False is what the switch says: the batch then changes the answer."""
     model = build(tiny_config(padding_invariant=False), perturb)
     images, mask = mixed_batch
-    alone = model(images[1:, :, :57, :70])["pred_logits"]
-    assert (model(images, mask)["pred_logits"][1:] - alone).abs().max() > ANSWER_TOLERANCE
+    alone = model(images[1:, :, :57, :70]).pred_logits
+    assert (model(images, mask).pred_logits[1:] - alone).abs().max() > ANSWER_TOLERANCE
 
 
 @torch.no_grad()
@@ -73,8 +73,8 @@ def test_mask_without_padding_changes_nothing(tiny_config, perturb):
 def test_maps_of_one_pixel_work(size_hw, tiny_config, perturb):
     """Images smaller than the coarsest stride give finite predictions."""
     outputs = build(tiny_config(), perturb)(torch.randn(1, 3, *size_hw))
-    assert torch.isfinite(outputs["pred_logits"]).all()
-    assert torch.isfinite(outputs["pred_boxes"]).all()
+    assert torch.isfinite(outputs.pred_logits).all()
+    assert torch.isfinite(outputs.pred_boxes).all()
 
 
 @pytest.mark.parametrize("stride", [4, 8, 16, 32, 64])

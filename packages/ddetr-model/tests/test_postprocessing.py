@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ddetr_model
-from ddetr_model import postprocess
+from ddetr_model import LayerOutput, postprocess
 
 
 def test_best_pair_comes_first_in_pixels():
@@ -16,7 +16,7 @@ def test_best_pair_comes_first_in_pixels():
     logits = torch.full((1, 2, 3), -4.0)
     logits[0, 1, 2] = 2.0
     boxes = torch.tensor([[[0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.2, 0.4]]])
-    outputs = {"pred_logits": logits, "pred_boxes": boxes}
+    outputs = LayerOutput(logits, boxes)
     (found,) = postprocess(outputs, torch.tensor([[100, 200]]), num_select=2)
     assert found["labels"][0].item() == 2
     assert found["scores"][0].item() == pytest.approx(0.8808, abs=1e-4)
@@ -26,7 +26,7 @@ def test_best_pair_comes_first_in_pixels():
 @pytest.mark.parametrize(("num_select", "kept"), [(1, 1), (4, 4), (100, 6)])
 def test_at_most_every_pair_is_kept(num_select, kept):
     """Two queries of three classes are six pairs, however many are asked for."""
-    outputs = {"pred_logits": torch.randn(2, 2, 3), "pred_boxes": torch.rand(2, 2, 4)}
+    outputs = LayerOutput(torch.randn(2, 2, 3), torch.rand(2, 2, 4))
     found = postprocess(outputs, torch.tensor([[10, 10], [20, 20]]), num_select)
     assert [len(image["scores"]) for image in found] == [kept, kept]
     assert found[0]["labels"].dtype == torch.int64

@@ -27,12 +27,12 @@ def test_a_half_precision_model_detects(dtype, two_stage, tiny_config, mixed_bat
     """model.half() gives float32 boxes near those of the float32 model."""
     model = DeformableDETR(tiny_config(two_stage=two_stage)).eval()
     images, mask = mixed_batch
-    wanted = model(images, mask)["pred_boxes"]
+    wanted = model(images, mask).pred_boxes
     found = model.to(dtype)(images.to(dtype), mask)
-    assert found["pred_boxes"].dtype is torch.float32
-    assert found["pred_logits"].isfinite().all()
+    assert found.pred_boxes.dtype is torch.float32
+    assert found.pred_logits.isfinite().all()
     if not two_stage:  # where rounding may choose other proposals
-        torch.testing.assert_close(found["pred_boxes"], wanted, atol=BOX_TOLERANCE[dtype], rtol=0)
+        torch.testing.assert_close(found.pred_boxes, wanted, atol=BOX_TOLERANCE[dtype], rtol=0)
 
 
 @pytest.mark.parametrize("fields", [{"two_stage": True}, {"denoising_groups": 2}])
@@ -43,7 +43,7 @@ def test_a_double_precision_model_trains(fields, tiny_config, mixed_batch, targe
     images, mask = mixed_batch
     wide = [{**target, "boxes": target["boxes"].double()} for target in targets]
     outputs = model(images.double(), mask, wide)
-    assert outputs["pred_boxes"].dtype is torch.float64
+    assert outputs.pred_boxes.dtype is torch.float64
     criterion = SetCriterion(config)
     total = criterion.total_loss(criterion(outputs, wide))
     assert total.dtype is torch.float64

@@ -185,7 +185,7 @@ def _pytorch_forward(model: DeformableDETR) -> Forward:
     @torch.no_grad()
     def run(images: FloatArray) -> tuple[FloatArray, FloatArray]:
         outputs = model(torch.from_numpy(images))
-        return outputs["pred_logits"].numpy(), outputs["pred_boxes"].numpy()
+        return outputs.pred_logits.numpy(), outputs.pred_boxes.numpy()
 
     return run
 

@@ -11,6 +11,9 @@ from .deformable_detr import DeformableDETR as DeformableDETR
 from .freezing import freeze_modules as freeze_modules
 from .losses import SetCriterion as SetCriterion
 from .matcher import HungarianMatcher as HungarianMatcher
+from .outputs import DenoisedOutput as DenoisedOutput
+from .outputs import DetectorOutput as DetectorOutput
+from .outputs import LayerOutput as LayerOutput
 from .postprocessing import postprocess as postprocess
 from .pyramid import Pyramid as Pyramid
 from .summary import ModelSummary as ModelSummary

@@ -18,6 +18,7 @@ from ddetr_model.config import EXTRA_LEVEL, ModelConfig
 from ddetr_model.denoising import Denoising
 from ddetr_model.freezing import freeze_modules
 from ddetr_model.heads import build_heads
+from ddetr_model.outputs import DenoisedOutput, DetectorOutput, LayerOutput
 from ddetr_model.padding import MaskedGroupNorm, downsample_mask, nearest_mask
 from ddetr_model.position import SinePositionEncoding
 from ddetr_model.pyramid import Pyramid, flatten_levels
@@ -70,7 +71,7 @@ class DeformableDETR(nn.Module):
         images: Tensor,
         mask: Tensor | None = None,
         targets: Sequence[dict[str, Tensor]] | None = None,
-    ) -> dict[str, Any]:
+    ) -> DetectorOutput:
         """Detect objects.
 
         Args:
@@ -78,13 +79,6 @@ class DeformableDETR(nn.Module):
             mask: (B, H, W) bool, True where an image is padded; None if nothing is.
             targets: an image's boxes (N, 4) cxcywh and labels (N,), of which training makes
                 denoising queries where config asks for them; of no effect otherwise.
-
-        Returns:
-            pred_logits (B, Q, K); pred_boxes (B, Q, 4) cxcywh, 0 to 1 of the unpadded image;
-            aux_outputs, the same two for every earlier decoder layer, empty without aux_loss;
-            in two stages enc_outputs, the same two for every pixel of the pyramid;
-            with denoising queries dn_outputs, a list of the same two for each of these layers, and
-            dn_padding (B, D) bool, True where such a query stands for no object.
         """
         noised = None
         if self.denoising is not None and self.training and targets is not None:
@@ -95,21 +89,23 @@ class DeformableDETR(nn.Module):
             pyramid, query_embed, self.class_embed, self.bbox_embed, noised
         )
         layers = [
-            {"pred_logits": class_head(content), "pred_boxes": box}
+            LayerOutput(class_head(content), box)
             for class_head, content, box in zip(self.class_embed, contents, boxes, strict=False)
         ]
         if not self.config.aux_loss:
             layers = layers[-1:]
-        denoised: dict[str, Any] = {}
+        denoised = None
         if noised is not None:
             count = noised.padding.shape[1]
-            first = [{name: value[:, :count] for name, value in layer.items()} for layer in layers]
-            layers = [{name: value[:, count:] for name, value in layer.items()} for layer in layers]
-            denoised = {"dn_outputs": first, "dn_padding": noised.padding}
-        outputs = {**layers[-1], "aux_outputs": layers[:-1], **denoised}
-        if proposals is not None:
-            outputs["enc_outputs"] = _proposal_outputs(proposals)
-        return outputs
+            first = tuple(_of_queries(layer, slice(count)) for layer in layers)
+            layers = [_of_queries(layer, slice(count, None)) for layer in layers]
+            denoised = DenoisedOutput(first, noised.padding)
+        return DetectorOutput(
+            *layers[-1],
+            aux_outputs=tuple(layers[:-1]),
+            enc_outputs=None if proposals is None else _proposed(proposals),
+            denoised=denoised,
+        )
 
     def freeze(self, names: Sequence[str]) -> list[str]:
         """Stop named parts such as "backbone" or "transformer.encoder" from learning.
@@ -205,5 +201,9 @@ def _build_projections(num_channels: list[int], config: ModelConfig) -> nn.Modul
     )
 
 
-def _proposal_outputs(proposals: Proposals) -> dict[str, Tensor]:
-    return {"pred_logits": proposals.logits, "pred_boxes": torch.sigmoid(proposals.box_logits)}
+def _of_queries(layer: LayerOutput, chosen: slice) -> LayerOutput:
+    return LayerOutput(layer.pred_logits[:, chosen], layer.pred_boxes[:, chosen])
+
+
+def _proposed(proposals: Proposals) -> LayerOutput:
+    return LayerOutput(proposals.logits, torch.sigmoid(proposals.box_logits))

@@ -6,7 +6,6 @@ N decoder layers, B images, Q queries, C classes, M matched pairs of all layers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.distributed
@@ -23,6 +22,7 @@ from ddetr_model.matcher import (
     Predictions,
     pad_targets,
 )
+from ddetr_model.outputs import DenoisedOutput, DetectorOutput, LayerOutput
 from ddetr_model.precision import widen
 
 __all__ = ["SetCriterion", "sigmoid_focal_loss"]
@@ -47,7 +47,7 @@ class SetCriterion(nn.Module):
 
     def forward(
         self,
-        outputs: dict[str, Any],
+        outputs: DetectorOutput,
         targets: Sequence[dict[str, Tensor]],
         num_boxes: Tensor | float | None = None,
     ) -> dict[str, Tensor]:
@@ -63,8 +63,8 @@ class SetCriterion(nn.Module):
             layers, _enc for proposals, and _dn behind the layer for denoising queries;
             class_error in per cent and cardinality_error.
         """
-        with torch.autocast(outputs["pred_logits"].device.type, enabled=False):
-            padded = pad_targets(targets, widen(outputs["pred_boxes"]).dtype)
+        with torch.autocast(outputs.pred_logits.device.type, enabled=False):
+            padded = pad_targets(targets, widen(outputs.pred_boxes).dtype)
             return self._losses(outputs, padded, num_boxes)
 
     def total_loss(self, losses: dict[str, Tensor]) -> Tensor:
@@ -77,14 +77,14 @@ class SetCriterion(nn.Module):
         return torch.stack(weighted).sum()
 
     def _losses(
-        self, outputs: dict[str, Any], targets: PaddedTargets, num_boxes: Tensor | float | None
+        self, outputs: DetectorOutput, targets: PaddedTargets, num_boxes: Tensor | float | None
     ) -> dict[str, Tensor]:
-        layers = [*outputs.get("aux_outputs", []), outputs]
+        layers = [*outputs.aux_outputs, LayerOutput(outputs.pred_logits, outputs.pred_boxes)]
         groups = [_stack(layers)]
         suffixes = [[f"_{index}" for index in range(len(layers) - 1)] + [""]]
         meant = [targets]
-        if "enc_outputs" in outputs:
-            groups.append(_stack([outputs["enc_outputs"]]))
+        if outputs.enc_outputs is not None:
+            groups.append(_stack([outputs.enc_outputs]))
             suffixes.append(["_enc"])
             meant.append(targets._replace(labels=torch.zeros_like(targets.labels)))
         if num_boxes is None:
@@ -93,20 +93,20 @@ class SetCriterion(nn.Module):
         losses: dict[str, Tensor] = {}
         for group, names, objects, matched in zip(groups, suffixes, meant, matches, strict=True):
             losses |= self._group_losses(group, names, objects, matched, num_boxes)
-        if "dn_outputs" in outputs:
-            losses |= self._denoising_losses(outputs, suffixes[0], targets, num_boxes)
+        if outputs.denoised is not None:
+            losses |= self._denoising_losses(outputs.denoised, suffixes[0], targets, num_boxes)
         return losses | _errors(groups[0], targets, matches[0])
 
     def _denoising_losses(
         self,
-        outputs: dict[str, Any],
+        denoised: DenoisedOutput,
         suffixes: Sequence[str],
         targets: PaddedTargets,
         num_boxes: Tensor | float,
     ) -> dict[str, Tensor]:
         """Compare each noised object with itself: group g's slot t is target t."""
-        logits, boxes = _stack(outputs["dn_outputs"])
-        padding = outputs["dn_padding"]  # (B, D)
+        logits, boxes = _stack(denoised.layers)
+        padding = denoised.padding  # (B, D)
         per_group = max(1, targets.labels.shape[1])  # T; a batch without objects has one slot
         num_groups = padding.shape[1] // per_group
         filled = torch.arange(per_group) < torch.tensor(targets.counts)[:, None]  # (B, T)
@@ -194,9 +194,9 @@ def _errors(
     }
 
 
-def _stack(layers: Sequence[dict[str, Tensor]]) -> Predictions:
-    logits = torch.stack([layer["pred_logits"] for layer in layers])
-    boxes = torch.stack([layer["pred_boxes"] for layer in layers])
+def _stack(layers: Sequence[LayerOutput]) -> Predictions:
+    logits = torch.stack([layer.pred_logits for layer in layers])
+    boxes = torch.stack([layer.pred_boxes for layer in layers])
     return Predictions(widen(logits), widen(boxes))
 
 

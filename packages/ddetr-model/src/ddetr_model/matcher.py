@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ddetr_model.boxes import cxcywh_to_xyxy, generalized_iou
 from ddetr_model.config import ModelConfig
+from ddetr_model.outputs import DetectorOutput, LayerOutput
 from ddetr_model.precision import widen
 
 __all__ = ["HungarianMatcher", "Matches", "PaddedTargets", "Predictions", "pad_targets"]
@@ -60,15 +61,15 @@ class HungarianMatcher(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, outputs: dict[str, Any], targets: Sequence[dict[str, Tensor]]
+        self, outputs: LayerOutput | DetectorOutput, targets: Sequence[dict[str, Tensor]]
     ) -> list[tuple[Tensor, Tensor]]:
-        """Match one layer's outputs: pred_logits (B, Q, C) and pred_boxes (B, Q, 4) cxcywh.
+        """Match the outputs of one layer, of a whole detector those of the last.
 
         Returns:
             For each image the matched query indices and target indices, min(Q, targets) of each.
         """
-        predictions = Predictions(outputs["pred_logits"][None], outputs["pred_boxes"][None])
-        padded = pad_targets(targets, widen(outputs["pred_boxes"]).dtype)
+        predictions = Predictions(outputs.pred_logits[None], outputs.pred_boxes[None])
+        padded = pad_targets(targets, widen(outputs.pred_boxes).dtype)
         (matches,) = self.match([predictions], [padded])
         of_image = [matches.images == image for image in range(len(targets))]
         return [(matches.queries[chosen], matches.targets[chosen]) for chosen in of_image]

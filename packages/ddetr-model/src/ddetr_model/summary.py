@@ -181,4 +181,4 @@ class _OutputsOnly(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         outputs = self.model(image)
-        return outputs["pred_logits"], outputs["pred_boxes"]
+        return outputs.pred_logits, outputs.pred_boxes

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from ddetr_data import Detections, ImageLike, as_categories
 from ddetr_data.detection import Detector, DeviceConfig
 from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, image_batches, open_image, pad_batch, preprocess
-from ddetr_model import CheckpointMetadata, load_checkpoint, postprocess
+from ddetr_model import CheckpointMetadata, DetectorOutput, load_checkpoint, postprocess
 from ddetr_train.process import choose_devices, is_launched, launched_place
 
 __all__ = ["TorchDetector", "detections_of", "open_detector"]
@@ -147,7 +146,7 @@ def open_detector(
 
 
 def detections_of(
-    outputs: dict[str, Any],
+    outputs: DetectorOutput,
     sizes_hw: Tensor,  # (B, 2), original height and width
     num_select: int,
 ) -> list[Detections]:

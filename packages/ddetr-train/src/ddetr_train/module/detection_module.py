@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from ddetr_data import Category
 from ddetr_data.torch import Batch
-from ddetr_model import DeformableDETR, SetCriterion
+from ddetr_model import DeformableDETR, DetectorOutput, SetCriterion
 from ddetr_model.weights import metadata_dict
 from ddetr_train.config import TrainConfig
 from ddetr_train.module._running_mean import RunningMean
@@ -107,9 +107,11 @@ class DetectionModule(pl.LightningModule):
             schedule.step(monitored)
 
     @override
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int
+    ) -> DetectorOutput:
         """Return the raw outputs; callbacks make detections and scores of them."""
-        outputs: dict[str, Tensor] = self.model(batch.images, _needed_mask(batch))
+        outputs: DetectorOutput = self.model(batch.images, _needed_mask(batch))
         losses = self.criterion(outputs, batch.targets)
         self._val_loss.add(float(self.criterion.total_loss(losses)), len(batch.images))
         return outputs
@@ -122,7 +124,7 @@ class DetectionModule(pl.LightningModule):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Run the network and compute its errors, unweighted."""
         noised = batch.targets if self.model.config.denoising_groups else None
-        outputs = self.model(batch.images, _needed_mask(batch), noised)
+        outputs: DetectorOutput = self.model(batch.images, _needed_mask(batch), noised)
         losses: dict[str, Tensor] = self.criterion(outputs, batch.targets)
         return losses
 
