@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from ddetr_model import CheckpointError, DeformableDETR
-from ddetr_model.backbones import VARIANTS, Backbone, GCViT, freeze_batch_norms
+from ddetr_model.backbones import VARIANTS, GCViT, build_backbone, freeze_batch_norms
 from ddetr_model.weights import from_nvlabs
 
 
@@ -122,7 +122,7 @@ def to_nvlabs(name):
 def test_timm_backbone_gives_the_wanted_strides(tiny_config):
     """Stages are found by stride, whatever index timm gives them."""
     pytest.importorskip("timm")
-    backbone = Backbone(
+    backbone = build_backbone(
         tiny_config(backbone="timm:resnet10t", return_interm_indices=(1, 2), num_feature_levels=2)
     )
     maps = backbone(torch.randn(1, 3, 64, 96))
@@ -142,7 +142,7 @@ def test_unusable_timm_backbone_is_explained(name, text, tiny_config):
     """A typing error gets the nearest name, a missing stage the strides that are there."""
     pytest.importorskip("timm")
     with pytest.raises(ValueError, match=text):
-        Backbone(tiny_config(backbone=f"timm:{name}"))
+        build_backbone(tiny_config(backbone=f"timm:{name}"))
 
 
 def test_maps_with_their_channels_last_are_refused(tiny_config, monkeypatch):
@@ -158,7 +158,7 @@ def test_maps_with_their_channels_last_are_refused(tiny_config, monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", create)
     with pytest.raises(ValueError, match="maps with their channels last"):
-        Backbone(tiny_config(backbone="timm:resnet10t"))
+        build_backbone(tiny_config(backbone="timm:resnet10t"))
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "regnetx_002"])
@@ -175,3 +175,24 @@ def test_frozen_norms_answer_as_the_live_ones_do_in_evaluation(name: str) -> Non
     freeze_batch_norms(body)
     (frozen,) = body.train()(images)
     torch.testing.assert_close(frozen, live)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("resnet18", "erase"),
+        ("regnetx_002", "erase"),
+        ("resnetblur50", "alone"),  # its blurring mirrors what it sees at a border
+        ("skresnet18", "alone"),
+        ("hrnet_w18_small", "alone"),
+    ],
+)
+def test_padding_is_erased_only_in_front_of_layers_that_are_known(name, rule, tiny_config):
+    """A block that is called like a ResNet's is not one for its name."""
+    pytest.importorskip("timm")
+    config = tiny_config(
+        backbone=f"timm:{name}", return_interm_indices=(1, 2), num_feature_levels=2
+    )
+    assert build_backbone(config).padding == rule
+    published = config.model_copy(update={"padding_invariant": False})
+    assert build_backbone(published).padding == "leak"

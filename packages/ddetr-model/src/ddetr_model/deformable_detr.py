@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from ddetr_model.backbones import Backbone
+from ddetr_model.backbones import Backbone, BackboneProtocol, build_backbone, check_backbone
 from ddetr_model.config import EXTRA_LEVEL, ModelConfig
 from ddetr_model.denoising import Denoising
 from ddetr_model.freezing import freeze_modules
@@ -38,27 +38,45 @@ logger = logging.getLogger(__name__)
 class DeformableDETR(nn.Module):
     """The whole detector, with the parameter names of the published implementation."""
 
-    def __init__(self, config: ModelConfig, *, load_backbone_file: bool = True) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        backbone: BackboneProtocol | None = None,
+        transformer: DeformableTransformer | None = None,
+        load_backbone_file: bool = True,
+    ) -> None:
         """Build the detector with random weights, the backbone's read from its file if it has one.
 
         Args:
             config: the architecture.
+            backbone: a backbone of one's own, with its weights, in the place of the one that config
+                names.
+            transformer: likewise, a `DeformableTransformer` with layers of one's own, or a class
+                derived from it.
             load_backbone_file: False where all weights come later, from a checkpoint.
 
         Raises:
-            ValueError: the backbone is unknown, lacks a stage of return_interm_indices, or does
-                not fit its file.
+            ValueError: the backbone is unknown, lacks a stage of return_interm_indices, does not
+                fit its file, or has not as many maps as config asks for.
             FileNotFoundError: there is no such file.
         """
         super().__init__()
         self.config = config
         width = config.hidden_dim
         self.metadata: CheckpointMetadata | None = None  # of the checkpoint this came from
-        backbone = Backbone(config)
-        self.backbone_report = _start_backbone(backbone, config) if load_backbone_file else None
-        self.backbone = nn.Sequential(backbone, SinePositionEncoding(width))
+        self.backbone_report: LoadReport | None = None  # of the file that the backbone is from
+        if backbone is None:
+            backbone = named = build_backbone(config)
+            self.backbone_report = _start_backbone(named, config) if load_backbone_file else None
+        else:
+            check_backbone(backbone, config)
+        if not config.train_backbone:
+            backbone.freeze_pretrained()
+            cast(nn.Module, backbone).requires_grad_(False)
+        self.backbone = nn.Sequential(cast(nn.Module, backbone), SinePositionEncoding(width))
         self.input_proj = _build_projections(backbone.num_channels, config)
-        self.transformer = DeformableTransformer(config)
+        self.transformer = transformer or DeformableTransformer(config)
         if not config.two_stage:
             self.query_embed = nn.Embedding(config.num_queries, width * 2)
         self.class_embed, self.bbox_embed = build_heads(config)
@@ -119,8 +137,8 @@ class DeformableDETR(nn.Module):
         return freeze_modules(self, names)
 
     def freeze_pretrained_backbone(self) -> None:
-        """Keep a pretrained backbone's batch norms, and a ResNet's stem and first stage."""
-        cast(Backbone, self.backbone[0]).freeze_pretrained()
+        """Keep of a pretrained backbone what small batches would spoil, as it says itself."""
+        cast(BackboneProtocol, self.backbone[0]).freeze_pretrained()
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
         """Trade time for memory in training: recompute each transformer layer's activations."""
@@ -188,7 +206,7 @@ def _start_backbone(backbone: Backbone, config: ModelConfig) -> LoadReport | Non
     return load_backbone(backbone.body, Path(config.backbone_weights))
 
 
-def _build_projections(num_channels: list[int], config: ModelConfig) -> nn.ModuleList:
+def _build_projections(num_channels: Sequence[int], config: ModelConfig) -> nn.ModuleList:
     width = config.hidden_dim
     convolutions = [nn.Conv2d(channels, width, kernel_size=1) for channels in num_channels]
     if EXTRA_LEVEL in config.return_interm_indices:

@@ -1,6 +1,18 @@
-"""Backbones: torchvision's and timm's networks and GCViT as feature maps."""
+"""Backbones: torchvision's and timm's networks and GCViT as feature maps, or one of your own."""
 
-from ddetr_model.backbones.backbone import Backbone, freeze_batch_norms
+from ddetr_model.backbones.backbone import Backbone, PaddingRule
+from ddetr_model.backbones.batch_norms import freeze_batch_norms
+from ddetr_model.backbones.build import build_backbone
 from ddetr_model.backbones.gc_vit import VARIANTS, GCViT
+from ddetr_model.backbones.protocol import BackboneProtocol, check_backbone
 
-__all__ = ["VARIANTS", "Backbone", "GCViT", "freeze_batch_norms"]
+__all__ = [
+    "VARIANTS",
+    "Backbone",
+    "BackboneProtocol",
+    "GCViT",
+    "PaddingRule",
+    "build_backbone",
+    "check_backbone",
+    "freeze_batch_norms",
+]

@@ -1,0 +1,34 @@
+"""Batch norms that keep their statistics: a detector's batches are too small to estimate them."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+
+__all__ = ["freeze_batch_norms"]
+
+
+def freeze_batch_norms(module: nn.Module) -> None:
+    """Replace every batch norm below module by one that keeps its statistics and its weights."""
+    for name, child in module.named_children():
+        if not isinstance(child, nn.BatchNorm2d):
+            freeze_batch_norms(child)
+            continue
+        frozen = _FrozenNormAct(child) if hasattr(child, "act") else _frozen_norm(child)
+        frozen.load_state_dict(child.state_dict())
+        setattr(module, name, frozen)
+
+
+class _FrozenNormAct(FrozenBatchNorm2d):  # type: ignore[misc]
+    """A frozen batch norm with the activation that timm keeps inside its batch norms."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__(norm.num_features, norm.eps)
+        self.drop, self.act = norm.drop, norm.act
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
+        return self.act(self.drop(super().forward(x)))  # type: ignore[operator,no-any-return]
+
+
+def _frozen_norm(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
+    return FrozenBatchNorm2d(norm.num_features, norm.eps)

@@ -1,0 +1,81 @@
+"""What a network has to say of itself to serve as a detector's backbone.
+
+B images, C channels and H, W pixels of a feature map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from ddetr_model.config import EXTRA_LEVEL, ModelConfig
+
+__all__ = ["BackboneProtocol", "check_backbone"]
+
+
+class BackboneProtocol(Protocol):
+    """An `nn.Module` that turns images into feature maps; `Backbone` makes one of any network.
+
+    One rule about padding: with `mask`, an image's own pixels of each map are the same as if the
+    image were alone, at least in evaluation. `Backbone` offers three ways to keep it or to say
+    that it is not kept. A backbone may also have `export_form` (see `ddetr_model.ExportForms`).
+    """
+
+    @property
+    def num_channels(self) -> Sequence[int]:
+        """Channels of each map, finest first."""
+        ...
+
+    @property
+    def strides(self) -> Sequence[int]:
+        """Pixels of the image for one of each map: the map of H x W has ceil(H / stride) rows."""
+        ...
+
+    def __call__(self, images: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """Run the network.
+
+        Args:
+            images: (B, 3, H, W), normalised, zero where padded.
+            mask: (B, H, W) bool, True where an image is padded; None if nothing is.
+
+        Returns:
+            A map (B, C, ceil(H / stride), ceil(W / stride)) a stride, finest first.
+        """
+        ...
+
+    def freeze_pretrained(self) -> None:
+        """Stop from learning what training on a few images at a time would spoil.
+
+        Called where the weights come from a file: batch norms, whose statistics a small batch
+        cannot estimate, and the first layers, which are the same for every task.
+        """
+        ...
+
+
+def check_backbone(backbone: BackboneProtocol, config: ModelConfig) -> None:
+    """Refuse a backbone that was handed in and does not go with the config.
+
+    Raises:
+        TypeError: it is no module, or does not say what `BackboneProtocol` asks for.
+        ValueError: it has not as many maps as config asks for, or config names a file for it.
+    """
+    kind = type(backbone).__name__
+    if not isinstance(backbone, nn.Module):
+        raise TypeError(f"backbone must be an nn.Module, got {kind}")
+    asked = ("num_channels", "strides", "freeze_pretrained")
+    if lacking := [name for name in asked if not hasattr(backbone, name)]:
+        raise TypeError(f"backbone {kind} lacks {', '.join(lacking)}: see BackboneProtocol")
+    maps = config.num_feature_levels - (EXTRA_LEVEL in config.return_interm_indices)
+    if not len(backbone.num_channels) == len(backbone.strides) == maps:
+        raise ValueError(
+            f"backbone {kind} must give {maps} maps for return_interm_indices "
+            f"{list(config.return_interm_indices)}, got num_channels {list(backbone.num_channels)} "
+            f"and strides {list(backbone.strides)}"
+        )
+    if config.backbone_weights:
+        raise ValueError(
+            f"pretrained_backbone_path {config.backbone_weights} is for a backbone that config "
+            f"names: load the weights of {kind} before it is handed in"
+        )

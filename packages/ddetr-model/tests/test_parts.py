@@ -1,0 +1,109 @@
+"""Parts that are handed in: a backbone and transformer layers of one's own."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ddetr_model import DeformableDETR, SetCriterion
+from ddetr_model.backbones import Backbone, freeze_batch_norms
+
+ANSWER_TOLERANCE = 1e-5  # float32, of logits and boxes
+
+
+class Patches(nn.Module):
+    """A backbone of its own class: two convolutions whose strides are their kernels."""
+
+    num_channels = (8, 12)
+    strides = (8, 16)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 8, stride=8)
+        self.norm = nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 12, 2, stride=2)
+
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        height, width = images.shape[-2:]
+        padded = nn.functional.pad(images, (0, -width % 16, 0, -height % 16))
+        first = self.norm(self.first(padded))
+        maps = [first, self.second(first)]
+        return [
+            each[..., : -(-height // stride), : -(-width // stride)]
+            for each, stride in zip(maps, self.strides, strict=True)
+        ]
+
+    def freeze_pretrained(self) -> None:
+        freeze_batch_norms(self)
+        self.first.requires_grad_(False)
+
+
+class Pyramidal(nn.Sequential):
+    """A network that gives every map that it makes."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = []
+        for layer in self:
+            images = layer(images)
+            maps.append(images)
+        return maps
+
+
+@pytest.fixture
+def config(tiny_config):
+    """Two levels."""
+    return tiny_config(return_interm_indices=(1, 2), num_feature_levels=2)
+
+
+def test_a_backbone_that_is_handed_in_trains(config, mixed_batch, targets):
+    """Its maps become the levels, and its weights get gradients."""
+    model = DeformableDETR(config, backbone=Patches())
+    criterion = SetCriterion(config)
+    criterion.total_loss(criterion(model(*mixed_batch), targets)).backward()
+    assert model.backbone[0].second.weight.grad.abs().sum() > 0
+    assert model.input_proj[1][0].in_channels == 12
+
+
+def test_a_backbone_says_itself_what_stays_frozen(config):
+    """Pretrained keeps what it names; train_backbone=False keeps everything."""
+    model = DeformableDETR(config, backbone=Patches())
+    model.freeze_pretrained_backbone()
+    learning = {name for name, p in model.backbone.named_parameters() if p.requires_grad}
+    assert learning == {"0.second.weight", "0.second.bias"}
+    frozen = config.model_copy(update={"train_backbone": False})
+    model = DeformableDETR(frozen, backbone=Patches())
+    assert not any(p.requires_grad for p in model.backbone.parameters())
+
+
+@pytest.mark.parametrize("padding", ["erase", "alone"])
+@torch.no_grad()
+def test_a_wrapped_network_keeps_padding_out(padding, config, mixed_batch):
+    """Both rules give an image's own answer in any batch, and "leak" does not."""
+    network = Pyramidal(
+        nn.Sequential(nn.Conv2d(3, 8, 3, 8, 1), nn.BatchNorm2d(8), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1), nn.BatchNorm2d(12), nn.ReLU()),
+    )
+    nn.init.uniform_(network[0][1].bias)
+    images, mask = mixed_batch
+    kind = {"num_channels": (8, 12), "strides": (8, 16)}
+
+    def differences(padding):
+        model = DeformableDETR(config, backbone=Backbone(network, **kind, padding=padding)).eval()
+        alone, both = model(images[1:, :, :57, :70]), model(images, mask)
+        return max(
+            (one - two[1:]).abs().max() for one, two in zip(alone[:2], both[:2], strict=True)
+        )
+
+    assert differences(padding) < ANSWER_TOLERANCE < differences("leak")
+
+
+def test_a_backbone_that_does_not_fit_is_refused_with_a_reason(config, tiny_config):
+    """What it lacks, how many maps it should give, and where its weights should come from."""
+    with pytest.raises(TypeError, match="Conv2d lacks num_channels, strides, freeze_pretrained"):
+        DeformableDETR(config, backbone=nn.Conv2d(3, 8, 3))
+    with pytest.raises(TypeError, match=r"must be an nn\.Module, got dict"):
+        DeformableDETR(config, backbone={})
+    with pytest.raises(ValueError, match="Patches must give 3 maps for return_interm_indices"):
+        DeformableDETR(tiny_config(), backbone=Patches())
+    with_file = config.model_copy(update={"pretrained_backbone_path": "r50.pth"})
+    with pytest.raises(ValueError, match="load the weights of Patches before it is handed in"):
+        DeformableDETR(with_file, backbone=Patches())
