@@ -4,8 +4,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddetr_model import DeformableDETR, SetCriterion
+from ddetr_model import (
+    DeformableDETR,
+    DeformableTransformer,
+    SetCriterion,
+    parts_from_outside,
+    read_metadata,
+    save_checkpoint,
+)
 from ddetr_model.backbones import Backbone, freeze_batch_norms
+from ddetr_model.decoder import DeformableDecoderLayer
+from ddetr_model.encoder import DeformableEncoderLayer
 
 ANSWER_TOLERANCE = 1e-5  # float32, of logits and boxes
 
@@ -107,3 +116,77 @@ def test_a_backbone_that_does_not_fit_is_refused_with_a_reason(config, tiny_conf
     with_file = config.model_copy(update={"pretrained_backbone_path": "r50.pth"})
     with pytest.raises(ValueError, match="load the weights of Patches before it is handed in"):
         DeformableDETR(with_file, backbone=Patches())
+
+
+class Gated(DeformableDecoderLayer):
+    """A decoder layer that learns how much of itself to add."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.gate = nn.Parameter(torch.ones(1))
+
+    def forward(self, content, *others):
+        return content + self.gate * super().forward(content, *others)
+
+
+class Convolved(nn.Module):
+    """An encoder layer without attention, which starts in a way of its own."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.mix = nn.Linear(config.hidden_dim, config.hidden_dim)
+
+    def reset_parameters(self):
+        nn.init.eye_(self.mix.weight)
+
+    def forward(self, pixels, reference_points, pyramid):
+        return self.mix(pixels + pyramid.positions)
+
+
+def test_layers_that_are_handed_in_train(tiny_config, mixed_batch, targets):
+    """Each layer is made by the given call, and starts as its own reset_parameters says."""
+    config = tiny_config()
+    transformer = DeformableTransformer(config, encoder_layer=Convolved, decoder_layer=Gated)
+    model = DeformableDETR(config, transformer=transformer)
+    assert torch.equal(transformer.encoder.layers[0].mix.weight, torch.eye(config.hidden_dim))
+    criterion = SetCriterion(config)
+    criterion.total_loss(criterion(model(*mixed_batch), targets)).backward()
+    assert all(layer.gate.grad.abs().item() > 0 for layer in transformer.decoder.layers)
+
+
+def test_the_stock_transformer_handed_in_changes_nothing(tiny_config, mixed_batch):
+    """The same seed gives the same network, layers named or not."""
+    config = tiny_config()
+    torch.manual_seed(1)
+    stock = DeformableDETR(config)
+    torch.manual_seed(1)
+    layers = {"encoder_layer": DeformableEncoderLayer, "decoder_layer": DeformableDecoderLayer}
+    transformer = DeformableTransformer(config, **layers)
+    same = DeformableDETR(config, transformer=transformer)
+    assert stock.state_dict().keys() == same.state_dict().keys()
+    assert parts_from_outside(same) == parts_from_outside(stock) == {}
+
+
+def test_parts_from_outside_are_named_by_their_class(tiny_config, config):
+    """Handed in or put into a network that stood already; the stock one names none."""
+    here = Gated.__module__
+    model = DeformableDETR(config, backbone=Patches())
+    assert parts_from_outside(model) == {"backbone": f"{here}.Patches"}
+    model.transformer.decoder.layers[1] = Gated(config)
+    assert parts_from_outside(model) == {
+        "backbone": f"{here}.Patches",
+        "transformer.decoder.layers": f"{here}.Gated",
+    }
+    wrapped = Backbone(nn.Conv2d(3, 8, 8, 8), num_channels=(8, 8), strides=(8, 16))
+    found = parts_from_outside(DeformableDETR(config, backbone=wrapped))
+    assert found == {"backbone": "torch.nn.modules.conv.Conv2d"}
+    assert parts_from_outside(type("Mine", (DeformableDETR,), {})(tiny_config())) == {
+        "network": f"{here}.Mine"
+    }
+
+
+def test_a_checkpoint_names_the_parts_from_outside(config, tmp_path):
+    """Their classes stand in the metadata, as text."""
+    save_checkpoint(DeformableDETR(config, backbone=Patches()), tmp_path / "mine.pth")
+    parts = read_metadata(tmp_path / "mine.pth").parts
+    assert parts == {"backbone": f"{Patches.__module__}.Patches"}

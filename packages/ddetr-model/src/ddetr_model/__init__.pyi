@@ -14,11 +14,13 @@ from .matcher import HungarianMatcher as HungarianMatcher
 from .outputs import DenoisedOutput as DenoisedOutput
 from .outputs import DetectorOutput as DetectorOutput
 from .outputs import LayerOutput as LayerOutput
+from .parts import parts_from_outside as parts_from_outside
 from .postprocessing import postprocess as postprocess
 from .pyramid import Pyramid as Pyramid
 from .summary import ModelSummary as ModelSummary
 from .summary import count_activation_bytes as count_activation_bytes
 from .summary import summarize as summarize
+from .transformer import DeformableTransformer as DeformableTransformer
 from .weights import CheckpointError as CheckpointError
 from .weights import CheckpointMetadata as CheckpointMetadata
 from .weights import LoadReport as LoadReport

@@ -5,7 +5,8 @@ B images, Q queries, S pixels of all levels together, C channels, L feature leve
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from ddetr_model.pyramid import Pyramid
 from ddetr_model.recompute import run_layer
 from ddetr_ops import MSDeformAttn
 
-__all__ = ["Blocked", "DeformableDecoder", "DeformableDecoderLayer", "Queries"]
+__all__ = ["Blocked", "DecoderLayer", "DeformableDecoder", "DeformableDecoderLayer", "Queries"]
 
 
 class Blocked(NamedTuple):
@@ -34,6 +35,22 @@ class Queries(NamedTuple):
     positions: Tensor  # (B, Q, C)
     reference_points: Tensor  # (B, Q, 2) x, y or (B, Q, 4) cx, cy, w, h; parts of the image
     blocked: Blocked | None = None  # with denoising queries alone
+
+
+class DecoderLayer(Protocol):
+    """An `nn.Module` that serves as a layer of the decoder; see `DeformableDecoderLayer`."""
+
+    def __call__(
+        self,
+        content: Tensor,  # (B, Q, C)
+        positions: Tensor,  # (B, Q, C)
+        reference_points: Tensor,  # (B, Q, L, 2 or 4), fractions of each padded level
+        memory: Tensor,  # (B, S, C)
+        pyramid: Pyramid,
+        blocked: Blocked | None = None,
+    ) -> Tensor:
+        """Give every query what it has learned from the others and from the image, (B, Q, C)."""
+        ...
 
 
 class DeformableDecoderLayer(nn.Module):
@@ -86,12 +103,14 @@ class DeformableDecoderLayer(nn.Module):
 class DeformableDecoder(nn.Module):
     """The stack of decoder layers, with boxes that each layer may refine for the next."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        """Build config.dec_layers layers of the same shape."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        layer: Callable[[ModelConfig], nn.Module] = DeformableDecoderLayer,
+    ) -> None:
+        """Build config.dec_layers layers, each by a call of `layer` that gives a DecoderLayer."""
         super().__init__()
-        self.layers = nn.ModuleList(
-            DeformableDecoderLayer(config) for _ in range(config.dec_layers)
-        )
+        self.layers = nn.ModuleList(layer(config) for _ in range(config.dec_layers))
         self.with_box_refine = config.with_box_refine
         self.reference_eps = config.reference_eps
         self.recompute = False  # activation checkpointing

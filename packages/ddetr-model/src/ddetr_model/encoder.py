@@ -5,6 +5,9 @@ B images, S pixels of all levels together, C channels, L feature levels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,7 +16,20 @@ from ddetr_model.pyramid import Pyramid
 from ddetr_model.recompute import run_layer
 from ddetr_ops import MSDeformAttn
 
-__all__ = ["DeformableEncoder", "DeformableEncoderLayer"]
+__all__ = ["DeformableEncoder", "DeformableEncoderLayer", "EncoderLayer"]
+
+
+class EncoderLayer(Protocol):
+    """An `nn.Module` that serves as a layer of the encoder; see `DeformableEncoderLayer`."""
+
+    def __call__(
+        self,
+        pixels: Tensor,  # (B, S, C)
+        reference_points: Tensor,  # (B or 1, S, L, 2), x then y, fractions of each padded level
+        pyramid: Pyramid,
+    ) -> Tensor:
+        """Give every pixel what it has learned from the others, (B, S, C)."""
+        ...
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -55,12 +71,14 @@ class DeformableEncoderLayer(nn.Module):
 class DeformableEncoder(nn.Module):
     """The stack of encoder layers."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        """Build config.enc_layers layers of the same shape."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        layer: Callable[[ModelConfig], nn.Module] = DeformableEncoderLayer,
+    ) -> None:
+        """Build config.enc_layers layers, each by a call of `layer` that gives an EncoderLayer."""
         super().__init__()
-        self.layers = nn.ModuleList(
-            DeformableEncoderLayer(config) for _ in range(config.enc_layers)
-        )
+        self.layers = nn.ModuleList(layer(config) for _ in range(config.enc_layers))
         self.recompute = False  # activation checkpointing
 
     def forward(self, pyramid: Pyramid) -> Tensor:

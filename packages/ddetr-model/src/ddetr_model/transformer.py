@@ -5,15 +5,16 @@ B images, Q queries, S pixels of all levels together, C channels, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ddetr_model.config import ModelConfig
-from ddetr_model.decoder import DeformableDecoder, Queries
+from ddetr_model.decoder import DeformableDecoder, DeformableDecoderLayer, Queries
 from ddetr_model.denoising import NoisedObjects
-from ddetr_model.encoder import DeformableEncoder
+from ddetr_model.encoder import DeformableEncoder, DeformableEncoderLayer
 from ddetr_model.position import encode_coordinates
 from ddetr_model.precision import widen
 from ddetr_model.proposals import propose_boxes
@@ -41,14 +42,26 @@ class TransformerOutput(NamedTuple):
 class DeformableTransformer(nn.Module):
     """Everything between the feature maps and the prediction heads."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        """Build encoder, decoder and either learned or proposed reference points."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        encoder_layer: Callable[[ModelConfig], nn.Module] = DeformableEncoderLayer,
+        decoder_layer: Callable[[ModelConfig], nn.Module] = DeformableDecoderLayer,
+    ) -> None:
+        """Build encoder, decoder and either learned or proposed reference points.
+
+        Args:
+            config: the architecture.
+            encoder_layer: makes one layer of the encoder, an `EncoderLayer`; called for each.
+            decoder_layer: makes one layer of the decoder, a `DecoderLayer`; called for each.
+        """
         super().__init__()
         width = config.hidden_dim
         self.num_queries = config.num_queries
         self.padding_invariant = config.padding_invariant
-        self.encoder = DeformableEncoder(config)
-        self.decoder = DeformableDecoder(config)
+        self.encoder = DeformableEncoder(config, encoder_layer)
+        self.decoder = DeformableDecoder(config, decoder_layer)
         self.level_embed = nn.Parameter(torch.empty(config.num_feature_levels, width))
         if config.two_stage:
             self.enc_output = nn.Linear(width, width)
@@ -60,7 +73,10 @@ class DeformableTransformer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initialise as published: Xavier for every matrix, the attention's own start, N(0, 1)."""
+        """Initialise as published: Xavier for every matrix, the attention's own start, N(0, 1).
+
+        A layer of one's own that has `reset_parameters` starts as that says.
+        """
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -70,6 +86,9 @@ class DeformableTransformer(nn.Module):
         if hasattr(self, "reference_points"):
             nn.init.zeros_(self.reference_points.bias)
         nn.init.normal_(self.level_embed)
+        for layer in (*self.encoder.layers, *self.decoder.layers):
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()  # type: ignore[operator]
 
     def forward(
         self,

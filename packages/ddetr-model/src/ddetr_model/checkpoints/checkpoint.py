@@ -13,6 +13,7 @@ from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.checkpoints.filling import complete_heads
 from ddetr_model.checkpoints.source import import_checkpoint, read_checkpoint
 from ddetr_model.deformable_detr import DeformableDETR
+from ddetr_model.parts import parts_from_outside
 from ddetr_model.weights import (
     LEAST_COVERAGE,
     METADATA_KEY,
@@ -51,7 +52,11 @@ def save_checkpoint(
         OSError: the file cannot be written; the error names it.
     """
     metadata = metadata_dict(
-        model.config, categories=categories, preprocess=preprocess, metrics=metrics
+        model.config,
+        parts=parts_from_outside(model),
+        categories=categories,
+        preprocess=preprocess,
+        metrics=metrics,
     )
     contents = {"state_dict": model.state_dict(), METADATA_KEY: metadata}
     if not isinstance(target, (str, os.PathLike)):

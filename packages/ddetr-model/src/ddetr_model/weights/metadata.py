@@ -30,11 +30,16 @@ class CheckpointMetadata(BaseModel):
     categories: tuple[dict[str, Any], ...] = Field((), description='{"id", "name"} of each class.')
     preprocess: dict[str, Any] | None = Field(None, description="How images become tensors.")
     metrics: dict[str, float] = Field(default_factory=dict, description="Scores when saved.")
+    parts: dict[str, str] = Field(
+        default_factory=dict,
+        description="Class of each part from outside of this package, by the part's name.",
+    )
 
 
 def metadata_dict(
     config: ModelConfig,
     *,
+    parts: Mapping[str, str] | None = None,
     categories: Sequence[Mapping[str, Any]] = (),
     preprocess: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
@@ -42,6 +47,7 @@ def metadata_dict(
     """Make the plain value of a checkpoint's "ddetr" key, readable with weights_only=True."""
     metadata = CheckpointMetadata(
         model_config_=config,
+        parts=dict(parts or {}),
         categories=tuple(dict(category) for category in categories),
         preprocess=None if preprocess is None else dict(preprocess),
         metrics=dict(metrics or {}),

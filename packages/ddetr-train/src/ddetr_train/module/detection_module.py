@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from ddetr_data import Category
 from ddetr_data.torch import Batch
-from ddetr_model import DeformableDETR, DetectorOutput, SetCriterion
+from ddetr_model import DeformableDETR, DetectorOutput, SetCriterion, parts_from_outside
 from ddetr_model.weights import metadata_dict
 from ddetr_train.config import TrainConfig
 from ddetr_train.module._running_mean import RunningMean
@@ -179,6 +179,7 @@ class DetectionModule(pl.LightningModule):
         """Add what evaluation, inference and export need, and the epoch's running mean."""
         checkpoint["ddetr"] = metadata_dict(
             self.model.config,
+            parts=parts_from_outside(self.model),
             categories=[{"id": each.id, "name": each.name} for each in self._categories],
             preprocess=self._preprocess,
             metrics=self.metrics,

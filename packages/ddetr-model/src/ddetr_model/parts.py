@@ -1,0 +1,57 @@
+"""Which parts of a network come from outside of this package, by the names of their classes.
+
+A checkpoint carries tensors and a config, never code. Of a network with parts of one's own it also
+says what they are called, so that nobody takes it for the stock network, whose tensors may have the
+same names and shapes.
+"""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+from ddetr_model.backbones import Backbone
+
+__all__ = ["parts_from_outside"]
+
+OURS = {
+    "ddetr_model",
+    "ddetr_ops",
+    "timm",
+    "torch",
+    "torchvision",
+}  # what stock networks are made of
+
+
+def parts_from_outside(network: nn.Module) -> dict[str, str]:
+    """Name the class of each part that is not stock, by the part's name without numbers.
+
+    Returns:
+        Such as {"backbone": "mine.Patches", "transformer.decoder.layers": "mine.GatedLayer"}; the
+        network's own class is of the part "network". Empty for a stock network.
+    """
+    parts: dict[str, str] = {}
+    outside: list[str] = []
+    for name, module in network.named_modules():
+        if any(name.startswith(f"{outer}.") for outer in outside):
+            continue
+        kind = _class_from_outside(module)
+        if kind is not None:
+            parts[re.sub(r"\.\d+(?=\.|$)", "", name) or "network"] = kind
+            outside += [name] if name else []
+    return parts
+
+
+def _class_from_outside(module: nn.Module) -> str | None:
+    if isinstance(module, Backbone) and module.name is None:
+        return _qualified_name(module.body)
+    name = _qualified_name(module)
+    return None if name.partition(".")[0] in OURS else name
+
+
+def _qualified_name(module: nn.Module) -> str:
+    """Name a module's class, behind the one that FSDP puts in front of it."""
+    classes = type(module).__mro__
+    own = next(kind for kind in classes if not kind.__module__.startswith("torch.distributed."))
+    return f"{own.__module__}.{own.__qualname__}"
