@@ -8,7 +8,13 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from ddetr_model import CheckpointError, DeformableDETR
-from ddetr_model.backbones import VARIANTS, GCViT, build_backbone, freeze_batch_norms
+from ddetr_model.backbones import (
+    VARIANTS,
+    GCViT,
+    build_backbone,
+    freeze_batch_norms,
+    thaw_batch_norms,
+)
 from ddetr_model.weights import from_nvlabs
 
 
@@ -163,7 +169,7 @@ def test_maps_with_their_channels_last_are_refused(tiny_config, monkeypatch):
 
 @pytest.mark.parametrize("name", ["resnet10t", "regnetx_002"])
 def test_frozen_norms_answer_as_the_live_ones_do_in_evaluation(name: str) -> None:
-    """Freezing keeps what a norm computes, the activation inside timm's norms too."""
+    """Freezing and thawing keep what a norm computes, the activation inside timm's norms too."""
     timm = pytest.importorskip("timm")
     body = timm.create_model(name, features_only=True, out_indices=(2,)).eval()
     for norm in body.modules():
@@ -175,6 +181,9 @@ def test_frozen_norms_answer_as_the_live_ones_do_in_evaluation(name: str) -> Non
     freeze_batch_norms(body)
     (frozen,) = body.train()(images)
     torch.testing.assert_close(frozen, live)
+    thaw_batch_norms(body)
+    (thawed,) = body.eval()(images)
+    torch.testing.assert_close(thawed, live)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ from .checkpoints import read_metadata as read_metadata
 from .checkpoints import save_checkpoint as save_checkpoint
 from .config import ModelConfig as ModelConfig
 from .deformable_detr import DeformableDETR as DeformableDETR
+from .export_form import ExportForms as ExportForms
+from .export_form import HasExportForm as HasExportForm
 from .freezing import freeze_modules as freeze_modules
 from .losses import SetCriterion as SetCriterion
 from .matcher import HungarianMatcher as HungarianMatcher
 from .outputs import DenoisedOutput as DenoisedOutput
 from .outputs import DetectorOutput as DetectorOutput
 from .outputs import LayerOutput as LayerOutput
+from .parts import check_export_form as check_export_form
 from .parts import parts_from_outside as parts_from_outside
 from .postprocessing import postprocess as postprocess
 from .pyramid import Pyramid as Pyramid

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ddetr_model.boxes import refine_boxes
 from ddetr_model.config import ModelConfig
+from ddetr_model.export_form import ExportForms
 from ddetr_model.pyramid import Pyramid
 from ddetr_model.recompute import run_layer
 from ddetr_ops import MSDeformAttn
@@ -98,6 +99,12 @@ class DeformableDecoderLayer(nn.Module):
         content = self.norm1(content + self.dropout(seen))
         hidden = self.dropout(F.relu(self.linear1(content)))
         return self.norm3(content + self.dropout(self.linear2(hidden)))  # type: ignore[no-any-return]
+
+    def export_form(self, forms: ExportForms) -> nn.Module:
+        """Give this layer with the exporter's attentions."""
+        self.add_module("cross_attn", forms.deformable_attention(self.cross_attn))
+        self.add_module("self_attn", forms.self_attention(self.self_attn))
+        return self
 
 
 class DeformableDecoder(nn.Module):

@@ -101,7 +101,7 @@ class DeformableDETR(nn.Module):
         noised = None
         if self.denoising is not None and self.training and targets is not None:
             noised = self.denoising(targets)
-        pyramid = self._build_pyramid(images, mask)
+        pyramid = self.build_pyramid(images, mask)
         query_embed = None if self.config.two_stage else self.query_embed.weight
         contents, boxes, proposals = self.transformer(
             pyramid, query_embed, self.class_embed, self.bbox_embed, noised
@@ -145,7 +145,8 @@ class DeformableDETR(nn.Module):
         self.transformer.encoder.recompute = enabled
         self.transformer.decoder.recompute = enabled
 
-    def _build_pyramid(self, images: Tensor, mask: Tensor | None) -> Pyramid:
+    def build_pyramid(self, images: Tensor, mask: Tensor | None = None) -> Pyramid:
+        """Turn images (B, 3, H, W) and their mask (B, H, W) into what the transformer reads."""
         backbone, encode_positions = self.backbone
         features = backbone(images, mask)
         maps, masks, positions = [], [], []

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddetr_model.config import ModelConfig
+from ddetr_model.export_form import ExportForms
 from ddetr_model.pyramid import Pyramid
 from ddetr_model.recompute import run_layer
 from ddetr_ops import MSDeformAttn
@@ -66,6 +67,11 @@ class DeformableEncoderLayer(nn.Module):
         pixels = self.norm1(pixels + self.dropout(attended))
         hidden = self.dropout(F.relu(self.linear1(pixels)))
         return self.norm2(pixels + self.dropout(self.linear2(hidden)))  # type: ignore[no-any-return]
+
+    def export_form(self, forms: ExportForms) -> nn.Module:
+        """Give this layer with the exporter's attention."""
+        self.add_module("self_attn", forms.deformable_attention(self.self_attn))
+        return self
 
 
 class DeformableEncoder(nn.Module):

@@ -12,8 +12,9 @@ import re
 from torch import nn
 
 from ddetr_model.backbones import Backbone
+from ddetr_ops import MSDeformAttn
 
-__all__ = ["parts_from_outside"]
+__all__ = ["check_export_form", "parts_from_outside"]
 
 OURS = {
     "ddetr_model",
@@ -41,6 +42,22 @@ def parts_from_outside(network: nn.Module) -> dict[str, str]:
             parts[re.sub(r"\.\d+(?=\.|$)", "", name) or "network"] = kind
             outside += [name] if name else []
     return parts
+
+
+def check_export_form(network: nn.Module) -> None:
+    """Refuse a network, every part of which has taken its plain form, that cannot be written.
+
+    Raises:
+        ValueError: an attention is left whose operator no exporter knows.
+    """
+    for name, module in network.named_modules():
+        for child, attention in module.named_children():
+            if isinstance(attention, MSDeformAttn):
+                raise ValueError(
+                    f"{name} ({_qualified_name(module)}) cannot be exported: no exporter can write "
+                    f"its MSDeformAttn {child}; give it an export_form(forms) that puts "
+                    f"forms.deformable_attention(self.{child}) there and returns it"
+                )
 
 
 def _class_from_outside(module: nn.Module) -> str | None:

@@ -88,7 +88,7 @@ class DeformableTransformer(nn.Module):
         nn.init.normal_(self.level_embed)
         for layer in (*self.encoder.layers, *self.decoder.layers):
             if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()  # type: ignore[operator]
+                layer.reset_parameters()
 
     def forward(
         self,

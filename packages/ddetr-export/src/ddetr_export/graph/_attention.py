@@ -21,6 +21,18 @@ from ddetr_export.graph.sampling import sample_by_gather
 Sampler = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor, Tensor], Tensor]
 
 
+class PlainForms:
+    """What a network's parts find here for their attentions; follows `ddetr_model.ExportForms`."""
+
+    def deformable_attention(self, attention: Any) -> nn.Module:
+        """Give the attention with its sampling in plain operators."""
+        return ExportedDeformableAttention(attention)
+
+    def self_attention(self, attention: nn.MultiheadAttention) -> nn.Module:
+        """Give the attention in matrix products."""
+        return ExportedSelfAttention(attention)
+
+
 class ExportedDeformableAttention(nn.Module):
     """A `MSDeformAttn` with its projections kept and its sampling replaced.
 
@@ -89,7 +101,7 @@ class ExportedDeformableAttention(nn.Module):
 class ExportedSelfAttention(nn.Module):
     """A batch-first `nn.MultiheadAttention` in matrix products: older opsets have no other form."""
 
-    def __init__(self, attention: Any) -> None:
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
         """Take over the projections of attention; nothing is copied."""
         super().__init__()
         self.num_heads = attention.num_heads

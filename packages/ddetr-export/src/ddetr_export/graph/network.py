@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from ddetr_export.graph._attention import (
     ExportedDeformableAttention,
-    ExportedSelfAttention,
+    PlainForms,
     Sampler,
 )
-from ddetr_model import DeformableDETR, Pyramid
+from ddetr_model import DeformableDETR, Pyramid, check_export_form
+from ddetr_model.backbones import thaw_batch_norms
 
 
 class ExportGraph(nn.Module):
@@ -37,11 +37,14 @@ class ExportGraph(nn.Module):
         """Copy the model and fix its input size; the model itself stays as it is.
 
         Raises:
-            ValueError: the size is too small for the model's feature levels.
+            ValueError: the size is too small for the model's feature levels, or a part of one's
+                own says no plain form where it needs one.
         """
         super().__init__()
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        _simplify(self.model)
+        thaw_batch_norms(self.model)
+        _take_plain_forms(self.model, PlainForms())
+        check_export_form(self.model)
         with torch.no_grad():
             pyramid = _measure(model, image_size_hw)
         self.shapes_hw = pyramid.shapes_hw
@@ -93,15 +96,26 @@ class ExportGraph(nn.Module):
 
     def attention_queries(self) -> list[int]:
         """The number of queries of each deformable attention, in the order they run."""
-        config = self.model.config
-        pixels = sum(height * width for height, width in self.shapes_hw)
-        queries = min(config.num_queries, pixels) if config.two_stage else config.num_queries
-        return [pixels] * config.enc_layers + [queries] * config.dec_layers
+        transformer = self.model.transformer
+        in_encoder, in_decoder = (
+            sum(isinstance(each, ExportedDeformableAttention) for each in stack.modules())
+            for stack in (transformer.encoder, transformer.decoder)
+        )
+        return [self._num_pixels] * in_encoder + [self._num_queries] * in_decoder
 
     def output_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Sizes of pred_logits and pred_boxes without the batch."""
-        queries = self.attention_queries()[-1]
+        queries = self._num_queries
         return (queries, self.model.config.num_classes), (queries, 4)
+
+    @property
+    def _num_pixels(self) -> int:
+        return sum(height * width for height, width in self.shapes_hw)
+
+    @property
+    def _num_queries(self) -> int:
+        config = self.model.config
+        return min(config.num_queries, self._num_pixels) if config.two_stage else config.num_queries
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,7 @@ class _FixedPyramid(Pyramid):
 def _measure(model: DeformableDETR, image_size_hw: tuple[int, int]) -> Pyramid:
     """Build the pyramid of an empty image, for all that does not depend on the pixels."""
     try:
-        return model._build_pyramid(torch.zeros(1, 3, *image_size_hw), None)
+        return model.build_pyramid(torch.zeros(1, 3, *image_size_hw))
     except RuntimeError as error:
         height, width = image_size_hw
         raise ValueError(
@@ -129,32 +143,11 @@ def _measure(model: DeformableDETR, image_size_hw: tuple[int, int]) -> Pyramid:
         ) from error
 
 
-def _simplify(model: DeformableDETR) -> None:
-    """Replace in place what an exporter cannot say, or says at length, by its plain equal."""
-    _thaw_batch_norms(model.backbone)
-    _spell_out_attention(model.backbone)
-    layer: Any
-    for layer in model.transformer.encoder.layers:
-        layer.self_attn = ExportedDeformableAttention(layer.self_attn)
-    for layer in model.transformer.decoder.layers:
-        layer.cross_attn = ExportedDeformableAttention(layer.cross_attn)
-        layer.self_attn = ExportedSelfAttention(layer.self_attn)
-
-
-def _spell_out_attention(module: nn.Module) -> None:
-    """Let timm's attentions be products and a soft-max: older opsets have no fused one."""
+def _take_plain_forms(module: nn.Module, forms: PlainForms) -> None:
+    """Put the plain form of every part that says one in its place."""
     child: Any
-    for child in module.modules():
-        if hasattr(child, "fused_attn"):
-            child.fused_attn = False
-
-
-def _thaw_batch_norms(module: nn.Module) -> None:
-    """Exporters fold a plain batch norm into its convolution, a frozen one they spell out."""
     for name, child in module.named_children():
-        if not isinstance(child, FrozenBatchNorm2d):
-            _thaw_batch_norms(child)
-            continue
-        norm = nn.BatchNorm2d(len(child.weight), eps=child.eps).eval()
-        norm.load_state_dict(child.state_dict(), strict=False)
-        setattr(module, name, norm.requires_grad_(False))
+        if hasattr(child, "export_form"):
+            setattr(module, name, child.export_form(forms))
+        else:
+            _take_plain_forms(child, forms)

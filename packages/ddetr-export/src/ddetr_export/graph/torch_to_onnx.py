@@ -6,7 +6,8 @@ B images, H, W the input size, Q queries, C classes.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import onnx
 import torch
@@ -28,7 +29,7 @@ from ddetr_export.onnx import (
     write_metadata,
 )
 from ddetr_export.report import ExportError
-from ddetr_model import DeformableDETR
+from ddetr_model import DeformableDETR, parts_from_outside
 
 _SCOPES_NOTE = "pkg.torch.onnx.name_scopes"  # the newer exporter's word on where a node came from
 
@@ -42,22 +43,25 @@ def make_draft(
         What was traced, and what came of it.
 
     Raises:
-        ValueError: the input size is too small for the model.
-        ExportError: the exporter wrote another opset than the one asked for.
+        ValueError: the input size is too small for the model, or a part of one's own says no plain
+            form where it needs one.
+        ExportError: the exporter wrote another opset than the one asked for, or cannot write a part
+            of one's own.
     """
     height, width = config.input_height, config.input_width
     graph = ExportGraph(model, (height, width))
     graph.set_sampler(choose_sampler(config))
     example = torch.zeros(_traced_batch(config), 3, height, width)
     for optimize in (True, False):  # the newer exporter's optimiser breaks some files
-        exported = trace_to_onnx(
-            graph,
-            [example],
-            Signature(("inputs",), RAW_OUTPUTS, dynamic_batch=config.batch_size == -1),
-            config.opset_version,
-            optimize=optimize,
-            custom_domains=() if config.on_cpu else (PLUGIN_DOMAIN,),
-        )
+        with _own_parts_named(model):
+            exported = trace_to_onnx(
+                graph,
+                [example],
+                Signature(("inputs",), RAW_OUTPUTS, dynamic_batch=config.batch_size == -1),
+                config.opset_version,
+                optimize=optimize,
+                custom_domains=() if config.on_cpu else (PLUGIN_DOMAIN,),
+            )
         _insist_on_opset(exported, config.opset_version)
         _name_by_module(exported)
         _drop_exporters_notes(exported)
@@ -90,6 +94,22 @@ def choose_sampler(config: ExportConfig) -> Sampler:
         has_grid_sample = config.opset_version >= OLDEST_GRID_SAMPLE_OPSET
         return sample_by_grid if has_grid_sample else sample_by_gather
     return sample_by_grid if config.sampling == "grid" else sample_by_gather
+
+
+@contextmanager
+def _own_parts_named(model: DeformableDETR) -> Iterator[None]:
+    """Say in one sentence that parts from outside cannot be written; stock ones always can."""
+    try:
+        yield
+    except Exception as error:  # an exporter raises what its parts raise, of no common class
+        own = [f"{part} ({kind})" for part, kind in parts_from_outside(model).items()]
+        if not own:
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportError(
+            f"{', '.join(own)} cannot be written as ONNX: {reason}; an export_form(forms) can give "
+            "the same in other operators"
+        ) from error
 
 
 def _insist_on_opset(exported: onnx.ModelProto, wanted: int) -> None:

@@ -1,7 +1,7 @@
 """Backbones: torchvision's and timm's networks and GCViT as feature maps, or one of your own."""
 
 from ddetr_model.backbones.backbone import Backbone, PaddingRule
-from ddetr_model.backbones.batch_norms import freeze_batch_norms
+from ddetr_model.backbones.batch_norms import freeze_batch_norms, thaw_batch_norms
 from ddetr_model.backbones.build import build_backbone
 from ddetr_model.backbones.gc_vit import VARIANTS, GCViT
 from ddetr_model.backbones.protocol import BackboneProtocol, check_backbone
@@ -15,4 +15,5 @@ __all__ = [
     "build_backbone",
     "check_backbone",
     "freeze_batch_norms",
+    "thaw_batch_norms",
 ]

@@ -6,11 +6,12 @@ B images, C channels and H, W pixels of a feature map.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from ddetr_model.backbones.batch_norms import freeze_batch_norms
+from ddetr_model.export_form import ExportForms
 from ddetr_model.padding import PaddingEraser, run_unpadded
 
 __all__ = ["Backbone", "PaddingRule"]
@@ -79,3 +80,11 @@ class Backbone(nn.Module):
         for name, parameter in self.body.named_parameters():
             if name.startswith(self.pretrained_frozen):
                 parameter.requires_grad_(False)
+
+    def export_form(self, _forms: ExportForms) -> nn.Module:
+        """Give this backbone, timm's attentions as products and a soft-max: old opsets need it."""
+        child: Any
+        for child in self.body.modules():
+            if hasattr(child, "fused_attn"):
+                child.fused_attn = False
+        return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-__all__ = ["freeze_batch_norms"]
+__all__ = ["freeze_batch_norms", "thaw_batch_norms"]
 
 
 def freeze_batch_norms(module: nn.Module) -> None:
@@ -17,6 +17,22 @@ def freeze_batch_norms(module: nn.Module) -> None:
         frozen = _FrozenNormAct(child) if hasattr(child, "act") else _frozen_norm(child)
         frozen.load_state_dict(child.state_dict())
         setattr(module, name, frozen)
+
+
+def thaw_batch_norms(module: nn.Module) -> None:
+    """Replace every frozen batch norm below module by a live one of the same answer in evaluation.
+
+    Exporters fold a live one into its convolution; a frozen one they spell out.
+    """
+    for name, child in module.named_children():
+        if not isinstance(child, FrozenBatchNorm2d):
+            thaw_batch_norms(child)
+            continue
+        live = nn.BatchNorm2d(len(child.weight), eps=child.eps)
+        live.load_state_dict(child.state_dict(), strict=False)  # but for the counter of steps
+        live.requires_grad_(False).eval()
+        is_whole = not isinstance(child, _FrozenNormAct)
+        setattr(module, name, live if is_whole else nn.Sequential(live, child.drop, child.act))
 
 
 class _FrozenNormAct(FrozenBatchNorm2d):  # type: ignore[misc]
