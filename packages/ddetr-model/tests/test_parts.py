@@ -5,9 +5,14 @@ import torch
 from torch import Tensor, nn
 
 from ddetr_model import (
+    CheckpointError,
     DeformableDETR,
     DeformableTransformer,
     SetCriterion,
+    export_huggingface,
+    export_original,
+    import_checkpoint,
+    load_checkpoint,
     parts_from_outside,
     read_metadata,
     save_checkpoint,
@@ -16,6 +21,7 @@ from ddetr_model.backbones import Backbone, freeze_batch_norms
 from ddetr_model.decoder import DeformableDecoderLayer
 from ddetr_model.encoder import DeformableEncoderLayer
 
+here = __name__  # the module of the parts, in the names of their classes
 ANSWER_TOLERANCE = 1e-5  # float32, of logits and boxes
 
 
@@ -129,6 +135,17 @@ class Gated(DeformableDecoderLayer):
         return content + self.gate * super().forward(content, *others)
 
 
+class Doubled(DeformableDecoderLayer):
+    """A decoder layer whose tensors are the stock layer's, and whose answers are not."""
+
+    def forward(self, *inputs):
+        return 2 * super().forward(*inputs)
+
+
+def doubled(config):
+    return DeformableDETR(config, transformer=DeformableTransformer(config, decoder_layer=Doubled))
+
+
 class Convolved(nn.Module):
     """An encoder layer without attention, which starts in a way of its own."""
 
@@ -169,7 +186,6 @@ def test_the_stock_transformer_handed_in_changes_nothing(tiny_config, mixed_batc
 
 def test_parts_from_outside_are_named_by_their_class(tiny_config, config):
     """Handed in or put into a network that stood already; the stock one names none."""
-    here = Gated.__module__
     model = DeformableDETR(config, backbone=Patches())
     assert parts_from_outside(model) == {"backbone": f"{here}.Patches"}
     model.transformer.decoder.layers[1] = Gated(config)
@@ -189,4 +205,44 @@ def test_a_checkpoint_names_the_parts_from_outside(config, tmp_path):
     """Their classes stand in the metadata, as text."""
     save_checkpoint(DeformableDETR(config, backbone=Patches()), tmp_path / "mine.pth")
     parts = read_metadata(tmp_path / "mine.pth").parts
-    assert parts == {"backbone": f"{Patches.__module__}.Patches"}
+    assert parts == {"backbone": f"{here}.Patches"}
+
+
+def test_a_stock_reader_refuses_a_network_with_parts_from_outside(tiny_config, tmp_path):
+    """The tensors would fit, and the answers would be another network's: its class is named."""
+    model = doubled(tiny_config())
+    save_checkpoint(model, tmp_path / "mine.pth")
+    named = rf"\(transformer\.decoder\.layers is {here}\.Doubled\)"
+    told = rf"mine\.pth is of a network with parts from outside of ddetr-model {named}: build"
+    with pytest.raises(CheckpointError, match=told):
+        load_checkpoint(tmp_path / "mine.pth")
+
+
+def test_a_network_that_is_given_is_filled(tiny_config, tmp_path):
+    """It answers as the one that was saved, and the file's classes come with it."""
+    config = tiny_config()
+    model = doubled(config).eval()
+    save_checkpoint(model, tmp_path / "mine.pth", categories=[{"id": 1, "name": "cat"}])
+    loaded = load_checkpoint(tmp_path / "mine.pth", network=doubled(config))
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(loaded(images).pred_logits, model(images).pred_logits)
+    assert loaded.metadata.categories[0]["name"] == "cat"
+    assert loaded.metadata.parts == {"transformer.decoder.layers": f"{here}.Doubled"}
+
+
+def test_a_given_network_must_be_that_of_the_file(tiny_config, tmp_path):
+    """Heads, which no shape tells, are compared, and nothing can be overridden."""
+    config = tiny_config()
+    save_checkpoint(doubled(config), tmp_path / "mine.pth")
+    other = doubled(config.model_copy(update={"nheads": 8}))
+    with pytest.raises(CheckpointError, match="has nheads 4 but the model 8"):
+        load_checkpoint(tmp_path / "mine.pth", network=other)
+    with pytest.raises(TypeError, match="num_queries cannot override what a given network is"):
+        import_checkpoint(tmp_path / "mine.pth", network=doubled(config), num_queries=3)
+
+
+@pytest.mark.parametrize("export", [export_original, export_huggingface])
+def test_other_layouts_are_refused_to_parts_from_outside(export, tiny_config, tmp_path):
+    """Whoever reads them would build the stock network."""
+    with pytest.raises(ValueError, match=r"no word for parts from outside \(.*Doubled\)"):
+        export(doubled(tiny_config()), tmp_path / "other")

@@ -8,13 +8,14 @@ same names and shapes.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from torch import nn
 
 from ddetr_model.backbones import Backbone
 from ddetr_ops import MSDeformAttn
 
-__all__ = ["check_export_form", "parts_from_outside"]
+__all__ = ["check_export_form", "described", "parts_from_outside", "refuse_parts_from_outside"]
 
 OURS = {
     "ddetr_model",
@@ -42,6 +43,24 @@ def parts_from_outside(network: nn.Module) -> dict[str, str]:
             parts[re.sub(r"\.\d+(?=\.|$)", "", name) or "network"] = kind
             outside += [name] if name else []
     return parts
+
+
+def described(parts: Mapping[str, str]) -> str:
+    """Write parts and their classes for a sentence."""
+    return ", ".join(f"{part} is {kind}" for part, kind in parts.items())
+
+
+def refuse_parts_from_outside(network: nn.Module, layout: str) -> None:
+    """Keep a network from a layout that only says what stock networks are.
+
+    Raises:
+        ValueError: it has parts from outside.
+    """
+    if parts := parts_from_outside(network):
+        raise ValueError(
+            f"{layout} has no word for parts from outside ({described(parts)}), and whoever reads "
+            "it would compute something else: use save_checkpoint"
+        )
 
 
 def check_export_form(network: nn.Module) -> None:

@@ -10,7 +10,7 @@ from ddetr_model.checkpoints.filling import check_tensors, fill
 from ddetr_model.checkpoints.huggingface import export_huggingface
 from ddetr_model.checkpoints.huggingface_names import to_published_names
 from ddetr_model.checkpoints.original import export_original
-from ddetr_model.checkpoints.source import import_checkpoint, read_checkpoint
+from ddetr_model.checkpoints.source import import_checkpoint, read_checkpoint, refuse_parts
 
 __all__ = [
     "check_tensors",
@@ -22,6 +22,7 @@ __all__ = [
     "load_pretrained",
     "read_checkpoint",
     "read_metadata",
+    "refuse_parts",
     "save_checkpoint",
     "to_published_names",
 ]

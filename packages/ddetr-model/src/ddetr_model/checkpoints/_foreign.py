@@ -32,3 +32,9 @@ class ForeignCheckpoint(NamedTuple):
     preprocess: dict[str, Any] | None = PUBLISHED_PREPROCESS  # of ddetr_data's PreprocessConfig
     config: ModelConfig | None = None  # where the file states all of it, as ours do
     metrics: Mapping[str, float] = MappingProxyType({})  # scores when saved
+    parts: Mapping[str, str] = MappingProxyType({})  # classes of parts that are not stock
+
+    @property
+    def num_heads(self) -> int | None:
+        """Attention heads, which no shape tells; None where the file does not say."""
+        return self.config.nheads if self.config else self.hints.get("nheads")

@@ -11,7 +11,7 @@ import torch
 
 from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.checkpoints.filling import complete_heads
-from ddetr_model.checkpoints.source import import_checkpoint, read_checkpoint
+from ddetr_model.checkpoints.source import check_heads, import_checkpoint, read_checkpoint
 from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_model.parts import parts_from_outside
 from ddetr_model.weights import (
@@ -66,7 +66,9 @@ def save_checkpoint(
         torch.save(contents, file)
 
 
-def load_checkpoint(source: Source, *, strict: bool = True) -> DeformableDETR:
+def load_checkpoint(
+    source: Source, *, strict: bool = True, network: DeformableDETR | None = None
+) -> DeformableDETR:
     """Read a detector, in eval mode on the CPU, with .config and .metadata.
 
     Takes files of save_checkpoint, Lightning checkpoints with our metadata, and all that
@@ -76,13 +78,15 @@ def load_checkpoint(source: Source, *, strict: bool = True) -> DeformableDETR:
         source: the path, or the file opened with mode "rb", which whoever encrypts files decrypts.
         strict: refuse a file with tensors that the model does not have, as a changed model's;
             otherwise a warning lists them and the detector computes without them.
+        network: what to fill, for a file with parts from outside: the same network, built by the
+            caller. It stays on its device.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file is something else, or tensors are missing, misshapen, unknown or
-            not finite.
+        CheckpointError: the file is something else, tensors are missing, misshapen, unknown or not
+            finite, or it has parts from outside and no network is given.
     """
-    return import_checkpoint(source, strict=strict)[0]
+    return import_checkpoint(source, strict=strict, network=network)[0]
 
 
 def read_metadata(source: Source) -> CheckpointMetadata:
@@ -109,11 +113,7 @@ def load_pretrained(model: DeformableDETR, source: Source) -> LoadReport:
     """
     name = name_of(source)
     stored = read_checkpoint(source)
-    heads = stored.config.nheads if stored.config else stored.hints.get("nheads")
-    if heads not in (None, model.config.nheads):
-        raise CheckpointError(
-            f"{name} has nheads {heads} but the model {model.config.nheads}: set model.nheads"
-        )
+    check_heads(stored, model.config, name)
     weights = complete_heads(stored.weights, model.state_dict())
     report = compare(model.state_dict(), weights)
     if report.misfits:

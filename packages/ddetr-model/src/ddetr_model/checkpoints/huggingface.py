@@ -14,6 +14,7 @@ from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.checkpoints.huggingface_names import to_huggingface_names, to_published_names
 from ddetr_model.config import EXTRA_LEVEL, ModelConfig
 from ddetr_model.deformable_detr import DeformableDETR
+from ddetr_model.parts import refuse_parts_from_outside
 from ddetr_model.weights import CheckpointError, read_file
 
 __all__ = ["export_huggingface", "is_huggingface", "read_huggingface", "read_huggingface_file"]
@@ -83,10 +84,12 @@ def export_huggingface(model: DeformableDETR, folder: str | os.PathLike[str]) ->
     """Write config.json, model.safetensors and preprocessor_config.json for from_pretrained.
 
     Raises:
-        ValueError: the backbone is not resnet_50, which alone transformers builds the same way.
+        ValueError: the backbone is not resnet_50, which alone transformers builds the same way, or
+            the model has parts from outside.
     """
     from safetensors.torch import save
 
+    refuse_parts_from_outside(model, "the layout of transformers")
     if model.config.backbone != "resnet_50":
         raise ValueError(
             f"Hugging Face export needs backbone resnet_50, got {model.config.backbone}"

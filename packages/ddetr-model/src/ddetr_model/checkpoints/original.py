@@ -19,6 +19,7 @@ from ddetr_model.checkpoints._foreign import ForeignCheckpoint
 from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.config import EXTRA_LEVEL
 from ddetr_model.deformable_detr import DeformableDETR
+from ddetr_model.parts import refuse_parts_from_outside
 from ddetr_model.weights import CheckpointError, from_nvlabs, is_nvlabs
 
 __all__ = ["export_original", "read_original"]
@@ -67,7 +68,12 @@ def read_original(
 
 
 def export_original(model: DeformableDETR, path: str | os.PathLike[str]) -> None:
-    """Write a file that the published code resumes from: {"model": tensors, "args": Namespace}."""
+    """Write a file that the published code resumes from: {"model": tensors, "args": Namespace}.
+
+    Raises:
+        ValueError: the model has parts from outside, or a choice that the published code lacks.
+    """
+    refuse_parts_from_outside(model, "the published layout")
     config = model.config
     args = argparse.Namespace(
         **{name: getattr(config, field) for name, field in FIELDS.items()},

@@ -23,6 +23,7 @@ from ddetr_model.checkpoints.huggingface import (
 from ddetr_model.checkpoints.original import read_original
 from ddetr_model.config import ModelConfig
 from ddetr_model.deformable_detr import DeformableDETR
+from ddetr_model.parts import described, parts_from_outside
 from ddetr_model.weights import (
     METADATA_KEY,
     CheckpointError,
@@ -36,7 +37,7 @@ from ddetr_model.weights import (
     tensors_of,
 )
 
-__all__ = ["import_checkpoint", "read_checkpoint"]
+__all__ = ["check_heads", "import_checkpoint", "read_checkpoint", "refuse_parts"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def import_checkpoint(
     *,
     strict: bool = True,
     allow_partial: bool = False,
+    network: DeformableDETR | None = None,
     **overrides: Any,
 ) -> tuple[DeformableDETR, LoadReport]:
     """Build the detector that a checkpoint is of, and fill it by name.
@@ -56,6 +58,8 @@ def import_checkpoint(
         strict: refuse a file with tensors that the model does not have, as a changed model's;
             otherwise they stand among the report's unexpected.
         allow_partial: accept a file that lacks tensors; they stay random.
+        network: fill this one instead of building the stock network; a file with parts from
+            outside needs it, since no file names code to import. It keeps its own config.
         overrides: ModelConfig fields that win over what is read or inferred; with another
             num_classes the class heads start anew, and stand among the report's mismatched.
 
@@ -65,12 +69,12 @@ def import_checkpoint(
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the layout is unknown, tensors are missing, misshapen, unknown or not
-            finite.
+            finite, or it has parts from outside and no network is given.
+        TypeError: there are overrides beside a network.
     """
     name = name_of(source)
     stored = read_checkpoint(source)
-    config = _config(stored, overrides, name)
-    model = DeformableDETR(config, load_backbone_file=False)
+    model = _chosen_network(stored, network, overrides, name)
     # Files of ours name every head, so a head that one lacks is no other's.
     is_ours = stored.config is not None
     weights = complete_heads(stored.weights, model.state_dict(), shared=not is_ours)
@@ -85,14 +89,16 @@ def import_checkpoint(
     _refuse_non_finite(model, name)
     has_its_heads = not report.mismatched
     model.metadata = CheckpointMetadata(
-        model_config_=config,
+        model_config_=model.config,
+        parts=parts_from_outside(model),
         categories=stored.categories if has_its_heads else (),
         preprocess=stored.preprocess,
         metrics=stored.metrics if has_its_heads else {},
     )
     logger.info("imported=%s tensors=%d", name, len(report.loaded))
     if report.mismatched:
-        logger.warning("re-initialised for %d classes: %s", config.num_classes, report.mismatched)
+        classes = model.config.num_classes
+        logger.warning("re-initialised for %d classes: %s", classes, report.mismatched)
     return model.eval(), report
 
 
@@ -117,6 +123,46 @@ def read_checkpoint(source: Source) -> ForeignCheckpoint:
     return read_original(contents, tensors, name)
 
 
+def refuse_parts(parts: Mapping[str, str], name: str) -> None:
+    """Keep a network with parts from outside from being taken for the stock network.
+
+    Raises:
+        CheckpointError: there are such parts, by what the file of this name says.
+    """
+    if parts:
+        raise CheckpointError(
+            f"{name} is of a network with parts from outside of ddetr-model ({described(parts)}): "
+            "build that network in Python and pass it with the file, as network=..."
+        )
+
+
+def check_heads(stored: ForeignCheckpoint, config: ModelConfig, name: str) -> None:
+    """Compare the number of attention heads, of which no tensor's shape depends.
+
+    Raises:
+        CheckpointError: the file has another one than the model.
+    """
+    if stored.num_heads not in (None, config.nheads):
+        raise CheckpointError(
+            f"{name} has nheads {stored.num_heads} but the model {config.nheads}: set model.nheads"
+        )
+
+
+def _chosen_network(
+    stored: ForeignCheckpoint,
+    network: DeformableDETR | None,
+    overrides: Mapping[str, Any],
+    name: str,
+) -> DeformableDETR:
+    if network is None:
+        refuse_parts(stored.parts, name)
+        return DeformableDETR(_config(stored, overrides, name), load_backbone_file=False)
+    if overrides:
+        raise TypeError(f"{', '.join(overrides)} cannot override what a given network is")
+    check_heads(stored, network.config, name)
+    return network
+
+
 def _read_ours(contents: Mapping[str, Any], name: str) -> ForeignCheckpoint:
     metadata = metadata_of(contents, name)
     return ForeignCheckpoint(
@@ -126,6 +172,7 @@ def _read_ours(contents: Mapping[str, Any], name: str) -> ForeignCheckpoint:
         metadata.preprocess,
         metadata.model_config_,
         metadata.metrics,
+        metadata.parts,
     )
 
 
