@@ -17,7 +17,13 @@ from ddetr_data import Detections, ImageLike, as_categories
 from ddetr_data.detection import Detector, DeviceConfig
 from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, image_batches, open_image, pad_batch, preprocess
-from ddetr_model import CheckpointMetadata, DetectorOutput, load_checkpoint, postprocess
+from ddetr_model import (
+    CheckpointMetadata,
+    DeformableDETR,
+    DetectorOutput,
+    load_checkpoint,
+    postprocess,
+)
 from ddetr_train.process import choose_devices, is_launched, launched_place
 
 __all__ = ["TorchDetector", "detections_of", "open_detector"]
@@ -39,6 +45,7 @@ class TorchDetector(Detector):
         batch_size: int = 1,
         input_size_hw: tuple[int, int] | None = None,
         device: str | Sequence[str] = "cpu",
+        network: DeformableDETR | None = None,
     ) -> None:
         """Load the file; several devices share each batch.
 
@@ -48,6 +55,7 @@ class TorchDetector(Detector):
             batch_size: images a run, of all devices together.
             input_size_hw: fixed height and width in pixels; None resizes as in training.
             device: as PyTorch names them.
+            network: what to fill, for a checkpoint with parts from outside.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -55,7 +63,7 @@ class TorchDetector(Detector):
                 model, or has weights that are not finite, with which nothing would be found.
         """
         with model_source(Path(checkpoint), encryption_key) as source:
-            model = load_checkpoint(source)
+            model = load_checkpoint(source, network=network)
         metadata = model.metadata or CheckpointMetadata(model_config_=model.config)
         model.requires_grad_(False)
         self.batch_size = batch_size
@@ -114,6 +122,7 @@ def open_detector(
     batch_size: int | None = None,
     input_size_hw: tuple[int, int] | None = None,
     devices: DeviceConfig | None = None,
+    network: DeformableDETR | None = None,
 ) -> TorchDetector:
     """Open a checkpoint on the GPUs that the options choose, or on the CPU where there are none.
 
@@ -125,6 +134,7 @@ def open_detector(
         batch_size: images a run; None is 1.
         input_size_hw: fixed height and width in pixels; None resizes as in training.
         devices: which GPUs; None is the first one.
+        network: what to fill, for a checkpoint with parts from outside.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -139,6 +149,7 @@ def open_detector(
         batch_size=batch_size or 1,
         input_size_hw=input_size_hw,
         device=[names[launched_place() % len(names)]] if is_launched() else names,
+        network=network,
     )
     if chosen.notice:
         detector.notices = (chosen.notice,)

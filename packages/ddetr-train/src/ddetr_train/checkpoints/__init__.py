@@ -13,6 +13,7 @@ from ddetr_train.checkpoints.resume import (
     ResumeError,
     find_resume_path,
     overtaken_notice,
+    parts_of_run,
     read_resume,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "epoch_files",
     "find_resume_path",
     "overtaken_notice",
+    "parts_of_run",
     "read_resume",
 ]

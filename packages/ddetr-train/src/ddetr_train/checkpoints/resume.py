@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ddetr_data.files import EncryptionError
-from ddetr_model import DeformableDETR, ModelConfig
+from ddetr_model import DeformableDETR, ModelConfig, SetCriterion, parts_from_outside
 from ddetr_model.checkpoints import check_tensors
 from ddetr_model.weights import COUNTER, metadata_of, tensors_of
 from ddetr_train.checkpoints.checkpoint_io import AtomicCheckpointIO
@@ -47,14 +47,18 @@ class Resume:
     metrics: dict[str, float]
     notices: tuple[str, ...]
     tensors: dict[str, Tensor]  # names and shapes of the model's, without their values
+    parts: Mapping[str, str]  # classes of what is not stock, as parts_of_run
     began_pretrained: bool  # the run froze what a pretrained backbone keeps
 
-    def prepare(self, network: DeformableDETR) -> None:
+    def prepare(self, network: DeformableDETR, criterion: SetCriterion) -> None:
         """Freeze what the run had frozen, and check that every tensor will find its place.
 
         Raises:
-            ValueError: the file lacks a tensor, or has one that the network does not have.
+            ValueError: the file lacks a tensor, has one that the network does not have, or is of a
+                run with other parts from outside.
         """
+        present = parts_of_run(network, criterion)
+        _refuse_differences(self.path, "part", self.parts, present, set())
         live_there, live_here = (
             _has_live_norms(each) for each in (self.tensors, network.state_dict())
         )
@@ -66,6 +70,15 @@ class Resume:
         if self.began_pretrained or (live_here and not live_there):
             network.freeze_pretrained_backbone()
         check_tensors(network, self.tensors, str(self.path))
+
+
+def parts_of_run(network: DeformableDETR, criterion: SetCriterion) -> dict[str, str]:
+    """Name the classes of parts from outside, of the network and of the losses."""
+    losses = parts_from_outside(criterion)
+    return parts_from_outside(network) | {
+        "criterion" if part == "network" else f"criterion.{part}": kind
+        for part, kind in losses.items()
+    }
 
 
 def find_resume_path(config: TrainConfig, results_dir: Path) -> Path | None:
@@ -142,6 +155,7 @@ def read_resume(
         batch_size=stored_data["batch_size"],
         metrics=dict(metadata.metrics),
         notices=tuple(_changed_options(stored, options)),
+        parts=checkpoint["hyper_parameters"]["parts"],
         tensors={name: value.to("meta") for name, value in tensors.items()},
         began_pretrained=stored.get("pretrained_model_path") is not None,
     )

@@ -11,7 +11,13 @@ from pathlib import Path
 from ddetr_data import Category, DatasetConfig, as_categories, compare_categories
 from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_data.files import model_source
-from ddetr_model import DeformableDETR, ModelConfig, freeze_modules, load_pretrained
+from ddetr_model import (
+    DeformableDETR,
+    ModelConfig,
+    SetCriterion,
+    freeze_modules,
+    load_pretrained,
+)
 from ddetr_train.checkpoints import (
     AtomicCheckpointIO,
     Resume,
@@ -43,15 +49,26 @@ from ddetr_train.process import (
 
 
 def train(
-    model: ModelConfig,
+    model: ModelConfig | DeformableDETR,
     dataset: DatasetConfig,
     config: TrainConfig,
     results_dir: Path,
     *,
     observers: Sequence[Observer] = (),
     encryption_key: str | None = None,
+    criterion: SetCriterion | None = None,
 ) -> TrainResult:
     """Train, or continue the run whose state lies in results_dir.
+
+    Args:
+        model: the architecture; or a network, which may have parts from outside and is trained in
+            place, from the weights that it has unless a run is continued.
+        dataset: images and labels.
+        config: how to train.
+        results_dir: where everything that the run leaves behind lies.
+        observers: called with what happens.
+        encryption_key: the passphrase of checkpoints; None writes them plain.
+        criterion: losses of one's own; by default those of the model's config.
 
     Raises:
         FileNotFoundError: data or a given checkpoint are not there.
@@ -71,21 +88,24 @@ def train(
             results_dir,
             observers=observers,
             encryption_key=encryption_key,
+            criterion=criterion,
         ).run()
 
 
 def prepare_training(
-    model: ModelConfig,
+    model: ModelConfig | DeformableDETR,
     dataset: DatasetConfig,
     config: TrainConfig,
     results_dir: Path,
     *,
     observers: Sequence[Observer] = (),
     encryption_key: str | None = None,
+    criterion: SetCriterion | None = None,
 ) -> PreparedTraining:
     """Find out all that can refuse the run, and write nothing, not even the results folder.
 
     Who wants no other training to write there before it runs holds the folder by `folder_locked`.
+    The arguments are those of train.
 
     Raises:
         FileNotFoundError, ValueError: as train, before its first step.
@@ -93,15 +113,17 @@ def prepare_training(
     began = time.monotonic()
     observers = observers if is_first_process(by_hand=True) else ()
     files = AtomicCheckpointIO(encryption_key)
+    model_config = model if isinstance(model, ModelConfig) else model.config
+    criterion = criterion or SetCriterion(model_config)
     with quiet_lightning():
         devices = choose_run_devices(config, observers)
         notice = check_options(config, dataset, devices, is_encrypted=encryption_key is not None)
         _tell(observers, *([notice] if notice else []))
         check_loggers(config)
         dataset = with_batch_size(dataset, config)
-        data = DetectionDataModule(dataset, seed=config.seed, num_classes=model.num_classes)
+        data = DetectionDataModule(dataset, seed=config.seed, num_classes=model_config.num_classes)
         processes = devices.count * config.num_nodes
-        resume = _find_resume(model, config, data, results_dir, files, processes)
+        resume = _find_resume(model_config, config, data, results_dir, files, processes)
         run = PreparedTraining(config, devices, data, files, results_dir, observers, resume, began)
         if resume is not None:
             _tell(observers, *resume.notices)
@@ -109,14 +131,18 @@ def prepare_training(
                 return run
             data.batch_size = resume.batch_size
         seed_run(config.seed)
-        network = _build_network(model, config, observers, encryption_key, resume)
+        network = _build_network(model, config, observers, encryption_key, resume is None)
+        if resume is not None:
+            resume.prepare(network, criterion)
+        _freeze(network, config, observers)
         _tell(observers, *_other_classes(network, data))
         if resume is None:
             choose_batch_size(network, config, data, devices, observers)
         _tell_plan(network, config, data, devices, results_dir, observers)
         if config.compile:
             network.compile()
-        module = _build_module(network, config, data, NanGuard(results_dir, files, data.train_set))
+        guard = NanGuard(results_dir, files, data.train_set)
+        module = _build_module(network, config, data, guard, criterion)
     return replace(run, module=module)
 
 
@@ -153,26 +179,24 @@ def _tell_plan(
 
 
 def _build_network(
-    model_config: ModelConfig,
+    model: ModelConfig | DeformableDETR,
     config: TrainConfig,
     observers: Sequence[Observer],
     encryption_key: str | None,
-    resume: Resume | None,
+    is_fresh: bool,
 ) -> DeformableDETR:
-    network = DeformableDETR(model_config, load_backbone_file=resume is None)
+    if isinstance(model, DeformableDETR):
+        network = model.train()
+    else:
+        network = DeformableDETR(model, load_backbone_file=is_fresh)
     if network.backbone_report is not None:
-        name = f"backbone file {model_config.backbone_weights}"
+        name = f"backbone file {network.config.backbone_weights}"
         _tell(observers, network.backbone_report.describe(name))
     network.set_activation_checkpointing(config.activation_checkpoint)
-    if resume is not None:
-        resume.prepare(network)
-    elif config.pretrained_model_path is not None:
+    if is_fresh and config.pretrained_model_path is not None:
         path = config.pretrained_model_path
         with model_source(path, encryption_key) as source:
             _tell(observers, load_pretrained(network, source).describe(str(path)))
-    if config.freeze:
-        frozen = freeze_modules(network, config.freeze)
-        _tell(observers, f"{len(frozen)} tensors of {', '.join(config.freeze)} do not train")
     return network
 
 
@@ -192,8 +216,18 @@ def _other_classes(network: DeformableDETR, data: DetectionDataModule) -> list[s
     return [text for text in differences if text]
 
 
+def _freeze(network: DeformableDETR, config: TrainConfig, observers: Sequence[Observer]) -> None:
+    if config.freeze:
+        frozen = freeze_modules(network, config.freeze)
+        _tell(observers, f"{len(frozen)} tensors of {', '.join(config.freeze)} do not train")
+
+
 def _build_module(
-    network: DeformableDETR, config: TrainConfig, data: DetectionDataModule, guard: NanGuard
+    network: DeformableDETR,
+    config: TrainConfig,
+    data: DetectionDataModule,
+    guard: NanGuard,
+    criterion: SetCriterion,
 ) -> DetectionModule:
     kind = ShardedDetectionModule if config.distributed_strategy == "fsdp" else DetectionModule
     return kind(
@@ -202,6 +236,7 @@ def _build_module(
         categories=data.train_set.categories,
         preprocess=data.preprocess.model_dump(mode="json"),
         guard=guard,
+        criterion=criterion,
     )
 
 

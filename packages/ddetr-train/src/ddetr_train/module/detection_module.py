@@ -20,6 +20,7 @@ from ddetr_data import Category
 from ddetr_data.torch import Batch
 from ddetr_model import DeformableDETR, DetectorOutput, SetCriterion, parts_from_outside
 from ddetr_model.weights import metadata_dict
+from ddetr_train.checkpoints import parts_of_run
 from ddetr_train.config import TrainConfig
 from ddetr_train.module._running_mean import RunningMean
 from ddetr_train.module.optimizer import (
@@ -46,10 +47,11 @@ class DetectionModule(pl.LightningModule):
         categories: Sequence[Category] = (),
         preprocess: Mapping[str, Any] | None = None,
         guard: NanGuard | None = None,
+        criterion: SetCriterion | None = None,
     ) -> None:
         super().__init__()
         self.model = model
-        self.criterion = SetCriterion(model.config)
+        self.criterion = criterion or SetCriterion(model.config)
         self.config = config
         self.metrics: dict[str, float] = {}
         self.step_metrics: dict[str, float] = {}
@@ -62,6 +64,7 @@ class DetectionModule(pl.LightningModule):
             {
                 "model": model.config.model_dump(mode="json"),
                 "train": config.model_dump(mode="json"),
+                "parts": parts_of_run(model, self.criterion),
             },
             logger=False,
         )

@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from ddetr_data.coco import DetectionSet
 from ddetr_data.torch import Batch
-from ddetr_model import DeformableDETR, SetCriterion
+from ddetr_model import DeformableDETR, SetCriterion, parts_from_outside
 from ddetr_train.checkpoints import AtomicCheckpointIO
 from ddetr_train.config import TrainConfig
 from ddetr_train.nan.non_finite import first_non_finite, whole
@@ -107,6 +107,7 @@ class NanGuard:
         seed = (module.config.seed, step.epoch, step.batch_idx, module.global_rank)
         content: dict[str, Any] = {
             "model": module.model.config.model_dump(mode="json"),
+            "parts": parts_from_outside(module.model),
             "state_dict": {key: whole(value) for key, value in module.model.state_dict().items()},
             "has_frozen_norms": _has_frozen_norms(module.model),
             "batch": step.batch._asdict(),

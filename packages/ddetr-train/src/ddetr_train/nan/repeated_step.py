@@ -10,7 +10,7 @@ import torch
 
 from ddetr_data.torch import Batch
 from ddetr_model import DeformableDETR, ModelConfig, SetCriterion
-from ddetr_model.checkpoints import fill
+from ddetr_model.checkpoints import fill, refuse_parts
 from ddetr_train.checkpoints import AtomicCheckpointIO
 from ddetr_train.nan.non_finite import first_non_finite
 from ddetr_train.process import seed_batch
@@ -22,6 +22,7 @@ _PARTS = {
     "has_frozen_norms",
     "images",
     "model",
+    "parts",
     "precision",
     "seed",
     "state_dict",
@@ -42,8 +43,20 @@ class Replay:
     losses: dict[str, float]
 
 
-def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
+def replay(
+    evidence: Path,
+    *,
+    encryption_key: str | None = None,
+    network: DeformableDETR | None = None,
+    criterion: SetCriterion | None = None,
+) -> Replay:
     """Repeat the forward and backward pass of a NanGuard's file.
+
+    Args:
+        evidence: the file.
+        encryption_key: the passphrase of an encrypted one.
+        network: the run's network, built anew, where it had parts from outside.
+        criterion: the run's losses, where they were not those of the model's config.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -54,9 +67,9 @@ def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
         raise ValueError(
             f"{evidence} holds no step to replay; a run that stops with NaN leaves nan_epoch_*.pt"
         )
-    model = _build_model(content, evidence)
+    model = _build_model(content, evidence, network)
     batch = Batch(**content["batch"])
-    criterion = SetCriterion(model.config)
+    criterion = criterion or SetCriterion(model.config)
     seed_batch(*content["seed"])
     first_bad = first_non_finite(model, criterion, batch, content["images"])
     seed_batch(*content["seed"])
@@ -75,8 +88,12 @@ def replay(evidence: Path, *, encryption_key: str | None = None) -> Replay:
     )
 
 
-def _build_model(content: dict[str, Any], evidence: Path) -> DeformableDETR:
-    model = DeformableDETR(ModelConfig(**content["model"]), load_backbone_file=False)
+def _build_model(
+    content: dict[str, Any], evidence: Path, network: DeformableDETR | None
+) -> DeformableDETR:
+    if network is None:
+        refuse_parts(content["parts"], str(evidence))
+    model = network or DeformableDETR(ModelConfig(**content["model"]), load_backbone_file=False)
     if content["has_frozen_norms"]:
         model.freeze_pretrained_backbone()
     fill(model, content["state_dict"], str(evidence))
