@@ -11,10 +11,15 @@ pytest.importorskip("timm")
 
 from torch import nn  # noqa: E402
 
-from ddetr_export import ExportConfig, ExportError  # noqa: E402
+from ddetr_export import ExportConfig, ExportError, export_onnx  # noqa: E402
 from ddetr_export.graph import ExportGraph, make_draft  # noqa: E402
 from ddetr_export.onnx import ExportMetadata  # noqa: E402
-from ddetr_model import DeformableDETR, DeformableTransformer, ModelConfig  # noqa: E402
+from ddetr_model import (  # noqa: E402
+    DeformableDETR,
+    DeformableTransformer,
+    ModelConfig,
+    save_checkpoint,
+)
 from ddetr_model.decoder import DeformableDecoderLayer  # noqa: E402
 from ddetr_model.encoder import DeformableEncoderLayer  # noqa: E402
 
@@ -107,6 +112,18 @@ def test_layers_that_say_their_plain_form_are_exported(build, layers) -> None:
     found = session.run(["pred_logits", "pred_boxes"], {"inputs": images.numpy()})
     for array, tensor in zip(found, expected[:2], strict=True):
         np.testing.assert_allclose(array, tensor.numpy(), atol=TOLERANCE)
+
+
+def test_a_checkpoint_is_exported_as_the_network_that_is_given(build, tmp_path) -> None:
+    """The file alone is refused by the name of the class; the proof is the same for any network."""
+    checkpoint, path = tmp_path / "mine.pth", tmp_path / "mine.onnx"
+    save_checkpoint(build(decoder_layer=Gated), checkpoint)
+    config = ExportConfig(input_height=SIZE_HW[0], input_width=SIZE_HW[1])
+    with pytest.raises(ValueError, match=r"decoder\.layers is .*\.Gated\): build that network"):
+        export_onnx(checkpoint, path, config)
+    report = export_onnx(checkpoint, path, config, network=build(decoder_layer=Gated))
+    assert report.max_error_logits < TOLERANCE
+    assert path.is_file()
 
 
 def test_plugin_nodes_are_counted_by_layer(build) -> None:

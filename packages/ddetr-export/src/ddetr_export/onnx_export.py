@@ -32,6 +32,7 @@ def export_onnx(
     labelled: DetectionSet | None = None,
     category_ids: Sequence[int] | None = None,
     on_progress: Tell | None = None,
+    network: DeformableDETR | None = None,
 ) -> ExportReport:
     """Write the checkpoint's model as an ONNX file and compare it with PyTorch.
 
@@ -47,6 +48,7 @@ def export_onnx(
         labelled: Images to score the file and PyTorch on; config.score_images of them.
         category_ids: Classes that count in the scores; None is all.
         on_progress: Called with a few words as each step begins.
+        network: What to fill, for a checkpoint with parts from outside.
 
     Raises:
         FileNotFoundError: there is no checkpoint, or no image where config says.
@@ -62,6 +64,7 @@ def export_onnx(
         labelled=labelled,
         category_ids=category_ids,
         on_progress=on_progress,
+        network=network,
     ).run()
 
 
@@ -74,6 +77,7 @@ def prepare_export(
     labelled: DetectionSet | None = None,
     category_ids: Sequence[int] | None = None,
     on_progress: Tell | None = None,
+    network: DeformableDETR | None = None,
 ) -> PreparedExport:
     """Read the checkpoint and find out all that can refuse the export, before its long work.
 
@@ -90,7 +94,7 @@ def prepare_export(
             find_images(folder)
     tell("reading the checkpoint")
     with model_source(Path(checkpoint), encryption_key) as source:
-        model = load_checkpoint(source)
+        model = load_checkpoint(source, network=network)
     if labelled is not None:
         _check_classes(labelled, model)
     metadata = describe(model, config)
