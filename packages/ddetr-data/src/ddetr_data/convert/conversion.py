@@ -17,7 +17,7 @@ from ddetr_data.convert.sequences import LabelledFile
 from ddetr_data.convert.shards import CLASSMAP_NAME, FAULTS_NAME, write_shards
 from ddetr_data.convert.summary import ConvertSummary, count_by_reason
 from ddetr_data.faults import DataError
-from ddetr_data.formats import number_categories
+from ddetr_data.formats import LabelFormat, number_categories
 from ddetr_data.parallel import in_chunks, map_chunks
 
 __all__ = ["ConvertSummary", "convert", "prepare_conversion"]
@@ -30,7 +30,11 @@ _STRICT_EXEMPT = "dont_care"  # KITTI's own way to say that nothing is there
 
 
 def convert(
-    config: ConvertConfig, *, on_progress: Progress | None = None, images_a_chunk: int = 1000
+    config: ConvertConfig,
+    *,
+    own_format: LabelFormat | None = None,
+    on_progress: Progress | None = None,
+    images_a_chunk: int = 1000,
 ) -> ConvertSummary:
     """Convert labels as the config says; the output is byte-identical from run to run.
 
@@ -39,6 +43,7 @@ def convert(
 
     Args:
         config: what to read, and where to write.
+        own_format: read labels of this format; config.format is then not looked at.
         on_progress: called with images done and images in all.
         images_a_chunk: that a process reads at a time; 1000 are about half a second of its work.
 
@@ -46,12 +51,18 @@ def convert(
         FileNotFoundError: a file or folder that the config names is missing.
         DataError: nothing to convert, a bad mapping, or, when strict, anything to drop.
     """
-    prepared = prepare_conversion(config, on_progress=on_progress, images_a_chunk=images_a_chunk)
+    prepared = prepare_conversion(
+        config, own_format=own_format, on_progress=on_progress, images_a_chunk=images_a_chunk
+    )
     return prepared()
 
 
 def prepare_conversion(
-    config: ConvertConfig, *, on_progress: Progress | None = None, images_a_chunk: int = 1000
+    config: ConvertConfig,
+    *,
+    own_format: LabelFormat | None = None,
+    on_progress: Progress | None = None,
+    images_a_chunk: int = 1000,
 ) -> Callable[[], ConvertSummary]:
     """Read and check all labels; the files are written when what this gives is called.
 
@@ -61,9 +72,9 @@ def prepare_conversion(
     if config.input_source is None:
         raise DataError("convert needs input_source, the labels to read")
     refuse_urls(config)
-    if config.format in FROM_COCO:
+    if own_format is None and config.format in FROM_COCO:
         return prepare_labels(config, on_progress=on_progress)
-    source = open_labels(config)
+    source = open_labels(config, own_format)
     table, tally = _read_labels(config, source, on_progress, images_a_chunk)
     return partial(_write_coco, config, table, tally, source.root)
 

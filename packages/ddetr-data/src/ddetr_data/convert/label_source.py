@@ -19,6 +19,7 @@ from ddetr_data.faults import DataError
 from ddetr_data.formats import (
     DEFAULT_MAPPING,
     ClassMapping,
+    LabelFormat,
     YoloReader,
     number_categories,
     read_classmap,
@@ -50,8 +51,12 @@ class LabelSource:
         return find_unused_labels(self.sequences, self.files, self.label_extension)
 
 
-def open_labels(config: ConvertConfig) -> LabelSource:
+def open_labels(config: ConvertConfig, own_format: LabelFormat | None = None) -> LabelSource:
     """Find what a config names; label files are not opened yet.
+
+    Args:
+        config: which folders, and which of the known formats.
+        own_format: read this one instead.
 
     Raises:
         FileNotFoundError: a file or folder is missing.
@@ -64,13 +69,18 @@ def open_labels(config: ConvertConfig) -> LabelSource:
         label_dir_name=config.label_dir_name,
     )
     root = shared_root(sequences, config.data_root)
-    reader, categories = _plan(config)
-    extension = ".xml" if config.format == "voc_to_coco" else ".txt"
+    mapping = read_mapping(config.mapping_path) if config.mapping_path is not None else None
+    if own_format is None and config.format == "kitti_to_coco":
+        mapping = mapping or ClassMapping(DEFAULT_MAPPING)
+    (extension, read_rows), categories = (own_format, ()) if own_format else _known_format(config)
     wanted = config.image_extension
     files = list(list_files(sequences, root, image_extension=wanted, label_extension=extension))
     if not files:
         ending = f" that ends in {wanted}" if wanted else ""
         raise DataError(f"{config.input_source}: there is no image{ending} in the image folders")
+    reader = ChunkReader(read_rows, mapping, config.missing_labels)
+    if mapping is not None:
+        categories = number_categories(mapping.target_names)
     return LabelSource(sequences, root, files, extension, reader, categories)
 
 
@@ -91,19 +101,13 @@ def refuse_urls(config: ConvertConfig) -> None:
             )
 
 
-def _plan(config: ConvertConfig) -> tuple[ChunkReader, tuple[Category, ...]]:
-    """How to read a label file, and the target categories where they are known beforehand."""
-    mapping = read_mapping(config.mapping_path) if config.mapping_path is not None else None
-    categories: tuple[Category, ...] = ()
-    if config.format == "yolo_to_coco":
-        if config.classmap is None:
-            raise DataError("yolo_to_coco needs classmap, the class names in YOLO's order")
-        names = read_classmap(config.classmap)
-        reader = ChunkReader(YoloReader(names), mapping, config.missing_labels)
-        categories = number_categories(names)
-    elif config.format == "voc_to_coco":
-        reader = ChunkReader(read_voc_rows, mapping, config.missing_labels)
-    else:
-        mapping = mapping or ClassMapping(DEFAULT_MAPPING)
-        reader = ChunkReader(read_kitti_rows, mapping, config.missing_labels)
-    return reader, categories if mapping is None else number_categories(mapping.target_names)
+def _known_format(config: ConvertConfig) -> tuple[LabelFormat, tuple[Category, ...]]:
+    """The format that config names, and its categories where they are known beforehand."""
+    if config.format == "voc_to_coco":
+        return LabelFormat(".xml", read_voc_rows), ()
+    if config.format == "kitti_to_coco":
+        return LabelFormat(".txt", read_kitti_rows), ()
+    if config.classmap is None:
+        raise DataError("yolo_to_coco needs classmap, the class names in YOLO's order")
+    names = read_classmap(config.classmap)
+    return LabelFormat(".txt", YoloReader(names)), number_categories(names)

@@ -19,7 +19,7 @@ from ddetr_data.formats.kitti import (
 )
 from ddetr_data.formats.kitti_rows import read_kitti_rows
 from ddetr_data.formats.label_paths import label_names
-from ddetr_data.formats.rows import LabelRow, RowReader
+from ddetr_data.formats.rows import LabelFormat, LabelRow, RowReader, faulty_row
 from ddetr_data.formats.voc import read_voc_rows
 from ddetr_data.formats.yolo import YoloReader, format_yolo_line
 
@@ -28,9 +28,11 @@ __all__ = [
     "ClassMapping",
     "KittiError",
     "KittiObject",
+    "LabelFormat",
     "LabelRow",
     "RowReader",
     "YoloReader",
+    "faulty_row",
     "format_kitti_line",
     "format_yolo_line",
     "label_names",

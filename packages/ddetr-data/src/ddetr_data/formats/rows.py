@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ddetr_data.images import ImageHeader
 
-__all__ = ["LabelRow", "RowReader", "faulty_row"]
+__all__ = ["LabelFormat", "LabelRow", "RowReader", "faulty_row"]
 
 
 class LabelRow(NamedTuple):
@@ -23,6 +23,14 @@ class LabelRow(NamedTuple):
 
 # (label file, header of its image) -> rows; FileNotFoundError when there is no such file.
 RowReader = Callable[[Path, ImageHeader], Iterator[LabelRow]]
+
+
+class LabelFormat(NamedTuple):
+    """One kind of label files."""
+
+    extension: str  # how their names end, with the dot; the rest is the image's name
+    read_rows: RowReader  # picklable, such as a function of a module: other processes call it
+
 
 _NO_BOX = (math.nan, math.nan, math.nan, math.nan)
 
