@@ -1,0 +1,69 @@
+"""The page on parts of one's own: its code runs block after block, and does what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddetr_model import CheckpointError, load_checkpoint, read_metadata, save_checkpoint
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Run all blocks in one module and one folder; gives what they have named, and the folder."""
+    folder = tmp_path_factory.mktemp("extending")
+    names: dict[str, Any] = {"__name__": "extending"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DDETR_CACHE", str(folder / "cache"))
+        for number, block in enumerate(BLOCKS, start=1):
+            exec(compile(block, f"{PAGE.name}, block {number}", "exec"), names)
+    return names, folder
+
+
+def test_each_example_leaves_what_it_promises(page: Any) -> None:
+    """Networks are trained, saved, evaluated and exported; labels are converted."""
+    _, folder = page
+    for run in ("gated", "steps", "sizes", "cups"):
+        assert (folder / "results" / run / "dd_model_latest.pth").is_file()
+    for run in ("gated", "steps", "cups"):
+        assert (folder / "results" / run / "results.json").is_file()
+    assert {path.name for path in folder.glob("*.onnx")} == {"gated.onnx", "steps.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("run", "part", "kind"),
+    [
+        ("gated", "transformer.decoder.layers", "extending.GatedLayer"),
+        ("steps", "backbone", "extending.Steps"),
+    ],
+)
+def test_a_checkpoint_names_the_class_and_the_stock_reader_refuses_it(
+    page: Any, run: str, part: str, kind: str
+) -> None:
+    """The sentence says what to do, and nothing is imported."""
+    path = page[1] / "results" / run / "dd_model_latest.pth"
+    assert read_metadata(path).parts == {part: kind}
+    with pytest.raises(CheckpointError, match=rf"{part} is {kind}\): build that network"):
+        load_checkpoint(path)
+
+
+def test_a_layer_of_ones_own_making_says_its_plain_form(page: Any) -> None:
+    """The page's encoder layer trains no run there; its form is put together here."""
+    names, folder = page
+    config = names["config"]
+    transformer = names["DeformableTransformer"](config, encoder_layer=names["LookingLayer"])
+    network = names["DeformableDETR"](config, transformer=transformer)
+    export = names["ExportConfig"](input_height=64, input_width=64)
+    save_checkpoint(network, folder / "looking.pth")
+    names["export_onnx"](folder / "looking.pth", folder / "looking.onnx", export, network=network)
+    (folder / "looking.onnx").unlink()
