@@ -31,6 +31,7 @@ from ddetr_train import TrainConfig
 from ddetr_train.engine import PreparedTraining, prepare_training
 
 KEY = "a passphrase"
+CHEAP = 4  # log2 of scrypt's n: the passphrase guards nothing here
 LOCKED = ".locked"  # at the end of an encrypted file's name in the table
 KEY_VARIABLE = "DDETR_ENCRYPTION_KEY"
 GATE = "transformer.decoder.layers.0.gate"  # what a changed decoder has
@@ -231,7 +232,7 @@ def lock(folder: Path) -> None:
     locked = folder.with_name(f"{folder.name}{LOCKED}")
     shutil.copytree(folder, locked)
     for path in locked.glob("model.*"):
-        with path.open("wb") as file, encrypting(file, KEY) as writer:
+        with path.open("wb") as file, encrypting(file, KEY, scrypt_log2_n=CHEAP) as writer:
             writer.write((folder / path.name).read_bytes())
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ddetr_model.backbones import VARIANTS
+from ddetr_model.checkpoints.filling import has_own_heads
 from ddetr_model.config import EXTRA_LEVEL, ModelConfig
 from ddetr_model.weights import CheckpointError
 
@@ -80,7 +81,7 @@ def _shapes(weights: Mapping[str, Tensor], hints: Mapping[str, Any], source: str
         "enc_layers": _count(weights, r"transformer\.encoder\.layers\.(\d+)\."),
         "dec_layers": _count(weights, r"transformer\.decoder\.layers\.(\d+)\."),
         "two_stage": two_stage,
-        "with_box_refine": two_stage or any(".decoder.bbox_embed." in name for name in weights),
+        "with_box_refine": two_stage or has_own_heads(weights),
         "backbone": hints.get("backbone") or _backbone(weights, source),
         "backbone_output_norms": any(name.startswith(f"{BODY}norm") for name in weights),
     }

@@ -32,6 +32,7 @@ class ForeignCheckpoint(NamedTuple):
     preprocess: dict[str, Any] | None = PUBLISHED_PREPROCESS  # of ddetr_data's PreprocessConfig
     config: ModelConfig | None = None  # where the file states all of it, as ours do
     metrics: Mapping[str, float] = MappingProxyType({})  # scores when saved
+    ties_heads: bool = False  # decoder layers with box refinement may share a head
     parts: Mapping[str, str] = MappingProxyType({})  # classes of parts that are not stock
 
     @property

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ddetr_model.checkpoints._foreign import ForeignCheckpoint
@@ -46,7 +45,8 @@ def read_openmmlab(
     }
     if any(name.startswith("bbox_head.") for name in tensors):  # mmdetection
         written = re.search(r"\bwith_box_refine=(True|False)", settings)
-        hints["with_box_refine"] = written[1] == "True" if written else _has_own_heads(weights)
+        if written:
+            hints["with_box_refine"] = written[1] == "True"
     else:
         hints["reference_eps"] = DETREX_REFERENCE_EPS
     return ForeignCheckpoint(weights, hints, _categories(meta))
@@ -60,15 +60,6 @@ def _check_settings(settings: str, source: str) -> None:
                 f"{source} {what} by {found[1]}, where the published model has {wanted}: "
                 "its answers cannot be had here"
             )
-
-
-def _has_own_heads(weights: Mapping[str, Tensor]) -> bool:
-    """Tell whether heads differ from layer to layer; a shared one is stored once for each layer."""
-    return any(
-        not torch.equal(value, weights[re.sub(r"\.\d+\.", ".0.", name, count=1)])
-        for name, value in weights.items()
-        if name.startswith("bbox_embed.")
-    )
 
 
 def _categories(meta: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:

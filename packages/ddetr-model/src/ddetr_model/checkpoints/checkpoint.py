@@ -114,7 +114,7 @@ def load_pretrained(model: DeformableDETR, source: Source) -> LoadReport:
     name = name_of(source)
     stored = read_checkpoint(source)
     check_heads(stored, model.config, name)
-    weights = complete_heads(stored.weights, model.state_dict())
+    weights = complete_heads(stored.weights, model.state_dict(), are_tied=stored.ties_heads)
     report = compare(model.state_dict(), weights)
     if report.misfits:
         raise CheckpointError(

@@ -6,11 +6,12 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from ddetr_model.weights import CheckpointError, LoadReport, compare, first_names
 
-__all__ = ["check_tensors", "complete_heads", "fill"]
+__all__ = ["check_tensors", "complete_heads", "fill", "has_own_heads"]
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def check_tensors(
 
 
 def complete_heads(
-    weights: Mapping[str, Tensor], expected: Iterable[str], *, shared: bool = True
+    weights: Mapping[str, Tensor], expected: Iterable[str], *, are_tied: bool = False
 ) -> dict[str, Tensor]:
     """Give every prediction head its tensors where a file stores shared ones once.
 
@@ -107,10 +108,11 @@ def complete_heads(
     Args:
         weights: the file's tensors under the published names.
         expected: names of the model's tensors.
-        shared: the only head of a file is that of all decoder layers.
+        are_tied: decoder layers with box refinement may share a head too, as in transformers.
     """
     complete = dict(weights)
-    stored_once = _heads_stored_once(weights) if shared else set()
+    is_shared = are_tied or not has_own_heads(weights)
+    stored_once = _heads_stored_once(weights) if is_shared else set()
     for name in expected:
         head = HEAD.match(name)
         if name in complete or head is None:
@@ -123,6 +125,19 @@ def complete_heads(
         if stored is not None:
             complete[name] = weights[stored]
     return complete
+
+
+def has_own_heads(weights: Mapping[str, Tensor]) -> bool:
+    """Tell whether each decoder layer has a box head of its own, as with box refinement.
+
+    The published names say so; where they are left out, heads that differ do.
+    """
+    heads = [name for name in weights if name.startswith("bbox_embed.")]
+    first = {name: re.sub(r"\.\d+\.", ".0.", name, count=1) for name in heads}
+    return any(name.startswith("transformer.decoder.bbox_embed.") for name in weights) or any(
+        first[name] in weights and not torch.equal(weights[name], weights[first[name]])
+        for name in heads
+    )
 
 
 def _heads_stored_once(names: Iterable[str]) -> set[str]:

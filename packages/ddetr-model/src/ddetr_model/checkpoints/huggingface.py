@@ -176,7 +176,9 @@ def _with_settings(
     backbone = config.get("backbone_config") or config
     hints |= backbone_hint(backbone.get("backbone"))
     weights = to_published_names(tensors)
-    return ForeignCheckpoint(weights, hints, _categories(config), _preprocess(folder))
+    return ForeignCheckpoint(
+        weights, hints, _categories(config), _preprocess(folder), ties_heads=True
+    )
 
 
 def _read_weights(folder: Path) -> dict[str, Any]:

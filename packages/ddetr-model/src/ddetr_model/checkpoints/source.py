@@ -75,9 +75,7 @@ def import_checkpoint(
     name = name_of(source)
     stored = read_checkpoint(source)
     model = _chosen_network(stored, network, overrides, name)
-    # Files of ours name every head, so a head that one lacks is no other's.
-    is_ours = stored.config is not None
-    weights = complete_heads(stored.weights, model.state_dict(), shared=not is_ours)
+    weights = complete_heads(stored.weights, model.state_dict(), are_tied=stored.ties_heads)
     report = fill(
         model,
         weights,
