@@ -170,7 +170,7 @@ def _read_ours(contents: Mapping[str, Any], name: str) -> ForeignCheckpoint:
         metadata.preprocess,
         metadata.model_config_,
         metadata.metrics,
-        metadata.parts,
+        parts=metadata.parts,
     )
 
 
