@@ -26,7 +26,9 @@ class _Block(BaseModel):
 class ExportConfig(_Block):
     """The block `export`."""
 
-    checkpoint: str | None = Field(None, description="Checkpoint to export (.pth).")
+    checkpoint: str | None = Field(
+        None, description="Checkpoint to export (.pth, .safetensors, a folder of transformers')."
+    )
     onnx_file: str | None = Field(None, description="The ONNX file to write.")
     results_dir: str | None = Field(None, description="Folder of the run's status and spec.")
     on_cpu: bool = Field(

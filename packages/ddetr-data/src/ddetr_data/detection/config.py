@@ -31,7 +31,10 @@ class DeviceConfig(BaseModel):
 
 
 class _DetectorConfig(DeviceConfig):
-    checkpoint: Path | None = Field(None, description="Checkpoint (.pth) or ONNX file (.onnx).")
+    checkpoint: Path | None = Field(
+        None,
+        description="Checkpoint (.pth, .safetensors, a folder of transformers') or ONNX file.",
+    )
     trt_engine: Path | None = Field(None, description="TensorRT engine to run in its place.")
     results_dir: Path | None = Field(None, description="Folder for the results.")
     batch_size: int | None = Field(
