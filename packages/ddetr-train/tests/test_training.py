@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from ddetr_data.config import DataSource
-from ddetr_train import TorchDetector
+from ddetr_model import DeformableDETR
+from ddetr_train import TorchDetector, TrainConfig
 from ddetr_train.checkpoints import BEST_NAME, LATEST_NAME
+from ddetr_train.engine import prepare_training
 
 FAST = {"num_epochs": 1}
 # bf16 has 8 bits of mantissa; a loss near 14 after a few steps differs by less than this.
@@ -198,6 +200,19 @@ def test_other_classes_of_validation_and_start_are_told(
             f"class names differ: id 1 is {one!r} in the training data and {last!r} in {owner}"
         )
         assert sentence in recorder.text()
+
+
+def test_what_a_backbone_file_covers_is_told(model_config, dataset, recorder, tmp_path) -> None:
+    """How many tensors fitted, and the names of those that it lacks."""
+    path = tmp_path / "backbone.pth"
+    weights = DeformableDETR(model_config).backbone[0].body.state_dict()
+    lost = next(iter(weights))
+    torch.save({name: value for name, value in weights.items() if name != lost}, path)
+    model = model_config.model_copy(update={"pretrained_backbone_path": str(path)})
+    config = TrainConfig.model_validate(FAST | {"accelerator": "cpu"})
+    prepare_training(model, dataset, config, tmp_path / "run", observers=[recorder])
+    text = f"loaded {len(weights) - 1} tensors of backbone file {path}; 1 missing in the file"
+    assert f"{text} ({lost})" in recorder.text()
 
 
 def test_the_mean_of_the_weights_is_what_is_saved(run_training, tmp_path) -> None:
