@@ -23,7 +23,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddetr_cli.commands.check import LabelledSet, check_data
+from ddetr_cli.commands.arguments import CheckArguments
+from ddetr_cli.commands.check import check_data
 from ddetr_cli.report import write_evaluation_report
 from ddetr_cli.running import RunRecord
 from ddetr_cli.terminal import RunConsole
@@ -147,8 +148,9 @@ def report(folder: Path, version: int, inputs: Inputs) -> None:
 def findings(folder: Path, version: int, inputs: Inputs) -> None:
     """What `ddetr check --json` writes."""
     labels = str(inputs.folder / f"labels_{version}.json")
-    what = LabelledSet(images=str(inputs.images), annotations=[labels])
-    check_data(None, [], what, str(folder / "findings.json"), RunConsole(quiet=True))
+    file = str(folder / "findings.json")
+    arguments = CheckArguments(images=str(inputs.images), annotations=[labels], json_file=file)
+    check_data(arguments, RunConsole(quiet=True))
 
 
 def kitti(folder: Path, version: int, inputs: Inputs) -> None:
