@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ddetr_cli.terminal import EXTRAS
+from ddetr_cli.running import EXTRAS
 
 if sys.version_info >= (3, 11):
     import tomllib

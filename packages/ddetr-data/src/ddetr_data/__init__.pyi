@@ -18,6 +18,8 @@ from .config import DataSource as DataSource
 from .config import InferSource as InferSource
 from .config import Judge as Judge
 from .detection import Detector as Detector
+from .extras import InstallHint as InstallHint
+from .extras import MissingExtraError as MissingExtraError
 from .faults import DataError as DataError
 from .formats import read_kitti as read_kitti
 from .formats import write_kitti as write_kitti

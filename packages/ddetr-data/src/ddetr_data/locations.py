@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ddetr_data.extras import InstallHint, MissingExtraError
 from ddetr_data.faults import DataError
 
 if TYPE_CHECKING:
@@ -185,8 +186,8 @@ def _open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
 
         filesystem, path = url_to_fs(url)
     except ImportError as error:
-        raise DataError(
-            f"{url} is a URL, install ddetr-data[remote] and what its protocol needs ({error})"
+        raise MissingExtraError(
+            f"{url} is a URL", InstallHint("remote"), f" and what its protocol needs ({error})"
         ) from error
     except ValueError as error:
         raise DataError(f"{url} is no URL that can be read: {error}") from error

@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeVar
 
-from ddetr_data.faults import DataError
+from ddetr_data.extras import InstallHint, MissingExtraError
 
 __all__ = ["available_cores", "in_chunks", "map_chunks"]
 
@@ -51,7 +51,7 @@ def map_chunks(
     RAY_ADDRESS names, or of one started on this machine with as many workers.
 
     Raises:
-        DataError: executor is "ray" and Ray is not installed.
+        MissingExtraError: executor is "ray" and Ray is not installed.
     """
     if executor == "ray":
         yield from _map_on_ray(function, chunks, workers)
@@ -101,8 +101,8 @@ def _map_on_ray(
     try:
         import ray
     except ImportError as error:
-        raise DataError(
-            "executor ray needs Ray, install ddetr-data[ray] or choose executor local"
+        raise MissingExtraError(
+            "executor ray needs Ray", InstallHint("ray"), ", or choose executor local"
         ) from error
     is_ours = not ray.is_initialized()
     if is_ours:

@@ -10,7 +10,7 @@ from ddetr_cli.spec import KEY_VARIABLE, Experiment, SpecError, existing_file, e
 from ddetr_data.detection import ALONE, EvaluateConfig, InferenceConfig, RankSlice
 from ddetr_data.files import is_encrypted
 from ddetr_export.onnx import ENCRYPTED_SUFFIX, is_engine
-from ddetr_export.tensorrt import HOW_TO_GET_TENSORRT, has_tensorrt
+from ddetr_export.tensorrt import check_tensorrt
 from ddetr_train.process import is_launched
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def checked_detector_file(
     """Give the file to run: trt_engine, else checkpoint.
 
     Raises:
-        SpecError: none is set, it is of an unknown kind, it is locked, or it is an engine and
-            TensorRT is not installed.
+        SpecError: none is set, it is of an unknown kind, or it is locked.
+        MissingExtraError: it is an engine, and TensorRT is not installed.
         FileNotFoundError: it does not exist.
     """
     if config.trt_engine is None:
@@ -41,8 +41,8 @@ def checked_detector_file(
         endings = ", ".join(_CHECKPOINT_ENDINGS)
         raise SpecError(f"{key} must end in {endings}, .onnx or .onnx.enc, got {path}")
     readable_file(path, passphrase)
-    if is_engine(path) and not has_tensorrt():
-        raise SpecError(f"{key}: {HOW_TO_GET_TENSORRT}")
+    if is_engine(path):
+        check_tensorrt(key)
     return path
 
 

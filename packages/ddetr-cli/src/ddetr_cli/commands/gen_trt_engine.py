@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from ddetr_cli.commands.arguments import SpecArguments
 from ddetr_cli.commands.detector_file import readable_file
 from ddetr_cli.running import Run, Subtask, Work, run_subtask
-from ddetr_cli.spec import Experiment, SpecError, existing_file, existing_images, given
+from ddetr_cli.spec import Experiment, existing_file, existing_images, given
 from ddetr_data.detection import RunEvent
-from ddetr_export.tensorrt import HOW_TO_GET_TENSORRT, has_tensorrt
+from ddetr_export.tensorrt import check_tensorrt
 
 if TYPE_CHECKING:
     from ddetr_export.tensorrt import PreparedEngine
@@ -26,8 +26,7 @@ def prepare(experiment: Experiment, run: Run) -> Work:
     readable_file(source, experiment.passphrase)
     target = given(config.trt_engine, "gen_trt_engine.trt_engine")
     existing_images(config.tensorrt.calibration.cal_image_dir, _IMAGES_KEY)
-    if not has_tensorrt():
-        raise SpecError(f"gen_trt_engine: {HOW_TO_GET_TENSORRT}")
+    check_tensorrt("gen_trt_engine")
     from ddetr_export.tensorrt import prepare_engine
 
     prepared = prepare_engine(source, target, config, encryption_key=experiment.passphrase)

@@ -2,6 +2,7 @@
 
 from ddetr_cli.running.command import run_command
 from ddetr_cli.running.exit_status import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_SUCCESS, sentence
+from ddetr_cli.running.extras import EXTRAS, in_our_name
 from ddetr_cli.running.record import SPEC_FILE, RunRecord
 from ddetr_cli.running.run import Run, Subtask, Work, run_subtask
 from ddetr_cli.running.run_log import RunLog
@@ -10,12 +11,14 @@ __all__ = [
     "EXIT_BAD_INPUT",
     "EXIT_FAILURE",
     "EXIT_SUCCESS",
+    "EXTRAS",
     "SPEC_FILE",
     "Run",
     "RunLog",
     "RunRecord",
     "Subtask",
     "Work",
+    "in_our_name",
     "run_command",
     "run_subtask",
     "sentence",

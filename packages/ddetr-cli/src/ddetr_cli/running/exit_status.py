@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ddetr_cli.terminal import Interrupted, State, with_our_extras
+from ddetr_cli.running.extras import in_our_name
+from ddetr_cli.terminal import Interrupted, State
 
 EXIT_SUCCESS, EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 _OUR_PACKAGES = "ddetr_"
@@ -64,13 +65,16 @@ def is_callers_mistake(error: BaseException) -> bool:
 
 
 def sentence(error: BaseException) -> str:
-    """Say what an error says, without errno and without a worker's traceback around it."""
+    """Say what an error says, without errno and without a worker's traceback around it.
+
+    A part that is not installed is asked for as an extra of ddetr-cli: one thing to install.
+    """
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    text = str(error).strip()
+    text = str(in_our_name(error)).strip()
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2] or text
-    return with_our_extras(text)
+    return text
 
 
 def _raised_by_us(error: BaseException) -> bool:

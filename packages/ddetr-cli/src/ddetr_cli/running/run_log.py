@@ -6,9 +6,12 @@ import logging
 import traceback as tracebacks
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
+
+from ddetr_cli.running.extras import in_our_name
 
 _PACKAGES = ("ddetr_ops", "ddetr_data", "ddetr_model", "ddetr_train", "ddetr_export", "ddetr_cli")
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -116,11 +119,16 @@ class _LogFile(logging.Handler):
 
 
 class _Notices(logging.Handler):
+    """Hands warnings to a person, who installs extras of ddetr-cli and no other's."""
+
     def __init__(self, notice: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
         self._notice = notice
 
     def emit(self, record: logging.LogRecord) -> None:
+        if isinstance(record.args, tuple):
+            record = copy(record)
+            record.args = tuple(map(in_our_name, record.args or ()))
         self._notice(self.format(record))
 
 

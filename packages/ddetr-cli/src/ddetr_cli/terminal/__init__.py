@@ -2,14 +2,12 @@
 
 from ddetr_cli.terminal.broken_pipe import LastingStream, lasting_output
 from ddetr_cli.terminal.console import RunConsole, figure
-from ddetr_cli.terminal.extras import EXTRAS, with_our_extras
 from ddetr_cli.terminal.image_warnings import hide_image_warnings
 from ddetr_cli.terminal.interrupts import Interrupted, Interrupts
 from ddetr_cli.terminal.status_file import State, StatusFile
 from ddetr_cli.terminal.thread_waits import shorten_waits
 
 __all__ = [
-    "EXTRAS",
     "Interrupted",
     "Interrupts",
     "LastingStream",
@@ -20,5 +18,4 @@ __all__ = [
     "hide_image_warnings",
     "lasting_output",
     "shorten_waits",
-    "with_our_extras",
 ]

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, TextIO, TypeAlias
 import typer
 
 from ddetr_cli.terminal._epoch_table import EpochTable
-from ddetr_cli.terminal.extras import with_our_extras
 from ddetr_cli.terminal.status_file import duration
 from ddetr_data.detection import RunEvent
 
@@ -110,7 +109,6 @@ class RunConsole:
         """Write a notice, once however often it is said."""
         if text not in self._said and not self._quiet:
             self._said.add(text)
-            text = with_our_extras(text)
             self._write(_label("notice: ", "yellow") + text, err=True)
 
     def fail(self, text: str) -> None:

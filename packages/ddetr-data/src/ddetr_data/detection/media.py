@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from ddetr_data.faults import DataError
+from ddetr_data.extras import InstallHint, MissingExtraError
 from ddetr_data.files import fitting_name
 from ddetr_data.images import can_read_videos, find_images, find_videos, is_video
 
 __all__ = ["Media", "NamedVideo", "find_media", "named_videos"]
 
 logger = logging.getLogger(__name__)
+
+_HINT = InstallHint("video")
 
 Media: TypeAlias = list[tuple[Path, Path]]  # a file, and the relative path of its results
 
@@ -42,14 +44,14 @@ def find_media(
 
     Raises:
         FileNotFoundError: an entry does not exist, or there is neither image nor video.
-        DataError: a video is named itself, but PyAV is not installed.
+        MissingExtraError: a video is named itself, but PyAV is not installed.
     """
     videos = find_videos(entries)
     others = [entry for entry in entries if not (is_video(Path(entry)) and Path(entry).is_file())]
     if videos and not can_read_videos():
         if len(others) < len(entries):
-            raise DataError(f"{videos[0][0]} is a video: install ddetr-data[video] to read it")
-        logger.warning("videos=%d are left out: install ddetr-data[video]", len(videos))
+            raise MissingExtraError(f"{videos[0][0]} is a video", _HINT, " to read it")
+        logger.warning("videos=%d are left out: %s", len(videos), _HINT)
         videos = []
     try:
         images = find_images(others) if others or not videos else []

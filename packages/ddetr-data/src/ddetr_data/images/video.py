@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ddetr_data.extras import InstallHint, MissingExtraError
 from ddetr_data.faults import DataError
 from ddetr_data.images._video_frames import Frame, read_frames
 from ddetr_data.images._video_writer import writing
@@ -77,10 +78,11 @@ def open_video(path: Path) -> Iterator[Video]:
     """Open a video of which at least one frame decodes.
 
     Raises:
-        DataError: PyAV is not installed, or the file is no video that it can read.
+        MissingExtraError: PyAV is not installed.
+        DataError: the file is no video that it can read.
     """
     if not can_read_videos():
-        raise DataError(f"{path} is a video: install ddetr-data[video] to read it")
+        raise MissingExtraError(f"{path} is a video", InstallHint("video"), " to read it")
     import av
 
     try:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from ddetr_data.coco import ResultRow
 from ddetr_data.config import Judge
+from ddetr_data.extras import InstallHint, MissingExtraError
 
 __all__ = ["Verdict", "choose_judge", "judge"]
 
@@ -50,13 +51,14 @@ def choose_judge(wanted: Judge) -> Literal["pycocotools", "faster"]:
     """Say who judges: auto is the fast one where it is installed.
 
     Raises:
-        ValueError: the fast one is asked for and not installed.
+        MissingExtraError: the fast one is asked for and not installed.
     """
     is_installed = find_spec("faster_coco_eval") is not None
     if wanted == "faster" and not is_installed:
-        raise ValueError(
-            "evaluate.judge is faster, but faster-coco-eval is not installed: install "
-            "ddetr-data[fast-scoring], or set it to auto or pycocotools"
+        raise MissingExtraError(
+            "evaluate.judge is faster, but faster-coco-eval is not installed",
+            InstallHint("fast-scoring"),
+            ", or set it to auto or pycocotools",
         )
     return "faster" if is_installed and wanted != "pycocotools" else "pycocotools"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from ddetr_data import InstallHint, MissingExtraError
 from ddetr_export.runtime import OnnxDetector
 from ddetr_export.serving.service import BusyError, DetectionService, UploadLimits
 
@@ -75,14 +76,15 @@ def create_app(detector: OnnxDetector, *, max_upload_mib: int = _MOST_UPLOAD_MIB
     `/metrics` counts in Prometheus' text form; `/` is a page to drop an image on.
 
     Raises:
-        ValueError: FastAPI is not installed.
+        MissingExtraError: FastAPI is not installed.
     """
     try:
         from fastapi import FastAPI, Query, Request
         from fastapi.concurrency import run_in_threadpool
         from fastapi.exceptions import RequestValidationError
     except ImportError as error:
-        raise ValueError("serving needs FastAPI: install ddetr-export[serve]") from error
+        hint = InstallHint("serve", "ddetr-export")
+        raise MissingExtraError("serving needs FastAPI", hint) from error
 
     app = FastAPI(title="ddetr", docs_url=None, redoc_url=None)
     service = DetectionService(detector, UploadLimits(max_upload_mib))

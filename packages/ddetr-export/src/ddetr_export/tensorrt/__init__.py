@@ -4,7 +4,6 @@ import lazy_loader
 
 # Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
-    "HOW_TO_GET_TENSORRT",
     "Cuda",
     "EngineBuildError",
     "EngineNetwork",
@@ -12,7 +11,7 @@ __all__ = [
     "PreparedEngine",
     "build_engine",
     "calibrate",
-    "has_tensorrt",
+    "check_tensorrt",
     "prepare_engine",
 ]
 

@@ -1,6 +1,5 @@
-from .bindings import HOW_TO_GET_TENSORRT as HOW_TO_GET_TENSORRT
 from .bindings import Cuda as Cuda
-from .bindings import has_tensorrt as has_tensorrt
+from .bindings import check_tensorrt as check_tensorrt
 from .builder import EngineBuildError as EngineBuildError
 from .calibration import calibrate as calibrate
 from .engine import EngineReport as EngineReport

@@ -5,28 +5,39 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-HOW_TO_GET_TENSORRT = (
-    "TensorRT is not installed: on a machine with an NVIDIA GPU "
-    "`pip install 'ddetr-export[tensorrt]'`, or build the ONNX file there with trtexec"
-)
+from ddetr_data import InstallHint, MissingExtraError
+
+_HINT = InstallHint("tensorrt", "ddetr-export")
 
 
-def has_tensorrt() -> bool:
-    """Whether TensorRT's Python module is there; nothing is loaded."""
-    return importlib.util.find_spec("tensorrt") is not None
+def check_tensorrt(what: str) -> None:
+    """Look whether TensorRT's Python module is there; nothing is loaded.
+
+    Args:
+        what: needs it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    if importlib.util.find_spec("tensorrt") is None:
+        raise MissingExtraError(
+            f"{what}: TensorRT is not installed, which is for machines with an NVIDIA GPU",
+            _HINT,
+            " there, or build the ONNX file there with trtexec",
+        )
 
 
 def import_tensorrt() -> Any:
     """Give the module tensorrt.
 
     Raises:
-        ValueError: it is not installed, or does not load; the text says how to get it.
+        MissingExtraError: it is not installed.
+        ValueError: it does not load.
     """
     try:
         import tensorrt
     except ImportError as error:
-        if not has_tensorrt():
-            raise ValueError(HOW_TO_GET_TENSORRT) from error
+        check_tensorrt("an engine")
         raise ValueError(f"TensorRT is installed but does not load: {error}") from error
     return tensorrt
 
@@ -35,14 +46,12 @@ def import_cuda() -> Any:
     """Give CUDA's runtime functions (cuda-python).
 
     Raises:
-        ValueError: the package is not installed.
+        MissingExtraError: the package is not installed.
     """
     try:
         from cuda.bindings import runtime
     except ImportError as error:
-        raise ValueError(
-            "running an engine needs cuda-python: install ddetr-export[tensorrt]"
-        ) from error
+        raise MissingExtraError("running an engine needs cuda-python", _HINT) from error
     return runtime
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from ddetr_data import InstallHint, MissingExtraError
 from ddetr_train.config import LoggerName, TrainConfig
 
 _NAME = "ddetr"
@@ -49,13 +50,13 @@ def check_loggers(config: TrainConfig) -> None:
     """Look whether the libraries of train.loggers are there, and load none.
 
     Raises:
-        ValueError: one is not installed; the text says how to install it.
+        MissingExtraError: one is not installed.
     """
     for name in config.loggers:
         if importlib.util.find_spec(name) is None:  # each library is called as its logger
-            raise ValueError(
-                f"train.loggers {name} needs a library that is not installed: "
-                f"pip install 'ddetr-train[{name}]'"
+            raise MissingExtraError(
+                f"train.loggers {name} needs a library that is not installed",
+                InstallHint(name, "ddetr-train"),
             )
 
 
