@@ -1,6 +1,7 @@
 from .devices import Devices as Devices
 from .devices import choose_devices as choose_devices
 from .devices import choose_gpu_ids as choose_gpu_ids
+from .folder_lock import LOCK_NAME as LOCK_NAME
 from .folder_lock import FolderInUseError as FolderInUseError
 from .folder_lock import folder_locked as folder_locked
 from .interrupt_delay import interrupt_held as interrupt_held

@@ -47,11 +47,11 @@ def folder_locked(results_dir: Path) -> Iterator[None]:
                 f"{results_dir} is in use by another training ({holder}): wait for its end, or "
                 "set another results_dir"
             )
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        _held.add(mine)
         try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()  # here a full disk refuses
+            _held.add(mine)
             yield
         finally:
             _held.discard(mine)
