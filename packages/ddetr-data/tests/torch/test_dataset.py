@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,8 +28,11 @@ SMALL = AugmentationConfig(
     train_random_crop_max=32,
     random_resize_max_size=64,
 )
-# A fork of a process in which other tests have left threads may wait for one of them for good.
-APART: Content = {"multiprocessing_context": "forkserver"}
+# A fork of a process in which other tests have left threads may wait for one of them for good. The
+# server that forks in its place has no threads, and imports PyTorch once.
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload(["ddetr_data.torch"])
+APART: Content = {"multiprocessing_context": FORK_SERVER}
 
 
 @pytest.fixture
