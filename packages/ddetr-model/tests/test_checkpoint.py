@@ -169,6 +169,17 @@ def test_a_flipped_bit_in_a_tensor_is_found(model, tmp_path):
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("removed", [1, 50, 400])
+def test_a_file_that_lost_bytes_is_named(model, removed, tmp_path):
+    """Its list of contents then points before the file's own start."""
+    path = tmp_path / "model.pth"
+    save_checkpoint(model, path)
+    data = path.read_bytes()
+    path.write_bytes(data[:100] + data[100 + removed :])
+    with pytest.raises(CheckpointError, match="is no file of weights, or is damaged"):
+        load_checkpoint(path)
+
+
 def test_missing_file_is_named(tmp_path):
     """The path stands in the error."""
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import torch
@@ -138,7 +140,7 @@ def _read_torch(file: BinaryIO, start: bytes, name: str) -> dict[str, Any]:
     foreign = _foreign_objects(file)
     inert: list[Any] = [(Inert, each) for each in foreign if _is_settings(each)]
     try:
-        with torch.serialization.safe_globals([argparse.Namespace, *inert]):
+        with torch.serialization.safe_globals([argparse.Namespace, *inert]), _wrong_seeks_told():
             contents = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = _refusal(name, foreign) if start.startswith(_WRITTEN_BY_TORCH) else _damage(name)
@@ -159,7 +161,7 @@ def _is_whole(file: BinaryIO) -> bool:
     try:
         if not zipfile.is_zipfile(file):
             return True
-        with zipfile.ZipFile(file) as archive:
+        with _wrong_seeks_told(), zipfile.ZipFile(file) as archive:
             return archive.testzip() is None
     except (zipfile.BadZipFile, zlib.error, struct.error, *_FAULTS_OF_LOADING):
         return False
@@ -174,12 +176,24 @@ def _damage(name: str) -> str:
 def _foreign_objects(file: BinaryIO) -> list[str]:
     """Name the classes and functions that a file asks for beside tensors, without loading it."""
     try:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+        with _wrong_seeks_told():
+            found = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     except (pickle.UnpicklingError, *_FAULTS_OF_LOADING):
         return []  # of the form before PyTorch 1.6, or damaged, which loading tells
     finally:
         file.seek(0)
     return sorted(set(found) - {"argparse.Namespace"})
+
+
+@contextmanager
+def _wrong_seeks_told() -> Iterator[None]:
+    """Raise EOFError where a damaged file names a position before its own start."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise EOFError(str(error)) from error
 
 
 def _is_settings(name: str) -> bool:
