@@ -30,7 +30,9 @@ FILE_CALLS = (
     "symlink,symlinkat,truncate,chmod,fchmodat,mknod,mknodat"
 )
 WRITING = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND")
-CALL = re.compile(r"^\d+\s+(\w+)\((.*)\)\s+=\s+(-?\d+)")
+LINE = re.compile(r"^(\d+)\s+(.*)$")  # process, call
+CUT, RESUMED = " <unfinished ...>", re.compile(r"^<\.\.\. \w+ resumed>")
+CALL = re.compile(r"^(\w+)\((.*)\)\s+=\s+(-?\d+)")
 INTERNET = re.compile(
     r"sa_family=AF_INET6?, .*?(?:inet_addr\(\"|inet_pton\(AF_INET6, \")([^\"]+)\""
 )
@@ -38,6 +40,7 @@ PORT = re.compile(r"sin6?_port=htons\((\d+)\)")
 QUOTED = re.compile(r'(?:AT_FDCWD<([^>]*)>, |\d+<([^>]*)>, )?"((?:[^"\\]|\\.)*)"')
 DEVICES = ("/dev/", "/proc/self/", "/proc/thread-self/")
 READY_SECONDS = 300.0
+SERVED_SECONDS = 20.0  # what a library does in the background comes late
 KNOWN = (
     Known(
         "ONNX Runtime asks DNS for the collector of its telemetry when a model is loaded",
@@ -70,7 +73,7 @@ SUBTASKS = (
     Traced(
         "export",
         ("export", "-e", "spec.yaml"),
-        ("results/export", "model.onnx", "model.certificate.json", ".model.onnx"),
+        ("results/export", "model.onnx", "model.certificate.json", ".ddetr-"),
     ),
     Traced(
         "inference of ONNX",
@@ -134,6 +137,7 @@ def _run(command: Sequence[str], project: Path, *, until_ready: bool) -> tuple[i
             said, deadline = "", time.monotonic() + READY_SECONDS
             while "Ctrl+C" not in said and time.monotonic() < deadline:
                 said += process.stdout.readline()
+            time.sleep(SERVED_SECONDS)
             os.killpg(process.pid, signal.SIGINT)  # strace itself leaves it to the command
         _, complaints = process.communicate(timeout=READY_SECONDS)
     finally:
@@ -145,8 +149,17 @@ def _run(command: Sequence[str], project: Path, *, until_ready: bool) -> tuple[i
 
 def _calls(trace: str) -> Iterator[tuple[str, str]]:
     """Yield name and arguments of each call that succeeded, or that was to go out."""
+    begun: dict[str, str] = {}  # calls that other processes have interrupted in the listing
     for line in trace.splitlines():
-        if match := CALL.match(line):
+        if (found := LINE.match(line)) is None:
+            continue
+        process, call = found.groups()
+        if call.endswith(CUT):
+            begun[process] = call.removesuffix(CUT)
+            continue
+        if match := RESUMED.match(call):
+            call = begun.pop(process, "") + call[match.end() :]
+        if match := CALL.match(call):
             name, arguments, result = match.groups()
             if int(result) >= 0 or name in NETWORK_CALLS.split(","):
                 yield name, arguments

@@ -17,6 +17,7 @@ from proofs.record import ROOT, MissingToolError, Proof, run_proof
 
 STEPS = ("torch-2.13", "torch")
 SUMMARY = re.compile(r"(\d+) passed.*")
+FAILED = re.compile(r"^(?:FAILED|ERROR) (.*)$", re.MULTILINE)
 VERSION = re.compile(r"^(\d+\.\d+\.\d+\S*) ", re.MULTILINE)
 
 
@@ -47,7 +48,8 @@ def check_step(proof: Proof, step: str) -> None:
     if ran.returncode == 0 and summary:
         proof.passed(f"{name}: tests", int(summary[1]))
     else:
-        proof.failed(name, f"exit status {ran.returncode}: {(ran.stdout + ran.stderr)[-500:]}")
+        failed = "; ".join(FAILED.findall(ran.stdout)) or (ran.stdout + ran.stderr)[-500:]
+        proof.failed(name, f"exit status {ran.returncode}: {failed}")
     proof.figures[name] = summary[0].strip("= ") if summary else "no tests ran"
 
 

@@ -18,7 +18,44 @@ from proofs.fuzz.worker import Worker
 from proofs.record import Known, Proof, run_proof
 from proofs.tiny import SPEC, write_toy_onnx
 
-KNOWN: tuple[Known, ...] = ()
+KNOWN = (
+    Known("`check` waits for ever for a pipe that is named like an image", "/pipe$", "no answer"),
+    Known(
+        "an image of 1 x 99,999,999 pixels is decoded for more than 10 s",
+        "/tall$",
+        "s of computing",
+    ),
+    Known(
+        "an override of thousands of levels ends in a RecursionError",
+        "^load_spec/override/.*/deep$",
+        "RecursionError in ddetr_cli.spec",
+    ),
+    Known(
+        "a number of thousands of digits in a spec or an override ends in a ValueError",
+        "^(load_spec|migrate)/",
+        "ValueError in ddetr_cli.spec.yaml_tree",
+    ),
+    Known(
+        "an override of thousands of characters is repeated whole in the answer",
+        "^load_spec/override/",
+        "an answer of more than",
+    ),
+    Known(
+        "a damaged ONNX file is used in silence, though its certificate holds a digest",
+        "^inference/onnx/",
+        "a damaged ONNX file is used",
+    ),
+    Known(
+        "what ONNX Runtime raises while it runs a damaged file is a fault of the program",
+        "^inference/onnx/",
+        "in ddetr_export.onnx.network.run",
+    ),
+    Known(
+        "a damaged ONNX file whose names are no text is a fault of the program",
+        "^inference/onnx/",
+        "UnicodeDecodeError in ddetr_export.onnx.session.open_session",
+    ),
+)
 LOADS_TORCH = frozenset({"dataset"})
 
 

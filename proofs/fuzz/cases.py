@@ -112,15 +112,15 @@ def groups() -> list[Group]:
     """All groups; the slice leaves out the doors that load PyTorch."""
     return [
         Group("odd", _odd_image, len(_odd_images()), 4),
-        Group("image", _image, 500, 10),
-        Group("coco", _coco, 500, 15),
-        Group("kitti", _kitti, 250, 8),
-        Group("voc", _voc, 250, 8),
-        Group("yolo", _yolo, 250, 8),
-        Group("spec", _spec, 800, 25),
-        Group("override", _override, 400, 15),
-        Group("onnx", _onnx, 250, 8),
-        Group("checkpoint", _checkpoint, 150, 0),
+        Group("image", _image, 300, 10),
+        Group("coco", _coco, 300, 15),
+        Group("kitti", _kitti, 150, 8),
+        Group("voc", _voc, 150, 8),
+        Group("yolo", _yolo, 150, 8),
+        Group("spec", _spec, 500, 25),
+        Group("override", _override, 250, 15),
+        Group("onnx", _onnx, 150, 8),
+        Group("checkpoint", _checkpoint, 80, 0),
     ]
 
 
@@ -162,8 +162,8 @@ def _odd_images() -> list[tuple[str, str, bytes | None]]:
         ("pointer", "damaged.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
         ("huge", "damaged.png", _png_of(30_000, 30_000)),
         *((path.stem, "damaged.png", path.read_bytes()) for path in kept),
-        ("tall", "damaged.png", _png_of(1, 99_999_999)),
         ("pipe", "damaged.jpg", None),
+        ("tall", "damaged.png", _png_of(1, 99_999_999)),
     ]
 
 
