@@ -2,14 +2,17 @@
 # repository's own files, on a machine with Python 3.10 or newer and a C++ compiler.
 
 HATCH := PATH="$(CURDIR)/.bootstrap/bin:$$PATH" .bootstrap/bin/hatch
+PROVE := PATH="$(CURDIR)/.bootstrap/bin:$$PATH" .venv/bin/python -m proofs
 MANIFESTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 NATIVE := packages/ddetr-ops/hatch_build.py packages/ddetr-ops/CMakeLists.txt $(shell find packages/ddetr-ops/csrc -type f)
 LIBRARY = $(firstword $(wildcard packages/ddetr-ops/src/ddetr_ops/_core*.so))
 
-.PHONY: help demo test lint types wheels ops-wheel gpu-check clean setup
+PROOFS := proof-fuzz proof-load proof-strace proof-torch proof-browsers proof-clusters
+
+.PHONY: help demo test lint types wheels ops-wheel $(PROOFS) gpu-check clean setup
 
 help:            ## this list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 18
 
 demo: setup      ## synthetic set -> training -> scores -> pictures -> ONNX, in demo/
 	@$(HATCH) run demo $(ARGS)
@@ -28,6 +31,24 @@ wheels: setup    ## build every wheel, install each alone in a clean environment
 
 ops-wheel: setup ## what ddetr-ops promises of its builds: auditwheel, another torch, AddressSanitizer
 	@PATH="$(CURDIR)/.bootstrap/bin:$$PATH" .venv/bin/python scripts/check_ops_wheel.py $(ARGS)
+
+proof-fuzz: setup ## damaged and odd files through every door; writes proofs/results/fuzz.json
+	@$(PROVE).fuzz $(ARGS)
+
+proof-load: setup ## `ddetr serve` under many clients
+	@$(PROVE).load $(ARGS)
+
+proof-strace: setup ## each subtask under strace: no network, nothing written where it may not
+	@$(PROVE).strace $(ARGS)
+
+proof-torch: setup ## ddetr-ops' own tests under several versions of PyTorch; downloads them
+	@$(PROVE).torch_versions $(ARGS)
+
+proof-browsers: setup ## the page of `ddetr serve` in Chromium, ten times
+	@$(PROVE).browsers $(ARGS)
+
+proof-clusters: setup ## torchrun, two nodes, SLURM's variables, Ray: the result of one process
+	@$(PROVE).clusters $(ARGS)
 
 gpu-check:       ## on a machine with a GPU: build the op in place, its tests, its benchmarks
 	@sh scripts/gpu_check.sh
