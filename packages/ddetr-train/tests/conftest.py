@@ -18,7 +18,7 @@ import torch
 from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, InferSource
 from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.synthetic import SyntheticDataset, make_dataset
-from ddetr_model.config import ModelConfig
+from ddetr_model import DeformableDETR, ModelConfig
 from ddetr_train.config import TrainConfig
 from ddetr_train.engine import TrainResult, train
 
@@ -129,7 +129,7 @@ def run_training(
     def run(
         *,
         data: DatasetConfig = dataset,
-        model: ModelConfig = model_config,
+        model: ModelConfig | DeformableDETR = model_config,
         results_dir: Path = tmp_path / "run",
         encryption_key: str | None = None,
         observers: Sequence[Observer] = (),

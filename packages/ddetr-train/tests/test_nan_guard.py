@@ -8,10 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from ddetr_model.deformable_detr import DeformableDETR
-from ddetr_model.losses import SetCriterion
+from ddetr_model import DeformableDETR, ModelConfig, SetCriterion
 from ddetr_train.data import DetectionDataModule
-from ddetr_train.engine import trainer
 from ddetr_train.nan import MAX_SKIPPED_UPDATES, NanGuard, NonFiniteError, first_non_finite, replay
 
 
@@ -27,33 +25,30 @@ def poison(module: nn.Module, name: str, at_call: int) -> None:
 
 
 @pytest.fixture
-def poisoned(monkeypatch: pytest.MonkeyPatch):
-    """Poison every network that a run builds."""
+def poisoned(model_config):
+    """Build a network one of whose modules will give NaN."""
 
-    def arrange(name: str, at_call: int = 3) -> None:
-        def build(*args, **kwargs) -> DeformableDETR:
-            network = DeformableDETR(*args, **kwargs)
-            poison(network, name, at_call)
-            return network
+    def build(name: str, at_call: int = 3, model: ModelConfig = model_config) -> DeformableDETR:
+        network = DeformableDETR(model)
+        poison(network, name, at_call)
+        return network
 
-        monkeypatch.setattr(trainer, "DeformableDETR", build)
-
-    return arrange
+    return build
 
 
 def test_the_first_bad_module_is_named(run_training, poisoned, tmp_path) -> None:
     """Modules after it are bad too, but only the first is blamed; nothing bad is saved."""
-    poisoned("input_proj.1.0")
+    network = poisoned("input_proj.1.0")
     with pytest.raises(NonFiniteError, match=r"epoch 0, batch 2: the output of input_proj\.1\.0"):
-        run_training(activation_checkpoint=False)
+        run_training(model=network, activation_checkpoint=False)
     assert list((tmp_path / "run").glob("*.pth")) == []
 
 
 def test_the_step_can_be_replayed(run_training, poisoned) -> None:
     """The file holds batch, weights and seed; without the fault the step is finite."""
-    poisoned("transformer.encoder.layers.0.linear2")
+    network = poisoned("transformer.encoder.layers.0.linear2")
     with pytest.raises(NonFiniteError) as stop:
-        run_training()
+        run_training(model=network)
     again = replay(stop.value.evidence)
     assert math.isfinite(again.loss)
     assert again.first_bad is None
@@ -62,18 +57,13 @@ def test_the_step_can_be_replayed(run_training, poisoned) -> None:
     assert (again.epoch, again.batch_idx, len(again.images)) == (0, 2, 2)
 
 
-def test_a_fault_in_the_weights_shows_again(run_training, monkeypatch) -> None:
+def test_a_fault_in_the_weights_shows_again(run_training, model_config) -> None:
     """What does not go away in fp32 is named by the replay too."""
-
-    def build(*args, **kwargs) -> DeformableDETR:
-        network = DeformableDETR(*args, **kwargs)
-        with torch.no_grad():
-            network.input_proj[0][0].weight[0] = math.inf
-        return network
-
-    monkeypatch.setattr(trainer, "DeformableDETR", build)
+    network = DeformableDETR(model_config)
+    with torch.no_grad():
+        network.input_proj[0][0].weight[0] = math.inf
     with pytest.raises(NonFiniteError, match=r"the weight input_proj\.0\.0\.weight") as stop:
-        run_training()
+        run_training(model=network)
     assert replay(stop.value.evidence).first_bad == "the weight input_proj.0.0.weight"
 
 
@@ -83,17 +73,17 @@ def test_a_fine_tuning_is_replayed_with_its_norms_frozen(
     """Frozen batch norms have no counters and no batch statistics, there and in the replay."""
     model = model_config.model_copy(update={"backbone": "timm:test_resnet"})
     start = run_training(model=model, num_epochs=1, results_dir=tmp_path / "start")
-    poisoned("input_proj.0.0", at_call=1)
+    network = poisoned("input_proj.0.0", at_call=1, model=model)
     with pytest.raises(NonFiniteError) as stop:
-        run_training(model=model, pretrained_model_path=start.latest_checkpoint)
+        run_training(model=network, pretrained_model_path=start.latest_checkpoint)
     assert replay(stop.value.evidence).first_bad is None
 
 
 def test_the_evidence_is_encrypted_with_the_run(run_training, poisoned) -> None:
     """Weights do not leak through the guard's file."""
-    poisoned("input_proj.0.0", at_call=1)
+    network = poisoned("input_proj.0.0", at_call=1)
     with pytest.raises(NonFiniteError) as stop:
-        run_training(encryption_key="right")
+        run_training(model=network, encryption_key="right")
     with pytest.raises(ValueError, match="is encrypted"):
         replay(stop.value.evidence)
     assert math.isfinite(replay(stop.value.evidence, encryption_key="right").loss)

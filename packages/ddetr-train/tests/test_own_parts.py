@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from ddetr_model import (
     DeformableDETR,
@@ -14,6 +16,7 @@ from ddetr_model import (
     DetectorOutput,
     ModelConfig,
     SetCriterion,
+    parts_from_outside,
     read_metadata,
 )
 from ddetr_model.decoder import DeformableDecoderLayer
@@ -122,3 +125,17 @@ def test_a_replay_needs_the_network_of_the_run(run, build) -> None:
     with pytest.raises(ValueError, match=rf"layers is {here}\.Gated\): build that network"):
         replay(caught.value.evidence)
     assert replay(caught.value.evidence, network=build()).first_bad
+
+
+def test_a_part_that_fsdp_has_split_keeps_its_name(build) -> None:
+    """FSDP puts a class of its own in front, which is nobody's part."""
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    try:
+        network, mesh = build(), init_device_mesh("cpu", (1,))
+        for module in (*network.transformer.decoder.layers, network.backbone[0], network):
+            fully_shard(module, mesh=mesh)
+        assert parts_from_outside(network) == {"transformer.decoder.layers": f"{here}.Gated"}
+    finally:
+        torch.distributed.destroy_process_group()
