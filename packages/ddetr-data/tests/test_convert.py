@@ -143,11 +143,9 @@ def test_a_disk_without_room_leaves_the_old_output_whole(tmp_path, largest_file)
     before = contents(tmp_path / "out")
     add(tmp_path / "a", "4", line())
 
-    largest_file(100)
-    with pytest.raises(OSError, match=r"File too large: '.*out'"):
+    with largest_file(100), pytest.raises(OSError, match=r"File too large: '.*out'"):
         run(tmp_path, ["a"], num_shards=2)
     assert contents(tmp_path / "out") == before
-    largest_file(-1)  # as large as it will
     assert run(tmp_path, ["a"], num_shards=2).images == 5
 
 

@@ -71,8 +71,7 @@ def test_an_image_that_no_file_can_hold_does_not_end_a_run(tmp_path: Path, caplo
 
 def test_a_disk_without_room_is_no_fault_of_one_image(tmp_path: Path, largest_file) -> None:
     """It would fail at the next one too, so the error is the disk's."""
-    largest_file(10)
-    with pytest.raises(OSError, match=r"File too large: '.*a\.png'"):
+    with largest_file(10), pytest.raises(OSError, match=r"File too large: '.*a\.png'"):
         save_image(PICTURE, tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
 

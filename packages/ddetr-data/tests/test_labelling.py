@@ -109,8 +109,7 @@ def test_a_disk_too_full_for_all_detections_is_named(
     """The error says where, and nothing half written stays."""
     for number in range(120):
         Image.new("1", SIZE_WH).save(pictures / f"{number}.png")
-    largest_file(most_bytes)
-    with pytest.raises(OSError, match=rf"File too large: '.*out{file}'"):
+    with largest_file(most_bytes), pytest.raises(OSError, match=rf"File too large: '.*out{file}'"):
         label_all(pictures, tmp_path / "out", **options)
     assert list((tmp_path / "out").glob("*detections*")) == []
     assert list((tmp_path / "out").glob(".*")) == []

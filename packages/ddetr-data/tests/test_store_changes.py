@@ -169,12 +169,13 @@ def test_a_killed_build_leaves_nothing_behind(source: DataSource, cache: Path) -
 
 
 def test_a_disk_that_is_full_is_said_with_the_way_out(
-    source: DataSource, cache: Path, largest_file: Callable[[int], None]
+    source: DataSource, cache: Path, largest_file
 ) -> None:
     """The error names the folder and what to do, and nothing half-written stays."""
-
-    largest_file(100)
-    with pytest.raises(OSError, match=r"File too large.*DDETR_CACHE.*dataset_type=default") as told:
+    with (
+        largest_file(100),
+        pytest.raises(OSError, match=r"File too large.*DDETR_CACHE.*dataset_type=default") as told,
+    ):
         start(source)
     assert str(cache) in str(told.value)
     assert not [path for path in cache.iterdir() if path.is_dir()]

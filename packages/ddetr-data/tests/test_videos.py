@@ -159,8 +159,7 @@ def test_a_video_of_the_longest_name_is_labelled(tmp_path: Path) -> None:
 def test_a_full_disk_is_no_damaged_video(tmp_path: Path, largest_file) -> None:
     """The error names the file that cannot be written, and the run ends."""
     source = write_video(tmp_path / "a.mp4", list(range(0, 2000, 100)))
-    largest_file(500)
-    with pytest.raises(OSError, match=r"File too large: '.*out\.mp4'"):
+    with largest_file(500), pytest.raises(OSError, match=r"File too large: '.*out\.mp4'"):
         copied(source, tmp_path / "out.mp4", [])
     assert list(tmp_path.glob(".*")) == []
     assert not (tmp_path / "out.mp4").exists()

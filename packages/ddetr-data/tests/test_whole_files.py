@@ -52,8 +52,7 @@ def test_a_disk_without_room_keeps_the_old_file(tmp_path: Path, largest_file) ->
     """The error names the file, which the system's own does not; nothing stays beside it."""
     path = tmp_path / "a.txt"
     write_whole(path, "old")
-    largest_file(1000)
-    with pytest.raises(OSError, match="File too large") as caught:
+    with largest_file(1000), pytest.raises(OSError, match="File too large") as caught:
         write_whole(path, "new" * 1000)
     assert caught.value.filename == str(path)
     assert names(tmp_path) == ["a.txt"]

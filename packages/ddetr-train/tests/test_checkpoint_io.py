@@ -35,8 +35,7 @@ def test_a_full_disk_leaves_the_previous_file(tmp_path, largest_file, key) -> No
     path = tmp_path / "model.pth"
     files = AtomicCheckpointIO(key)
     files.save_checkpoint({"epoch": 1}, path)
-    largest_file(10_000)
-    with pytest.raises(OSError, match=r"File too large: '.*model\.pth'"):
+    with largest_file(10_000), pytest.raises(OSError, match=r"File too large: '.*model\.pth'"):
         files.save_checkpoint({"epoch": 2, "weight": torch.ones(100_000)}, path)
     assert files.load_checkpoint(path)["epoch"] == 1
     assert os.listdir(tmp_path) == ["model.pth"]
@@ -112,8 +111,7 @@ def test_a_copy_that_does_not_fit_leaves_the_older_file(tmp_path, largest_file) 
     first, second = tmp_path / "best", tmp_path / "epoch"
     first.write_text("content" * 1000)
     second.write_text("older")
-    largest_file(1000)
-    with pytest.raises(OSError, match="File too large") as caught:
+    with largest_file(1000), pytest.raises(OSError, match="File too large") as caught:
         copy_whole(first, second)
     assert caught.value.filename == str(second)
     assert second.read_text() == "older"
