@@ -9,6 +9,9 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 SIZE_MULTIPLE = 32
+# Of the images that published backbones were trained on, a value a channel.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Who computes COCO scores; faster is faster-coco-eval, auto takes it where it is installed.
 Judge: TypeAlias = Literal["auto", "pycocotools", "faster"]
@@ -65,10 +68,10 @@ class AugmentationConfig(_Config):
         tuple(range(480, 801, 32)), description="Short sides in pixels that training draws from."
     )
     input_mean: Channels = Field(
-        (0.485, 0.456, 0.406), description="Mean of each channel, of pixels from 0 to 1; 1 or 3."
+        IMAGENET_MEAN, description="Mean of each channel, of pixels from 0 to 1; 1 or 3."
     )
     input_std: Channels = Field(
-        (0.229, 0.224, 0.225), description="Deviation of each channel, likewise; 1 or 3 values."
+        IMAGENET_STD, description="Deviation of each channel, likewise; 1 or 3 values."
     )
     horizontal_flip_prob: float = Field(
         0.5, ge=0, le=1, description="Probability of mirroring a training image."

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ddetr_data.config import AugmentationConfig, Finite
+from ddetr_data.config import IMAGENET_MEAN, IMAGENET_STD, AugmentationConfig, Finite
 from ddetr_data.faults import DataError
 from ddetr_data.images.decoding import read_image, to_rgb, upright
 from ddetr_data.locations import RemoteFile
@@ -39,10 +39,10 @@ class PreprocessConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     mean: tuple[Finite, ...] = Field(
-        (0.485, 0.456, 0.406), description="Mean of each channel, of pixels from 0 to 1; 1 or 3."
+        IMAGENET_MEAN, description="Mean of each channel, of pixels from 0 to 1; 1 or 3."
     )
     std: tuple[Finite, ...] = Field(
-        (0.229, 0.224, 0.225), description="Deviation of each channel, likewise; 1 or 3 values."
+        IMAGENET_STD, description="Deviation of each channel, likewise; 1 or 3 values."
     )
     mode: Literal["shortest_edge", "fixed"] = Field(
         "shortest_edge", description="Keep the shape within limits, or stretch to one size."

@@ -9,6 +9,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from ddetr_data import InstallHint, MissingExtraError
+from ddetr_data.detection import InferenceConfig
 from ddetr_export.runtime import OnnxDetector
 from ddetr_export.serving.service import BusyError, DetectionService, UploadLimits
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
 _MOST_UPLOAD_MIB = 20
+_THRESHOLD: float = InferenceConfig.model_fields["conf_threshold"].default
 _RETRY_SECONDS = 1
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:",
@@ -89,7 +91,7 @@ def create_app(detector: OnnxDetector, *, max_upload_mib: int = _MOST_UPLOAD_MIB
     app = FastAPI(title="ddetr", docs_url=None, redoc_url=None)
     service = DetectionService(detector, UploadLimits(max_upload_mib))
 
-    async def predict(request: Request, threshold: float = Query(0.5, ge=0, le=1)) -> Any:
+    async def predict(request: Request, threshold: float = Query(_THRESHOLD, ge=0, le=1)) -> Any:
         try:
             content = await _body(request, service.limits)
             return await run_in_threadpool(service.predict, content, threshold)
