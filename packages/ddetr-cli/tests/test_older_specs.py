@@ -109,5 +109,32 @@ def test_a_typo_beside_an_older_key_is_still_found(tmp_path: Path) -> None:
 def test_older_keys_are_none_of_ours() -> None:
     """The tables would hide a key of this version otherwise."""
     ours = {path for path, _ in known_keys(Experiment)}
-    assert not ours & WITHOUT_EFFECT.keys()
+    assert not ours & (WITHOUT_EFFECT.keys() | RENAMED.keys())
     assert set(RENAMED.values()) <= ours
+
+
+@pytest.mark.parametrize("text", ["model: {pretrained_model_path: a.pth, OTHER}", "model: {OTHER}"])
+@pytest.mark.parametrize("nothing", ["null", "''", "'???'"])
+def test_one_name_may_be_left_open(tmp_path: Path, text: str, nothing: str) -> None:
+    """The one that is filled in counts, and both may say the same."""
+    other = text.replace("OTHER", f"pretrained_backbone_path: {nothing}")
+    expected = "a.pth" if "a.pth" in text else None
+    assert loaded(tmp_path, other).spec.model.pretrained_backbone_path == expected
+    both = "model: {pretrained_backbone_path: a.pth, pretrained_model_path: a.pth}"
+    assert loaded(tmp_path, both).spec.model.pretrained_backbone_path == "a.pth"
+
+
+def test_two_names_with_two_values_are_refused(tmp_path: Path) -> None:
+    """Nobody can tell which one is meant; the place is that of the name here."""
+    text = "model:\n  pretrained_model_path: a.pth\n"
+    with pytest.raises(SpecError, match=r"are one setting with two values: give one \(override "):
+        loaded(tmp_path, text, None, "model.pretrained_backbone_path=b.pth")
+
+
+def test_an_older_name_can_be_set_and_referred_to(tmp_path: Path) -> None:
+    """By an override, and as ${...} from another key; a wrong value is told with its place."""
+    text = "results_dir: ${train.optim.monitor_name}\ntrain: {optim: {monitor_name: val_loss}}"
+    found = loaded(tmp_path, text, None, "train.optim.monitor_name=train_loss")
+    assert found.spec.train.optim.lr_monitor == found.spec.results_dir == "train_loss"
+    with pytest.raises(SpecError, match=r"train\.optim\.lr_monitor must be .* \(spec\.yaml:1\)"):
+        loaded(tmp_path, "train: {optim: {monitor_name: loss}}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ddetr_cli.spec import hide_passphrase
+from ddetr_cli.passphrase import hand_on_by_environment
 
 PASSPHRASE = "sesame-7431"
 EVERY_STEP_SECONDS = 0.02
@@ -22,11 +22,32 @@ def test_a_passphrase_moves_from_the_words_to_the_environment(monkeypatch, word)
     """However it is written; other words and a file's passphrase stay."""
     monkeypatch.setenv("DDETR_ENCRYPTION_KEY", "")
     monkeypatch.setattr(sys, "argv", ["ddetr", "train", word + PASSPHRASE, "train.seed=1"])
-    assert hide_passphrase(PASSPHRASE)
+    assert hand_on_by_environment(PASSPHRASE)
     assert sys.argv == ["ddetr", "train", "encryption_key=null", "train.seed=1"]
     assert os.environ["DDETR_ENCRYPTION_KEY"] == PASSPHRASE
     monkeypatch.setattr(sys, "argv", ["ddetr", "train", "train.seed=1"])
-    assert not hide_passphrase(PASSPHRASE)
+    assert not hand_on_by_environment(PASSPHRASE)
+
+
+# What a process shows of itself when it could not even load what reads a spec.
+SHOW = """
+import atexit, pathlib, sys
+sys.modules["pydantic"] = sys.modules["yaml"] = None
+atexit.register(lambda: print(pathlib.Path("/proc/self/cmdline").read_bytes()))
+from ddetr_cli.app import main
+main()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+@pytest.mark.parametrize("word", ["encryption_key=", "++encryption_key=", "'encryption_key'="])
+def test_the_command_line_is_hidden_before_anything_else_is_done(word: str) -> None:
+    """Neither pydantic nor YAML is loaded by then; other words stay."""
+    command = [sys.executable, "-c", SHOW, "train", "-e", "a.yaml", word + PASSPHRASE]
+    shown = subprocess.run([*command, "train.seed=1"], capture_output=True, text=True).stdout
+    assert PASSPHRASE not in shown
+    assert "*" * len(PASSPHRASE) in shown
+    assert "train.seed=1" in shown
 
 
 @pytest.mark.slow

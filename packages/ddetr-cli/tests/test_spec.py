@@ -38,7 +38,7 @@ def test_the_old_name_of_the_backbone_file_is_accepted_and_said(tmp_path: Path) 
     path = tmp_path / "spec.yaml"
     path.write_text("model:\n  pretrained_model_path: /b.pth\n")
     loaded = load_spec(Experiment, path)
-    assert loaded.spec.model.backbone_weights == "/b.pth"
+    assert loaded.spec.model.pretrained_backbone_path == "/b.pth"
     (notice,) = loaded.notices
     assert "model.pretrained_backbone_path" in notice
     assert "spec.yaml:2" in notice

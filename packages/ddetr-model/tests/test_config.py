@@ -32,7 +32,6 @@ BAD_VALUES = [
     ({"loss_types": ("masks",)}, "loss_types"),
     ({"num_classes": 0}, "num_classes"),
     ({"unknown": 1}, "unknown"),
-    ({"pretrained_backbone_path": "a.pth", "pretrained_model_path": "b.pth"}, "give one"),
 ]
 
 
@@ -54,11 +53,6 @@ def test_documented_feature_lists_are_accepted(indices):
 def test_default_num_select_shrinks_to_what_exists():
     """Ten queries of three classes are thirty pairs, whatever the default says."""
     assert ModelConfig(num_queries=10, num_classes=3).num_select == 30
-
-
-def test_older_name_of_the_backbone_file_is_an_alias():
-    """The page's sample writes the backbone file under pretrained_model_path."""
-    assert ModelConfig(pretrained_model_path="r50.pth").backbone_weights == "r50.pth"
 
 
 def test_importing_the_package_loads_no_torch():

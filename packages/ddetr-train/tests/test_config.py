@@ -61,11 +61,6 @@ def test_the_defaults_are_those_of_the_page() -> None:
     assert (optim.lr_steps, optim.lr_linear_proj_mult) == ((40,), 0.1)
 
 
-def test_monitor_name_is_an_older_name_of_lr_monitor() -> None:
-    """Specs with the older key keep their meaning."""
-    assert OptimizerConfig.model_validate({"monitor_name": "train_loss"}).lr_monitor == "train_loss"
-
-
 @pytest.mark.parametrize("model", [TrainConfig, OptimizerConfig])
 def test_every_option_is_described(model: type[BaseModel]) -> None:
     """No field of a block is without a sentence."""

@@ -10,6 +10,7 @@ import typer
 
 from ddetr_cli.__about__ import __version__
 from ddetr_cli.commands.table import COMMANDS
+from ddetr_cli.passphrase import star_out_command_line
 from ddetr_cli.terminal import hide_image_warnings, lasting_output, shorten_waits
 
 _PRODUCT_WORDS = ("model", "deploy")
@@ -31,6 +32,7 @@ for command in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status: 0, 1 fault, 2 bad input, 130 interrupted."""
+    star_out_command_line()
     given = list(sys.argv[1:] if arguments is None else arguments)
     shorten_waits()
     hide_image_warnings()

@@ -36,9 +36,6 @@ class ModelConfig(BaseModel):
     pretrained_backbone_path: str | None = Field(
         None, description="Backbone weights, .pth or .safetensors; null starts from random weights."
     )
-    pretrained_model_path: str | None = Field(
-        None, description="Older name of pretrained_backbone_path."
-    )
     backbone: str = Field(
         "resnet_50", description="resnet_50, one of the gc_vit_* names, or timm:<name>."
     )
@@ -126,11 +123,6 @@ class ModelConfig(BaseModel):
         0.1, ge=0, description="Gradient norm limit where train.clip_grad_norm is not given."
     )
 
-    @property
-    def backbone_weights(self) -> str | None:
-        """The backbone file, under whichever of its two names it was given."""
-        return self.pretrained_backbone_path or self.pretrained_model_path
-
     @field_validator("backbone")
     @classmethod
     def _check_backbone(cls, name: str) -> str:
@@ -183,10 +175,4 @@ class ModelConfig(BaseModel):
             raise ValueError(f"dilation needs backbone resnet_50, got {self.backbone}")
         if self.backbone_output_norms and not self.backbone.startswith("gc_vit"):
             raise ValueError(f"backbone_output_norms needs a gc_vit backbone, got {self.backbone}")
-        paths = {self.pretrained_backbone_path, self.pretrained_model_path} - {None}
-        if len(paths) > 1:
-            raise ValueError(
-                "pretrained_backbone_path and pretrained_model_path are one setting with two "
-                "values: give one"
-            )
         return self

@@ -193,7 +193,7 @@ class DeformableDETR(nn.Module):
 
 
 def _start_backbone(backbone: Backbone, config: ModelConfig) -> LoadReport | None:
-    if config.backbone_weights is None:
+    if config.pretrained_backbone_path is None:
         logger.warning(
             "backbone=%s starts from random weights: %s",
             config.backbone,
@@ -202,9 +202,7 @@ def _start_backbone(backbone: Backbone, config: ModelConfig) -> LoadReport | Non
             else "and is frozen",
         )
         return None
-    if config.pretrained_backbone_path is None:
-        logger.warning("model.pretrained_model_path is taken as model.pretrained_backbone_path")
-    return load_backbone(backbone.body, Path(config.backbone_weights))
+    return load_backbone(backbone.body, Path(config.pretrained_backbone_path))
 
 
 def _build_projections(num_channels: Sequence[int], config: ModelConfig) -> nn.ModuleList:

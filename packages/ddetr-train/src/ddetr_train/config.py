@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ddetr_data.detection import DeviceConfig
 
@@ -45,9 +45,7 @@ class OptimizerConfig(BaseModel):
     lr_step_size: int = Field(40, gt=0, description="Epochs between the decays of StepLR.")
     lr_decay: float = Field(0.1, gt=0, le=1, description="Factor of one decay.")
     lr_monitor: Literal["val_loss", "train_loss"] = Field(
-        "val_loss",
-        validation_alias=AliasChoices("lr_monitor", "monitor_name"),
-        description="Value that AutoReduce watches; the older name is monitor_name.",
+        "val_loss", description="Value that AutoReduce watches."
     )
 
     @model_validator(mode="after")

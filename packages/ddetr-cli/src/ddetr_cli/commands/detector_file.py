@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.spec import KEY_VARIABLE, Experiment, SpecError, existing_file, existing_model, given
+from ddetr_cli.passphrase import KEY_VARIABLE
+from ddetr_cli.spec import Experiment, SpecError, existing_file, existing_model, given
 from ddetr_data.detection import ALONE, EvaluateConfig, InferenceConfig, RankSlice
 from ddetr_data.files import is_encrypted
 from ddetr_export.onnx import ENCRYPTED_SUFFIX, is_engine

@@ -13,9 +13,9 @@ import typer
 
 from ddetr_cli.commands.arguments import ExportArguments
 from ddetr_cli.commands.detector_file import readable_file
+from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.running import Run, Subtask, Work, run_command, run_subtask
 from ddetr_cli.spec import (
-    KEY_VARIABLE,
     Experiment,
     SpecError,
     existing_file,

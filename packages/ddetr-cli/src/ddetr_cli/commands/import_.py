@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ddetr_cli.commands.arguments import ImportArguments, ImportLayout
+from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.running import EXIT_SUCCESS, run_command
-from ddetr_cli.spec import KEY_VARIABLE, SpecError, parse_value, split_override
+from ddetr_cli.spec import SpecError, parse_value, split_override
 from ddetr_cli.terminal import RunConsole
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.arguments import ReplayArguments
+from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, run_command
-from ddetr_cli.spec import KEY_VARIABLE, existing_file
+from ddetr_cli.spec import existing_file
 from ddetr_cli.terminal import RunConsole
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import os
 from functools import partial
 
 from ddetr_cli.commands.arguments import ServeArguments
+from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.running import EXIT_SUCCESS, run_command
-from ddetr_cli.spec import KEY_VARIABLE
 from ddetr_cli.terminal import RunConsole
 
 

@@ -30,7 +30,6 @@ def check(experiment: Experiment) -> None:
     optional_files(
         [
             ("model.pretrained_backbone_path", model.pretrained_backbone_path),
-            ("model.pretrained_model_path", model.pretrained_model_path),
             ("train.resume_training_checkpoint_path", train.resume_training_checkpoint_path),
         ]
     )

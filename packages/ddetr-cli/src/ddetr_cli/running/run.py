@@ -11,6 +11,7 @@ from typing import Generic, TypeAlias
 from pydantic import BaseModel
 
 from ddetr_cli.__about__ import __version__
+from ddetr_cli.passphrase import NOTICE, hand_on_by_environment
 from ddetr_cli.running.exit_status import (
     EXIT_BAD_INPUT,
     EXIT_FAILURE,
@@ -23,12 +24,10 @@ from ddetr_cli.running.exit_status import (
 from ddetr_cli.running.record import RunRecord
 from ddetr_cli.running.run_log import RunLog
 from ddetr_cli.spec import (
-    NOTICE,
     Experiment,
     LoadedSpec,
     Spec,
     SpecError,
-    hide_passphrase,
     load_spec,
     spec_yaml,
 )
@@ -147,7 +146,7 @@ def _tell_notices(loaded: LoadedSpec[Spec], run: Run, secret: str | None) -> Non
         run.notice(text)
     if run.launch.notice is not None:
         run.notice(run.launch.notice)
-    if hide_passphrase(secret):
+    if hand_on_by_environment(secret):
         run.notice(NOTICE)
 
 

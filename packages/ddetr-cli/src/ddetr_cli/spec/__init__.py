@@ -2,7 +2,6 @@
 
 from ddetr_cli.spec.experiment import (
     DERIVED_KEYS,
-    KEY_VARIABLE,
     Experiment,
     LoadedSpec,
     Spec,
@@ -21,15 +20,12 @@ from ddetr_cli.spec.inputs import (
 )
 from ddetr_cli.spec.overrides import apply_overrides, split_override
 from ddetr_cli.spec.schema import arms, known_keys, nearest_key
-from ddetr_cli.spec.secret_arguments import NOTICE, hide_passphrase
 from ddetr_cli.spec.tao_specs import RENAMED, WITHOUT_EFFECT, reason_without_effect
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
 from ddetr_cli.spec.yaml_tree import parse_spec, parse_value, read_spec_file
 
 __all__ = [
     "DERIVED_KEYS",
-    "KEY_VARIABLE",
-    "NOTICE",
     "RENAMED",
     "WITHOUT_EFFECT",
     "Experiment",
@@ -46,7 +42,6 @@ __all__ = [
     "existing_model",
     "existing_sources",
     "given",
-    "hide_passphrase",
     "known_keys",
     "load_spec",
     "load_tree",

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from ddetr_cli.spec._coercion import settle
+from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.spec._errors import sentences, unknown_key
-from ddetr_cli.spec._interpolation import interpolate
-from ddetr_cli.spec.overrides import apply_overrides
-from ddetr_cli.spec.schema import is_list
-from ddetr_cli.spec.tao_specs import adopt
+from ddetr_cli.spec._passes import Reading, read_through
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree
 from ddetr_cli.spec.yaml_tree import read_spec_file
 from ddetr_data import ConvertConfig, DatasetConfig
@@ -26,8 +21,6 @@ from ddetr_export import ExportConfig, TrtEngineConfig
 from ddetr_model import ModelConfig
 from ddetr_train import TrainConfig
 
-KEY_VARIABLE = "DDETR_ENCRYPTION_KEY"
-_MASK = str(SecretStr("any"))
 # Keys of the models that no spec may hold, because another key decides them.
 DERIVED_KEYS: frozenset[KeyPath] = frozenset({("model", "num_classes")})
 
@@ -113,11 +106,8 @@ def load_tree(
     Raises:
         SpecError: as load_spec.
     """
-    apply_overrides(tree, overrides, partial(is_list, model))
-    settle(tree, model)
-    notices = [*_notices(tree), *(adopt(tree, task) if model is Experiment else ())]
-    _fill_in_the_key(tree, model)
-    interpolate(tree, model().model_dump(mode="json"))
+    reading = Reading(model, model is not Experiment, task, overrides)
+    notices = read_through(tree, reading)
     return LoadedSpec(_validated(model, tree), tuple(notices))
 
 
@@ -157,28 +147,3 @@ def _validated(model: type[Spec], tree: SpecTree) -> Spec:
     if faults:
         raise SpecError("\n".join(faults))
     return spec
-
-
-def _fill_in_the_key(tree: SpecTree, model: type[BaseModel]) -> None:
-    """Take the passphrase from the environment where the spec gives none, or a mask."""
-    if "encryption_key" not in model.model_fields:
-        return
-    written = tree.values.get("encryption_key")
-    if written in (None, _MASK) and os.environ.get(KEY_VARIABLE):
-        tree.values["encryption_key"] = os.environ[KEY_VARIABLE]
-    elif written == _MASK:
-        place = tree.place_of(("encryption_key",))
-        raise SpecError(
-            f"encryption_key is masked ({place}); give it as an override or in {KEY_VARIABLE}"
-        )
-
-
-def _notices(tree: SpecTree) -> list[str]:
-    block = tree.values.get("model")
-    if not (isinstance(block, dict) and block.get("pretrained_model_path")):
-        return []
-    return [
-        "model.pretrained_model_path is read as model.pretrained_backbone_path "
-        f"({tree.place_of(('model', 'pretrained_model_path'))}); whole-model weights go to "
-        "train.pretrained_model_path"
-    ]

@@ -1,7 +1,7 @@
 """Keys and values of TAO's own specs, versions 4 to 7, that are not ours: what becomes of each.
 
-A key that was renamed is read under both names by its config model. A key without effect here is
-taken out before the spec is checked, and said once.
+A key that has another name here gets it, and a key without effect is taken out and said once, both
+before the spec is checked: the config models know one name of each key.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ RENAMED: dict[KeyPath, KeyPath] = {
     ("model", "pretrained_model_path"): ("model", "pretrained_backbone_path"),
     ("train", "optim", "monitor_name"): ("train", "optim", "lr_monitor"),
 }
+# Of names that mean something else elsewhere in the spec: what to write for that.
+_WORTH_A_NOTICE: dict[KeyPath, str] = {
+    ("model", "pretrained_model_path"): "whole-model weights go to train.pretrained_model_path"
+}
+_NOT_GIVEN = (None, "", "???")
 # A key or a whole block, and where to look instead.
 WITHOUT_EFFECT: dict[KeyPath, str] = {
     ("model_name",): "there is one network",
@@ -42,36 +47,67 @@ _WITHOUT_TRAINING_DATA = ("export", "gen_trt_engine")
 _WITH_A_FINISHED_MODEL = ("evaluate", "inference", *_WITHOUT_TRAINING_DATA)
 
 
-def adopt(tree: SpecTree, task: str | None) -> list[str]:
-    """Take out of the tree what has no effect here, and tell which keys that were.
+def rename_older_keys(tree: SpecTree) -> list[str]:
+    """Give every key of RENAMED its name here, in values that refer to it too.
 
-    Args:
-        tree: the spec before it is checked.
-        task: the subtask that reads it. Those that work on a finished model take its shape from
-            the model's file, so there a block `model` may leave out what it would have to say for
-            a training; those without training data may have a batch size of -1.
+    Raises:
+        SpecError: both names are given, with two values.
+    """
+    notices = []
+    for old, new in RENAMED.items():
+        tree.values = _with_renamed_reference(tree.values, old, new)
+        value, place = tree.remove(old), tree.place_of(old)
+        for path in [path for path in tree.origins if path[: len(old)] == old]:
+            tree.origins.setdefault(new + path[len(old) :], tree.origins.pop(path))
+        if value in _NOT_GIVEN:
+            continue
+        known = value_at(tree, new)
+        if known not in _NOT_GIVEN and known != value:
+            raise SpecError(
+                f"{dotted(new)} and {dotted(old)} are one setting with two values: give one "
+                f"({tree.place_of(new)})"
+            )
+        tree.assign(new, value, {new: tree.origins[new]})
+        if old in _WORTH_A_NOTICE:
+            notices.append(
+                f"{dotted(old)} is read as {dotted(new)} ({place}); {_WORTH_A_NOTICE[old]}"
+            )
+    return notices
+
+
+def drop_without_effect(tree: SpecTree) -> list[str]:
+    """Take out of the tree what has no effect here, and tell which keys that were.
 
     Raises:
         SpecError: a key without effect would change the run: checkpoints by steps.
     """
-    unit = _value_at(tree, ("train", "checkpoint_interval_unit"))
+    unit = value_at(tree, ("train", "checkpoint_interval_unit"))
     if unit not in (None, "epoch"):
         place = tree.place_of(("train", "checkpoint_interval_unit"))
         raise SpecError(
             f"train.checkpoint_interval_unit must be epoch, got {unit!r}; "
             f"train.checkpoint_interval_steps counts steps ({place})"
         )
+    dropped = [path for path in WITHOUT_EFFECT if tree.remove(path) is not None]
+    if not dropped:
+        return []
+    names = ", ".join(map(dotted, dropped))
+    return [f"without effect here: {names}; `ddetr migrate -e SPEC` tells why"]
+
+
+def complete_for(tree: SpecTree, task: str | None) -> None:
+    """Read -1 as not given, and fill in what a subtask does not need to be told.
+
+    Those that work on a finished model take its shape from the model's file, so there a block
+    `model` may leave out what it would have to say for a training; those without training data may
+    have a batch size of -1.
+    """
     for path in _MINUS_ONE_IS_NULL:
         _drop_minus_one(tree, path)
     if task in _WITHOUT_TRAINING_DATA:
         _drop_minus_one(tree, _BATCH)
     if task in _WITH_A_FINISHED_MODEL:
         _complete_levels(tree)
-    dropped = [path for path in WITHOUT_EFFECT if tree.remove(path) is not None]
-    if not dropped:
-        return []
-    names = ", ".join(map(dotted, dropped))
-    return [f"without effect here: {names}; `ddetr migrate -e SPEC` tells why"]
 
 
 def reason_without_effect(path: KeyPath) -> str | None:
@@ -81,17 +117,28 @@ def reason_without_effect(path: KeyPath) -> str | None:
 
 
 def _complete_levels(tree: SpecTree) -> None:
-    levels = _value_at(tree, _LEVELS)
-    if _value_at(tree, _INDICES) is None and isinstance(levels, int) and levels in _INDICES_OF:
+    levels = value_at(tree, _LEVELS)
+    if value_at(tree, _INDICES) is None and isinstance(levels, int) and levels in _INDICES_OF:
         tree.values["model"]["return_interm_indices"] = list(_INDICES_OF[levels])
 
 
 def _drop_minus_one(tree: SpecTree, path: KeyPath) -> None:
-    if _value_at(tree, path) == -1:
+    if value_at(tree, path) == -1:
         tree.remove(path)
 
 
-def _value_at(tree: SpecTree, path: KeyPath) -> Any:
+def _with_renamed_reference(node: Any, old: KeyPath, new: KeyPath) -> Any:
+    """Let `${old.key}` refer to the key by its name here."""
+    if isinstance(node, dict):
+        return {key: _with_renamed_reference(child, old, new) for key, child in node.items()}
+    if isinstance(node, list):
+        return [_with_renamed_reference(child, old, new) for child in node]
+    if isinstance(node, str):
+        return node.replace(f"${{{dotted(old)}}}", f"${{{dotted(new)}}}")
+    return node
+
+
+def value_at(tree: SpecTree, path: KeyPath) -> Any:
     node: Any = tree.values
     for key in path:
         node = node.get(key) if isinstance(node, dict) else None

@@ -20,7 +20,7 @@ def build_backbone(config: ModelConfig) -> Backbone:
         ValueError: the network is unknown, not installed or lacks a wanted stage.
     """
     backbone = _named(config)
-    if config.backbone_weights:
+    if config.pretrained_backbone_path:
         backbone.freeze_pretrained()
     return backbone
 

@@ -74,8 +74,8 @@ def check_backbone(backbone: BackboneProtocol, config: ModelConfig) -> None:
             f"{list(config.return_interm_indices)}, got num_channels {list(backbone.num_channels)} "
             f"and strides {list(backbone.strides)}"
         )
-    if config.backbone_weights:
+    if config.pretrained_backbone_path:
         raise ValueError(
-            f"pretrained_backbone_path {config.backbone_weights} is for a backbone that config "
-            f"names: load the weights of {kind} before it is handed in"
+            f"pretrained_backbone_path {config.pretrained_backbone_path} is for a backbone that "
+            f"config names: load the weights of {kind} before it is handed in"
         )

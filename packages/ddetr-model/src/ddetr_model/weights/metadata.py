@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ddetr_model.config import ModelConfig
 from ddetr_model.weights.files import CheckpointError
@@ -34,6 +34,18 @@ class CheckpointMetadata(BaseModel):
         default_factory=dict,
         description="Class of each part from outside of this package, by the part's name.",
     )
+
+    @field_validator("model_config_", mode="before")
+    @classmethod
+    def _take_older_name(cls, model: object) -> object:
+        # The first checkpoints name the backbone's file twice, as specs do.
+        if not isinstance(model, Mapping) or "pretrained_model_path" not in model:
+            return model
+        fields = dict(model)
+        older = fields.pop("pretrained_model_path")
+        return fields | {
+            "pretrained_backbone_path": fields.get("pretrained_backbone_path") or older
+        }
 
 
 def metadata_dict(

@@ -18,7 +18,7 @@ from ddetr_train.checkpoints.names import BEST_NAME, LATEST_NAME, epoch_files
 from ddetr_train.config import TrainConfig
 
 # Where the first weights came from does not matter once there is a checkpoint.
-_FREE_MODEL_KEYS = {"pretrained_backbone_path", "pretrained_model_path"}
+_FREE_MODEL_KEYS = {"pretrained_backbone_path"}
 # Options that a new value changes from here on, with another result than an unbroken run's.
 _CHANGING_KEYS = (
     "accumulate_grad_batches",

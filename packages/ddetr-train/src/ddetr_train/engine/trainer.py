@@ -190,7 +190,7 @@ def _build_network(
     else:
         network = DeformableDETR(model, load_backbone_file=is_fresh)
     if network.backbone_report is not None:
-        name = f"backbone file {network.config.backbone_weights}"
+        name = f"backbone file {network.config.pretrained_backbone_path}"
         _tell(observers, network.backbone_report.describe(name))
     network.set_activation_checkpointing(config.activation_checkpoint)
     if is_fresh and config.pretrained_model_path is not None:
