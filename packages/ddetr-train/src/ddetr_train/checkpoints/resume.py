@@ -155,7 +155,7 @@ def read_resume(
         batch_size=stored_data["batch_size"],
         metrics=dict(metadata.metrics),
         notices=tuple(_changed_options(stored, options)),
-        parts=checkpoint["hyper_parameters"]["parts"],
+        parts=checkpoint["hyper_parameters"].get("parts", {}),  # older runs were all stock
         tensors={name: value.to("meta") for name, value in tensors.items()},
         began_pretrained=stored.get("pretrained_model_path") is not None,
     )
