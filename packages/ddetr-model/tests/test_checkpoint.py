@@ -234,3 +234,14 @@ def test_fine_tuning_from_another_architecture_is_refused(model, tiny_config, tm
     save_checkpoint(model, tmp_path / "source.pth")
     with pytest.raises(CheckpointError, match="another architecture"):
         load_pretrained(DeformableDETR(tiny_config(hidden_dim=64)), tmp_path / "source.pth")
+
+
+def test_the_older_name_of_the_backbone_file_is_read(model, tmp_path: Path) -> None:
+    """The first checkpoints name it twice."""
+    save_checkpoint(model, tmp_path / "model.pth")
+    contents = torch.load(tmp_path / "model.pth", weights_only=True)
+    contents["ddetr"]["model"] |= {"pretrained_model_path": "resnet.pth"}
+    torch.save(contents, tmp_path / "older.pth")
+    assert read_metadata(tmp_path / "older.pth").model_config_.pretrained_backbone_path == (
+        "resnet.pth"
+    )
