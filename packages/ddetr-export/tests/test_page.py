@@ -110,6 +110,6 @@ def test_a_refusal_is_shown_and_the_next_image_works(browser, address, picture, 
     browser.open(address)
     browser.choose_file(tmp_path / "text.png", "#file")
     error = "document.getElementById('error')"
-    browser.wait_for(f"!{error}.hidden && {error}.textContent.includes('not an image')")
+    browser.wait_for(f"!{error}.hidden && {error}.textContent.includes('no image of a known kind')")
     browser.choose_file(picture, "#file")
     browser.wait_for(f"{error}.hidden && !document.getElementById('canvas').hidden")
