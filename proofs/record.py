@@ -114,6 +114,7 @@ def run_proof(
     record = json.dumps(proof.as_dict(started), indent=1, ensure_ascii=False) + "\n"
     sys.stdout.write(record)
     if not options.slice and not options.only:
+        RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{topic}.json").write_text(record, "utf-8")
     sys.exit(EXIT_FAILED if proof.failures else EXIT_PROVEN)
 

@@ -19,7 +19,11 @@ from proofs.record import Known, Proof, run_proof
 from proofs.tiny import SPEC, write_toy_onnx
 
 KNOWN = (
-    Known("`check` waits for ever for a pipe that is named like an image", "/pipe$", "no answer"),
+    Known(
+        "a PNG whose pixels end early passes the check before a run and fails in it",
+        "^dataset/odd/.*/short_zlib$",
+        "an image that passed the check",
+    ),
     Known(
         "an image of 1 x 99,999,999 pixels is decoded for more than 10 s",
         "/tall$",
