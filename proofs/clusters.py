@@ -24,7 +24,7 @@ from proofs.record import Proof, run_proof
 from proofs.tiny import ddetr, environment, make_project
 
 IMAGES, SLICE_IMAGES = 64, 12
-CONVERTED_IMAGES = 2500  # a worker takes 1000 at a time
+CONVERTED_IMAGES, SLICE_CONVERTED_IMAGES = 5000, 1200  # a worker takes 1000 at a time
 EPOCHS = 2
 LIMIT_SECONDS = 900.0
 # Two processes add in another order than one.
@@ -93,8 +93,9 @@ def _compare(proof: Proof, way: str, project: Path) -> None:
 
 def _prove_ray(proof: Proof, project: Path) -> None:
     """Convert on one process and on Ray, and compare the bytes."""
-    _multiply(project / "data", CONVERTED_IMAGES)
-    proof.tried.append(f"convert of {CONVERTED_IMAGES} images on two workers of Ray")
+    images = SLICE_CONVERTED_IMAGES if proof.is_slice else CONVERTED_IMAGES
+    _multiply(project / "data", images)
+    proof.tried.append(f"convert of {images} images on two workers of Ray")
     words = ["convert", "-e", "convert.yaml", "num_shards=8"]
     ended = _run([ddetr(*words, "results_dir=local")], [{}], project)
     proof.require(ended == "", "convert: one process", ended)
