@@ -21,7 +21,7 @@ SOURCES = {folder.name: folder for folder in sorted(ROOT.glob("packages/*/src/dd
 # Each module of these is a face of its own, loaded when its subtask is asked for.
 LOADED_ONE_BY_ONE = {"ddetr_cli.commands"}
 PATCHING = ("setattr", "setitem", "delattr", "patch")
-TESTS = [path for pattern in ("packages/*/tests", "tests") for path in ROOT.glob(pattern)]
+TESTS = [path for pattern in ("packages/*/tests", "tests", "proofs") for path in ROOT.glob(pattern)]
 
 
 class Imported(NamedTuple):
@@ -218,5 +218,5 @@ def private_names(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("folder", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_tests_reach_into_no_private_name(folder: Path) -> None:
-    """Tests use what a user has: faces, public modules, and parameters."""
+    """Tests and proofs use what a user has: faces, public modules, and parameters."""
     assert [text for path in sorted(folder.rglob("*.py")) for text in private_names(path)] == []
