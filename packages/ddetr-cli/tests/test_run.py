@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from ddetr_cli.report import read_history
 from ddetr_cli.running import Run, Subtask, run_subtask
 from ddetr_cli.spec import Experiment, SpecError
-from ddetr_cli.terminal import Interrupted, StatusFile
+from ddetr_cli.terminal import Interrupted
 from ddetr_data.detection import RunEvent
 from ddetr_train.process import FolderInUseError
 
@@ -391,13 +390,3 @@ def test_a_disk_too_full_for_the_last_line_is_a_failure(
     end = finish(fill_the_disk)
     assert end.exit_status == 1
     assert "status.json: No space left on device" in end.said
-
-
-def test_a_line_cut_short_spoils_no_other(tmp_path: Path) -> None:
-    """After a full disk the next run's lines stand alone, and the history reads past the cut."""
-    StatusFile(tmp_path).observe(RunEvent("epoch", "one", epoch=0, metrics={"train_loss": 2.0}))
-    path = tmp_path / "status.json"
-    path.write_text(path.read_text("utf-8") + '{"date": "2026-', "utf-8")
-    StatusFile(tmp_path).observe(RunEvent("epoch", "two", epoch=1, metrics={"train_loss": 1.0}))
-    assert [line[-1] for line in path.read_text("utf-8").splitlines()] == ["}", "-", "}"]
-    assert read_history(path) == {"train_loss": {0: 2.0, 1: 1.0}}
