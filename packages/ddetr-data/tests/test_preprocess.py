@@ -10,6 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from ddetr_data.config import AugmentationConfig
+from ddetr_data.faults import DataError
 from ddetr_data.images import PreprocessConfig, open_image, pad_batch, preprocess, resized_hw
 
 
@@ -116,3 +117,13 @@ def test_a_batch_may_have_a_given_size() -> None:
         pad_batch([np.ones((3, 5, 2), np.float32)], size_hw=(4, 8))
     with pytest.raises(ValueError, match="at least one image"):
         pad_batch([])
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [({"mode": "zoom"}, "mode"), ({"std": [0.0]}, "std above 0"), ({"colour": 1}, "colour")],
+)
+def test_what_a_file_says_of_its_preprocessing_is_checked(stored, words) -> None:
+    """One sentence names the file and what cannot be."""
+    with pytest.raises(DataError, match=f"model.pth has bad metadata: preprocess: .*{words}"):
+        PreprocessConfig.of_file(stored, "model.pth")

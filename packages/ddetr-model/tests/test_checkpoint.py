@@ -245,3 +245,37 @@ def test_the_older_name_of_the_backbone_file_is_read(model, tmp_path: Path) -> N
     assert read_metadata(tmp_path / "older.pth").model_config_.pretrained_backbone_path == (
         "resnet.pth"
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("categories", [{"id": 1}], "a whole number id and a name"),
+        ("categories", [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "must differ"),
+        ("format_version", 999, "less than or equal to 1"),
+    ],
+)
+def test_metadata_that_cannot_be_is_told(model, tmp_path: Path, key, value, words) -> None:
+    """One sentence names the file and the field, whichever door reads it."""
+    save_checkpoint(model, tmp_path / "model.pth")
+    contents = torch.load(tmp_path / "model.pth", weights_only=True)
+    contents["ddetr"][key] = value
+    torch.save(contents, tmp_path / "odd.pth")
+    for read in (read_metadata, load_checkpoint):
+        with pytest.raises(
+            CheckpointError, match=rf"odd.pth has bad metadata: ddetr.{key}.*{words}"
+        ):
+            read(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize("kind", ["complex", "sparse"])
+def test_a_tensor_of_another_kind_is_refused(model, tmp_path: Path, kind) -> None:
+    """No detector has one; PyTorch would convert the one and fail in the other."""
+    save_checkpoint(model, tmp_path / "model.pth")
+    contents = torch.load(tmp_path / "model.pth", weights_only=True)
+    name = "transformer.level_embed"
+    value = contents["state_dict"][name]
+    contents["state_dict"][name] = value.to_sparse() if kind == "sparse" else value + 0j
+    torch.save(contents, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=f"level_embed is a {kind} tensor"):
+        load_checkpoint(tmp_path / "odd.pth")

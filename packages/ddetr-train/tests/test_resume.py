@@ -295,3 +295,27 @@ def test_a_folder_has_one_training_at_a_time(tmp_path, in_a_process) -> None:
     assert in_a_process(second) == 0
     assert said.read_text() == "free"
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda saved: saved.pop("optimizer_states"), "no training state"),
+        (lambda saved: next(iter(saved["state_dict"].values())).fill_(float("nan")), "NaN"),
+    ],
+    ids=["no optimiser", "NaN"],
+)
+def test_a_checkpoint_that_cannot_go_on_is_refused_first(
+    run_training, tmp_path, damage, words
+) -> None:
+    """Before anything is written: Lightning would find it in the midst of a run."""
+    run_training(num_epochs=1)
+    path = next(tmp_path.rglob(LATEST_NAME))
+    saved = torch.load(path, weights_only=True)
+    damage(saved)
+    torch.save(saved, tmp_path / "odd.pth")
+    before = {each: each.read_bytes() for each in path.parent.rglob("*") if each.is_file()}
+    with pytest.raises(ValueError, match=words):
+        run_training(num_epochs=2, resume_training_checkpoint_path=tmp_path / "odd.pth")
+    after = {each: each.read_bytes() for each in path.parent.rglob("*") if each.is_file()}
+    assert after == before

@@ -182,10 +182,8 @@ def describe(model: DeformableDETR, config: ExportConfig) -> ExportMetadata:
     """
     if model.metadata is None:
         raise ValueError("the model has no metadata; load it with ddetr_model.load_checkpoint")
-    known = model.metadata.preprocess or {}
-    preprocess = PreprocessConfig(
-        **{**known, "mode": "fixed", "height": config.input_height, "width": config.input_width}
-    )
+    known = PreprocessConfig.of_file(model.metadata.preprocess, "the checkpoint")
+    preprocess = known.fixed_to(config.input_height, config.input_width)
     return ExportMetadata(
         categories=as_categories(model.metadata.categories),
         preprocess=preprocess.model_dump(mode="json"),

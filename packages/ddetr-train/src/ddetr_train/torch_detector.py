@@ -67,7 +67,7 @@ class TorchDetector(Detector):
         metadata = model.metadata or CheckpointMetadata(model_config_=model.config)
         model.requires_grad_(False)
         self.batch_size = batch_size
-        self.preprocess_config = PreprocessConfig(**(metadata.preprocess or {}))
+        self.preprocess_config = PreprocessConfig.of_file(metadata.preprocess, str(checkpoint))
         if input_size_hw is not None:
             self.preprocess_config = self.preprocess_config.fixed_to(*input_size_hw)
         self.categories = as_categories(metadata.categories)

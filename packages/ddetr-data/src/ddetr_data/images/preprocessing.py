@@ -5,14 +5,14 @@ B images, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ddetr_data.config import IMAGENET_MEAN, IMAGENET_STD, AugmentationConfig, Finite
 from ddetr_data.faults import DataError
@@ -71,6 +71,23 @@ class PreprocessConfig(BaseModel):
         if self.mode == "fixed":
             return f"stretched to {self.height} x {self.width} pixels (height x width)"
         return f"resized to a short side of {self.shortest_edge} pixels, {self.max_size} at most"
+
+    @classmethod
+    def of_file(cls, stored: Mapping[str, Any] | None, source: str) -> PreprocessConfig:
+        """Take what a checkpoint or an exported file says of it; source is the file's name.
+
+        Raises:
+            DataError: it says something that cannot be.
+        """
+        try:
+            return cls(**(stored or {}))
+        except (ValidationError, TypeError) as error:
+            text = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                field = ".".join(str(part) for part in first["loc"])
+                text = ": ".join(filter(None, (field, first["msg"].removeprefix("Value error, "))))
+            raise DataError(f"{source} has bad metadata: preprocess: {text}") from error
 
     @classmethod
     def from_augmentation(cls, augmentation: AugmentationConfig) -> PreprocessConfig:

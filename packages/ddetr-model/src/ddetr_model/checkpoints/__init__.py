@@ -6,7 +6,7 @@ from ddetr_model.checkpoints.checkpoint import (
     read_metadata,
     save_checkpoint,
 )
-from ddetr_model.checkpoints.filling import check_tensors, fill
+from ddetr_model.checkpoints.filling import check_tensors, fill, refuse_non_finite
 from ddetr_model.checkpoints.huggingface import export_huggingface
 from ddetr_model.checkpoints.huggingface_names import to_published_names
 from ddetr_model.checkpoints.original import export_original
@@ -22,6 +22,7 @@ __all__ = [
     "load_pretrained",
     "read_checkpoint",
     "read_metadata",
+    "refuse_non_finite",
     "refuse_parts",
     "save_checkpoint",
     "to_published_names",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ddetr_model.weights import CheckpointError, LoadReport, compare, first_names
 
-__all__ = ["check_tensors", "complete_heads", "fill", "has_own_heads"]
+__all__ = ["check_tensors", "complete_heads", "fill", "has_own_heads", "refuse_non_finite"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,20 @@ def check_tensors(
     if unknown:
         logger.warning("left out of %s: %s", source, ", ".join(unknown))
     return report
+
+
+def refuse_non_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Keep a file of weights with which nothing would be detected from being used.
+
+    Raises:
+        CheckpointError: a number is NaN or infinite.
+    """
+    for name, values in weights.items():
+        if not torch.isfinite(values).all():
+            raise CheckpointError(
+                f"{source} has NaN or infinite values in {name}: its training went wrong, take an "
+                "earlier checkpoint"
+            )
 
 
 def complete_heads(

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ddetr_model.checkpoints._architecture import build_config, infer_config
 from ddetr_model.checkpoints._foreign import ForeignCheckpoint
 from ddetr_model.checkpoints._openmmlab import read_openmmlab
 from ddetr_model.checkpoints._openmmlab_names import is_openmmlab
-from ddetr_model.checkpoints.filling import complete_heads, fill
+from ddetr_model.checkpoints.filling import complete_heads, fill, refuse_non_finite
 from ddetr_model.checkpoints.huggingface import (
     is_huggingface,
     read_huggingface,
@@ -84,7 +82,7 @@ def import_checkpoint(
         allow_partial=allow_partial,
         new_classes="num_classes" in overrides,
     )
-    _refuse_non_finite(model, name)
+    refuse_non_finite(model.state_dict(), name)
     has_its_heads = not report.mismatched
     model.metadata = CheckpointMetadata(
         model_config_=model.config,
@@ -185,13 +183,3 @@ def _config(stored: ForeignCheckpoint, overrides: Mapping[str, Any], name: str) 
     if stored.config is not None:
         return build_config(fields, name)
     return infer_config(stored.weights, fields, name)
-
-
-def _refuse_non_finite(model: DeformableDETR, name: str) -> None:
-    """Raise CheckpointError for weights with which nothing would be detected."""
-    for tensor_name, values in model.state_dict().items():
-        if not torch.isfinite(values).all():
-            raise CheckpointError(
-                f"{name} has NaN or infinite values in {tensor_name}: its training went wrong, "
-                "take an earlier checkpoint"
-            )

@@ -97,6 +97,9 @@ def tensors_of(contents: Mapping[str, Any]) -> dict[str, Tensor]:
     """Find the named tensors of a file in whatever wraps them, trainers' prefixes removed.
 
     Tensors beside the model's, without the prefix that most have, keep their names.
+
+    Raises:
+        CheckpointError: a tensor is sparse or of complex numbers, which no detector has.
     """
     while wrapper := next((k for k in WRAPPERS if isinstance(contents.get(k), Mapping)), None):
         contents = contents[wrapper]
@@ -105,6 +108,10 @@ def tensors_of(contents: Mapping[str, Any]) -> dict[str, Tensor]:
         for name, value in contents.items()
         if isinstance(name, str) and isinstance(value, Tensor)
     }
+    for name, value in tensors.items():
+        if value.layout != torch.strided or value.is_complex():
+            kind = "complex" if value.is_complex() else "sparse"
+            raise CheckpointError(f"{name} is a {kind} tensor, which no detector has")
     while prefix := next((p for p in PREFIXES if _is_common(p, tensors)), None):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors

@@ -35,6 +35,19 @@ class CheckpointMetadata(BaseModel):
         description="Class of each part from outside of this package, by the part's name.",
     )
 
+    @field_validator("categories")
+    @classmethod
+    def _check_categories(
+        cls, categories: tuple[dict[str, Any], ...]
+    ) -> tuple[dict[str, Any], ...]:
+        for each in categories:
+            if not isinstance(each.get("id"), int) or not isinstance(each.get("name"), str):
+                raise ValueError(f"a class must have a whole number id and a name, got {each}")
+        ids = [each["id"] for each in categories]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"the ids of the classes must differ, got {ids}")
+        return categories
+
     @field_validator("model_config_", mode="before")
     @classmethod
     def _take_older_name(cls, model: object) -> object:
@@ -82,5 +95,6 @@ def metadata_of(contents: Mapping[str, Any], name: str) -> CheckpointMetadata:
         return CheckpointMetadata.model_validate(contents[METADATA_KEY])
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{name} has bad metadata: {field}: {first['msg']}") from error
+        field = ".".join(("ddetr", *(str(part) for part in first["loc"])))
+        text = first["msg"].removeprefix("Value error, ")
+        raise CheckpointError(f"{name} has bad metadata: {field}: {text}") from error

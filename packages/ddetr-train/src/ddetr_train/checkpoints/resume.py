@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddetr_data.files import EncryptionError
 from ddetr_model import DeformableDETR, ModelConfig, SetCriterion, parts_from_outside
-from ddetr_model.checkpoints import check_tensors
+from ddetr_model.checkpoints import check_tensors, refuse_non_finite
 from ddetr_model.weights import COUNTER, metadata_of, tensors_of
 from ddetr_train.checkpoints.checkpoint_io import AtomicCheckpointIO
 from ddetr_train.checkpoints.names import BEST_NAME, LATEST_NAME, epoch_files
@@ -29,7 +29,15 @@ _CHANGING_KEYS = (
 # Options that a checkpoint's optimiser and schedules carry, so a new value would have no effect.
 _CARRIED_KEYS = ("optim", "warmup_steps")
 # What only a checkpoint of our training has, whatever else Lightning puts into it.
-_TRAINING_STATE = {"loops", "ddetr", "DetectionDataModule", "hyper_parameters", "train_loss"}
+_TRAINING_STATE = {
+    "loops",
+    "ddetr",
+    "DetectionDataModule",
+    "hyper_parameters",
+    "lr_schedulers",
+    "optimizer_states",
+    "train_loss",
+}
 
 
 class ResumeError(ValueError):
@@ -147,6 +155,7 @@ def read_resume(
     options = config.model_dump(mode="json")
     _refuse_differences(path, "train", _shaping(stored), _shaping(options), set())
     tensors = tensors_of(checkpoint)
+    refuse_non_finite(tensors, str(path))
     progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
     return Resume(
         path=path,
