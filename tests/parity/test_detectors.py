@@ -155,7 +155,7 @@ def test_a_judge_that_is_missing_is_asked_for(
         main(["evaluate", "-e", "spec.yaml", *keys])
     assert ended.value.code == 2
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert "faster-coco-eval is not installed: install 'ddetr-cli[fast-scoring]'" in sentence
+    assert "faster-coco-eval is not installed: pip install 'ddetr-cli[fast-scoring]'" in sentence
     assert not list(project.glob("results/evaluate/*.json"))
 
 

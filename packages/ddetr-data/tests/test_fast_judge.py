@@ -120,7 +120,7 @@ def test_auto_is_the_fast_judge_where_it_is_installed(
     if is_installed:
         assert choose_judge("faster") == "faster"
     else:
-        with pytest.raises(ValueError, match=r"install ddetr-data\[fast-scoring\]"):
+        with pytest.raises(ValueError, match=r"pip install 'ddetr-data\[fast-scoring\]'"):
             choose_judge("faster")
 
 

@@ -256,7 +256,8 @@ def test_loading_the_package_leaves_the_warnings_alone() -> None:
         "images.image_formats()\n"
         "assert not [each for each in warnings.filters if 'PIL' in str(each)]"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    unasked = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=unasked)
 
 
 def test_only_the_decoders_of_the_list_are_loaded() -> None:

@@ -219,7 +219,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without fsspec the sentence says what to install, and a check reports it."""
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     source = DataSource(image_dir="memory://a", json_file="memory://a/b.json")
-    with pytest.raises(DataError, match=r"install ddetr-data\[remote\]"):
+    with pytest.raises(DataError, match=r"pip install 'ddetr-data\[remote\]'"):
         load_sources([source], num_classes=None)
     assert check_dataset({"train": [source]}).exit_status == 2
 

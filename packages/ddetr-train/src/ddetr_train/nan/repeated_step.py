@@ -22,7 +22,6 @@ _PARTS = {
     "has_frozen_norms",
     "images",
     "model",
-    "parts",
     "precision",
     "seed",
     "state_dict",
@@ -92,7 +91,7 @@ def _build_model(
     content: dict[str, Any], evidence: Path, network: DeformableDETR | None
 ) -> DeformableDETR:
     if network is None:
-        refuse_parts(content["parts"], str(evidence))
+        refuse_parts(content.get("parts", {}), str(evidence))  # older runs were all stock
     model = network or DeformableDETR(ModelConfig(**content["model"]), load_backbone_file=False)
     if content["has_frozen_norms"]:
         model.freeze_pretrained_backbone()
