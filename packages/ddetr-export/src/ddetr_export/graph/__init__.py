@@ -1,11 +1,8 @@
 """The network as an ONNX graph; needs the extra [torch]."""
 
-from ddetr_export.graph.network import ExportGraph
-from ddetr_export.graph.postprocess import append_postprocess
-from ddetr_export.graph.sampling import sample_by_gather, sample_by_grid
-from ddetr_export.graph.torch_to_onnx import make_draft
-from ddetr_export.graph.tracing import Signature, trace_to_onnx
+import lazy_loader
 
+# Found on first use, for not all of them need PyTorch; __init__.pyi says where each lives.
 __all__ = [
     "ExportGraph",
     "Signature",
@@ -15,3 +12,5 @@ __all__ = [
     "sample_by_grid",
     "trace_to_onnx",
 ]
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

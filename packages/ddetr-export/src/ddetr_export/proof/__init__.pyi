@@ -1,0 +1,14 @@
+from .certificate import Certificate as Certificate
+from .certificate import certificate_path as certificate_path
+from .certificate import certify as certify
+from .check_images import load_images as load_images
+from .check_images import read_images as read_images
+from .comparison import TOLERANCES as TOLERANCES
+from .comparison import Comparison as Comparison
+from .comparison import Forward as Forward
+from .comparison import agreement as agreement
+from .comparison import compare as compare
+from .divergence import first_divergence as first_divergence
+from .precision_scores import ForwardDetector as ForwardDetector
+from .precision_scores import Score as Score
+from .precision_scores import score_networks as score_networks
