@@ -188,7 +188,7 @@ def transformers_step(model: DeformableDetrForObjectDetection, sample: Sample) -
         if name.startswith("loss_")
     )
     total.backward()
-    return float(total)
+    return float(total.detach())
 
 
 def our_step(model: DeformableDETR, sample: Sample) -> float:
@@ -198,7 +198,7 @@ def our_step(model: DeformableDETR, sample: Sample) -> float:
     targets = [{"boxes": sample.boxes, "labels": sample.labels}]
     total = criterion.total_loss(criterion(model(sample.image), targets))
     total.backward()
-    return float(total)
+    return float(total.detach())
 
 
 def compare_seconds(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
