@@ -162,6 +162,23 @@ def test_a_bad_colour_fails_before_any_image_is_read(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_detector_that_loses_images_is_refused(tmp_path):
+    """Answers are never matched with the wrong images."""
+    write_images(tmp_path / "in", "a.png", "b.png")
+    detector = StubDetector()
+    detector.predict = lambda images: []
+    with pytest.raises(ValueError, match="must answer for 2 images, got 0"):
+        run(tmp_path / "in", tmp_path / "out", detector)
+
+
+def test_a_colour_of_an_unknown_class_is_told_once(tmp_path, caplog):
+    """However many images are drawn."""
+    write_images(tmp_path / "in", "a.png", "b.png", "c.png", "d.png")
+    run(tmp_path / "in", tmp_path / "out", color_map={"pear": "red"})
+    assert len({record.getMessage() for record in caplog.records}) == 1
+    assert len(caplog.records) <= 2  # when it is prepared, and when files are begun
+
+
 def test_a_classmap_renames_the_classes(tmp_path):
     """Its lines stand for the ids in their order; another number of lines is an error."""
     write_images(tmp_path / "in", "a.png")

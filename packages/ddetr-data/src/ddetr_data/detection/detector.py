@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ddetr_data.config import DatasetConfig
+from ddetr_data.faults import DataError
 from ddetr_data.images import PreprocessConfig
 from ddetr_data.types import Category, Detections, ImageLike
 
-__all__ = ["Detector", "setup_notices"]
+__all__ = ["Detector", "detect", "setup_notices"]
 
 
 class Detector(Protocol):
@@ -25,6 +26,18 @@ class Detector(Protocol):
     def predict(self, images: Sequence[ImageLike]) -> list[Detections]:
         """Detect in each image; as many results as images, in their order."""
         ...
+
+
+def detect(detector: Detector, images: Sequence[ImageLike]) -> list[Detections]:
+    """Run a detector and see that it has answered for every image.
+
+    Raises:
+        DataError: it gives more or fewer results than images.
+    """
+    found = detector.predict(images) if images else []
+    if len(found) != len(images):
+        raise DataError(f"a detector must answer for {len(images)} images, got {len(found)}")
+    return found
 
 
 def setup_notices(detector: Detector, dataset: DatasetConfig) -> list[str]:

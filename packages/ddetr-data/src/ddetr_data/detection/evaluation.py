@@ -13,11 +13,10 @@ from ddetr_data.categories import compare_categories
 from ddetr_data.coco import ResultRow
 from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.detection.config import EvaluateConfig
-from ddetr_data.detection.detector import Detector, setup_notices
+from ddetr_data.detection.detector import Detector, detect, setup_notices
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
-from ddetr_data.faults import DataError
-from ddetr_data.files import write_whole
+from ddetr_data.files import write_all
 from ddetr_data.loading import open_sources
 from ddetr_data.scoring import CocoScorer, Scores, choose_judge, score_sources
 from ddetr_data.types import Detections, ImageRecord
@@ -151,9 +150,7 @@ def add_detections(
     kept: list[tuple[int, Detections]] = []
     for start in mine[::step]:
         records = images[start : min(start + step, mine.stop)]
-        found = detector.predict([record.path for record in records])
-        if len(found) != len(records):
-            raise DataError(f"a detector must answer for {len(records)} images, got {len(found)}")
+        found = detect(detector, [record.path for record in records])
         for record, detections in zip(records, found, strict=True):
             kept.append((record.id, detections.above(conf_threshold)))
         if on_progress is not None:
@@ -171,6 +168,9 @@ def write_results(
 ) -> Path:
     """Write results.json (facts and scores) and detections.json; gives the first one's path."""
     path = Path(results_dir, "results.json")
-    write_whole(path.with_name("detections.json"), json.dumps(list(coco_results), indent=1))
-    write_whole(path, json.dumps({**(facts or {}), **scores.to_dict()}, indent=1))
+    contents = {
+        path.with_name("detections.json"): json.dumps(list(coco_results), indent=1),
+        path: json.dumps({**(facts or {}), **scores.to_dict()}, indent=1),
+    }
+    write_all(contents)
     return path

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ddetr_data.config import DatasetConfig
 from ddetr_data.detection.config import InferenceConfig
-from ddetr_data.detection.detector import Detector, setup_notices
+from ddetr_data.detection.detector import Detector, detect, setup_notices
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
 from ddetr_data.detection.media import Media, NamedVideo, find_media, named_videos
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
@@ -115,7 +115,7 @@ def _label_images(
     for start in mine[::step]:
         batch = images[start : min(start + step, mine.stop)]
         named = list(_readable(batch, label_files, writer))
-        found = detector.predict([image.pixels for image in named]) if named else []
+        found = detect(detector, [image.pixels for image in named])
         for image, detections in zip(named, found, strict=True):
             writer.add(image, detections)
         progress(start + len(batch) - mine.start, len(mine))
@@ -154,7 +154,7 @@ def _label_video(
                 )
                 for number, frame in enumerate(frames, start=done)
             ]
-            found = detector.predict([image.pixels for image in images])
+            found = detect(detector, [image.pixels for image in images])
             for frame, image, detections in zip(frames, images, found, strict=True):
                 write(replace(frame, image=writer.add(image, detections)))
             done += len(frames)

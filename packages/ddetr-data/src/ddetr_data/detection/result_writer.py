@@ -63,7 +63,9 @@ class ResultWriter:
         Raises:
             ValueError: a colour of the options is none.
         """
-        class_colors(categories, config.color_map)
+        class_colors(categories, config.color_map)  # tells once of classes that are not there
+        names = {category.name for category in categories}
+        self._color_map = {k: v for k, v in (config.color_map or {}).items() if k in names}
         folder = Path(results_dir)
         self.labels_dir, self.images_dir = folder / "labels", folder / "images_annotated"
         self.videos_dir = folder / "videos_annotated"
@@ -109,7 +111,7 @@ class ResultWriter:
             image.pixels,
             kept,
             self._categories,
-            color_map=config.color_map,
+            color_map=self._color_map,
             outline_width=config.outline_width,
         )
         if image.annotated is not None:
