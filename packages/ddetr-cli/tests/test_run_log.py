@@ -81,3 +81,14 @@ def test_what_was_logged_before_the_file_opens_comes_first(tmp_path: Path) -> No
         logger.info("early")
         assert "sesame" not in log.traceback_of(KeyError("sesame"))
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"), [("a", "data *** ***."), ("dat", "data a a."), ("data", "*** a a.")]
+)
+def test_a_short_secret_is_starred_out_as_a_word(secret: str, said: str) -> None:
+    """A key of one letter stands in every sentence; a longer one goes wherever it stands."""
+    notices: list[str] = []
+    with RunLog(notices.append, secret=secret):
+        logger.warning("data a a.")
+    assert notices == [said]

@@ -114,6 +114,7 @@ def test_a_file_that_contradicts_its_metadata_is_refused(toy_onnx, tmp_path) -> 
     [
         ("ddetr.preprocess", "[1]", "does not carry the metadata.*preprocess holds no names"),
         ("ddetr.model", "[]", "does not carry the metadata.*model holds no names"),
+        ("ddetr.model", '{"num_classes": 1}', "class id 1 is not one of the model's 0 to 0"),
         (
             "ddetr.preprocess",
             '{"mode": "fixed", "height": 24, "width": 32, "swap": true}',

@@ -252,7 +252,9 @@ def test_the_older_name_of_the_backbone_file_is_read(model, tmp_path: Path) -> N
     [
         ("categories", [{"id": 1}], "a whole number id and a name"),
         ("categories", [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}], "must differ"),
-        ("format_version", 999, "less than or equal to 1"),
+        ("categories", [{"id": 91, "name": "a"}], "must be 0 to"),
+        ("categories", [{"id": -1, "name": "a"}], "must be 0 to"),
+        ("format_version", 999, "made by a newer ddetr-model"),
     ],
 )
 def test_metadata_that_cannot_be_is_told(model, tmp_path: Path, key, value, words) -> None:

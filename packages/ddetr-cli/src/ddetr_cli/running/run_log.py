@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback as tracebacks
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import TextIO
 from ddetr_cli.running.extras import in_our_name
 
 _PACKAGES = ("ddetr_ops", "ddetr_data", "ddetr_model", "ddetr_train", "ddetr_export", "ddetr_cli")
+_SHORT_SECRET = 4  # characters; below it a secret is a part of many words
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class RunLog:
 
     def traceback_of(self, error: BaseException) -> str:
         """Give the whole traceback of an error, for a run that has no file."""
-        return _masked("".join(tracebacks.format_exception(error)).rstrip(), self._secret)
+        return masked("".join(tracebacks.format_exception(error)).rstrip(), self._secret)
 
 
 class _LogFile(logging.Handler):
@@ -138,8 +140,14 @@ class _Masking(logging.Formatter):
         self._secret = secret
 
     def format(self, record: logging.LogRecord) -> str:
-        return _masked(super().format(record), self._secret)
+        return masked(super().format(record), self._secret)
 
 
-def _masked(text: str, secret: str | None) -> str:
-    return text.replace(secret, "***") if secret else text
+def masked(text: str, secret: str | None) -> str:
+    """Star a secret out; a short one only as a word of its own, for "a" stands in "data" too."""
+    if not secret:
+        return text
+    whole = re.escape(secret)
+    if len(secret) < _SHORT_SECRET:
+        whole = rf"(?<!\w){whole}(?!\w)"
+    return re.sub(whole, "***", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,10 @@ class ExportMetadata:
             for key in ("preprocess", "model"):
                 if not isinstance(values[key], dict):
                     raise TypeError(f"{_PREFIX}{key} holds no names")
+            categories = tuple(Category(**each) for each in values["categories"])
+            _check_ids(categories, values["model"].get("num_classes"))
             return cls(
-                categories=tuple(Category(**each) for each in values["categories"]),
+                categories=categories,
                 preprocess=values["preprocess"],
                 model=values["model"],
                 version=values["version"],
@@ -64,6 +66,15 @@ class ExportMetadata:
                 f"{source} does not carry the metadata of ddetr-export ({error}); "
                 "export the checkpoint with `ddetr export`"
             ) from error
+
+
+def _check_ids(categories: Sequence[Category], num_classes: int | None) -> None:
+    """A class is an index of the model's logits."""
+    if num_classes is None:
+        return
+    for each in categories:
+        if not 0 <= each.id < num_classes:
+            raise TypeError(f"class id {each.id} is not one of the model's 0 to {num_classes - 1}")
 
 
 def write_metadata(model: onnx.ModelProto, metadata: ExportMetadata) -> None:

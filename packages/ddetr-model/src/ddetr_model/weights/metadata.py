@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ddetr_model.config import ModelConfig
 from ddetr_model.weights.files import CheckpointError
@@ -23,9 +23,7 @@ class CheckpointMetadata(BaseModel):
         frozen=True, extra="ignore", protected_namespaces=(), populate_by_name=True
     )
 
-    format_version: int = Field(
-        FORMAT_VERSION, le=FORMAT_VERSION, description="Raised when older readers would err."
-    )
+    format_version: int = Field(FORMAT_VERSION, description="Raised when older readers would err.")
     model_config_: ModelConfig = Field(alias="model", description="The architecture.")
     categories: tuple[dict[str, Any], ...] = Field((), description='{"id", "name"} of each class.')
     preprocess: dict[str, Any] | None = Field(None, description="How images become tensors.")
@@ -35,10 +33,20 @@ class CheckpointMetadata(BaseModel):
         description="Class of each part from outside of this package, by the part's name.",
     )
 
+    @field_validator("format_version")
+    @classmethod
+    def _check_version(cls, version: int) -> int:
+        if version > FORMAT_VERSION:
+            raise ValueError(
+                f"{version} was made by a newer ddetr-model, this one reads up to "
+                f"{FORMAT_VERSION}: install the newer one"
+            )
+        return version
+
     @field_validator("categories")
     @classmethod
     def _check_categories(
-        cls, categories: tuple[dict[str, Any], ...]
+        cls, categories: tuple[dict[str, Any], ...], info: ValidationInfo
     ) -> tuple[dict[str, Any], ...]:
         for each in categories:
             if not isinstance(each.get("id"), int) or not isinstance(each.get("name"), str):
@@ -46,6 +54,12 @@ class CheckpointMetadata(BaseModel):
         ids = [each["id"] for each in categories]
         if len(set(ids)) < len(ids):
             raise ValueError(f"the ids of the classes must differ, got {ids}")
+        model = info.data.get("model_config_")
+        if model is not None and ids and not 0 <= min(ids) <= max(ids) < model.num_classes:
+            raise ValueError(
+                f"the ids of the classes must be 0 to {model.num_classes - 1}, below the model's "
+                f"num_classes {model.num_classes}, got {ids}"
+            )
         return categories
 
     @field_validator("model_config_", mode="before")
