@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from ddetr_data.files import encrypting
 from ddetr_data.synthetic import make_dataset
 from ddetr_export import ExportConfig, TrtEngineConfig, build_engine, export_onnx
 from ddetr_export.onnx import write_model
@@ -19,7 +20,7 @@ from ddetr_model import DeformableDETR, ModelConfig, save_checkpoint
 
 FAKE = Path(__file__).parents[2] / "packages/ddetr-export/tests/fake_tensorrt.py"
 KEY = "open sesame"
-DOORS = ("model.pth", "model.onnx", "model.onnx.enc", "model.engine")
+DOORS = ("model.pth", "model.pth.enc", "model.onnx", "model.onnx.enc", "model.engine")
 SIZE_HW = (64, 96)
 SMALL = {
     "backbone": "timm:test_resnet",
@@ -73,6 +74,8 @@ def models(tmp_path_factory: pytest.TempPathFactory, fake_tensorrt: None) -> Pat
     export_onnx(folder / "model.pth", folder / "model.onnx", config)
     content = (folder / "model.onnx").read_bytes()
     write_model(folder / "model.onnx.enc", content, KEY)
+    with (folder / "model.pth.enc").open("wb") as file, encrypting(file, KEY) as target:
+        target.write((folder / "model.pth").read_bytes())
     engine = TrtEngineConfig(tensorrt={"max_batch_size": 2})
     build_engine(folder / "model.onnx", folder / "model.engine", engine)
     return folder

@@ -103,8 +103,7 @@ def test_it_says_what_runs_it_and_where(checkpoint, monkeypatch) -> None:
     """The CPU where there is no GPU, which is told as long as GPUs are not ruled out."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     detector = open_detector(checkpoint)
-    assert detector.description == "model.pth runs on cpu"
-    assert detector.notices == ("No GPU on this machine: running on the CPU.",)
+    assert detector.description == "model.pth runs on cpu (no GPU on this machine)"
     assert detector.num_classes == 4
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match="ask for GPU 3"):

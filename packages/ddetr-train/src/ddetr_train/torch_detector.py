@@ -152,7 +152,7 @@ def open_detector(
         network=network,
     )
     if chosen.notice:
-        detector.notices = (chosen.notice,)
+        detector.description += " (no GPU on this machine)"
     return detector
 
 

@@ -38,7 +38,9 @@ def checked_detector_file(
         path = existing_file(config.trt_engine, key)
         if not is_engine(path):
             raise SpecError(f"{key} must end in .engine, .plan or .trt, got {path}")
-    if not (path.is_dir() or path.suffix.lower() in _CHECKPOINT_ENDINGS or _is_exported(path)):
+    if not (
+        path.is_dir() or _plain(path).suffix.lower() in _CHECKPOINT_ENDINGS or _is_exported(path)
+    ):
         endings = ", ".join(_CHECKPOINT_ENDINGS)
         raise SpecError(f"{key} must end in {endings}, .onnx or .onnx.enc, got {path}")
     readable_file(path, passphrase)
@@ -95,5 +97,9 @@ def launched_ranks() -> AbstractContextManager[RankSlice]:
 
 def _is_exported(path: Path) -> bool:
     """Whether ONNX Runtime or TensorRT runs the file, without PyTorch."""
-    plain = path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
-    return plain.suffix.lower() == ".onnx" or is_engine(path)
+    return _plain(path).suffix.lower() == ".onnx" or is_engine(path)
+
+
+def _plain(path: Path) -> Path:
+    """The name without the ending of an encrypted file."""
+    return path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
