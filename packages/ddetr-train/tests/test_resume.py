@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from ddetr_data.detection import RunEvent
 from ddetr_train.callbacks import TrainingPreempted
@@ -297,13 +298,24 @@ def test_a_folder_has_one_training_at_a_time(tmp_path, in_a_process) -> None:
     assert list((tmp_path / "run").iterdir()) == []
 
 
+def running_means(saved: dict[str, Any]) -> Tensor:
+    """One that AdamW keeps for the first parameter."""
+    means: Tensor = saved["optimizer_states"][0]["state"][0]["exp_avg"]
+    return means
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         (lambda saved: saved.pop("optimizer_states"), "no training state"),
         (lambda saved: next(iter(saved["state_dict"].values())).fill_(float("nan")), "NaN"),
+        (lambda saved: running_means(saved).fill_(float("nan")), "NaN .* optimiser state"),
+        (lambda saved: running_means(saved).resize_(3), "optimiser state of shape"),
+        (lambda saved: saved["optimizer_states"][0].pop("state"), "damaged optimiser state"),
+        (lambda saved: saved["optimizer_states"][0]["param_groups"].pop(), "groups of"),
+        (lambda saved: saved["loops"]["fit_loop"].clear(), "how many epochs"),
     ],
-    ids=["no optimiser", "NaN"],
+    ids=["no optimiser", "NaN", "NaN mean", "other shape", "no state", "fewer groups", "no loop"],
 )
 def test_a_checkpoint_that_cannot_go_on_is_refused_first(
     run_training, tmp_path, damage, words

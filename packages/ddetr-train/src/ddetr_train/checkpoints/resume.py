@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ddetr_data.files import EncryptionError
 from ddetr_model import DeformableDETR, ModelConfig, SetCriterion, parts_from_outside
 from ddetr_model.checkpoints import check_tensors, refuse_non_finite
 from ddetr_model.weights import COUNTER, metadata_of, tensors_of
+from ddetr_train.checkpoints._optimizer_state import (
+    StateShapes,
+    check_state_shapes,
+    state_shapes,
+)
 from ddetr_train.checkpoints.checkpoint_io import AtomicCheckpointIO
 from ddetr_train.checkpoints.names import BEST_NAME, LATEST_NAME, epoch_files
 from ddetr_train.config import TrainConfig
@@ -57,6 +63,7 @@ class Resume:
     tensors: dict[str, Tensor]  # names and shapes of the model's, without their values
     parts: Mapping[str, str]  # classes of what is not stock, as parts_of_run
     began_pretrained: bool  # the run froze what a pretrained backbone keeps
+    state_shapes: StateShapes  # of the optimiser
 
     def prepare(self, network: DeformableDETR, criterion: SetCriterion) -> None:
         """Freeze what the run had frozen, and check that every tensor will find its place.
@@ -78,6 +85,14 @@ class Resume:
         if self.began_pretrained or (live_here and not live_there):
             network.freeze_pretrained_backbone()
         check_tensors(network, self.tensors, str(self.path))
+
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """Check that the optimiser's state is one of the parameters that train here.
+
+        Raises:
+            ValueError: it is not.
+        """
+        check_state_shapes(self.state_shapes, optimizer, self.path)
 
 
 def parts_of_run(network: DeformableDETR, criterion: SetCriterion) -> dict[str, str]:
@@ -156,10 +171,9 @@ def read_resume(
     _refuse_differences(path, "train", _shaping(stored), _shaping(options), set())
     tensors = tensors_of(checkpoint)
     refuse_non_finite(tensors, str(path))
-    progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
     return Resume(
         path=path,
-        epochs_done=progress["processed"],
+        epochs_done=_epochs_done(checkpoint, path),
         steps_done=checkpoint["global_step"],
         batch_size=stored_data["batch_size"],
         metrics=dict(metadata.metrics),
@@ -167,7 +181,18 @@ def read_resume(
         parts=checkpoint["hyper_parameters"].get("parts", {}),  # older runs were all stock
         tensors={name: value.to("meta") for name, value in tensors.items()},
         began_pretrained=stored.get("pretrained_model_path") is not None,
+        state_shapes=state_shapes(checkpoint, path),
     )
+
+
+def _epochs_done(checkpoint: Mapping[str, Any], path: Path) -> int:
+    try:
+        return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResumeError(
+            f"{path} does not say how many epochs it has ({error!r}): take another checkpoint, or "
+            "pass it as train.pretrained_model_path"
+        ) from error
 
 
 def _has_live_norms(tensors: Iterable[str]) -> bool:

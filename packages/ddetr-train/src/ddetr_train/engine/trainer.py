@@ -143,6 +143,8 @@ def prepare_training(
             network.compile()
         guard = NanGuard(results_dir, files, data.train_set)
         module = _build_module(network, config, data, guard, criterion)
+        if resume is not None:
+            resume.check_optimizer(module.build_optimizer())
     return replace(run, module=module)
 
 

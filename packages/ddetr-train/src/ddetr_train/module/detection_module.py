@@ -131,14 +131,18 @@ class DetectionModule(pl.LightningModule):
         losses: dict[str, Tensor] = self.criterion(outputs, batch.targets)
         return losses
 
-    @override
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make the optimiser, its schedule by epochs and the warm-up by updates."""
+    def build_optimizer(self) -> Optimizer:
+        """Make the optimiser of the parameters that train."""
         optim = self.config.optim
         groups = parameter_groups(self.model.named_parameters(), optim, self.model.config)
         is_sharded = self.config.distributed_strategy == "fsdp"
         fused = self.config.precision != "fp16" and not is_sharded  # fused steps unscale unseen
-        optimizer = build_optimizer(groups, optim, fused=fused)
+        return build_optimizer(groups, optim, fused=fused)
+
+    @override
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimiser, its schedule by epochs and the warm-up by updates."""
+        optim, optimizer = self.config.optim, self.build_optimizer()
         schedules: list[Any] = [
             {
                 "scheduler": build_schedule(optimizer, optim),
