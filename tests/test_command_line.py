@@ -109,9 +109,15 @@ def test_training_leaves_its_checkpoints_and_says_success(project: Path) -> None
 def test_a_finished_training_says_that_nothing_is_left(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same command again trains no further."""
-    assert ddetr("train", "-e", str(project / "spec.yaml")) == 0
+    """The same command again trains no further, and leaves the record of what has trained."""
+    folder = project / "results" / "train"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert ddetr("train", "-e", str(project / "spec.yaml"), "dataset.workers=1") == 0
     assert "nothing is left to train" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    (folder / "report.html").unlink()
+    assert ddetr("train", "-e", str(project / "spec.yaml")) == 0
+    assert (folder / "report.html").read_bytes() == before[folder / "report.html"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])

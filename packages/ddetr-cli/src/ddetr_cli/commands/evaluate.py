@@ -48,9 +48,10 @@ def _evaluate(
 def _show(scores: Scores, experiment: Experiment, run: Run) -> None:
     run.console.scores(scores.overall, scores.per_class)
     run.console.say(f"scores: {run.results_dir / 'results.json'}")
-    from ddetr_cli.report import write_evaluation_report
+    from ddetr_cli.report import REPORT_NAME, write_evaluation_report
     from ddetr_data.loading import open_sources
 
+    (run.results_dir / REPORT_NAME).unlink(missing_ok=True)  # of other scores, if this one fails
     dataset = experiment.dataset
     labelled = open_sources(
         dataset.test_data_sources, num_classes=None, dataset_type=dataset.dataset_type

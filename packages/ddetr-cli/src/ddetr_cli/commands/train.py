@@ -37,9 +37,14 @@ def check(experiment: Experiment) -> None:
         existing_model(train.pretrained_model_path, "train.pretrained_model_path")
 
 
-def prepare(experiment: Experiment, run: Run) -> Work:
-    """Check data, options, weights and a checkpoint to continue from, memory and disk."""
+def prepare(experiment: Experiment, run: Run) -> Work | None:
+    """Check data, options, weights and a checkpoint to continue from, memory and disk.
+
+    Where the checkpoint has all epochs already, that is told and there is no work: the record
+    keeps what the training ran with. Only a report that is missing is written then.
+    """
     check(experiment)
+    from ddetr_cli.report import REPORT_NAME
     from ddetr_train.engine import prepare_training
 
     model = model_for_training(experiment)
@@ -51,6 +56,9 @@ def prepare(experiment: Experiment, run: Run) -> Work:
         observers=run.observers,
         encryption_key=experiment.passphrase,
     )
+    if training.is_done and (run.results_dir / REPORT_NAME).is_file():
+        training.run()
+        return None
     return partial(_train, training, experiment, run)
 
 

@@ -22,7 +22,7 @@ from ddetr_cli.running.exit_status import (
     sentence,
 )
 from ddetr_cli.running.record import RunRecord
-from ddetr_cli.running.run_log import RunLog
+from ddetr_cli.running.run_log import RunLog, masked
 from ddetr_cli.spec import (
     Experiment,
     LoadedSpec,
@@ -67,8 +67,9 @@ class Subtask(Generic[Spec]):
     """A subtask of the command line, in two phases.
 
     `prepare` finds all that can refuse the run, what is missing first and what needs the data or
-    the model next; it writes nothing, and gives the work. Then the record of the run is opened, and
-    the work done, which gives the figures that belong in the last line of status.json.
+    the model next; it writes nothing, and gives the work, or None if nothing is left to do. Then
+    the record of the run is opened, and the work done, which gives the figures that belong in the
+    last line of status.json.
 
     `hold` keeps others out of the results folder. `by_hand` is set where MASTER_ADDR and NODE_RANK
     spread the work over machines.
@@ -77,7 +78,7 @@ class Subtask(Generic[Spec]):
     name: str
     spec_model: type[Spec]
     results_of: Callable[[Spec], Path]
-    prepare: Callable[[Spec, Run], Work]
+    prepare: Callable[[Spec, Run], Work | None]
     hold: Callable[[Path], AbstractContextManager[object]] = nullcontext
     by_hand: bool = False
 
@@ -124,6 +125,8 @@ def _attempt(
             record.claim()
             _tell_notices(loaded, run, secret)
             work = subtask.prepare(loaded.spec, run)
+            if work is None:
+                return Ending("SUCCESS", EXIT_SUCCESS, f"{subtask.name} has nothing left to do", {})
             record.open(subtask.name, _heading(subtask.name) + spec_yaml(loaded.spec))
             log.open(run.results_dir / _log_name(run.launch))
             figures = work()
@@ -131,7 +134,7 @@ def _attempt(
         except BaseException as error:
             interrupts.ignore()
             ending = ending_of(error, subtask.name, interrupted=interrupts.received is not None)
-            message = ending.message.replace(secret, "***") if secret else ending.message
+            message = masked(ending.message, secret)
             if ending.exit_status == EXIT_FAILURE and record.is_open:
                 message = f"{message}; {log.keep_traceback(error)}"
             elif ending.exit_status == EXIT_FAILURE:
