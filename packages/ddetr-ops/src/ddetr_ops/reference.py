@@ -15,6 +15,9 @@ from ddetr_ops._levels import level_sizes
 
 __all__ = ["ms_deform_attn_reference"]
 
+# In units of grid_sample, where the image reaches from -1 to 1 and a pixel beyond counts as zero.
+_FARTHEST, _OUTSIDE = 1e4, 4.0
+
 
 def ms_deform_attn_reference(
     value: Tensor,  # (B, S, M, D)
@@ -29,7 +32,8 @@ def ms_deform_attn_reference(
     Arithmetic is float32 at least; the levels lie one after the other in S.
 
     Returns:
-        (B, Q, M * D) in value's dtype. Places outside the image count as zero.
+        (B, Q, M * D) in value's dtype. Locations outside the image count as zero, and so do those
+        that are NaN or infinite, as in the original kernels.
 
     Raises:
         ValueError: a shape disagrees with the others; the text names the argument.
@@ -41,7 +45,7 @@ def ms_deform_attn_reference(
     batch, queries, heads, _, _, _ = sampling_locations.shape
     channels = value.shape[3]
     levels = torch.split(value.to(dtype), [height * width for height, width in shapes], dim=1)
-    grids = 2 * sampling_locations.to(dtype) - 1  # (B, Q, M, L, P, 2), -1 to 1
+    grids = _inside_of_ints(2 * sampling_locations.to(dtype) - 1)  # (B, Q, M, L, P, 2), -1 to 1
     sampled = [
         _sample_level(level, shape, grids[:, :, :, index])
         for index, (level, shape) in enumerate(zip(levels, shapes, strict=True))
@@ -51,6 +55,11 @@ def ms_deform_attn_reference(
     output = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # (B*M, D, Q)
     output = output.reshape(batch, heads * channels, queries).transpose(1, 2)
     return output.to(value.dtype).contiguous()  # (B, Q, M*D)
+
+
+def _inside_of_ints(grids: Tensor) -> Tensor:
+    """Put what grid_sample cannot turn into a pixel's index, NaN included, just outside."""
+    return torch.where(grids.abs() <= _FARTHEST, grids, _OUTSIDE)
 
 
 def _sample_level(
