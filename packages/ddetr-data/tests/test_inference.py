@@ -171,6 +171,18 @@ def test_a_detector_that_loses_images_is_refused(tmp_path):
         run(tmp_path / "in", tmp_path / "out", detector)
 
 
+@pytest.mark.parametrize("field", ["scores", "boxes_xyxy"])
+def test_a_detector_that_gives_nan_is_refused(tmp_path, field):
+    """The threshold would leave out all that it finds, and nothing would be told."""
+    write_images(tmp_path / "in", "a.png")
+    detector = StubDetector()
+    answer = detector.predict([0])
+    getattr(answer[0], field)[-1] = np.nan
+    detector.predict = lambda images: answer
+    with pytest.raises(ValueError, match="gives NaN or infinite numbers"):
+        run(tmp_path / "in", tmp_path / "out", detector)
+
+
 def test_a_colour_of_an_unknown_class_is_told_once(tmp_path, caplog):
     """However many images are drawn."""
     write_images(tmp_path / "in", "a.png", "b.png", "c.png", "d.png")

@@ -36,6 +36,13 @@ def test_extreme_logits_stay_finite() -> None:
     np.testing.assert_allclose(found.scores, [1, 0], atol=1e-30)
 
 
+def test_what_is_no_number_comes_first() -> None:
+    """It would be the last of all otherwise, and cut off unseen."""
+    logits = np.array([[[0.5, np.nan]]], np.float32)
+    (found,) = select_detections(logits, BOXES[:, :1], SIZES_HW, num_select=1)
+    assert np.isnan(found.scores).all()
+
+
 def test_corners_surround_the_centre() -> None:
     """Centre and size become left, top, right, bottom."""
     np.testing.assert_allclose(to_xyxy(np.array([4.0, 3.0, 2.0, 6.0])), [3, 0, 5, 6])

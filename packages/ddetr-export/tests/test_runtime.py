@@ -13,7 +13,7 @@ from PIL import Image
 
 from ddetr_data.files import DamagedFileError, EncryptionError, NotEncryptedError, WrongKeyError
 from ddetr_export import open_detector
-from ddetr_export.onnx import write_model
+from ddetr_export.onnx import seal, write_model
 
 
 def picture(brightness: int, width: int = 40, height: int = 30) -> Image.Image:
@@ -107,6 +107,37 @@ def test_a_file_that_contradicts_its_metadata_is_refused(toy_onnx, tmp_path) -> 
         path.write_bytes(model.SerializeToString())
         with pytest.raises(ValueError, match=message):
             open_detector(path)
+
+
+def test_a_damaged_file_is_refused(toy_onnx, tmp_path) -> None:
+    """Every byte counts, also where ONNX Runtime would run the file."""
+    model = seal(onnx.load(toy_onnx()))
+    whole = model.SerializeToString()
+    path = tmp_path / "sealed.onnx"
+    path.write_bytes(whole)
+    assert open_detector(path).predict([GREY])
+    for place in range(5, len(whole), 61):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match=r"sealed\.onnx"):
+            open_detector(path)
+    model.doc_string = "changed on purpose"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"is damaged.*remove its metadata ddetr\.sha256"):
+        open_detector(path)
+    path.write_bytes(seal(model).SerializeToString())
+    assert open_detector(path).predict([GREY])
+
+
+def test_answers_of_another_shape_are_refused(toy_onnx, tmp_path) -> None:
+    """Of a file whose shapes are not what it says."""
+    model = onnx.load(toy_onnx())
+    boxes = next(each for each in model.graph.initializer if each.name == "box_table")
+    boxes.CopyFrom(onnx.numpy_helper.from_array(np.zeros((1, 5, 3), np.float32), "box_table"))
+    model.graph.output[1].type.tensor_type.shape.dim[2].dim_value = 3
+    path = tmp_path / "narrow.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"pred_boxes \(1, 5, 3\) for 1 images"):
+        open_detector(path).predict([GREY])
 
 
 @pytest.mark.parametrize(

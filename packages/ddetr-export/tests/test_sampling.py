@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -85,3 +86,16 @@ def test_sampling_exports_with_a_dynamic_batch(sample, opset, tmp_path) -> None:
     expected = sample(inputs[0], SHAPES_HW, *inputs[1:])
     found = torch.from_numpy(session.run(None, feeds)[0])
     torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=0)
+    feeds["x"][0] = np.nan  # spoils its own image alone
+    found = torch.from_numpy(session.run(None, feeds)[0])
+    torch.testing.assert_close(found[1:], expected[1:], atol=TOLERANCE, rtol=0)
+
+
+def test_a_place_that_is_no_number_spoils_its_own_image_alone() -> None:
+    """In ONNX Runtime too, whose Gather refuses an index outside of the table."""
+    value, x, y, weights = sampling_inputs(batch=2, queries=4)
+    expected = sample_by_gather(value, SHAPES_HW, x, y, weights)
+    x[0, 1], y[0, 2] = float("nan"), float("nan")
+    found = sample_by_gather(value, SHAPES_HW, x, y, weights)
+    torch.testing.assert_close(found[1], expected[1], atol=0, rtol=0)
+    torch.testing.assert_close(found[0, 3], expected[0, 3], atol=0, rtol=0)

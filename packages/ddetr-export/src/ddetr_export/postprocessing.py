@@ -37,7 +37,8 @@ def _select_in_image(
     num_select: int,
 ) -> Detections:
     flat = logits.reshape(-1)  # (Q * C,)
-    best = np.argsort(-flat, kind="stable")[:num_select]  # (K,)
+    order = np.where(np.isnan(flat), np.inf, flat)  # NaN comes first, to be seen, as in PyTorch
+    best = np.argsort(-order, kind="stable")[:num_select]  # (K,)
     queries, labels = np.divmod(best, logits.shape[1])
     scores = 1 / (1 + np.exp(-np.clip(flat[best], -80, 80)))
     height, width = size_hw

@@ -25,6 +25,7 @@ from ddetr_export.onnx import (
     embed_fallback,
     locked,
     open_session,
+    seal,
     to_fp16,
     to_int8,
 )
@@ -124,14 +125,14 @@ class TracedExport:
         )
 
     def finished_model(self) -> onnx.ModelProto:
-        """Add what stands around the compared network: post-processing, and the plugin's body."""
+        """Add what stands around the compared network: post-processing, plugin's body, digest."""
         config = self.config
         finished = _copy(self.network)
         if config.postprocess:
             append_postprocess(finished, config.num_select or self.model.config.num_select)
         if not config.on_cpu and config.embed_fallback:
             embed_fallback(finished)
-        return finished
+        return seal(finished)
 
     def write(
         self, finished: onnx.ModelProto, certificate: Certificate, encryption_key: str | None

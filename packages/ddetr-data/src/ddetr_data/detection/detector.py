@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+import numpy as np
 
 from ddetr_data.config import DatasetConfig
 from ddetr_data.faults import DataError
@@ -32,11 +35,18 @@ def detect(detector: Detector, images: Sequence[ImageLike]) -> list[Detections]:
     """Run a detector and see that it has answered for every image.
 
     Raises:
-        DataError: it gives more or fewer results than images.
+        DataError: it gives more or fewer results than images, or NaN.
     """
     found = detector.predict(images) if images else []
     if len(found) != len(images):
         raise DataError(f"a detector must answer for {len(images)} images, got {len(found)}")
+    for image, each in zip(images, found, strict=True):
+        if not (np.isfinite(each.scores).all() and np.isfinite(each.boxes_xyxy).all()):
+            name = f" for {image}" if isinstance(image, (str, os.PathLike)) else ""
+            raise DataError(
+                f"the detector gives NaN or infinite numbers{name}, its file is damaged or its "
+                f"precision too low: {detector.description or 'unnamed'}"
+            )
     return found
 
 

@@ -103,6 +103,9 @@ def _corners(
     top, top_share, bottom_share = _neighbours(y, heights, single_row)
     # Whole numbers below 2**24, so float32 holds them exactly.
     top_left = (top * widths + left + starts).to(torch.int32)
+    # NaN becomes some negative index, but may spoil its own image alone. Not clamp: opset 11 has
+    # none of whole numbers.
+    top_left = torch.where(top_left < 0, torch.zeros((), dtype=torch.int32), top_left)
     right = (widths > 1).to(torch.int32)  # a level of one column has no second one
     below = (widths * (heights > 1)).to(torch.int32)
     steps = (0, right, below, right + below)

@@ -32,6 +32,7 @@ __all__ = [
     "prepare_standard",
     "read_metadata",
     "read_model",
+    "seal",
     "standard_opset",
     "to_fp16",
     "to_int8",

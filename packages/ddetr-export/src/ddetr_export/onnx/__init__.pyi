@@ -1,3 +1,4 @@
+from .digest import seal as seal
 from .folding import fold_constants as fold_constants
 from .fp16 import to_fp16 as to_fp16
 from .int8 import is_quantized as is_quantized

@@ -19,6 +19,7 @@ from ddetr_export.config import OLDEST_PER_CHANNEL_OPSET
 from ddetr_export.onnx.opset import standard_opset
 from ddetr_export.onnx.plugin_fallback import PLUGIN_DOMAIN
 from ddetr_export.onnx.plugin_file import embed_fallback, plugin_nodes
+from ddetr_export.onnx.session import silence_telemetry
 from ddetr_export.postprocessing import FloatArray
 
 
@@ -80,6 +81,7 @@ def _batch_size(model: onnx.ModelProto) -> int:
 def _quantize(model: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+    silence_telemetry()
     with tempfile.TemporaryDirectory(prefix="ddetr-int8-") as folder, _hushed():
         target = Path(folder) / "int8.onnx"
         quantize_static(

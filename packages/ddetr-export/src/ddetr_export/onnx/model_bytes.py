@@ -6,13 +6,16 @@ from pathlib import Path
 
 import onnx
 
+from ddetr_export.onnx.digest import check_digest
+
 
 def load_onnx(content: bytes, source: Path) -> onnx.ModelProto:
     """Parse an ONNX file's bytes.
 
     Raises:
-        ValueError: they are something else.
+        ValueError: they are something else, or damaged.
     """
+    check_digest(content, source)
     from google.protobuf.message import DecodeError
 
     try:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ddetr_export.onnx.digest import check_digest
 from ddetr_export.onnx.metadata import ExportMetadata
 from ddetr_export.onnx.session import open_session
 
@@ -41,8 +42,10 @@ class OnnxNetwork:
         """Load the file's bytes.
 
         Raises:
-            ValueError: no ONNX file, one without our metadata, or of other inputs and outputs.
+            ValueError: no ONNX file, a damaged one, one without our metadata, or of other inputs
+                and outputs.
         """
+        check_digest(content, path)
         self._session = open_session(content, str(path), providers)
         properties = self._session.get_modelmeta().custom_metadata_map
         self.metadata = ExportMetadata.from_properties(properties, str(path))

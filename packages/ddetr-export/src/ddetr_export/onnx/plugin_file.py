@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from ddetr_export.onnx.digest import seal
 from ddetr_export.onnx.model_bytes import load_onnx
 from ddetr_export.onnx.model_file import read_model, write_model, written_path
 from ddetr_export.onnx.opset import standard_opset
@@ -121,7 +122,7 @@ def prepare_standard(
         each for each in model.metadata_props if each not in standard.metadata_props
     )
     onnx.checker.check_model(standard)
-    content = standard.SerializeToString()
+    content = seal(standard).SerializeToString()
 
     def write() -> Path:
         write_model(target, content, encryption_key)

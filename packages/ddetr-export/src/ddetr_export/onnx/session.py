@@ -29,6 +29,7 @@ def open_session(
     Raises:
         ValueError: a provider is not in this build, or ONNX Runtime refuses the file.
     """
+    silence_telemetry()
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 
@@ -50,6 +51,16 @@ def open_session(
         logger.warning("%s did not start; %s runs on %s", chosen[0], name, found[0])
     logger.info("onnx_file=%s providers=%s", name, found)
     return session
+
+
+def silence_telemetry() -> None:
+    """Keep ONNX Runtime from the network; to be called before anything loads a model with it.
+
+    Since 1.32 it would ask for its collector and write a device id below the user's cache folder.
+    """
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
 
 
 def _choose(wanted: Sequence[str] | None) -> list[str]:

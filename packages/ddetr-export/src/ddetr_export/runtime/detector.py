@@ -104,6 +104,7 @@ class OnnxDetector(Detector):
         count = len(sizes_hw)
         if not set(DETECTION_OUTPUTS) <= set(self._network.outputs):
             logits, boxes = self._network.run({"inputs": pixels}, RAW_OUTPUTS)
+            self._check_outputs(logits, boxes, len(pixels))
             yield from select_detections(logits[:count], boxes[:count], sizes_hw, self.num_select)
             return
         sizes = filled_up(sizes_hw.astype(np.float32), len(pixels))
@@ -111,6 +112,16 @@ class OnnxDetector(Detector):
         for boxes, scores, labels in zip(*(each[:count] for each in outputs), strict=True):
             kept = slice(self.num_select)
             yield Detections(boxes[kept], scores[kept], labels[kept].astype(np.int64))
+
+    def _check_outputs(self, logits: FloatArray, boxes: FloatArray, batch: int) -> None:
+        """Compare the shapes with (B, Q, C) and (B, Q, 4)."""
+        classes = self.num_classes or logits.shape[-1]
+        queries = logits.shape[1:2]
+        if logits.shape != (batch, *queries, classes) or boxes.shape != (batch, *queries, 4):
+            raise ValueError(
+                f"{self.path} gives pred_logits {logits.shape} and pred_boxes {boxes.shape} for "
+                f"{batch} images of {classes} classes: it is damaged or was changed, export again"
+            )
 
     def _choose_batch(self, wanted: int | None) -> int:
         least, most = self._network.batch_sizes
