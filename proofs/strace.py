@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from proofs.record import Known, MissingToolError, Proof, run_proof
+from proofs.record import MissingToolError, Proof, run_proof
 from proofs.tiny import ddetr, environment, make_project, write_toy_onnx
 
 NETWORK_CALLS = "connect,sendto,sendmsg,sendmmsg,bind"
@@ -41,18 +41,6 @@ QUOTED = re.compile(r'(?:AT_FDCWD<([^>]*)>, |\d+<([^>]*)>, )?"((?:[^"\\]|\\.)*)"
 DEVICES = ("/dev/", "/proc/self/", "/proc/thread-self/")
 READY_SECONDS = 300.0
 SERVED_SECONDS = 20.0  # what a library does in the background comes late
-KNOWN = (
-    Known(
-        "ONNX Runtime asks DNS for the collector of its telemetry when a model is loaded",
-        "",
-        "asks the network: port 53",
-    ),
-    Known(
-        "matplotlib makes an empty folder for its settings below the home folder when it is loaded",
-        "",
-        "mkdir changes PROJECT/home/.config",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -188,4 +176,4 @@ def _file_problem(name: str, arguments: str, project: Path, places: tuple[str, .
 
 
 if __name__ == "__main__":
-    run_proof("strace", "Each subtask under strace.", prove, KNOWN)
+    run_proof("strace", "Each subtask under strace.", prove)
