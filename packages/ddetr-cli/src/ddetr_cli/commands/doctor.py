@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ddetr_cli.commands.arguments import NoArguments
 from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, run_command
 from ddetr_cli.terminal import RunConsole
+from ddetr_export.onnx import silence_telemetry
 
 _DISTRIBUTIONS = (
     "ddetr-ops",
@@ -28,6 +29,7 @@ _DISTRIBUTIONS = (
 
 def diagnose(console: RunConsole) -> int:
     """Show versions, GPUs, ONNX Runtime's providers and the op's self-test; 1 if that fails."""
+    silence_telemetry()
     import onnxruntime
     import torch
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
-
-from ddetr_data.loading import default_cache_dir
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,8 +92,6 @@ def _plain(name: str) -> str:
 
 
 def _figure(height_inches: float, width_inches: float = _WIDTH_INCHES) -> Figure:
-    # Matplotlib makes a folder for its settings when it is imported: not in the user's home.
-    os.environ.setdefault("MPLCONFIGDIR", str(default_cache_dir() / "matplotlib"))
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_inches, height_inches), layout="constrained")

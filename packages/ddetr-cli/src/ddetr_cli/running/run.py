@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from ddetr_cli.spec import (
 )
 from ddetr_cli.terminal import Interrupts, RunConsole
 from ddetr_data.detection import Observer, RunEvent
+from ddetr_data.loading import default_cache_dir
 from ddetr_train.process import Launch, LaunchError, current_launch
 
 Work: TypeAlias = Callable[[], Mapping[str, float]]
@@ -88,6 +90,9 @@ def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str
 
     A run that is refused changes nothing in the results folder, and does not make it.
     """
+    # Matplotlib, which PyTorch Lightning imports too, makes a folder for its settings: not in the
+    # user's home.
+    os.environ.setdefault("MPLCONFIGDIR", str(default_cache_dir() / "matplotlib"))
     try:
         launch = current_launch(by_hand=subtask.by_hand)
     except LaunchError as error:

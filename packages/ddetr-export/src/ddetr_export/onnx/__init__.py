@@ -33,6 +33,7 @@ __all__ = [
     "read_metadata",
     "read_model",
     "seal",
+    "silence_telemetry",
     "standard_opset",
     "to_fp16",
     "to_int8",

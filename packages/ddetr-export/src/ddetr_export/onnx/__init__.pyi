@@ -34,3 +34,4 @@ from .plugin_file import plugin_nodes as plugin_nodes
 from .plugin_file import prepare_standard as prepare_standard
 from .plugin_file import to_standard as to_standard
 from .session import open_session as open_session
+from .session import silence_telemetry as silence_telemetry

@@ -79,9 +79,9 @@ def _batch_size(model: onnx.ModelProto) -> int:
 
 
 def _quantize(model: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
+    silence_telemetry()
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    silence_telemetry()
     with tempfile.TemporaryDirectory(prefix="ddetr-int8-") as folder, _hushed():
         target = Path(folder) / "int8.onnx"
         quantize_static(

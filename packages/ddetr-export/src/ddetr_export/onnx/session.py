@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -54,10 +55,12 @@ def open_session(
 
 
 def silence_telemetry() -> None:
-    """Keep ONNX Runtime from the network; to be called before anything loads a model with it.
+    """Keep ONNX Runtime from the network; to be called before anything imports it.
 
     Since 1.32 it would ask for its collector and write a device id below the user's cache folder.
+    Its own function for it still lets the first events out, so the variable is set as well.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
