@@ -1,9 +1,11 @@
-"""Release one package: set its version, write its changelog from the fragments, commit and tag.
+"""Release one package: set its version, complete its changelog, commit and tag.
 
     python scripts/release.py ddetr-ops 0.2.0     # commits and makes the tag ddetr-ops-v0.2.0
     python scripts/release.py --check TAG         # exit status 1 when tag and __about__ disagree
 
-Nothing is pushed; the release workflow builds what a pushed tag names.
+An entry that stands in the changelog as unreleased gets the date of today; without one the entry
+is made of the fragments in changelog.d/. Nothing is pushed; the release workflow builds what a
+pushed tag names.
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ import argparse
 import re
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TAG = re.compile(r"(?P<package>ddetr-[a-z]+)-v(?P<version>\d+\.\d+\.\d+)")
+# The title of an entry that is written by hand, as pyproject.toml has towncrier write others.
+UNRELEASED = re.compile(r"(?m)^## \[(?P<version>[^\]]+)\] - unreleased$")
 
 
 def main() -> None:
@@ -43,16 +48,53 @@ def release(root: Path, package: str, version: str) -> None:
         raise ValueError(f"{package} is at {read_version(root, package)}, beyond {version}")
     if git(root, "status", "--porcelain", "--", str(folder)):
         raise ValueError(f"packages/{package} has changes that are not committed")
+    entry = unreleased_version(folder)
+    if entry not in (None, version):
+        raise ValueError(f"{package}'s changelog has {entry} as unreleased: release that first")
     about_file(root, package).write_text(
         f'"""The version of {package}; the only place that states it."""\n\n'
         f'__version__ = "{version}"\n'
     )
-    command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", version]
-    settings = ["--config", str(root / "pyproject.toml"), "--dir", str(folder)]
-    subprocess.run([*command, *settings, "--name", package], cwd=root, check=True)
+    if entry is None:
+        write_entry(root, package, version)
+    else:
+        date_entry(folder, version)
     git(root, "add", "--all", str(folder))
     git(root, "commit", "--quiet", "--message", f"{package}: release {version}")
     git(root, "tag", f"{package}-v{version}")
+
+
+def unreleased_version(folder: Path) -> str | None:
+    """Give the version of the entry that a package's changelog has as unreleased, if any.
+
+    Raises:
+        ValueError: there are fragments too, and one change would be told in two ways.
+    """
+    found = UNRELEASED.search((folder / "CHANGELOG.md").read_text("utf-8"))
+    if found is None:
+        return None
+    fragments = sorted(path.name for path in (folder / "changelog.d").glob("*.md"))
+    if fragments:
+        raise ValueError(
+            f"{folder.name}'s changelog has an entry {found['version']} that is not released: "
+            f"write {', '.join(fragments)} into it and remove changelog.d's files"
+        )
+    return found["version"]
+
+
+def date_entry(folder: Path, version: str) -> None:
+    """Put today's date (UTC) behind the version of the entry that was unreleased."""
+    changelog = folder / "CHANGELOG.md"
+    title = f"## [{version}] - {datetime.now(timezone.utc).date()}"
+    changelog.write_text(UNRELEASED.sub(title, changelog.read_text("utf-8"), 1), "utf-8")
+
+
+def write_entry(root: Path, package: str, version: str) -> None:
+    """Make an entry of the fragments, and remove them."""
+    folder = root / "packages" / package
+    command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", version]
+    settings = ["--config", str(root / "pyproject.toml"), "--dir", str(folder)]
+    subprocess.run([*command, *settings, "--name", package], cwd=root, check=True)
 
 
 def check_tag(root: Path, tag: str) -> None:

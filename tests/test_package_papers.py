@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = sorted(path for path in (ROOT / "packages").iterdir() if path.is_dir())
 READMES = [ROOT / "README.md", *(package / "README.md" for package in PACKAGES)]
 LONGEST_README_LINES = 120
+ENTRY_LINES = range(10, 16)
+TITLE = re.compile(r"## \[(\d+\.\d+\.\d+)\] - (unreleased|\d{4}-\d\d-\d\d)")
+CHANGES = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
 LOCAL = re.compile(r"\./packages/(ddetr-[a-z]+)(?:\[([\w,-]+)\])?")
 SIBLING = re.compile(r"(ddetr-[a-z]+)")
 
@@ -39,6 +42,37 @@ def test_a_package_carries_its_papers(package: Path) -> None:
     assert (module / "py.typed").exists()
     assert "newest first" in (package / "CHANGELOG.md").read_text("utf-8")
     assert any((package / "tests").rglob("test_*.py"))
+
+
+def test_a_changelog_reads_from_the_newest_version(package: Path) -> None:
+    """Versions fall, only the first may be unreleased, and changes stand in the stated order."""
+    text = (package / "CHANGELOG.md").read_text("utf-8")
+    *_, head = text.partition("<!-- releases, newest first -->\n")
+    titles = [line for line in head.splitlines() if line.startswith("## ")]
+    found = [TITLE.fullmatch(line) for line in titles]
+    assert all(found), titles
+    versions = [tuple(map(int, match[1].split("."))) for match in found if match]
+    assert versions == sorted(set(versions), reverse=True)
+    assert not any(match[2] == "unreleased" for match in found[1:] if match)
+    for entry in re.split(r"(?m)^## .*$", head)[1:]:
+        kinds = re.findall(r"(?m)^### (.*)$", entry)
+        assert kinds == [kind for kind in CHANGES if kind in kinds]
+
+
+def test_an_unreleased_entry_is_short_and_takes_all_changes(package: Path) -> None:
+    """While there is one, it is edited and there are no fragments; it is of the stated version."""
+    *_, head = (package / "CHANGELOG.md").read_text("utf-8").partition("first -->\n")
+    title, _, entry = head.partition("\n")
+    fragments = sorted((package / "changelog.d").glob("*.md"))
+    for path in fragments:
+        assert re.fullmatch(rf"[\w-]+\.({'|'.join(CHANGES).lower()})\.md", path.name), path
+    match = TITLE.fullmatch(title)
+    if match is not None and match[2] == "unreleased":
+        about = package / "src" / package.name.replace("-", "_") / "__about__.py"
+        assert f'"{match[1]}"' in about.read_text("utf-8")
+        lines = [line for line in entry.partition("\n## ")[0].splitlines() if line]
+        assert len(lines) in ENTRY_LINES
+        assert fragments == []
 
 
 def test_a_readme_is_short(package: Path) -> None:

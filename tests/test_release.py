@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -23,36 +24,117 @@ def git(root: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
+CHANGELOG = """# Changelog
+
+<!-- releases, newest first -->
+"""
+UNRELEASED = """## [0.1.0] - unreleased
+
+### Added
+
+- The operator.
+"""
+FRAGMENT = "An empty batch gives an empty answer."
+
+
+def commit_all(root: Path) -> None:
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "a change")
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with one package at 0.1.0 and one changelog fragment."""
+    """A repository with one package at 0.1.0, whose changelog has no release yet."""
     package = tmp_path / "packages" / "ddetr-ops"
     about = package / "src" / "ddetr_ops" / "__about__.py"
     about.parent.mkdir(parents=True)
     about.write_text('__version__ = "0.1.0"\n')
-    shutil.copy(ROOT / "packages" / "ddetr-ops" / "CHANGELOG.md", package)
+    (package / "CHANGELOG.md").write_text(CHANGELOG)
     (package / "changelog.d").mkdir()
-    (package / "changelog.d" / "empty.fixed.md").write_text("An empty batch gives an empty answer.")
+    (package / "changelog.d" / ".gitkeep").touch()
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "config", "user.name", "A Releaser")
     git(tmp_path, "config", "user.email", "releaser@example.org")
-    git(tmp_path, "add", "--all")
-    git(tmp_path, "commit", "--quiet", "--message", "start")
+    commit_all(tmp_path)
     return tmp_path
 
 
-def test_a_release_writes_version_changelog_and_tag(repository: Path) -> None:
+@pytest.fixture
+def with_fragment(repository: Path) -> Path:
+    """The same, and one fragment."""
+    folder = repository / "packages" / "ddetr-ops" / "changelog.d"
+    (folder / "empty.fixed.md").write_text(FRAGMENT)
+    commit_all(repository)
+    return repository
+
+
+@pytest.fixture
+def unreleased(repository: Path) -> Path:
+    """The same, and an entry 0.1.0 that is not released."""
+    changelog = repository / "packages" / "ddetr-ops" / "CHANGELOG.md"
+    changelog.write_text(CHANGELOG + UNRELEASED)
+    commit_all(repository)
+    return repository
+
+
+def test_a_release_makes_its_entry_of_the_fragments(with_fragment: Path) -> None:
     """One command sets the version, moves the fragment into the changelog and tags."""
-    done = run_release(repository, "ddetr-ops", "0.2.0")
+    done = run_release(with_fragment, "ddetr-ops", "0.2.0")
     assert done.returncode == 0, done.stderr
-    package = repository / "packages" / "ddetr-ops"
+    package = with_fragment / "packages" / "ddetr-ops"
     changelog = (package / "CHANGELOG.md").read_text()
     assert "## [0.2.0]" in changelog
-    assert "An empty batch gives an empty answer." in changelog
+    assert FRAGMENT in changelog
+    assert not (package / "changelog.d" / "empty.fixed.md").exists()
     assert '__version__ = "0.2.0"' in (package / "src" / "ddetr_ops" / "__about__.py").read_text()
-    assert git(repository, "tag", "--points-at", "HEAD") == "ddetr-ops-v0.2.0"
-    assert git(repository, "status", "--porcelain") == ""
+    assert git(with_fragment, "tag", "--points-at", "HEAD") == "ddetr-ops-v0.2.0"
+    assert git(with_fragment, "status", "--porcelain") == ""
+
+
+def test_a_release_dates_an_entry_that_is_there(unreleased: Path) -> None:
+    """The entry stays as it was written; its title gets the day, and the commit the tag."""
+    done = run_release(unreleased, "ddetr-ops", "0.1.0")
+    assert done.returncode == 0, done.stderr
+    changelog = (unreleased / "packages" / "ddetr-ops" / "CHANGELOG.md").read_text()
+    title, _, rest = changelog.removeprefix(CHANGELOG).partition("\n")
+    assert re.fullmatch(r"## \[0\.1\.0\] - \d{4}-\d\d-\d\d", title)
+    assert rest == UNRELEASED.partition("\n")[2]
+    assert git(unreleased, "tag", "--points-at", "HEAD") == "ddetr-ops-v0.1.0"
+    assert git(unreleased, "status", "--porcelain") == ""
+
+
+def test_the_release_after_a_dated_one_is_made_of_fragments(unreleased: Path) -> None:
+    """Its entry stands above the one that was written by hand, under a title of the same form."""
+    assert run_release(unreleased, "ddetr-ops", "0.1.0").returncode == 0
+    package = unreleased / "packages" / "ddetr-ops"
+    (package / "changelog.d" / "empty.fixed.md").write_text(FRAGMENT)
+    commit_all(unreleased)
+    assert run_release(unreleased, "ddetr-ops", "0.1.1").returncode == 0
+    changelog = (package / "CHANGELOG.md").read_text()
+    titles = re.findall(r"(?m)^## \[([\d.]+)\] - \d{4}-\d\d-\d\d$", changelog)
+    assert titles == ["0.1.1", "0.1.0"]
+    assert changelog.index(FRAGMENT) < changelog.index("- The operator.")
+
+
+def test_another_version_than_the_unreleased_one_is_refused(unreleased: Path) -> None:
+    """Nothing is written."""
+    done = run_release(unreleased, "ddetr-ops", "0.2.0")
+    assert done.returncode == 1
+    assert "has 0.1.0 as unreleased: release that first" in done.stderr
+    assert git(unreleased, "status", "--porcelain") == ""
+
+
+def test_fragments_beside_an_unreleased_entry_are_refused(unreleased: Path) -> None:
+    """The files are named, and nothing is written."""
+    folder = unreleased / "packages" / "ddetr-ops" / "changelog.d"
+    (folder / "empty.fixed.md").write_text(FRAGMENT)
+    commit_all(unreleased)
+    done = run_release(unreleased, "ddetr-ops", "0.1.0")
+    assert done.returncode == 1
+    assert "write empty.fixed.md into it" in done.stderr
+    assert git(unreleased, "status", "--porcelain") == ""
+    assert git(unreleased, "tag") == ""
 
 
 @pytest.mark.parametrize(
