@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 NUMERICS = (DOCS / "numerics.md").read_text("utf-8")
+ATTENTION = DOCS / "deformable-attention.md"
 
 
 def cited_file(name: str) -> Path:
@@ -40,3 +42,24 @@ def test_the_largest_difference_is_the_records() -> None:
     record = (ROOT / "proofs" / "results" / "clusters.json").read_text("utf-8")
     found = re.findall(r"largest difference of a weight\": ([\d.e-]+)", record)
     assert f"{max(map(float, found)):.1e}".replace("e-07", "e-7") in NUMERICS
+
+
+@pytest.fixture(scope="module")
+def attention(run_page: Any) -> dict[str, Any]:
+    """Run the page's blocks, which compare and assert; gives what they have named."""
+    names: dict[str, Any] = run_page(ATTENTION, "attention")[0]
+    return names
+
+
+def test_the_attention_of_the_page_agrees_with_the_operator(attention: dict[str, Any]) -> None:
+    """Its blocks have run to the last one, the check of the gradient."""
+    assert attention["few"][0].dtype == attention["torch"].float64
+
+
+def test_the_attention_of_the_page_has_fifty_lines() -> None:
+    """Lines of code, without blank ones, up to where the comparison begins."""
+    building, comparing, _ = ATTENTION.read_text("utf-8").partition("## Compared with")
+    assert comparing
+    blocks = re.findall(r"```python\n(.*?)```", building, re.DOTALL)
+    functions = [block for block in blocks if re.match(r"(def|class) ", block)]
+    assert len([line for block in functions for line in block.splitlines() if line.strip()]) <= 50

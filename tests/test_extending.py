@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,14 @@ import pytest
 from ddetr_model import CheckpointError, load_checkpoint, read_metadata, save_checkpoint
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Run all blocks in one module and one folder; gives what they have named, and the folder."""
-    folder = tmp_path_factory.mktemp("extending")
-    names: dict[str, Any] = {"__name__": "extending"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("DDETR_CACHE", str(folder / "cache"))
-        for number, block in enumerate(BLOCKS, start=1):
-            exec(compile(block, f"{PAGE.name}, block {number}", "exec"), names)
-    return names, folder
+def page(run_page: Any) -> Any:
+    """Run all blocks; gives what they have named, and the folder."""
+    return run_page(PAGE, "extending")
 
 
 def test_each_example_leaves_what_it_promises(page: Any) -> None:
