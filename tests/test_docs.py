@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import architecture_picture
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,6 +18,19 @@ ATTENTION = DOCS / "deformable-attention.md"
 def cited_file(name: str) -> Path:
     """A path of the repository, or one below packages/."""
     return next(path for path in (ROOT / name, ROOT / "packages" / name) if path.exists())
+
+
+def test_the_picture_is_what_the_imports_say() -> None:
+    """After a change of wings or arrows: python scripts/architecture_picture.py."""
+    assert architecture_picture.TARGET.read_text("utf-8") == architecture_picture.picture()
+
+
+def test_the_picture_draws_every_package_and_wing() -> None:
+    """Wings that a package has stand in its box, each in one row."""
+    for box in architecture_picture.placed_boxes():
+        folder = ROOT / "packages" / box.package.replace("_", "-") / "src" / box.package
+        found = sorted(path.parent.name for path in folder.glob("*/__init__.py"))
+        assert sorted(wing for row in box.rows for wing in row) == found
 
 
 @pytest.mark.parametrize(("file", "name"), re.findall(r"`([\w/-]+\.py)::(\w+)`", NUMERICS))
