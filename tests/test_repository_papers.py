@@ -20,6 +20,13 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "packages").glob("*/README.md")),
 ]
+HIDDEN = {"demo", "results", "node_modules"}
+MARKDOWN = [
+    path
+    for path in sorted(ROOT.rglob("*.md"))
+    if not any(part in HIDDEN or part.startswith(".") for part in path.relative_to(ROOT).parts[:-1])
+]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
@@ -64,11 +71,34 @@ def test_a_cited_benchmark_has_its_figures() -> None:
         assert any(result.startswith(name) for result in results), name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_link_leads_nowhere(page: Path) -> None:
-    """Links and pictures inside the repository point at what exists."""
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
-        assert (page.parent / target).exists(), f"{page}: {target}"
+    """A link or image inside the repository names what exists, its anchor a heading of it."""
+    for target in LINK.findall(re.sub(r"`[^`\n]*`", "", without_blocks(page))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        found = page.parent / name if name else page
+        assert found.exists(), f"{page}: {target}"
+        if anchor:
+            shown = found / "README.md" if found.is_dir() else found
+            assert anchor in anchors(shown), f"{page}: {target}"
+
+
+def without_blocks(page: Path) -> str:
+    return re.sub(r"(?sm)^```.*?^```", "", page.read_text("utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them."""
+    headings = re.findall(r"(?m)^#+ (.*)$", without_blocks(page))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_of_docs_is_in_the_readmes_table() -> None:
+    """A reader finds each of them from the front page."""
+    linked = set(LINK.findall((ROOT / "README.md").read_text("utf-8")))
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= linked
 
 
 @pytest.mark.parametrize(
