@@ -145,6 +145,8 @@ def test_answers_of_another_shape_are_refused(toy_onnx, tmp_path) -> None:
     [
         ("ddetr.preprocess", "[1]", "does not carry the metadata.*preprocess holds no names"),
         ("ddetr.model", "[]", "does not carry the metadata.*model holds no names"),
+        ("ddetr.format_version", "999", "version 999, made by a newer ddetr-export"),
+        ("ddetr.format_version", '"x"', "does not carry the metadata"),
         ("ddetr.model", '{"num_classes": 1}', "class id 1 is not one of the model's 0 to 0"),
         (
             "ddetr.preprocess",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
 _PREFIX = "ddetr."
+FORMAT_VERSION = 1  # raised when older readers would err; files without one are of the first
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ExportMetadata:
     def to_properties(self) -> dict[str, str]:
         """The key and value texts that `metadata_props` holds."""
         values: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
             "categories": [{"id": each.id, "name": each.name} for each in self.categories],
             "preprocess": dict(self.preprocess),
             "model": dict(self.model),
@@ -42,9 +44,15 @@ class ExportMetadata:
         """Read what `to_properties` wrote; source names the file in an error.
 
         Raises:
-            ValueError: a key is absent, or is not what `to_properties` writes.
+            ValueError: a key is absent, is not what `to_properties` writes, or a newer version's.
         """
         try:
+            found = json.loads(properties.get(f"{_PREFIX}format_version", "1"))
+            if found > FORMAT_VERSION:
+                raise ValueError(
+                    f"{source} has metadata of version {found}, made by a newer ddetr-export; this "
+                    f"one reads up to {FORMAT_VERSION}: install the newer one"
+                )
             values = {
                 key: json.loads(properties[_PREFIX + key])
                 for key in ("categories", "preprocess", "model", "version")
