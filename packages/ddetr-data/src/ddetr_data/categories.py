@@ -7,8 +7,6 @@ from typing import Any
 
 from ddetr_data.types import Category
 
-__all__ = ["ClassNames", "as_categories", "compare_categories"]
-
 _SHOWN = 8  # differences that a sentence lists
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 
 from ddetr_data.faults import DataError
 
-__all__ = ["InstallHint", "MissingExtraError"]
-
 
 @dataclass(frozen=True)
 class InstallHint:

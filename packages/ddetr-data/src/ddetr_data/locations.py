@@ -21,20 +21,6 @@ from ddetr_data.faults import DataError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = [
-    "AnyFile",
-    "RemoteFile",
-    "absolute",
-    "exists",
-    "is_folder",
-    "is_url",
-    "join",
-    "list_states",
-    "match_files",
-    "opened",
-]
-
-
 _HERE = re.compile(r"(^|/)(?:\./)+")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")  # s3, abfs, gcs, memory
 

@@ -13,8 +13,6 @@ from typing import Any, Literal, TypeVar
 
 from ddetr_data.extras import InstallHint, MissingExtraError
 
-__all__ = ["available_cores", "in_chunks", "map_chunks"]
-
 Item = TypeVar("Item")
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")

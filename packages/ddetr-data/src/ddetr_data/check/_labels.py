@@ -24,15 +24,6 @@ from ddetr_data.locations import AnyFile
 from ddetr_data.parallel import in_chunks, map_chunks
 from ddetr_data.types import Category
 
-__all__ = [
-    "CheckedLabels",
-    "LabelReading",
-    "check_coco_file",
-    "check_kitti_folder",
-    "check_label_files",
-    "has_kitti_labels",
-]
-
 
 @dataclass(frozen=True)
 class LabelReading:

@@ -19,7 +19,7 @@ from ddetr_data.check._labels import (
     has_kitti_labels,
 )
 from ddetr_data.check.images import ImageInspector, ImageTask, Inspection
-from ddetr_data.check.report import CheckLog, CheckReport, Finding
+from ddetr_data.check.report import CheckLog, CheckReport
 from ddetr_data.coco import check_ids_below, find_json_files
 from ddetr_data.config import ConvertConfig, DataSource
 from ddetr_data.convert import FROM_COCO, open_labels, refuse_urls
@@ -28,8 +28,6 @@ from ddetr_data.formats import ClassMapping
 from ddetr_data.images import ImageHeader, fit_objects
 from ddetr_data.locations import RemoteFile, absolute, is_folder, is_url
 from ddetr_data.parallel import in_chunks, map_chunks
-
-__all__ = ["CheckOptions", "CheckReport", "Finding", "check_conversion", "check_dataset"]
 
 Splits = Mapping[str, Sequence[DataSource]]  # "train", "val", ... and their sources
 

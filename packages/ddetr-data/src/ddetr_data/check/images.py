@@ -19,8 +19,6 @@ from ddetr_data.images import (
 )
 from ddetr_data.locations import AnyFile, RemoteFile
 
-__all__ = ["ImageInspector", "ImageTask", "Inspection"]
-
 _SAME_FORMAT = {"MPO": "JPEG"}  # phones write several JPEGs into one file
 _GREY_MODES = ("1", "L", "LA", "La")
 

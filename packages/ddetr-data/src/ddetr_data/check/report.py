@@ -10,8 +10,6 @@ from typing import Any
 from ddetr_data.check.rules import CHECK_RULES, CheckRule
 from ddetr_data.faults import FaultLog
 
-__all__ = ["CheckLog", "CheckReport", "Finding"]
-
 _LISTED = 10_000  # places remembered of each finding; its count goes on
 _SHOWN = 5  # of them in a table
 _LONGEST_TEXT = 240  # characters of a table cell

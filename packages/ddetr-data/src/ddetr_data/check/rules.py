@@ -9,8 +9,6 @@ from typing import Literal
 from ddetr_data.convert import LABEL_FILE_RULES
 from ddetr_data.faults import RULES
 
-__all__ = ["CHECK_RULES", "CheckRule", "rules_table"]
-
 Severity = Literal["note", "warning", "error"]
 
 _SEVERITIES: Mapping[str, Severity] = {

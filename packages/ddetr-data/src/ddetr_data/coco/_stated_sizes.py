@@ -17,8 +17,6 @@ from ddetr_data.images import ImageHeader, read_header, size_fault
 from ddetr_data.locations import AnyFile
 from ddetr_data.parallel import available_cores
 
-__all__ = ["contradicted_sizes"]
-
 FAR_OVER = 0.1  # of a side; labels that reach over the border by less are only sloppy
 
 _READERS = max(8, available_cores())  # threads; a network makes them wait

@@ -19,8 +19,6 @@ from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.locations import is_folder
 from ddetr_data.types import Category, ImageRecord
 
-__all__ = ["DataError", "DetectionSet", "load_sources"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -26,8 +26,6 @@ from ddetr_data.formats import (
 from ddetr_data.loading import fit_to_headers
 from ddetr_data.types import Category, ImageRecord
 
-__all__ = ["prepare_labels"]
-
 _LABELS_NAME = "labels"
 _PROGRESS_IMAGES = 1000
 

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from ddetr_data.convert.label_chunks import LabelChunk
 from ddetr_data.types import Category
 
-__all__ = ["LabelTable", "join_chunks"]
-
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:

@@ -20,8 +20,6 @@ from ddetr_data.faults import DataError
 from ddetr_data.formats import LabelFormat, number_categories
 from ddetr_data.parallel import in_chunks, map_chunks
 
-__all__ = ["ConvertSummary", "convert", "prepare_conversion"]
-
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]  # images done, images in all

@@ -21,8 +21,6 @@ from ddetr_data.faults import RULES, DataError
 from ddetr_data.formats import ClassMapping, LabelRow, RowReader
 from ddetr_data.images import ImageHeader, read_header
 
-__all__ = ["ChunkReader", "Fault", "LabelChunk", "Tally"]
-
 _DECIMALS = 6  # of box sides: drops the noise of subtracting decimal fractions
 
 

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 
 from ddetr_data.faults import FaultRule
 
-__all__ = ["LABEL_FILE_RULES"]
-
 LABEL_FILE_RULES: Mapping[str, FaultRule] = {
     "unreadable_image": FaultRule("drop", "an image whose header cannot be read"),
     "missing_label_file": FaultRule("drop", "an image without label file (see missing_labels)"),

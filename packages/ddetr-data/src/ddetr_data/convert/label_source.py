@@ -30,8 +30,6 @@ from ddetr_data.formats import (
 from ddetr_data.locations import is_url
 from ddetr_data.types import Category
 
-__all__ = ["FROM_COCO", "LabelSource", "open_labels", "refuse_urls"]
-
 FROM_COCO = ("coco_to_kitti", "coco_to_yolo")
 
 

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, TypeVar
 
-__all__ = ["split_evenly", "split_folds"]
-
 T = TypeVar("T")
 
 

@@ -12,15 +12,6 @@ from pathlib import Path
 from ddetr_data.faults import DataError
 from ddetr_data.images import walk_images
 
-__all__ = [
-    "LabelledFile",
-    "SequenceFolder",
-    "find_sequences",
-    "find_unused_labels",
-    "list_files",
-    "shared_root",
-]
-
 _CLASS_LISTS = ("classes.txt", "classmap.txt")
 
 

@@ -15,8 +15,6 @@ from ddetr_data.convert.partition import split_evenly
 from ddetr_data.files import staged
 from ddetr_data.formats import write_classmap
 
-__all__ = ["CLASSMAP_NAME", "FAULTS_NAME", "FoldSummary", "write_shards"]
-
 CLASSMAP_NAME = "classmap.txt"
 FAULTS_NAME = "faults.csv"
 

@@ -11,8 +11,6 @@ from typing import Any
 from ddetr_data.convert.shards import FoldSummary
 from ddetr_data.types import Category
 
-__all__ = ["ConvertSummary", "count_by_reason"]
-
 Counts = Mapping[str, Mapping[str, int]]  # reason -> source class -> how many
 
 

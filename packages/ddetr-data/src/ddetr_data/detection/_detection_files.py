@@ -15,8 +15,6 @@ from ddetr_data.detection._rank_file import Found
 from ddetr_data.files import Content, write_all
 from ddetr_data.types import Category
 
-__all__ = ["write_detection_files"]
-
 _COLUMNS = ("file_name", "class_id", "class", "score", "left", "top", "right", "bottom")
 
 Read: TypeAlias = Callable[[], Iterable[Found]]

@@ -15,8 +15,6 @@ import numpy as np
 from ddetr_data.files import naming
 from ddetr_data.types import Detections
 
-__all__ = ["Found", "RankFile", "remove_rank_files"]
-
 Found: TypeAlias = tuple[str, tuple[int, int], Detections]  # an image's name, width and height
 
 

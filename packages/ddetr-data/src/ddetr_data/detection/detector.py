@@ -13,8 +13,6 @@ from ddetr_data.faults import DataError
 from ddetr_data.images import PreprocessConfig
 from ddetr_data.types import Category, Detections, ImageLike
 
-__all__ = ["Detector", "detect", "setup_notices"]
-
 
 class Detector(Protocol):
     """A checkpoint, an ONNX file, an engine, a test's stub; subclasses have the defaults."""

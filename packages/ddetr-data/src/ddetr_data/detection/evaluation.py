@@ -21,14 +21,6 @@ from ddetr_data.loading import open_sources
 from ddetr_data.scoring import CocoScorer, Scores, choose_judge, score_sources
 from ddetr_data.types import Detections, ImageRecord
 
-__all__ = [
-    "PreparedEvaluation",
-    "add_detections",
-    "evaluate",
-    "prepare_evaluation",
-    "write_results",
-]
-
 
 def evaluate(
     detector: Detector,

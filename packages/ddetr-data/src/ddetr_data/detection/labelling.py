@@ -22,8 +22,6 @@ from ddetr_data.formats import label_names, number_categories, read_classmap
 from ddetr_data.images import class_colors, open_video, read_image
 from ddetr_data.types import Category
 
-__all__ = ["PreparedLabelling", "label", "prepare_labelling"]
-
 
 def label(
     detector: Detector,

@@ -14,8 +14,6 @@ from ddetr_data.extras import InstallHint, MissingExtraError
 from ddetr_data.files import fitting_name
 from ddetr_data.images import can_read_videos, find_images, find_videos, is_video
 
-__all__ = ["Media", "NamedVideo", "find_media", "named_videos"]
-
 logger = logging.getLogger(__name__)
 
 _HINT = InstallHint("video")

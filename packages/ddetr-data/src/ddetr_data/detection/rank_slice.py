@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["ALONE", "RankSlice"]
-
 T = TypeVar("T")
 
 

@@ -25,8 +25,6 @@ from ddetr_data.formats import KittiObject, write_kitti
 from ddetr_data.images import UnwritableImageError, class_colors, draw_detections, save_image
 from ddetr_data.types import Category, Detections
 
-__all__ = ["NamedImage", "ResultWriter", "kitti_rows"]
-
 logger = logging.getLogger(__name__)
 
 _IMAGES, _FRAMES = "images", "frames"  # in this order in the files of all detections

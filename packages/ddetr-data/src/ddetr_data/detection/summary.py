@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-__all__ = ["InferenceSummary", "counted"]
-
 
 @dataclass(frozen=True)
 class InferenceSummary:

@@ -25,8 +25,6 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["Draft", "is_draft", "remove_leftovers", "sync_folder"]
-
 _NAME = re.compile(r"\.ddetr-[0-9a-f]{16}\.part")
 _FOLDERS = 4096  # that this process has looked through, at most
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # disks of a network that know no sync of folders

@@ -18,20 +18,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from ddetr_data.files._drafts import Draft, is_draft, remove_leftovers, sync_folder
-
-__all__ = [
-    "Content",
-    "discard_folder",
-    "naming",
-    "remove_leftovers",
-    "replacing",
-    "replacing_all",
-    "staged",
-    "whole_folder",
-    "write_all",
-    "write_whole",
-]
+from ddetr_data.files._drafts import Draft, is_draft, sync_folder
+from ddetr_data.files._drafts import remove_leftovers as remove_leftovers
 
 Content: TypeAlias = str | bytes | Callable[[BinaryIO], object]  # a function writes it to a file
 

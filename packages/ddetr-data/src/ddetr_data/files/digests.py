@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ddetr_data.locations import AnyFile, RemoteFile
 
-__all__ = ["file_digests"]
-
 _BLOCK_BYTES = 2**20
 _THREADS = 4
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 
-__all__ = ["LONGEST_NAME", "fitting_name"]
-
 LONGEST_NAME = 255  # bytes
 _DIGEST_BYTES = 4
 

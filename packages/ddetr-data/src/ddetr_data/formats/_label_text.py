@@ -6,8 +6,6 @@ import codecs
 import os
 from typing import NamedTuple
 
-__all__ = ["LabelText", "read_label_text"]
-
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 

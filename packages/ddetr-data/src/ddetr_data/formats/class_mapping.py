@@ -13,15 +13,6 @@ from ddetr_data.faults import DataError
 from ddetr_data.files import write_whole
 from ddetr_data.types import Category
 
-__all__ = [
-    "DEFAULT_MAPPING",
-    "ClassMapping",
-    "number_categories",
-    "read_classmap",
-    "read_mapping",
-    "write_classmap",
-]
-
 DEFAULT_MAPPING: Mapping[str, str] = {
     "Person": "person",
     "Person Group": "person",

@@ -15,16 +15,6 @@ from dataclasses import dataclass
 from ddetr_data.files import write_whole
 from ddetr_data.formats._label_text import read_label_text
 
-__all__ = [
-    "KittiError",
-    "KittiObject",
-    "format_kitti_line",
-    "parse_kitti_line",
-    "read_kitti",
-    "read_kitti_lines",
-    "write_kitti",
-]
-
 _LONGEST_NAME = 255  # characters of a class name; more is a file without line ends
 _NUMBERS = 14  # numeric columns without a score
 _BOX = slice(3, 7)  # left, top, right, bottom among the numeric columns

@@ -10,8 +10,6 @@ from ddetr_data.formats.kitti import KittiError, parse_kitti_lines
 from ddetr_data.formats.rows import LabelRow, faulty_row
 from ddetr_data.images import ImageHeader
 
-__all__ = ["read_kitti_rows"]
-
 
 def read_kitti_rows(label: Path, header: ImageHeader) -> Iterator[LabelRow]:
     """Read a file of 15 or 16 columns; scores are ignored, and the image is not needed."""

@@ -9,8 +9,6 @@ from typing import TypeVar
 
 from ddetr_data.files import fitting_name
 
-__all__ = ["label_names"]
-
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 

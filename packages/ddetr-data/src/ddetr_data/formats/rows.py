@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from ddetr_data.images import ImageHeader
 
-__all__ = ["LabelFormat", "LabelRow", "RowReader", "faulty_row"]
-
 
 class LabelRow(NamedTuple):
     """An object as its label file has it, or why there is none."""

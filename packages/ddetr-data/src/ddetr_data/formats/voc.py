@@ -13,8 +13,6 @@ from ddetr_data.boxes import BORDER_TOLERANCE
 from ddetr_data.formats.rows import LabelRow, faulty_row
 from ddetr_data.images import ImageHeader, size_fault, turn_boxes
 
-__all__ = ["read_voc_rows"]
-
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 

@@ -10,8 +10,6 @@ from ddetr_data.formats._label_text import read_label_text
 from ddetr_data.formats.rows import LabelRow, faulty_row
 from ddetr_data.images import ImageHeader
 
-__all__ = ["YoloReader", "format_yolo_line"]
-
 _BOX_COLUMNS = (5, 6)  # class and box; the sixth is a score
 _FEWEST_POLYGON_COLUMNS = 7  # class and three corners
 

@@ -9,8 +9,6 @@ from PIL import Image, UnidentifiedImageError
 
 from ddetr_data.locations import RemoteFile
 
-__all__ = ["AnyImageFile", "complaint", "named"]
-
 # A file of this machine, one behind a URL, or what such a file holds.
 AnyImageFile: TypeAlias = str | os.PathLike[str] | RemoteFile | bytes
 

@@ -16,8 +16,6 @@ from PIL import Image
 
 from ddetr_data.faults import DataError
 
-__all__ = ["Frame", "read_frames"]
-
 logger = logging.getLogger(__name__)
 
 _TURN = "DISPLAYMATRIX"  # what FFmpeg calls a camera's note on how it was held

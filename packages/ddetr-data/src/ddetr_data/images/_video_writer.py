@@ -17,8 +17,6 @@ from PIL import Image
 from ddetr_data.files import replacing
 from ddetr_data.images._video_frames import Frame
 
-__all__ = ["writing"]
-
 
 @contextmanager
 def writing(target: Path, rate: Fraction, time_base: Fraction) -> Iterator[Callable[[Frame], None]]:

@@ -15,8 +15,6 @@ from ddetr_data.faults import RULES
 from ddetr_data.images.decoding import QUARTER_TURNS, ImageHeader
 from ddetr_data.types import Annotations, ImageRecord
 
-__all__ = ["fit_objects", "size_fault", "turn_boxes"]
-
 
 def fit_objects(
     record: ImageRecord, header: ImageHeader

@@ -12,8 +12,6 @@ from ddetr_data.categories import ClassNames
 from ddetr_data.images.decoding import to_rgb, upright
 from ddetr_data.types import Category, Detections
 
-__all__ = ["class_colors", "draw_detections", "palette"]
-
 logger = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]  # red, green, blue, 0 to 255

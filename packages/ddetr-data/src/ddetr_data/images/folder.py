@@ -17,8 +17,6 @@ from ddetr_data.images.kinds import (
 )
 from ddetr_data.locations import is_url
 
-__all__ = ["find_images", "named_below", "walk_files", "walk_images"]
-
 logger = logging.getLogger(__name__)
 
 

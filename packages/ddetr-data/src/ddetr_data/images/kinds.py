@@ -11,15 +11,6 @@ import os
 from functools import lru_cache
 from importlib import import_module
 
-__all__ = [
-    "IMAGE_ENDINGS",
-    "OTHER_IMAGE_ENDINGS",
-    "ending_of",
-    "format_of_ending",
-    "has_image_ending",
-    "image_formats",
-]
-
 # Pillow's name of a format -> its module, and the endings of its files, the usual one first.
 _KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "JPEG": ("Jpeg", (".jpg", ".jpeg", ".jpe", ".jfif")),

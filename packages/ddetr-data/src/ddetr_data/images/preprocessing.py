@@ -20,18 +20,6 @@ from ddetr_data.images.decoding import read_image, to_rgb, upright
 from ddetr_data.locations import RemoteFile
 from ddetr_data.types import ImageLike
 
-__all__ = [
-    "PreprocessConfig",
-    "image_batches",
-    "normalize",
-    "open_image",
-    "pad_batch",
-    "preprocess",
-    "read_image",
-    "resized_hw",
-    "shortest_edge_hw",
-]
-
 
 class PreprocessConfig(BaseModel):
     """What happens to an image before the network; it travels inside checkpoints and ONNX files."""

@@ -13,8 +13,6 @@ from ddetr_data.faults import DataError
 from ddetr_data.files import write_whole
 from ddetr_data.images.kinds import ending_of, format_of_ending, image_formats
 
-__all__ = ["UnwritableImageError", "save_image"]
-
 _QUALITY = 92  # of 100
 _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": _QUALITY},

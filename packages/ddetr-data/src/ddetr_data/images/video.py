@@ -21,8 +21,6 @@ from ddetr_data.images._video_frames import Frame, read_frames
 from ddetr_data.images._video_writer import writing
 from ddetr_data.images.folder import named_below, walk_files
 
-__all__ = ["VIDEO_EXTENSIONS", "Video", "can_read_videos", "find_videos", "open_video"]
-
 VIDEO_EXTENSIONS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg"})
 _FRAMES_A_SECOND = 25  # where a file does not say
 _DURATIONS_A_SECOND = 1_000_000  # PyAV's unit of a container's length

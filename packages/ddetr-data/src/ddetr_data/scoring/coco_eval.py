@@ -29,8 +29,6 @@ from ddetr_data.coco import ResultRow
 from ddetr_data.config import Judge
 from ddetr_data.extras import InstallHint, MissingExtraError
 
-__all__ = ["Verdict", "choose_judge", "judge"]
-
 NUM_FIGURES = 12
 _LARGEST_EXPONENT = 40  # up to 2**41 objects of one class
 # Of n objects, 2 found reach exactly one of these powers of two that 1 found does not.

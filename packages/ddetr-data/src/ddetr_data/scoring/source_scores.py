@@ -8,8 +8,6 @@ from typing import Any
 from ddetr_data.config import DataSource
 from ddetr_data.scoring.coco_scorer import CocoScorer
 
-__all__ = ["score_sources", "source_names"]
-
 
 def score_sources(scorer: CocoScorer, sources: Sequence[DataSource]) -> dict[str, dict[str, Any]]:
     """Score the images of each source on their own, as plain values for results.json.

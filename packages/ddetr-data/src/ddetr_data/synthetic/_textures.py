@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["contrasting_color", "fill_texture", "ground_texture", "random_color"]
-
 # H, W pixels of the image; colours are (3,) RGB from 0 to 255.
 _MIN_CONTRAST = 70.0  # Euclidean RGB distance between an object and what lies behind it
 

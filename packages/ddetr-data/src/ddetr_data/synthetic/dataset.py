@@ -14,8 +14,6 @@ from ddetr_data.images import save_image
 from ddetr_data.synthetic.scene import Scene, SceneConfig, SceneObject, draw_scene
 from ddetr_data.synthetic.shapes import SHAPES
 
-__all__ = ["SyntheticDataset", "make_dataset"]
-
 
 @dataclass(frozen=True)
 class SyntheticDataset:

@@ -18,8 +18,6 @@ from ddetr_data.synthetic._textures import (
 )
 from ddetr_data.synthetic.shapes import SHAPES, draw_mask
 
-__all__ = ["Scene", "SceneConfig", "SceneObject", "draw_scene"]
-
 # H, W pixels of the image; N objects.
 _SOLID = 0.5  # cover from which a pixel belongs to an object
 _PLACES = 10  # tries to find a place where an object hides little of the others

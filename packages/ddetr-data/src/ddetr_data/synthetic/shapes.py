@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-__all__ = ["SHAPES", "Shape", "draw_mask"]
-
 _SUPERSAMPLE = 2  # masks are drawn this much larger and averaged down, for soft edges
 _ARC_POINTS = 48
 
