@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 
 from ddetr_data.files import write_whole
-from ddetr_data.formats._label_text import read_label_text
+from ddetr_data.formats._label_text import numbered_lines, read_label_text
 
 _LONGEST_NAME = 255  # characters of a class name; more is a file without line ends
 _NUMBERS = 14  # numeric columns without a score
@@ -79,20 +80,10 @@ def read_kitti_lines(
         KittiError: the file is no text.
     """
     try:
-        text = read_label_text(path).text
+        text, _ = read_label_text(path)
     except ValueError as error:
         raise KittiError(f"{os.fspath(path)}:1: not a text file") from error
-    yield from parse_kitti_lines(text, path)
-
-
-def parse_kitti_lines(
-    text: str, path: str | os.PathLike[str]
-) -> Iterator[tuple[str, KittiObject | KittiError]]:
-    """Yield as read_kitti_lines does, from a label file's text."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line or line.isspace():
-            continue
-        where = f"{os.fspath(path)}:{number}"
+    for where, line in numbered_lines(text, path):
         try:
             yield where, parse_kitti_line(line, where)
         except KittiError as error:
@@ -115,15 +106,17 @@ def read_kitti(path: str | os.PathLike[str]) -> list[KittiObject]:
 
 def format_kitti_line(item: KittiObject) -> str:
     """15 columns, 16 with a score, no line end; blanks in the name become "_" for other readers."""
-    values = [
-        _decimal(item.truncated),
-        str(item.occluded),
-        *(_decimal(value) for value in (item.alpha, *item.box_xyxy, *item.dimensions_hwl)),
-        *(_decimal(value) for value in (*item.location_xyz, item.rotation_y)),
+    numbers = [
+        item.alpha,
+        *item.box_xyxy,
+        *item.dimensions_hwl,
+        *item.location_xyz,
+        item.rotation_y,
     ]
     if item.score is not None:
-        values.append(_decimal(item.score))
-    return " ".join(["_".join(item.name.split()), *values])
+        numbers.append(item.score)
+    visibility = (_decimal(item.truncated), str(item.occluded))
+    return " ".join(("_".join(item.name.split()), *visibility, *map(_decimal, numbers)))
 
 
 def write_kitti(path: str | os.PathLike[str], objects: Iterable[KittiObject]) -> None:
@@ -137,13 +130,8 @@ def _numeric_tail(words: list[str]) -> list[float]:
     if len(words) <= _NUMBERS + 2:
         with suppress(ValueError):  # a name of several words, or a malformed line
             return [float(word) for word in words[1:]]
-    numbers: list[float] = []
-    for word in reversed(words[-(_NUMBERS + 1) :]):
-        try:
-            numbers.append(float(word))
-        except ValueError:
-            break
-    return numbers[::-1]
+    tail = takewhile(_is_number, reversed(words[-(_NUMBERS + 1) :]))
+    return [float(word) for word in tail][::-1]
 
 
 def _ends_in_decimals(name: list[str]) -> bool:
@@ -154,9 +142,7 @@ def _ends_in_decimals(name: list[str]) -> bool:
 def _fault(words: list[str]) -> str:
     if any("," in word for word in words):
         return "columns must be separated by blanks, not commas"
-    if len(words) <= _NUMBERS:
-        return f"a KITTI line has 15 columns (16 with a score), this one has {len(words)}"
-    if all(map(_is_number, words[1:])):
+    if len(words) <= _NUMBERS or all(map(_is_number, words[1:])):
         return f"a KITTI line has 15 columns (16 with a score), this one has {len(words)}"
     tail = words[-_NUMBERS:]
     bad = next((word for word in tail if not _is_number(word)), words[0])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ddetr_data.formats._label_text import numbered_lines, read_label_text
 from ddetr_data.images import ImageHeader
 
 
@@ -36,3 +37,16 @@ _NO_BOX = (math.nan, math.nan, math.nan, math.nan)
 def faulty_row(where: str, fault: str, name: str = "") -> LabelRow:
     """A row that holds no object."""
     return LabelRow(where, name, _NO_BOX, fault)
+
+
+def read_text_rows(label: Path, read_line: Callable[[str, str], LabelRow]) -> Iterator[LabelRow]:
+    """Read a text file of one object a line; read_line takes a line and its "file:line"."""
+    try:
+        text, is_odd = read_label_text(label)
+    except ValueError:
+        yield faulty_row(str(label), "malformed_label_file")
+        return
+    if is_odd:
+        yield faulty_row(str(label), "odd_label_encoding")
+    for where, line in numbered_lines(text, label):
+        yield read_line(line, where)

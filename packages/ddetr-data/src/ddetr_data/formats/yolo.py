@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from ddetr_data.formats._label_text import read_label_text
-from ddetr_data.formats.rows import LabelRow, faulty_row
+from ddetr_data.formats.rows import LabelRow, faulty_row, read_text_rows
 from ddetr_data.images import ImageHeader
 
 _BOX_COLUMNS = (5, 6)  # class and box; the sixth is a score
@@ -22,18 +22,9 @@ class YoloReader:
 
     def __call__(self, label: Path, header: ImageHeader) -> Iterator[LabelRow]:
         """Read boxes, or the boxes around polygons; scores are ignored."""
-        try:
-            content = read_label_text(label)
-        except ValueError:
-            yield faulty_row(str(label), "malformed_label_file")
-            return
-        if content.is_odd:
-            yield faulty_row(str(label), "odd_label_encoding")
-        for number, line in enumerate(content.text.splitlines(), start=1):
-            if line and not line.isspace():
-                yield self._read_line(line, f"{label}:{number}", header.size_wh)
+        return read_text_rows(label, partial(self._read_line, header.size_wh))
 
-    def _read_line(self, line: str, where: str, image_size_wh: tuple[int, int]) -> LabelRow:
+    def _read_line(self, image_size_wh: tuple[int, int], line: str, where: str) -> LabelRow:
         try:
             label, *shares = (float(word) for word in line.split())
             box = _box_of(shares, image_size_wh)
