@@ -10,6 +10,7 @@ from ddetr_data.coco.results import (
     detections_to_coco,
     read_results,
 )
+from ddetr_data.coco.rows import category_rows, image_row, object_row
 
 __all__ = [
     "CocoFile",
@@ -18,12 +19,15 @@ __all__ = [
     "ImageTable",
     "ResultRow",
     "as_table",
+    "category_rows",
     "check_ids_below",
     "detections_from_coco",
     "detections_to_coco",
     "find_json_files",
+    "image_row",
     "load_sources",
     "locate_image",
+    "object_row",
     "read_coco_file",
     "read_json_object",
     "read_results",

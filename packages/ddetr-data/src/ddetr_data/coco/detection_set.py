@@ -14,6 +14,7 @@ from ddetr_data.categories import compare_categories
 from ddetr_data.coco.file import CocoFile, read_coco_file
 from ddetr_data.coco.image_table import ImageColumns, ImageTable
 from ddetr_data.coco.json_files import find_json_files
+from ddetr_data.coco.rows import category_rows, image_row, object_row
 from ddetr_data.config import DataSource
 from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.locations import is_folder
@@ -55,21 +56,12 @@ class DetectionSet:
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for record in self.images:
-            size = {"width": record.width, "height": record.height}
-            images.append({"id": record.id, "file_name": record.file_name, **size})
-            objects = record.annotations
-            for number in range(len(objects)):
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": record.id,
-                        "category_id": int(objects.labels[number]),
-                        "bbox": objects.boxes_xywh[number].tolist(),
-                        "area": float(objects.area[number]),
-                        "iscrowd": int(objects.is_crowd[number]),
-                    }
-                )
-        categories = [{"id": category.id, "name": category.name} for category in self.categories]
+            images.append(image_row(record.id, record.file_name, (record.width, record.height)))
+            columns = (record.labels, record.boxes_xywh, record.area, record.is_crowd)
+            for label, box, area, is_crowd in zip(*(c.tolist() for c in columns), strict=True):
+                row = (len(annotations) + 1, record.id, label, box, float(area), is_crowd)
+                annotations.append(object_row(*row))
+        categories = category_rows(self.categories)
         return {"images": images, "annotations": annotations, "categories": categories}
 
 

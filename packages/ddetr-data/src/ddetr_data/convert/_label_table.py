@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ddetr_data.coco import category_rows, image_row, object_row
 from ddetr_data.convert.label_chunks import LabelChunk
 from ddetr_data.types import Category
 
@@ -41,23 +42,13 @@ class LabelTable:
         image_rows: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for number, index in enumerate(images, start=image_id):
-            width, height = self.sizes_wh[index]
-            row = {"id": number, "file_name": self.file_names[index]}
-            image_rows.append({**row, "width": width, "height": height})
+            image_rows.append(image_row(number, self.file_names[index], self.sizes_wh[index]))
             start, stop = self.ends[index : index + 2]
             labels = self.labels[start:stop].tolist()
             for label, box in zip(labels, self.boxes_xywh[start:stop].tolist(), strict=True):
-                annotations.append(
-                    {
-                        "id": annotation_id + len(annotations),
-                        "image_id": number,
-                        "category_id": label,
-                        "bbox": box,
-                        "area": round(box[2] * box[3], 6),
-                        "iscrowd": 0,
-                    }
-                )
-        categories = [{"id": category.id, "name": category.name} for category in self.categories]
+                identity, area = annotation_id + len(annotations), round(box[2] * box[3], 6)
+                annotations.append(object_row(identity, number, label, box, area))
+        categories = category_rows(self.categories)
         return {"images": image_rows, "annotations": annotations, "categories": categories}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from ddetr_data.categories import ClassNames
+from ddetr_data.coco import category_rows, image_row, object_row
 from ddetr_data.detection._rank_file import Found
 from ddetr_data.files import Content, write_all
 from ddetr_data.types import Category
@@ -61,25 +62,16 @@ def _write_coco(read: Read, categories: Sequence[Category], file: BinaryIO) -> N
     text = _Encoder(file, "backslashreplace")  # which makes JSON's own escapes
     text.write('{"annotations": [')
     for found in read():
-        name, (width, height), _ = found
-        size = {"width": width, "height": height}
-        images.append({"id": len(images) + 1, "file_name": name, **size})
+        images.append(image_row(len(images) + 1, found[0], found[1]))
         for label, score, (left, top, right, bottom) in _objects(found):
             count += 1
             nameless |= {label} - names.keys()
-            row = {
-                "id": count,
-                "image_id": len(images),
-                "category_id": label,
-                "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
-                "area": round((right - left) * (bottom - top), 2),
-                "iscrowd": 0,
-                "score": score,
-            }
+            box = [left, top, round(right - left, 2), round(bottom - top, 2)]
+            area = round((right - left) * (bottom - top), 2)
+            row = {**object_row(count, len(images), label, box, area), "score": score}
             text.write((",\n" if count > 1 else "\n") + json.dumps(row))
-    labels = [each.id for each in categories] + sorted(nameless)
-    table = [{"id": label, "name": names[label]} for label in labels]
-    rest = {"images": images, "categories": table}
+    added = (Category(label, names[label]) for label in sorted(nameless))
+    rest = {"images": images, "categories": category_rows((*categories, *added))}
     text.write("],\n" + json.dumps(rest, ensure_ascii=False)[1:])
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ddetr_data.coco import category_rows, image_row, object_row
 from ddetr_data.files import write_whole
-from ddetr_data.formats import KittiObject, write_kitti
+from ddetr_data.formats import KittiObject, number_categories, write_classmap, write_kitti
 from ddetr_data.images import save_image
 from ddetr_data.synthetic.scene import Scene, SceneConfig, SceneObject, draw_scene
 from ddetr_data.synthetic.shapes import SHAPES
@@ -85,7 +86,7 @@ def _lay_out(root: Path, splits: tuple[str, ...], num_classes: int) -> Synthetic
     )
     for folder in (*made.image_dirs.values(), *made.label_dirs.values(), root / "annotations"):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(made.classmap, "".join(f"{name}\n" for name in made.class_names))
+    write_classmap(made.classmap, number_categories(made.class_names))
     return made
 
 
@@ -100,24 +101,14 @@ def _write_split(
         save_image(scene.image, made.image_dirs[split] / file_name)
         rows = [_kitti_row(item) for item in scene.objects]
         write_kitti(made.label_dirs[split] / f"{index:06d}.txt", rows)
-        width, height = scene.image.size
-        images.append({"id": index + 1, "file_name": file_name, "width": width, "height": height})
-        for item in scene.objects:
-            annotations.append(_coco_row(item, len(annotations) + 1, index + 1))
-    categories = [{"id": i, "name": name} for i, name in enumerate(made.class_names, start=1)]
+        images.append(image_row(index + 1, file_name, scene.image.size))
+        for number, item in enumerate(scene.objects, start=len(annotations) + 1):
+            left, top, right, bottom = item.box_xyxy
+            box = (left, top, right - left, bottom - top)
+            row = object_row(number, index + 1, item.label + 1, box, item.visible_pixels)
+            annotations.append(row)
+    categories = category_rows(number_categories(made.class_names))
     return {"images": images, "annotations": annotations, "categories": categories}
-
-
-def _coco_row(item: SceneObject, annotation_id: int, image_id: int) -> dict[str, Any]:
-    left, top, right, bottom = item.box_xyxy
-    return {
-        "id": annotation_id,
-        "image_id": image_id,
-        "category_id": item.label + 1,
-        "bbox": [left, top, right - left, bottom - top],
-        "area": item.visible_pixels,
-        "iscrowd": 0,
-    }
 
 
 def _kitti_row(item: SceneObject) -> KittiObject:
