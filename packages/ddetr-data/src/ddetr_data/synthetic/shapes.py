@@ -77,6 +77,11 @@ def _cross(half_width: float) -> NDArray[np.float64]:
     return np.concatenate([quarter @ turn.T for turn in turns])
 
 
+def _arrow() -> NDArray[np.float64]:
+    tip_and_right = np.array([(0, -1), (0.8, -0.1), (0.3, -0.1), (0.3, 0.95)])
+    return np.concatenate([tip_and_right, tip_and_right[:0:-1] * (-1, 1)])
+
+
 def _crescent() -> NDArray[np.float64]:
     outer = _arc(1.0, np.pi / 3, 5 * np.pi / 3)
     tips = np.array([(0.5, np.sqrt(0.75)), (0.5, -np.sqrt(0.75))])
@@ -92,18 +97,5 @@ SHAPES: tuple[Shape, ...] = (
     Shape("ring", _arc(0.95), hole=_arc(0.5)),
     Shape("cross", _cross(0.3)),
     Shape("crescent", _crescent()),
-    Shape(
-        "arrow",
-        np.array(
-            [
-                (0, -1),
-                (0.8, -0.1),
-                (0.3, -0.1),
-                (0.3, 0.95),
-                (-0.3, 0.95),
-                (-0.3, -0.1),
-                (-0.8, -0.1),
-            ]
-        ),
-    ),
+    Shape("arrow", _arrow()),
 )
