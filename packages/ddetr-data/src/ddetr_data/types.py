@@ -71,11 +71,10 @@ class Annotations:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def keep(self, mask: NDArray[np.bool_]) -> Annotations:
-        """Leave out the objects where mask (N,) is false."""
-        return Annotations(
-            self.boxes_xywh[mask], self.labels[mask], self.is_crowd[mask], self.area[mask]
-        )
+    def keep(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Annotations:
+        """Leave out the objects that a mask (N,), indices or a slice do not name."""
+        columns = (self.boxes_xywh, self.labels, self.is_crowd, self.area)
+        return Annotations(*(column[rows] for column in columns))
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,20 +26,9 @@ from ddetr_data.coco._images import FileImages
 from ddetr_data.coco._stated_sizes import contradicted_sizes
 from ddetr_data.faults import RULES, FaultLog
 from ddetr_data.locations import AnyFile
-from ddetr_data.types import Category
+from ddetr_data.types import Annotations, Category
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class FileObjects:
-    """The usable objects of a file, those of its first image first."""
-
-    counts: NDArray[np.int64]  # (I,), objects of each image
-    boxes_xywh: NDArray[np.float64]  # (N, 4), pixels
-    labels: NDArray[np.int64]  # (N,), category ids
-    is_crowd: NDArray[np.bool_]  # (N,)
-    area: NDArray[np.float64]  # (N,), square pixels
 
 
 @dataclass(frozen=True)
@@ -51,8 +40,11 @@ class ObjectReader:
     images: FileImages
     categories: tuple[Category, ...]
 
-    def read(self, values: object) -> FileObjects:
+    def read(self, values: object) -> tuple[NDArray[np.int64], Annotations]:
         """Read a file's `annotations`.
+
+        Returns:
+            How many usable objects each image has (I,), and all of them, image by image.
 
         Raises:
             DataError: a category is unknown, or the boxes are in another format.
@@ -67,13 +59,9 @@ class ObjectReader:
         image, label = image[known], label[known]
         boxes, usable = self._boxes_of(rows, image)
         order = np.flatnonzero(usable)[np.argsort(image[usable], kind="stable")]
-        return FileObjects(
-            counts=np.bincount(image[order], minlength=len(self.images.names)),
-            boxes_xywh=boxes[order],
-            labels=label[order],
-            is_crowd=self._crowds_of(rows)[order],
-            area=self._areas_of(rows, boxes, usable)[order],
-        )
+        is_crowd, area = self._crowds_of(rows), self._areas_of(rows, boxes, usable)
+        counts = np.bincount(image[order], minlength=len(self.images.names))
+        return counts, Annotations(boxes, label, is_crowd, area).keep(order)
 
     def _rows_of(self, values: list[Any]) -> list[Row]:
         strange = [number for number, row in enumerate(values) if not isinstance(row, dict)]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddetr_data.coco._category_table import read_categories
-from ddetr_data.coco._images import FileImages, ImageReader
-from ddetr_data.coco._objects import FileObjects, ObjectReader
+from ddetr_data.coco._images import ImageReader
+from ddetr_data.coco._objects import ObjectReader
 from ddetr_data.coco.image_table import ImageColumns, ends_of
 from ddetr_data.coco.json_files import read_json_object
 from ddetr_data.faults import FaultLog
@@ -41,21 +41,16 @@ def read_coco_file(
     content = read_json_object(path, faults)
     categories = read_categories(content.get("categories"), path, faults)
     images = ImageReader(image_dir, faults, skip_unreadable).read(content.get("images"), path)
-    objects = ObjectReader(path, faults, images, categories).read(content.get("annotations"))
-    return CocoFile(path, categories, _columns(images, objects, source))
-
-
-def _columns(images: FileImages, objects: FileObjects, source: int) -> ImageColumns:
+    reader = ObjectReader(path, faults, images, categories)
+    counts, objects = reader.read(content.get("annotations"))
     names = [name.encode("utf-8", "surrogatepass") for name in images.names]
-    return ImageColumns(
+    columns = ImageColumns(
         ids=images.ids(),
         sizes_wh=images.size_array_wh(),
         sources=np.full(len(names), source, np.int32),
         names=np.frombuffer(b"".join(names), np.uint8),
         name_ends=ends_of(np.array([len(name) for name in names], np.int64)),
-        object_ends=ends_of(objects.counts),
-        boxes_xywh=objects.boxes_xywh,
-        labels=objects.labels,
-        is_crowd=objects.is_crowd,
-        area=objects.area,
+        object_ends=ends_of(counts),
+        **vars(objects),
     )
+    return CocoFile(path, categories, columns)

@@ -32,6 +32,11 @@ class ImageColumns:
     is_crowd: NDArray[np.bool_]  # (N,)
     area: NDArray[np.float64]  # (N,), square pixels
 
+    @property
+    def objects(self) -> Annotations:
+        """The N objects of all images together."""
+        return Annotations(self.boxes_xywh, self.labels, self.is_crowd, self.area)
+
     def as_dict(self) -> dict[str, NDArray[Any]]:
         """Name every array."""
         return {column.name: getattr(self, column.name) for column in fields(self)}
@@ -65,10 +70,7 @@ class ImageColumns:
             names=self.names[np.repeat(images, lengths)],
             name_ends=ends_of(lengths[images]),
             object_ends=ends_of(left[images]),
-            boxes_xywh=self.boxes_xywh[objects],
-            labels=self.labels[objects],
-            is_crowd=self.is_crowd[objects],
-            area=self.area[objects],
+            **vars(self.objects.keep(objects)),
         )
 
 
@@ -129,12 +131,7 @@ class ImageTable(Sequence[ImageRecord]):
             file_name=self.file_name(index),
             width=int(columns.sizes_wh[index, 0]),
             height=int(columns.sizes_wh[index, 1]),
-            annotations=Annotations(
-                columns.boxes_xywh[first:last],
-                columns.labels[first:last],
-                columns.is_crowd[first:last],
-                columns.area[first:last],
-            ),
+            annotations=columns.objects.keep(slice(first, last)),
             source=int(columns.sources[index]),
         )
 
