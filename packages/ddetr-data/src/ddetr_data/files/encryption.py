@@ -103,15 +103,15 @@ def opened(path: Path, passphrase: str | None) -> Iterator[BinaryIO]:
         EncryptionError: it is encrypted and passphrase is None, or as for `decrypt`.
     """
     with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            file.seek(0)
+        start = file.read(len(MAGIC))
+        file.seek(0)
+        if start != MAGIC:
             yield file
             return
         if passphrase is None:
             raise EncryptionError(
                 f"{path} is encrypted: set encryption_key or DDETR_ENCRYPTION_KEY to read it"
             )
-        file.seek(0)
         content = decrypt(file, passphrase, str(path))
     with content:
         yield content
@@ -200,8 +200,8 @@ def _new_cipher(passphrase: str, log2_n: int) -> _Cipher:
     parameters = (log2_n, _SCRYPT_R, _SCRYPT_P)
     salt, prefix = os.urandom(16), os.urandom(7)
     start = _PARAMETERS.pack(MAGIC, _VERSION, *parameters, salt, prefix)
-    key, check = _derive(passphrase, salt, *parameters)
-    return _Cipher(_with_sum(start + check), prefix, _aes(key))
+    aes, check = _derive(passphrase, salt, *parameters)
+    return _Cipher(_with_sum(start + check), prefix, aes)
 
 
 def _read_cipher(header: bytes, passphrase: str, name: str) -> _Cipher:
@@ -215,27 +215,22 @@ def _read_cipher(header: bytes, passphrase: str, name: str) -> _Cipher:
         raise EncryptionError(f"{name} has encryption format {version}, known is {_VERSION}")
     if not (log2_n and r and p) or (128 << log2_n) * r * p > _MOST_SCRYPT_BYTES:
         raise DamagedFileError(f"{name} is damaged: its header asks for unlikely work")
-    key, check = _derive(passphrase, salt, log2_n, r, p)
+    aes, check = _derive(passphrase, salt, log2_n, r, p)
     if not hmac.compare_digest(check, body[-_CHECK_BYTES:]):
         raise WrongKeyError(f"encryption_key does not open {name}: another one was used")
-    return _Cipher(header, prefix, _aes(key))
+    return _Cipher(header, prefix, aes)
 
 
-def _derive(passphrase: str, salt: bytes, log2_n: int, r: int, p: int) -> tuple[bytes, bytes]:
+def _derive(passphrase: str, salt: bytes, log2_n: int, r: int, p: int) -> tuple[AESGCM, bytes]:
     try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
     except ImportError as error:
         raise EncryptionError(
             "encrypted files need the package cryptography: install ddetr-data[crypto]"
         ) from error
     derived = Scrypt(salt=salt, length=64, n=2**log2_n, r=r, p=p).derive(passphrase.encode())
-    return derived[:32], hashlib.sha256(derived[32:]).digest()[:_CHECK_BYTES]
-
-
-def _aes(key: bytes) -> AESGCM:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    return AESGCM(key)
+    return AESGCM(derived[:32]), hashlib.sha256(derived[32:]).digest()[:_CHECK_BYTES]
 
 
 def _with_sum(body: bytes) -> bytes:
