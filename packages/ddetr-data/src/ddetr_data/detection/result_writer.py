@@ -9,14 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from PIL import Image
 
 from ddetr_data.categories import ClassNames
 from ddetr_data.detection._detection_files import write_detection_files
-from ddetr_data.detection._rank_file import Found, RankFile, remove_rank_files
+from ddetr_data.detection._rank_file import (
+    Found,
+    RankFile,
+    rank_file,
+    read_rank_file,
+    remove_rank_files,
+)
 from ddetr_data.detection.config import InferenceConfig
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.detection.summary import InferenceSummary
@@ -78,21 +83,16 @@ class ResultWriter:
     def __enter__(self) -> ResultWriter:
         if self._config.coco_json or self._config.csv:
             self._kept = {
-                kind: self._stack.enter_context(RankFile(self._folder, kind, self._ranks.index))
+                kind: self._stack.enter_context(rank_file(self._folder, kind, self._ranks.index))
                 for kind in (_IMAGES, _FRAMES)
             }
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._stack.close()
         finally:
-            if error is not None:
+            if kind is not None:
                 remove_rank_files(self._folder)
 
     def add(self, image: NamedImage, found: Detections) -> Image.Image:
@@ -168,7 +168,7 @@ class ResultWriter:
         """Give what all processes kept: images first, each kind in the order of the files."""
         for kind in self._kept:
             for index in range(self._ranks.count):
-                yield from RankFile(self._folder, kind, index).read()
+                yield from read_rank_file(self._folder, kind, index)
 
 
 def kitti_rows(
