@@ -113,7 +113,7 @@ def check_label_files(
         empty += [file_name for file_name, count in counted if not count]
         num_objects += len(chunk.class_names)
     for label in source.unused_labels():
-        tally.drop(str(label), "label_without_image")
+        tally.count(str(label), "label_without_image")
     _note_tally(tally, log)
     if reader.mapping is None and reader.read_rows is read_kitti_rows:
         _note_unlisted(tally.kept, log)

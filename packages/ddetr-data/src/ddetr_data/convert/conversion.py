@@ -86,7 +86,7 @@ def _read_labels(
     for chunk in chunks:
         tally.add(chunk.tally)
     for label in source.unused_labels():
-        tally.drop(str(label), "label_without_image")
+        tally.count(str(label), "label_without_image")
     if config.strict:
         _refuse_drops(tally)
     if not tally.kept and (drops := _listed_drops(tally)):

@@ -41,14 +41,12 @@ class Tally:
     repaired: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)  # unmapped classes are only counted
 
-    def drop(self, where: str, reason: str, class_name: str = "") -> None:
-        """Count something left out, and remember its place."""
-        self.dropped[reason, class_name] += 1
-        self.faults.append(Fault(where, reason, class_name))
-
-    def repair(self, where: str, reason: str, class_name: str = "") -> None:
-        """Count something mended, and remember its place."""
-        self.repaired[reason, class_name] += 1
+    def count(
+        self, where: str, reason: str, class_name: str = "", action: str | None = None
+    ) -> None:
+        """Count what is dropped or repaired, by its rule or as action says, with its place."""
+        counts = self.dropped if (action or _action(reason)) == "drop" else self.repaired
+        counts[reason, class_name] += 1
         self.faults.append(Fault(where, reason, class_name))
 
     def add(self, other: Tally) -> None:
@@ -123,20 +121,20 @@ class ChunkReader:
         try:
             header = read_header(file.image)
         except (DataError, FileNotFoundError):
-            tally.drop(str(file.image), "unreadable_image")
+            tally.count(str(file.image), "unreadable_image")
             return None
         rows, fault = self._rows_of(file.label, header)
         if not fault and file.shares_label:
-            tally.repair(str(file.label), "shared_label_file")
+            tally.count(str(file.label), "shared_label_file")
         if not fault:
             return header.size_wh, [row for row in rows if self._is_wanted(row, tally)]
         # An image whose objects nobody can tell is no background, unless that is asked for.
         if self.missing_labels == "error":
             _refuse(file.label, fault)
         if self.missing_labels == "empty":
-            tally.repair(str(file.label), fault)
+            tally.count(str(file.label), fault, action="repair")
             return header.size_wh, []
-        tally.drop(str(file.label), fault)
+        tally.count(str(file.label), fault)
         return None
 
     def _rows_of(self, label: Path, header: ImageHeader) -> tuple[list[LabelRow], str]:
@@ -152,9 +150,7 @@ class ChunkReader:
 
     def _is_wanted(self, row: LabelRow, tally: Tally) -> bool:
         if row.fault:
-            rule = LABEL_FILE_RULES.get(row.fault) or RULES[row.fault]
-            count = tally.drop if rule.action == "drop" else tally.repair
-            count(row.where, row.fault, row.name)
+            tally.count(row.where, row.fault, row.name)
             return False
         if self._target(row.name) is None:
             reason = "dont_care" if _is_dont_care(row.name) else "unmapped_class"
@@ -180,12 +176,15 @@ class ChunkReader:
         masks = {"share_box": shares, **{name: mask & ~shares for name, mask in masks.items()}}
         usable = np.ones(len(rows), np.bool_)
         for reason, mask in masks.items():
-            count = tally.drop if RULES[reason].action == "drop" else tally.repair
             for index in np.flatnonzero(mask):
-                count(rows[index].where, reason, rows[index].name)
-            if RULES[reason].action == "drop":
+                tally.count(rows[index].where, reason, rows[index].name)
+            if _action(reason) == "drop":
                 usable &= ~mask
         return usable, boxes
+
+
+def _action(reason: str) -> str:
+    return (LABEL_FILE_RULES.get(reason) or RULES[reason]).action
 
 
 def _refuse(label: Path, fault: str) -> NoReturn:
