@@ -59,17 +59,9 @@ class TrainTransform:
         region = (view.left, view.top, view.left + view.width, view.top + view.height)
         rows = torch.from_numpy(np.array(image.crop(region)))  # (height, width, 3) uint8
         planes = F.resize(rows.permute(2, 0, 1), list(view.size_hw), antialias=True)
-        boxes, keep, shares = _visible(objects, view, (image.height, image.width))
         if view.mirrored:
-            planes, boxes = F.horizontal_flip(planes), F.horizontal_flip(boxes)
-        enlargement = view.size_hw[0] * view.size_hw[1] / (view.height * view.width)
-        return Sample(
-            self._normalize(planes),
-            _to_shares(boxes, view.size_hw)[keep],
-            torch.tensor(objects.labels)[keep],
-            (torch.tensor(objects.area) * shares * enlargement).float()[keep],
-            torch.tensor(objects.is_crowd)[keep],
-        )
+            planes = F.horizontal_flip(planes)
+        return _sample(self._normalize(planes), objects, view, (image.height, image.width))
 
     def _normalize(self, planes: Tensor) -> Tensor:
         pixels = torch.empty(planes.shape)
@@ -92,37 +84,33 @@ class EvalTransform:
         del rng
         height, width = size_hw = (image.height, image.width)
         pixels = torch.from_numpy(preprocess(image, self.config))
-        boxes, keep, shares = _visible(objects, View(0, 0, height, width, size_hw), size_hw)
-        enlargement = pixels.shape[1] * pixels.shape[2] / (height * width)
-        return Sample(
-            pixels,
-            _to_shares(boxes, size_hw)[keep],
-            torch.tensor(objects.labels)[keep],
-            (torch.tensor(objects.area) * shares * enlargement).float()[keep],
-            torch.tensor(objects.is_crowd)[keep],
-        )
+        return _sample(pixels, objects, View(0, 0, height, width, size_hw), size_hw)
 
 
 def _three(values: tuple[float, ...]) -> tuple[float, ...]:
     return values * 3 if len(values) == 1 else values
 
 
-def _bounding_boxes(objects: Annotations, size_hw: tuple[int, int]) -> BoundingBoxes:
+def _sample(pixels: Tensor, objects: Annotations, view: View, image_hw: tuple[int, int]) -> Sample:
+    """Bring the objects of an image to a view of it, whose (3, H, W) pixels are given."""
     corners = torch.tensor(objects.boxes_xywh)
     corners[:, 2:] += corners[:, :2]
-    return BoundingBoxes(corners, format=BoundingBoxFormat.XYXY, canvas_size=size_hw)
-
-
-def _visible(
-    objects: Annotations, view: View, image_hw: tuple[int, int]
-) -> tuple[BoundingBoxes, Tensor, Tensor]:
-    """Bring boxes to the view; also which of them are seen (N,), and their share seen (N,)."""
-    whole = F.clamp_bounding_boxes(_bounding_boxes(objects, image_hw))
+    boxes = BoundingBoxes(corners, format=BoundingBoxFormat.XYXY, canvas_size=image_hw)
+    whole = F.clamp_bounding_boxes(boxes)
     seen = F.crop(whole, view.top, view.left, view.height, view.width)
-    extent = seen[:, 2:] - seen[:, :2]
-    full = whole[:, 2:] - whole[:, :2]
+    extent, full = seen[:, 2:] - seen[:, :2], whole[:, 2:] - whole[:, :2]
+    keep = (extent >= SMALLEST_SIDE).all(1)
     shares = extent.prod(1) / full.prod(1).clamp(min=SMALLEST_SIDE**2)
-    return F.resize(seen, list(view.size_hw)), (extent >= SMALLEST_SIDE).all(1), shares
+    enlargement = pixels.shape[1] * pixels.shape[2] / (view.height * view.width)
+    shown = F.resize(seen, list(view.size_hw))
+    shown = F.horizontal_flip(shown) if view.mirrored else shown
+    return Sample(
+        pixels,
+        _to_shares(shown, view.size_hw)[keep],
+        torch.tensor(objects.labels)[keep],
+        (torch.tensor(objects.area) * shares * enlargement).float()[keep],
+        torch.tensor(objects.is_crowd)[keep],
+    )
 
 
 def _to_shares(boxes: BoundingBoxes, size_hw: tuple[int, int]) -> Tensor:
