@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from ddetr_data.extras import InstallHint, MissingExtraError
 
 Item = TypeVar("Item")
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
+Executor: TypeAlias = Literal["local", "threads", "ray"]
 
 _CHUNKS_A_WORKER = 4
-_THREADS = 16
 
 
 def available_cores() -> int:
@@ -26,16 +26,35 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    """Cut a sequence into chunks of so many items, the last of which may have fewer."""
-    return [items[start : start + size] for start in range(0, len(items), size)]
+IO_THREADS = max(8, available_cores())  # for files: a network's disk is mostly waited for
+
+
+def map_in_chunks(
+    function: Callable[[Sequence[Item]], Result],
+    items: Sequence[Item],
+    size: int,
+    workers: int,
+    executor: Executor = "local",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Result]:
+    """Yield function(chunk) for each chunk of so many items, as map_chunks does.
+
+    on_progress is called with items done and items in all.
+    """
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
+    done = 0
+    for chunk, result in zip(chunks, map_chunks(function, chunks, workers, executor), strict=True):
+        done += len(chunk)
+        if on_progress is not None:
+            on_progress(done, len(items))
+        yield result
 
 
 def map_chunks(
     function: Callable[[Chunk], Result],
     chunks: Sequence[Chunk],
     workers: int,
-    executor: Literal["local", "threads", "ray"] = "local",
+    executor: Executor = "local",
 ) -> Iterator[Result]:
     """Yield function(chunk) for each chunk, in their order, whoever does the work.
 
@@ -43,7 +62,7 @@ def map_chunks(
     done in this process. Workers are started afresh, not forked off this process with its threads:
     a script that calls this needs its `__main__` guard.
 
-    With "threads" nothing is started but threads, for work that waits for a network.
+    With "threads" so many threads do it all, for work that waits for a disk or a network.
 
     With "ray" the chunks are tasks of the Ray cluster that this process is connected to, that
     RAY_ADDRESS names, or of one started on this machine with as many workers.
@@ -55,7 +74,7 @@ def map_chunks(
         yield from _map_on_ray(function, chunks, workers)
         return
     if executor == "threads":
-        with ThreadPoolExecutor(max(_THREADS, workers)) as threads:
+        with ThreadPoolExecutor(workers) as threads:
             yield from threads.map(function, chunks)
         return
     workers = min(workers or available_cores(), len(chunks) // _CHUNKS_A_WORKER)

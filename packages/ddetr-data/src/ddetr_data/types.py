@@ -73,8 +73,9 @@ class Annotations:
 
     def keep(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Annotations:
         """Leave out the objects that a mask (N,), indices or a slice do not name."""
-        columns = (self.boxes_xywh, self.labels, self.is_crowd, self.area)
-        return Annotations(*(column[rows] for column in columns))
+        return Annotations(
+            self.boxes_xywh[rows], self.labels[rows], self.is_crowd[rows], self.area[rows]
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from ddetr_data.faults import DataError
 from ddetr_data.files import LONGEST_NAME
 from ddetr_data.formats import DEFAULT_MAPPING, ClassMapping, read_kitti_rows
 from ddetr_data.locations import AnyFile
-from ddetr_data.parallel import in_chunks, map_chunks
+from ddetr_data.parallel import map_in_chunks
 from ddetr_data.types import Category
 
 
@@ -105,9 +105,8 @@ def check_label_files(
     log.file = name
     reader = replace(source.reader, missing_labels="skip")
     files = source.files
-    parts = in_chunks(files, reading.files_a_chunk)
     tally, empty, num_objects = Tally(), [], 0
-    for chunk in map_chunks(reader, parts, reading.workers):
+    for chunk in map_in_chunks(reader, files, reading.files_a_chunk, reading.workers):
         tally.add(chunk.tally)
         counted = zip(chunk.file_names, chunk.counts, strict=True)
         empty += [file_name for file_name, count in counted if not count]

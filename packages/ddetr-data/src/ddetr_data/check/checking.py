@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from ddetr_data.categories import compare_categories
 from ddetr_data.check._labels import (
@@ -18,7 +17,7 @@ from ddetr_data.check._labels import (
     check_label_files,
     has_kitti_labels,
 )
-from ddetr_data.check.images import ImageInspector, ImageTask, Inspection
+from ddetr_data.check.images import ImageInspector, ImageTask
 from ddetr_data.check.report import CheckLog, CheckReport
 from ddetr_data.coco import check_ids_below, find_json_files
 from ddetr_data.config import ConvertConfig, DataSource
@@ -27,7 +26,9 @@ from ddetr_data.faults import DataError
 from ddetr_data.formats import ClassMapping
 from ddetr_data.images import ImageHeader, fit_objects
 from ddetr_data.locations import RemoteFile, absolute, is_folder, is_url
-from ddetr_data.parallel import in_chunks, map_chunks
+from ddetr_data.parallel import map_in_chunks
+
+_THREADS = 16  # at least, for images behind a URL
 
 Splits = Mapping[str, Sequence[DataSource]]  # "train", "val", ... and their sources
 
@@ -232,7 +233,18 @@ def _check_images(
     """Look at every image, and for the same picture in two places; count the objects lost so."""
     lost = 0
     first: dict[object, _Listed] = {}
-    inspections = _inspections([image.task for image in listed], options, on_progress)
+    tasks = [image.task for image in listed]
+    # Many threads for what the network makes wait; memory:// is seen by this process alone.
+    is_remote = any(isinstance(task.path, RemoteFile) for task in tasks)
+    parts = map_in_chunks(
+        ImageInspector(options.decode),
+        tasks,
+        options.images_a_chunk,
+        max(_THREADS, options.workers) if is_remote else options.workers,
+        "threads" if is_remote else "local",
+        on_progress,
+    )
+    inspections = [inspection for part in parts for inspection in part]
     for image, inspection in zip(listed, inspections, strict=True):
         log.file, task = image.labels.file, image.task
         for fault, detail in inspection.faults:
@@ -248,20 +260,3 @@ def _check_images(
         elif other is not image:
             log.add("same_picture", f"{task} is {other.task}")
     return lost
-
-
-def _inspections(
-    images: Sequence[ImageTask],
-    options: CheckOptions,
-    on_progress: Callable[[int, int], None] | None,
-) -> list[Inspection]:
-    parts = in_chunks(images, options.images_a_chunk)
-    inspections: list[Inspection] = []
-    # Many threads for what the network makes wait; memory:// is seen by this process alone.
-    is_remote = any(isinstance(task.path, RemoteFile) for task in images)
-    executor: Literal["threads", "local"] = "threads" if is_remote else "local"
-    for found in map_chunks(ImageInspector(options.decode), parts, options.workers, executor):
-        inspections.extend(found)
-        if on_progress is not None:
-            on_progress(len(inspections), len(images))
-    return inspections

@@ -15,11 +15,9 @@ from ddetr_data.boxes import BORDER_TOLERANCE
 from ddetr_data.faults import DataError
 from ddetr_data.images import ImageHeader, read_header, size_fault
 from ddetr_data.locations import AnyFile
-from ddetr_data.parallel import available_cores
+from ddetr_data.parallel import IO_THREADS
 
 FAR_OVER = 0.1  # of a side; labels that reach over the border by less are only sloppy
-
-_READERS = max(8, available_cores())  # threads; a network makes them wait
 
 
 def contradicted_sizes(
@@ -41,7 +39,7 @@ def contradicted_sizes(
     doubted = np.unique(owners[outside & np.isfinite(stops).all(axis=1)])
     if not len(doubted):
         return
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(IO_THREADS) as pool:
         headers = pool.map(lambda index: _header(locate(index)), doubted.tolist())
         found = {
             index: header

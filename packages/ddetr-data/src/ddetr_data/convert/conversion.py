@@ -10,15 +10,14 @@ from pathlib import Path
 from ddetr_data.config import ConvertConfig
 from ddetr_data.convert._coco_to_labels import prepare_labels
 from ddetr_data.convert._label_table import LabelTable, join_chunks
-from ddetr_data.convert.label_chunks import ChunkReader, LabelChunk, Tally
+from ddetr_data.convert.label_chunks import Tally
 from ddetr_data.convert.label_source import FROM_COCO, LabelSource, open_labels, refuse_urls
 from ddetr_data.convert.partition import split_folds
-from ddetr_data.convert.sequences import LabelledFile
 from ddetr_data.convert.shards import CLASSMAP_NAME, FAULTS_NAME, write_shards
 from ddetr_data.convert.summary import ConvertSummary, count_by_reason
 from ddetr_data.faults import DataError
 from ddetr_data.formats import LabelFormat, number_categories
-from ddetr_data.parallel import in_chunks, map_chunks
+from ddetr_data.parallel import map_in_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +80,10 @@ def _read_labels(
     config: ConvertConfig, source: LabelSource, on_progress: Progress | None, images_a_chunk: int
 ) -> tuple[LabelTable, Tally]:
     """All images with what is kept of their labels, and the counts of what is not."""
-    chunks = _read_chunks(source.files, source.reader, config, on_progress, images_a_chunk)
+    mapped = map_in_chunks(
+        source.reader, source.files, images_a_chunk, config.workers, config.executor, on_progress
+    )
+    chunks = list(mapped)
     tally = Tally()
     for chunk in chunks:
         tally.add(chunk.tally)
@@ -93,24 +95,6 @@ def _read_labels(
         logger.warning("no object is left, all that the labels hold is dropped: %s", drops)
     found = number_categories(sorted(tally.kept, reverse=True))
     return join_chunks(chunks, source.categories or found), tally
-
-
-def _read_chunks(
-    files: list[LabelledFile],
-    reader: ChunkReader,
-    config: ConvertConfig,
-    on_progress: Progress | None,
-    images_a_chunk: int,
-) -> list[LabelChunk]:
-    parts = in_chunks(files, images_a_chunk)
-    chunks, done = [], 0
-    results = map_chunks(reader, parts, config.workers, config.executor)
-    for part, chunk in zip(parts, results, strict=True):
-        chunks.append(chunk)
-        done += len(part)
-        if on_progress is not None:
-            on_progress(done, len(files))
-    return chunks
 
 
 def _refuse_drops(tally: Tally) -> None:

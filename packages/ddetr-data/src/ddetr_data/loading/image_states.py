@@ -20,10 +20,9 @@ from ddetr_data.coco import ImageTable, locate_image
 from ddetr_data.faults import DataError
 from ddetr_data.images import check_whole
 from ddetr_data.locations import RemoteFile, is_url, join, list_states
-from ddetr_data.parallel import available_cores
+from ddetr_data.parallel import IO_THREADS
 
 MISSING = -1  # in place of a file's size
-READERS = max(8, available_cores())  # threads; asking a network's disk is mostly waiting
 _PART = 4096  # images a thread asks for at a time
 _UNKNOWN = (float(MISSING), 0.0)
 
@@ -77,7 +76,7 @@ def find_changes(table: ImageTable, seen: SeenFiles) -> Changes:
         now = _state_of(table.image_dirs[source], name, listings)
         changed += now[0] != size or now[1] > seen.at
     newer = [] if changed else np.flatnonzero(states[:, 1] > seen.at).tolist()
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(IO_THREADS) as pool:
         unlike = sum(not still for still in pool.map(partial(_is_as_stated, table), newer))
     return Changes(changed + unlike, len(newer))
 
@@ -88,7 +87,7 @@ def file_states(table: ImageTable) -> States:
     if any(is_url(image_dir) for image_dir in table.image_dirs):
         listings: Listings = {}
         return np.concatenate([_states_of(table, listings, start) for start in starts])
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(IO_THREADS) as pool:
         return np.concatenate(list(pool.map(partial(_states_of, table, {}), starts)))
 
 

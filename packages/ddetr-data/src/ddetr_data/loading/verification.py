@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddetr_data.coco import DetectionSet, ImageColumns, ImageTable, as_table
+from ddetr_data.coco import DetectionSet, ImageTable, as_table
 from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.images import ImageHeader, check_whole, fit_objects, read_header
 from ddetr_data.locations import AnyFile, RemoteFile
-from ddetr_data.parallel import available_cores
+from ddetr_data.parallel import IO_THREADS, map_in_chunks
 
-READERS = max(8, available_cores())  # threads; decoding lets go of the interpreter
 PART = 64  # images a thread reads at a time
 LISTED = 3  # names of unusable images in an error
 
@@ -58,9 +56,8 @@ def verify_images(
     for fault in unusable.values():
         missing = isinstance(fault, FileNotFoundError)
         faults.add("missing_image" if missing else "unreadable_image", str(fault))
-    headers = [None if isinstance(header, Exception) else header for header in found]
-    usable = np.array([header is not None for header in headers], np.bool_)
-    return _with_images(detection_set, _fit_to_images(table, headers, usable, faults), faults)
+    usable = np.array([not isinstance(header, Exception) for header in found], np.bool_)
+    return _fitted(detection_set, found, usable, faults)
 
 
 def fit_to_headers(detection_set: DetectionSet) -> DetectionSet:
@@ -69,21 +66,9 @@ def fit_to_headers(detection_set: DetectionSet) -> DetectionSet:
     Raises:
         TypeError: the set's images are not an ImageTable.
     """
-    table, faults = as_table(detection_set.images), detection_set.faults.copy()
-    found = _look_at(table, read_header, None)
-    headers = [None if isinstance(header, Exception) else header for header in found]
-    everything = np.ones(len(table), np.bool_)
-    return _with_images(detection_set, _fit_to_images(table, headers, everything, faults), faults)
-
-
-def _with_images(
-    detection_set: DetectionSet, columns: ImageColumns, faults: FaultLog
-) -> DetectionSet:
-    """Replace the images of a set, and log what the new ones add to its faults."""
-    for sentence in faults.sentences(known=detection_set.faults):
-        logger.warning("labels: %s", sentence)
-    image_dirs = as_table(detection_set.images).image_dirs
-    return replace(detection_set, images=ImageTable(columns, image_dirs), faults=faults)
+    found = _look_at(as_table(detection_set.images), read_header, None)
+    everything = np.ones(len(found), np.bool_)
+    return _fitted(detection_set, found, everything, detection_set.faults.copy())
 
 
 def _look_at(
@@ -93,17 +78,12 @@ def _look_at(
 ) -> list[ImageHeader | Exception]:
     """The header of every image, or why there is none; by threads, in order."""
 
-    def inspect(part: range) -> list[ImageHeader | Exception]:
+    def inspect(part: Sequence[int]) -> list[ImageHeader | Exception]:
         return [_inspect(table.path(index), look) for index in part]
 
-    parts = [range(start, min(start + PART, len(table))) for start in range(0, len(table), PART)]
-    found: list[ImageHeader | Exception] = []
-    with ThreadPoolExecutor(READERS) as pool:
-        for headers in pool.map(inspect, parts):
-            found += headers
-            if on_progress is not None:
-                on_progress(len(found), len(table))
-    return found
+    everything = range(len(table))
+    parts = map_in_chunks(inspect, everything, PART, IO_THREADS, "threads", on_progress)
+    return [header for part in parts for header in part]
 
 
 def _inspect(path: AnyFile, look: Callable[[AnyFile], ImageHeader]) -> ImageHeader | Exception:
@@ -123,16 +103,20 @@ def _refusal(faults: Sequence[Exception], total: int) -> str:
     )
 
 
-def _fit_to_images(
-    table: ImageTable,
-    headers: Sequence[ImageHeader | None],
+def _fitted(
+    detection_set: DetectionSet,
+    headers: Sequence[ImageHeader | Exception],
     kept: NDArray[np.bool_],  # (I,)
     faults: FaultLog,
-) -> ImageColumns:
-    """Take sizes from the images and bring their boxes along; leave out what is not kept."""
-    columns = table.columns
-    stated = columns.sizes_wh
-    actual = np.array([h.size_wh if h else s for h, s in zip(headers, stated, strict=True)])
+) -> DetectionSet:
+    """Take sizes from the images and bring their boxes along; leave out what is not kept.
+
+    What this adds to the faults is logged.
+    """
+    table = as_table(detection_set.images)
+    columns, stated = table.columns, table.columns.sizes_wh
+    pairs = zip(headers, stated, strict=True)
+    actual = np.array([s if isinstance(h, Exception) else h.size_wh for h, s in pairs])
     strange = np.flatnonzero((actual != stated).any(axis=1))
     boxes, area = columns.boxes_xywh, columns.area
     objects = np.ones(len(boxes), np.bool_)
@@ -140,7 +124,7 @@ def _fit_to_images(
         boxes, area = boxes.copy(), area.copy()
     for index in strange.tolist():
         header, record = headers[index], table[index]
-        if header is None:  # keeps its stated size, so it is never strange
+        if isinstance(header, Exception):  # keeps its stated size, so it is never strange
             continue
         rows = slice(*columns.object_ends[index : index + 2])
         fault, fitted, inside = fit_objects(record, header)
@@ -149,6 +133,10 @@ def _fit_to_images(
             faults.add("outside_box", f"the image {record.path}", int((~inside).sum()))
         objects[rows] = inside
         boxes[rows], area[rows] = fitted.boxes_xywh, fitted.area
-    sizes_wh = actual.astype(np.int32)
-    changed = replace(columns, sizes_wh=sizes_wh, boxes_xywh=boxes, area=area)
-    return columns if kept.all() and not len(strange) else changed.keep(kept, objects)
+    if len(strange) or not kept.all():
+        sizes_wh = actual.astype(np.int32)
+        changed = replace(columns, sizes_wh=sizes_wh, boxes_xywh=boxes, area=area)
+        table = ImageTable(changed.keep(kept, objects), table.image_dirs)
+    for sentence in faults.sentences(known=detection_set.faults):
+        logger.warning("labels: %s", sentence)
+    return replace(detection_set, images=table, faults=faults)
