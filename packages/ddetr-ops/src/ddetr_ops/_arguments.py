@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["SpatialShapes", "check_arguments", "check_levels", "check_point_arguments"]
-
 SpatialShapes: TypeAlias = Tensor | Sequence[tuple[int, int]]
 
 _INTEGERS = (int, np.integer, torch.SymInt)

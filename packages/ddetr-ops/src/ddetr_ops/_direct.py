@@ -17,8 +17,6 @@ from ddetr_ops._native import READS_TENSORS, backward_tensors, forward_tensors, 
 from ddetr_ops._operator import ms_deform_attn_backward_operator
 from ddetr_ops._torch_private import MISSING_WATCHERS, nobody_watches
 
-__all__ = ["MISSING", "can_call_directly", "ms_deform_attn_direct"]
-
 # What direct calls need of PyTorch and this one lacks.
 MISSING = MISSING_WATCHERS + (() if READS_TENSORS else ("torch.Tensor.__dlpack_c_exchange_api__",))
 _IS_POSSIBLE = not MISSING and not problem_on("cpu")

@@ -14,8 +14,6 @@ from torch.autograd import forward_ad
 
 from ddetr_ops._torch_private import TRANSFORM_KEY, tangents_may_exist
 
-__all__ = ["refuse_tangents", "support_transforms"]
-
 
 def support_transforms(
     library: Any,

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from ddetr_ops._arguments import SpatialShapes
 from ddetr_ops._torch_private import transforms_are_active
 
-__all__ = ["PLAIN_CLASSES", "known_to_a_trace", "level_sizes", "level_tensors"]
-
 PLAIN_CLASSES = (Tensor, nn.Parameter)  # a subclass may mean something else by its memory
 
 _Sizes: TypeAlias = tuple[tuple[int, ...], ...]

@@ -14,8 +14,6 @@ from torch import Tensor
 from ddetr_ops._native import backward_cpu, backward_cuda, forward_cpu, forward_cuda
 from ddetr_ops._registration import new_like, register, without_derivative
 
-__all__ = ["ms_deform_attn_backward_operator", "ms_deform_attn_operator"]
-
 _INPUTS = (
     "Tensor value, Tensor spatial_shapes, Tensor level_start_index, "
     "Tensor sampling_locations, Tensor attention_weights"

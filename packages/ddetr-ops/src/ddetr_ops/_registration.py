@@ -11,8 +11,6 @@ from torch import Tensor
 from ddetr_ops._functorch import support_transforms
 from ddetr_ops._native import problem_on
 
-__all__ = ["new_like", "register", "without_derivative"]
-
 _torch_library: Any = torch.library  # untyped
 _library = _torch_library.Library("ddetr_ops", "DEF")
 

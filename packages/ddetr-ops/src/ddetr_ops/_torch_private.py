@@ -13,14 +13,6 @@ import torch
 from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
-__all__ = [
-    "MISSING_WATCHERS",
-    "TRANSFORM_KEY",
-    "nobody_watches",
-    "tangents_may_exist",
-    "transforms_are_active",
-]
-
 _WATCHERS = (
     "torch._C._len_torch_dispatch_stack",  # modes: fake tensors, make_fx, counters
     "torch._C._are_functorch_transforms_active",  # vmap, grad

@@ -15,8 +15,6 @@ from ddetr_ops._native import current_instruction_set, problem_on
 from ddetr_ops._torch_private import TRANSFORM_KEY
 from ddetr_ops.functional import Backend, ms_deform_attn
 
-__all__ = ["Diagnosis", "SelfTest", "doctor"]
-
 # float32 sums of 16 weighted samples and of all gradients that meet in one pixel.
 _TOLERANCE = 1e-4
 _LEVELS = ((32, 40), (16, 20), (8, 10), (4, 5))

@@ -21,8 +21,6 @@ from ddetr_ops._native import problem_on
 from ddetr_ops._operator import ms_deform_attn_operator
 from ddetr_ops.reference import ms_deform_attn_reference
 
-__all__ = ["Backend", "ms_deform_attn"]
-
 Backend = Literal["auto", "native", "reference"]
 
 

@@ -16,8 +16,6 @@ from ddetr_ops._arguments import SpatialShapes
 from ddetr_ops.functional import ms_deform_attn
 from ddetr_ops.points import sampling_points, sampling_points_reference
 
-__all__ = ["MSDeformAttn"]
-
 
 class MSDeformAttn(nn.Module):
     """Multi-scale deformable attention with the published parameter names and initialisation.

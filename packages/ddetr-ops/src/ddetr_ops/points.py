@@ -15,8 +15,6 @@ from ddetr_ops._functorch import refuse_tangents
 from ddetr_ops._native import points_backward_cpu, points_cpu, problem_on
 from ddetr_ops._registration import new_like, register, without_derivative
 
-__all__ = ["sampling_points", "sampling_points_reference"]
-
 _INPUTS = "Tensor reference_points, Tensor sampling_offsets, Tensor {}, Tensor spatial_shapes"
 
 

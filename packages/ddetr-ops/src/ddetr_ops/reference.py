@@ -13,8 +13,6 @@ from torch import Tensor
 from ddetr_ops._arguments import SpatialShapes, check_arguments
 from ddetr_ops._levels import level_sizes
 
-__all__ = ["ms_deform_attn_reference"]
-
 # In units of grid_sample, where the image reaches from -1 to 1 and a pixel beyond counts as zero.
 _FARTHEST, _OUTSIDE = 1e4, 4.0
 

@@ -6,8 +6,6 @@ import torch
 
 from ddetr_ops._native.library import core
 
-__all__ = ["PROBLEM"]
-
 
 def _ask() -> str:
     if not hasattr(core, "cuda_problem"):

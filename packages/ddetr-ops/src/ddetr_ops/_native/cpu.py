@@ -9,8 +9,6 @@ from torch import Tensor
 
 from ddetr_ops._native.library import Inputs, core, memory_like
 
-__all__ = ["backward_cpu", "backward_tensors", "forward_cpu", "forward_tensors", "numbers"]
-
 
 def forward_cpu(*arguments: Tensor) -> Tensor:  # (B, Q, M*D)
     """Sample and sum; the arguments are the operator's."""

@@ -8,8 +8,6 @@ from torch import Tensor
 from ddetr_ops._native.kernels import choice
 from ddetr_ops._native.library import Inputs, core, memory_like
 
-__all__ = ["backward_cuda", "forward_cuda"]
-
 _VECTOR_BYTES = 16  # of the kernels' loads
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from ddetr_ops._native.library import CPU_PROBLEM, core
 
-__all__ = ["choice", "current_instruction_set", "problem_on", "use_kernels"]
-
 
 @dataclass
 class _Choice:

@@ -13,8 +13,6 @@ from torch import Tensor
 from ddetr_ops._native.cpu import numbers
 from ddetr_ops._native.library import array, core, memory_like
 
-__all__ = ["points_backward_cpu", "points_cpu"]
-
 
 def points_cpu(
     *arguments: Tensor,  # reference_points (B, Q, L, 2 or 4), offsets (B, Q, M, L, P, 2), logits

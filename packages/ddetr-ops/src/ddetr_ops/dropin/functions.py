@@ -7,14 +7,6 @@ from torch import Tensor, nn
 from ddetr_ops._arguments import SpatialShapes
 from ddetr_ops.functional import ms_deform_attn
 
-__all__ = [
-    "MSDeformAttnFunction",
-    "MultiScaleDeformableAttention",
-    "MultiScaleDeformableAttnFunction",
-    "ms_deform_attn_core_pytorch",
-    "multi_scale_deformable_attn_pytorch",
-]
-
 
 class MSDeformAttnFunction:
     """Stands for the original's autograd function: the same `apply`, differentiable as before."""

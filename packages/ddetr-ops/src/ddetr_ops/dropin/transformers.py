@@ -17,8 +17,6 @@ from ddetr_ops.dropin.functions import (
     multi_scale_deformable_attn_pytorch,
 )
 
-__all__ = ["accelerate_transformers", "models_that_sample"]
-
 _OUTSIDE = 2.0  # a location beyond every image
 
 
