@@ -23,6 +23,8 @@ else:
     # Whether torch publishes DLPack's exchange table: then the core can read tensors themselves.
     READS_TENSORS = core.read_tensors_of(Tensor, nn.Parameter)
 
+__all__ = ["CPU_PROBLEM", "READS_TENSORS", "Inputs", "array", "core", "memory_like"]
+
 _DTYPE_NAMES = {
     torch.float32: "float32",
     torch.float16: "float16",
