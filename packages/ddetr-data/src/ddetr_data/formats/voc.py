@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ddetr_data.boxes import BORDER_TOLERANCE
 from ddetr_data.formats.rows import LabelRow, faulty_row
-from ddetr_data.images import ImageHeader, size_fault, turn_boxes
+from ddetr_data.images import ImageHeader, move_boxes, size_fault
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -29,16 +29,18 @@ def read_voc_rows(label: Path, header: ImageHeader) -> Iterator[LabelRow]:
     items = list(root.iter("object"))
     boxes_xywh = [_box_of(item) for item in items]
     stated_wh = _stated_wh(root, boxes_xywh) or header.size_wh
-    fault = size_fault(stated_wh, header) if stated_wh != header.size_wh else ""
-    if fault:
-        yield faulty_row(str(label), fault)
+    is_moved = stated_wh != header.size_wh
+    if is_moved:
+        yield faulty_row(str(label), size_fault(stated_wh, header))
     for number, (item, box_xywh) in enumerate(zip(items, boxes_xywh, strict=True), start=1):
         where = f"{label}: object {number}"
         name = " ".join((item.findtext("name") or "").split())
         if box_xywh is None or not name:
             yield faulty_row(where, "malformed_line", name)
             continue
-        left, top, width, height = _moved(box_xywh, fault, stated_wh, header).tolist()
+        if is_moved:
+            box_xywh = move_boxes(box_xywh[None], stated_wh, header)[1][0]
+        left, top, width, height = box_xywh.tolist()
         yield LabelRow(where, name, (left, top, left + width, top + height))
 
 
@@ -76,16 +78,3 @@ def _box_of(item: ElementTree.Element) -> NDArray[np.float64] | None:
         return None
     left, top, right, bottom = sides
     return np.array([left - 1, top - 1, right - left + 1, bottom - top + 1])
-
-
-def _moved(
-    box_xywh: NDArray[np.float64], fault: str, stated_wh: tuple[int, int], header: ImageHeader
-) -> NDArray[np.float64]:
-    """Bring a box (4,) from the frame that the file states to that of the image."""
-    if fault == "turned_image":
-        turned: NDArray[np.float64] = turn_boxes(box_xywh[None], stated_wh, header.orientation)[0]
-        return turned
-    if fault == "resized_image":
-        scale = np.array(header.size_wh) / np.array(stated_wh)
-        return np.concatenate([box_xywh[:2] * scale, box_xywh[2:] * scale])
-    return box_xywh

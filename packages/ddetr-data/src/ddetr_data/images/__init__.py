@@ -1,6 +1,6 @@
 """Images and videos: found, decoded, turned, resized, drawn on."""
 
-from ddetr_data.images.coordinate_frames import fit_objects, size_fault, turn_boxes
+from ddetr_data.images.coordinate_frames import fit_objects, move_boxes, size_fault, turn_boxes
 from ddetr_data.images.decoding import (
     ImageFacts,
     ImageHeader,
@@ -49,6 +49,7 @@ __all__ = [
     "image_batches",
     "image_formats",
     "is_video",
+    "move_boxes",
     "open_image",
     "open_video",
     "pad_batch",

@@ -24,22 +24,24 @@ def fit_objects(
     Returns:
         The rule, all N objects, and which of them (N,) are inside the image.
     """
-    fault, moved = _moved(record, header)
+    stated_wh = (record.width, record.height)
+    fault, moved = move_boxes(record.boxes_xywh, stated_wh, header)
     boxes, inside = _clipped(moved, header.size_wh)
     area = record.area * np.where(inside, _growth(moved, record.boxes_xywh), 1.0)
     return fault, replace(record.annotations, boxes_xywh=boxes, area=area), inside
 
 
-def _moved(record: ImageRecord, header: ImageHeader) -> tuple[str, NDArray[np.float64]]:
-    """Bring boxes (N, 4) from the frame that the JSON states to that of the image."""
-    stated, actual = (record.width, record.height), header.size_wh
-    fault = size_fault(stated, header)
+def move_boxes(
+    boxes_xywh: NDArray[np.float64], stated_wh: tuple[int, int], header: ImageHeader
+) -> tuple[str, NDArray[np.float64]]:
+    """Bring boxes (N, 4) from the frame that labels state to that of the image; also the rule."""
+    fault = size_fault(stated_wh, header)
     if fault == "turned_image":
-        return fault, turn_boxes(record.boxes_xywh, stated, header.orientation)
+        return fault, turn_boxes(boxes_xywh, stated_wh, header.orientation)
     if fault == "resized_image":
-        scale = np.array([actual[0] / stated[0], actual[1] / stated[1]] * 2)
-        return fault, record.boxes_xywh * scale
-    return fault, record.boxes_xywh
+        scale = np.array(header.size_wh) / np.array(stated_wh)
+        return fault, boxes_xywh * np.tile(scale, 2)
+    return fault, boxes_xywh
 
 
 def size_fault(stated_wh: tuple[int, int], header: ImageHeader) -> str:
