@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ddetr_data.check.images import ImageTask
+from ddetr_data.check.options import CheckOptions
 from ddetr_data.check.report import CheckLog
 from ddetr_data.coco import CocoFile, ImageTable, read_coco_file
 from ddetr_data.convert import ChunkReader, LabelSource, SequenceFolder, Tally, list_files
@@ -23,14 +24,6 @@ from ddetr_data.formats import DEFAULT_MAPPING, ClassMapping, read_kitti_rows
 from ddetr_data.locations import AnyFile
 from ddetr_data.parallel import map_in_chunks
 from ddetr_data.types import Category
-
-
-@dataclass(frozen=True)
-class LabelReading:
-    """Who reads the label files of a folder: large ones are read by processes."""
-
-    workers: int  # 0: one for each core
-    files_a_chunk: int  # that one reads at a time
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ class CheckedLabels:
 
 
 def check_coco_file(
-    path: AnyFile, image_dir: str, log: CheckLog, num_queries: int | None
+    path: AnyFile, image_dir: str, log: CheckLog, options: CheckOptions
 ) -> CheckedLabels:
     """Read a COCO file as loading does, noting in the log what loading would mend or refuse."""
     log.file = str(path)
@@ -57,7 +50,7 @@ def check_coco_file(
         log.refuse("unusable_json", str(error))
         return CheckedLabels(str(path))
     columns = file.columns
-    _note_objects(file, log, num_queries)
+    _note_objects(file, log, options.num_queries)
     tasks, unusable = [], []
     table = ImageTable(columns, [image_dir])
     for record in table:
@@ -84,29 +77,25 @@ def has_kitti_labels(folder: Path) -> bool:
 
 
 def check_kitti_folder(
-    label_dir: Path,
-    image_dir: Path,
-    log: CheckLog,
-    mapping: ClassMapping | None,
-    reading: LabelReading,
+    label_dir: Path, image_dir: Path, log: CheckLog, options: CheckOptions
 ) -> CheckedLabels:
     """Read the labels of a folder's images as `convert` does, noting what it would drop."""
     sequence = SequenceFolder(image_dir, image_dir, label_dir)
     files = list(list_files([sequence], image_dir, image_extension=None, label_extension=".txt"))
-    reader = ChunkReader(read_kitti_rows, mapping, missing_labels="skip")
+    reader = ChunkReader(read_kitti_rows, options.mapping, missing_labels="skip")
     source = LabelSource([sequence], image_dir, files, ".txt", reader, ())
-    return check_label_files(source, str(label_dir), log, reading)
+    return check_label_files(source, str(label_dir), log, options)
 
 
 def check_label_files(
-    source: LabelSource, name: str, log: CheckLog, reading: LabelReading
+    source: LabelSource, name: str, log: CheckLog, options: CheckOptions
 ) -> CheckedLabels:
     """Read label files of any format, noting under the name what `convert` would drop."""
     log.file = name
     reader = replace(source.reader, missing_labels="skip")
     files = source.files
     tally, empty, num_objects = Tally(), [], 0
-    for chunk in map_in_chunks(reader, files, reading.files_a_chunk, reading.workers):
+    for chunk in map_in_chunks(reader, files, options.labels_a_chunk, options.workers):
         tally.add(chunk.tally)
         counted = zip(chunk.file_names, chunk.counts, strict=True)
         empty += [file_name for file_name, count in counted if not count]

@@ -11,19 +11,18 @@ from pathlib import Path
 from ddetr_data.categories import compare_categories
 from ddetr_data.check._labels import (
     CheckedLabels,
-    LabelReading,
     check_coco_file,
     check_kitti_folder,
     check_label_files,
     has_kitti_labels,
 )
 from ddetr_data.check.images import ImageInspector, ImageTask
+from ddetr_data.check.options import CheckOptions
 from ddetr_data.check.report import CheckLog, CheckReport
 from ddetr_data.coco import check_ids_below, find_json_files
 from ddetr_data.config import ConvertConfig, DataSource
 from ddetr_data.convert import FROM_COCO, open_labels, refuse_urls
 from ddetr_data.faults import DataError
-from ddetr_data.formats import ClassMapping
 from ddetr_data.images import ImageHeader, fit_objects
 from ddetr_data.locations import RemoteFile, absolute, is_folder, is_url
 from ddetr_data.parallel import map_in_chunks
@@ -31,19 +30,6 @@ from ddetr_data.parallel import map_in_chunks
 _THREADS = 16  # at least, for images behind a URL
 
 Splits = Mapping[str, Sequence[DataSource]]  # "train", "val", ... and their sources
-
-
-@dataclass(frozen=True)
-class CheckOptions:
-    """What is known about the use of the data, and how closely images are looked at."""
-
-    num_classes: int | None = None  # category ids must be below it
-    num_queries: int | None = None  # images with more objects are named
-    mapping: ClassMapping | None = None  # of KITTI classes; None knows every class
-    decode: bool = True  # False reads images' headers and ends alone, and compares no contents
-    workers: int = 0  # processes that look at images; 0: one for each core
-    images_a_chunk: int = 100  # that a process looks at at a time
-    labels_a_chunk: int = 1000  # files that a process reads at a time
 
 
 def check_dataset(
@@ -94,7 +80,7 @@ def check_conversion(
             labels = [replace(found, images=[]) for found in labels]
     else:
         opened = open_labels(config)
-        labels = [check_label_files(opened, config.input_source, log, _reading(options))]
+        labels = [check_label_files(opened, config.input_source, log, options)]
     return _report({"set": labels}, log, options, on_progress)
 
 
@@ -123,10 +109,6 @@ def _report(
     )
 
 
-def _reading(options: CheckOptions) -> LabelReading:
-    return LabelReading(options.workers, options.labels_a_chunk)
-
-
 def _check_source(source: DataSource, log: CheckLog, options: CheckOptions) -> list[CheckedLabels]:
     log.file = source.image_dir
     try:
@@ -147,7 +129,7 @@ def _check_labels(source: DataSource, log: CheckLog, options: CheckOptions) -> l
             log.refuse("missing_folder", f"{source.image_dir}: KITTI folders must be local")
             return []
         folder = Path(source.image_dir)
-        return [check_kitti_folder(label_dir, folder, log, options.mapping, _reading(options))]
+        return [check_kitti_folder(label_dir, folder, log, options)]
     found = []
     for pattern in source.json_file:
         log.file = pattern
@@ -157,7 +139,7 @@ def _check_labels(source: DataSource, log: CheckLog, options: CheckOptions) -> l
             log.refuse("unusable_json", str(error))
             continue
         for path in paths:
-            found.append(check_coco_file(path, source.image_dir, log, options.num_queries))
+            found.append(check_coco_file(path, source.image_dir, log, options))
     return found
 
 

@@ -1,0 +1,20 @@
+"""How data are checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ddetr_data.formats import ClassMapping
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What is known about the use of the data, and how closely images are looked at."""
+
+    num_classes: int | None = None  # category ids must be below it
+    num_queries: int | None = None  # images with more objects are named
+    mapping: ClassMapping | None = None  # of KITTI classes; None knows every class
+    decode: bool = True  # False reads images' headers and ends alone, and compares no contents
+    workers: int = 0  # processes that look at images; 0: one for each core
+    images_a_chunk: int = 100  # that a process looks at at a time
+    labels_a_chunk: int = 1000  # files that a process reads at a time
