@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -59,10 +60,10 @@ class CheckReport:
     @property
     def counts(self) -> dict[str, int]:
         """Faults counted together, by name."""
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for found in self.findings:
-            counts[found.fault] = counts.get(found.fault, 0) + found.count
-        return counts
+            counts[found.fault] += found.count
+        return dict(counts)
 
     def rows(self) -> list[tuple[str, str, str, str, str, str]]:
         """Severity, fault, count, file, places (shortened) and rule of each finding, as texts."""
@@ -101,28 +102,24 @@ class CheckLog(FaultLog):
 
     def add(self, fault: str, where: str, count: int = 1) -> None:
         """Note a fault at one place of the present file."""
-        self.note(fault, iter((where,)), count)
+        self.add_rows(fault, self.file, iter((where,)), count)
 
     def add_rows(self, fault: str, path: str, places: Iterator[str], count: int) -> None:
-        """Note a fault of several rows, and their places."""
-        if count:
-            self.note(fault, places, count, file=path)
+        """Count a fault of several rows of a file, and remember some places."""
+        if not count:
+            return
+        if fault not in CHECK_RULES:
+            raise KeyError(f"{fault} is no known fault")
+        known, listed = self._found.get((fault, path), (0, []))
+        prefix = f"{path}, "
+        fresh = [place.removeprefix(prefix) for place in islice(places, _LISTED - len(listed))]
+        self._found[fault, path] = (known + count, listed + fresh)
 
     def refuse(
         self, fault: str, sentence: str, places: Iterator[str] | None = None, count: int = 1
     ) -> None:
         """Note what loading would stop at, and go on; with the rows where these are known."""
-        self.note(fault, iter((sentence,)) if places is None else places, count)
-
-    def note(self, fault: str, places: Iterator[str], count: int, file: str | None = None) -> None:
-        """Count a fault of a file (the present one when not given) and remember some places."""
-        if fault not in CHECK_RULES:
-            raise KeyError(f"{fault} is no known fault")
-        key = (fault, self.file if file is None else file)
-        known, listed = self._found.get(key, (0, []))
-        prefix = f"{key[1]}, "
-        fresh = [place.removeprefix(prefix) for place in islice(places, _LISTED - len(listed))]
-        self._found[key] = (known + count, listed + fresh)
+        self.add_rows(fault, self.file, iter((sentence,)) if places is None else places, count)
 
     def has(self, fault: str, file: str) -> bool:
         """Whether a fault of a file is noted."""
