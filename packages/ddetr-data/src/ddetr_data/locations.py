@@ -6,7 +6,6 @@ A file of this machine is a Path and nothing is added to its cost; URLs are left
 from __future__ import annotations
 
 import glob
-import io
 import os
 import re
 from collections.abc import Mapping
@@ -63,10 +62,6 @@ class RemoteFile:
             raise DataError(f"{self.url} cannot be read: {error}") from error
         return content
 
-    def fetched(self) -> RemoteFile:
-        """Read it once for several looks."""
-        return replace(self, content=self.read_bytes())
-
 
 AnyFile: TypeAlias = Path | RemoteFile
 
@@ -84,9 +79,9 @@ def join(folder: str, name: str) -> AnyFile:
     return Path(folder, name)
 
 
-def opened(file: str | os.PathLike[str] | RemoteFile) -> str | os.PathLike[str] | io.BytesIO:
-    """Give what Pillow opens: the path of a local file, the bytes of a remote one."""
-    return io.BytesIO(file.read_bytes()) if isinstance(file, RemoteFile) else file
+def fetched(file: AnyFile) -> AnyFile:
+    """Read a remote file once for several looks; a local one stays as it is."""
+    return replace(file, content=file.read_bytes()) if isinstance(file, RemoteFile) else file
 
 
 def exists(file: AnyFile) -> bool:

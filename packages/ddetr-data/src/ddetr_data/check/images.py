@@ -17,7 +17,7 @@ from ddetr_data.images import (
     read_image,
     size_fault,
 )
-from ddetr_data.locations import AnyFile, RemoteFile
+from ddetr_data.locations import AnyFile, fetched
 
 _SAME_FORMAT = {"MPO": "JPEG"}  # phones write several JPEGs into one file
 _GREY_MODES = ("1", "L", "LA", "La")
@@ -54,7 +54,7 @@ class ImageInspector:
 
     def _inspect(self, task: ImageTask) -> Inspection:
         try:
-            path = task.path.fetched() if isinstance(task.path, RemoteFile) else task.path
+            path = fetched(task.path)
             header = read_header(path)
             faults = [(fault, f"{task}{more}") for fault, more in _peculiarities(path)]
             if self.decode:

@@ -2,7 +2,13 @@
 
 from ddetr_data.coco.detection_set import DetectionSet, check_ids_below, load_sources, tell_faults
 from ddetr_data.coco.file import CocoFile, read_coco_file
-from ddetr_data.coco.image_table import ImageColumns, ImageTable, as_table, locate_image
+from ddetr_data.coco.image_table import (
+    ImageColumns,
+    ImageTable,
+    as_table,
+    is_plain_name,
+    locate_image,
+)
 from ddetr_data.coco.json_files import find_json_files, read_json_object
 from ddetr_data.coco.results import (
     ResultRow,
@@ -25,6 +31,7 @@ __all__ = [
     "detections_to_coco",
     "find_json_files",
     "image_row",
+    "is_plain_name",
     "load_sources",
     "locate_image",
     "object_row",

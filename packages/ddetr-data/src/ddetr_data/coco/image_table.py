@@ -147,14 +147,18 @@ def as_table(images: Sequence[ImageRecord]) -> ImageTable:
     return images
 
 
+def is_plain_name(file_name: str) -> bool:
+    """Whether the name can have one spelling alone: it is ASCII and without backslashes."""
+    return file_name.isascii() and "\\" not in file_name
+
+
 def locate_image(image_dir: str, file_name: str) -> AnyFile:
     """Join folder and name; a name in another Unicode form or with backslashes is looked for.
 
     Behind a URL nothing is looked for, since that would cost a request for each image.
     """
     literal = join(image_dir, file_name)
-    is_plain = file_name.isascii() and "\\" not in file_name
-    if is_plain or is_url(image_dir) or exists(literal):
+    if is_plain_name(file_name) or is_url(image_dir) or exists(literal):
         return literal
     for form in ("NFC", "NFD"):
         for name in (file_name, file_name.replace("\\", "/")):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from ddetr_data.coco import DetectionSet, load_sources
+from ddetr_data.categories import ClassNames
+from ddetr_data.coco import DetectionSet, is_plain_name, load_sources
 from ddetr_data.config import ConvertConfig, DataSource
 from ddetr_data.convert.shards import CLASSMAP_NAME
 from ddetr_data.convert.summary import ConvertSummary
@@ -67,7 +68,9 @@ def _write_labels(
     relatives: Sequence[PurePosixPath],
     on_progress: Callable[[int, int], None] | None,
 ) -> ConvertSummary:
-    paths, repeated = label_names(relatives), _repeated(relatives)
+    paths, counts = label_names(relatives), Counter(relatives)
+    # Images that stand in the set under several ids have the text of all of them.
+    repeated = {relative: "" for relative, count in counts.items() if count > 1}
     writer = _LabelWriter.of(labelled.categories, is_yolo=config.format == "coco_to_yolo")
     results_dir = Path(config.results_dir)
     kept: Counter[str] = Counter()
@@ -102,17 +105,14 @@ class _LabelWriter:
 
     @classmethod
     def of(cls, categories: Sequence[Category], *, is_yolo: bool) -> _LabelWriter:
-        names = {category.id: category.name for category in categories}
+        names = ClassNames(categories)
         distinct = dict.fromkeys(names.values())
         return cls(names, {name: number for number, name in enumerate(distinct)}, is_yolo)
 
     def text_of(self, record: ImageRecord) -> str:
-        objects = zip(record.labels.tolist(), record.boxes_xywh.tolist(), strict=True)
-        kept = [
-            (self.names[label], box)
-            for (label, box), crowd in zip(objects, record.is_crowd, strict=True)
-            if not crowd
-        ]
+        objects = record.annotations.keep(~record.is_crowd)
+        columns = zip(objects.labels.tolist(), objects.boxes_xywh.tolist(), strict=True)
+        kept = [(self.names[label], box) for label, box in columns]
         size_wh = (record.width, record.height)
         if self.is_yolo:
             lines = [format_yolo_line(self.numbers[name], box, size_wh) for name, box in kept]
@@ -128,7 +128,7 @@ def _kitti_line(name: str, box_xywh: Sequence[float]) -> str:
 
 def _dropped(labelled: DetectionSet) -> dict[str, dict[str, int]]:
     """What loading dropped, and the crowds, by reason and class."""
-    names = {category.id: category.name for category in labelled.categories}
+    names = ClassNames(labelled.categories)
     crowds = Counter(
         names[label]
         for record in labelled.images
@@ -148,18 +148,12 @@ def _counts(labelled: DetectionSet, action: str) -> dict[str, dict[str, int]]:
     }
 
 
-def _repeated(relatives: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
-    """Images that stand in the set under several ids, for the text that they have together."""
-    return {relative: "" for relative, count in Counter(relatives).items() if count > 1}
-
-
 def _relative(record: ImageRecord, image_dir: str) -> PurePosixPath:
     """The image's path below the images' folder, spelt as on the disk where it is there."""
-    checked = _checked(record.file_name)
-    is_plain = record.file_name.isascii() and "\\" not in record.file_name
-    if is_plain or not isinstance(record.path, Path) or not record.path.exists():
+    checked, path = _checked(record.file_name), record.path
+    if is_plain_name(record.file_name) or not isinstance(path, Path) or not path.exists():
         return checked
-    return PurePosixPath(record.path.relative_to(image_dir).as_posix())
+    return PurePosixPath(path.relative_to(image_dir).as_posix())
 
 
 def _checked(file_name: str) -> PurePosixPath:

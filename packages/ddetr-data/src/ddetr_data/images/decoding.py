@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngImageFile
 from ddetr_data.faults import DataError
 from ddetr_data.images._complaints import AnyImageFile, complaint, named
 from ddetr_data.images.kinds import image_formats
-from ddetr_data.locations import RemoteFile, opened
+from ddetr_data.locations import RemoteFile
 
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -93,7 +93,9 @@ def _refuse_other_files(source: AnyImageFile) -> None:
 
 
 def _openable(source: AnyImageFile) -> str | os.PathLike[str] | io.BytesIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else opened(source)
+    """What Pillow opens: the path of a local file, the bytes of others."""
+    content = source.read_bytes() if isinstance(source, RemoteFile) else source
+    return io.BytesIO(content) if isinstance(content, bytes) else content
 
 
 @dataclass(frozen=True)

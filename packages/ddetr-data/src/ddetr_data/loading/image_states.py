@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddetr_data.coco import ImageTable, locate_image
+from ddetr_data.coco import ImageTable, is_plain_name, locate_image
 from ddetr_data.faults import DataError
 from ddetr_data.images import check_whole
-from ddetr_data.locations import RemoteFile, is_url, join, list_states
+from ddetr_data.locations import fetched, is_url, join, list_states
 from ddetr_data.parallel import IO_THREADS
 
 MISSING = -1  # in place of a file's size
@@ -56,18 +54,14 @@ class SeenFiles:
         return SeenFiles(self.at, self.sizes_bytes[is_kept], left_out, is_complete)
 
 
-class Changes(NamedTuple):
-    """How many files are no longer what they were, and how many were opened to find out."""
-
-    changed: int
-    looked_into: int
-
-
-def find_changes(table: ImageTable, seen: SeenFiles) -> Changes:
+def find_changes(table: ImageTable, seen: SeenFiles) -> tuple[int, int]:
     """Compare the files of a set with what they were.
 
     A file of another size has changed. One with a later time is looked into: it has changed when it
     is damaged or of other width or height. One that was left out may not have changed at all.
+
+    Returns:
+        How many files are no longer what they were, and how many were opened to find out.
     """
     states = file_states(table)
     changed = int((states[:, 0] != seen.sizes_bytes).sum()) + (not seen.is_complete)
@@ -78,7 +72,7 @@ def find_changes(table: ImageTable, seen: SeenFiles) -> Changes:
     newer = [] if changed else np.flatnonzero(states[:, 1] > seen.at).tolist()
     with ThreadPoolExecutor(IO_THREADS) as pool:
         unlike = sum(not still for still in pool.map(partial(_is_as_stated, table), newer))
-    return Changes(changed + unlike, len(newer))
+    return changed + unlike, len(newer)
 
 
 def file_states(table: ImageTable) -> States:
@@ -99,19 +93,14 @@ def _states_of(table: ImageTable, listings: Listings, start: int) -> States:
 def _state_of(image_dir: str, name: str, listings: Listings) -> tuple[float, float]:
     if is_url(image_dir):
         return _listed(str(join(image_dir, name)), listings)
-    for path in _spellings(image_dir, name):
-        try:
-            found = os.stat(path)
-        except (OSError, ValueError):  # ValueError: a name that no file can have
-            continue
-        return float(found.st_size), found.st_mtime
-    return _UNKNOWN
-
-
-def _spellings(image_dir: str, name: str) -> Iterator[str]:
-    yield os.path.join(image_dir, name)
-    if not name.isascii() or "\\" in name:
-        yield str(locate_image(image_dir, name))
+    # A plain name lies where it says: no time is spent on a Path.
+    plain = is_plain_name(name)
+    path = os.path.join(image_dir, name) if plain else str(locate_image(image_dir, name))
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return _UNKNOWN
+    return float(found.st_size), found.st_mtime
 
 
 def _listed(url: str, listings: Listings) -> tuple[float, float]:
@@ -123,9 +112,8 @@ def _listed(url: str, listings: Listings) -> tuple[float, float]:
 
 def _is_as_stated(table: ImageTable, index: int) -> bool:
     record = table[index]
-    path = record.path
     try:
-        header = check_whole(path.fetched() if isinstance(path, RemoteFile) else path)
+        header = check_whole(fetched(record.path))
     except (DataError, FileNotFoundError):
         return False
     return header.size_wh == (record.width, record.height)

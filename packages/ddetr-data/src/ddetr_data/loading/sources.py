@@ -142,9 +142,9 @@ def _found(folder: Path) -> tuple[StoredSet | None, str]:
     except DataError as error:
         return None, str(error)
     now = time.time()
-    changes = find_changes(stored.images, seen)
-    if changes.changed:
-        return None, f"{changes.changed} image files changed since {folder} was written"
-    if changes.looked_into:
+    changed, looked_into = find_changes(stored.images, seen)
+    if changed:
+        return None, f"{changed} image files changed since {folder} was written"
+    if looked_into:
         note_looked_at(folder, now)
     return stored, ""

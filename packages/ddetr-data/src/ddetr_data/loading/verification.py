@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ddetr_data.coco import DetectionSet, ImageTable, as_table
 from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.images import ImageHeader, check_whole, fit_objects, read_header
-from ddetr_data.locations import AnyFile, RemoteFile
+from ddetr_data.locations import AnyFile, fetched
 from ddetr_data.parallel import IO_THREADS, map_in_chunks
 
 PART = 64  # images a thread reads at a time
@@ -88,7 +88,7 @@ def _look_at(
 
 def _inspect(path: AnyFile, look: Callable[[AnyFile], ImageHeader]) -> ImageHeader | Exception:
     try:
-        return look(path.fetched() if isinstance(path, RemoteFile) else path)
+        return look(fetched(path))
     except (DataError, FileNotFoundError) as error:
         return error
 
