@@ -32,20 +32,21 @@ def named(source: AnyImageFile) -> str:
 
 def complaint(source: AnyImageFile, error: Exception) -> str:
     """Say in one sentence which image it is and why it cannot be read."""
-    name = named(source)
-    if _is_empty(source):
+    name, start = named(source), _start_of(source)
+    if start == b"":
         return f"{name} is empty"
     if isinstance(error, PermissionError):
         return f"{name} may not be read: permission denied"
     if isinstance(error, Image.DecompressionBombError):
         return f"{name} is too large, raise PIL.Image.MAX_IMAGE_PIXELS: {error}"
     if isinstance(error, UnidentifiedImageError):
-        return f"{name} cannot be read, {_likeness(_start_of(source))}"
+        return f"{name} cannot be read, {_likeness(start)}"
     return f"{name} cannot be read, it is damaged ({str(error) or type(error).__name__})"
 
 
-def _likeness(start: bytes) -> str:
+def _likeness(start: bytes | None) -> str:
     """What a file that is no image seems to be."""
+    start = start or b""
     if start.startswith(_LFS_MAGIC):
         return "it is a Git LFS pointer: fetch the file itself with `git lfs pull`"
     if start.lstrip().startswith(b"<"):
@@ -56,21 +57,14 @@ def _likeness(start: bytes) -> str:
     return "it is no image of a known kind"
 
 
-def _start_of(source: AnyImageFile) -> bytes:
-    if isinstance(source, (bytes, RemoteFile)):
-        content = source if isinstance(source, bytes) else source.content
-        return (content or b"")[:_START_BYTES]
+def _start_of(source: AnyImageFile) -> bytes | None:
+    """The first bytes, none of an empty file; None where they cannot be told."""
+    if isinstance(source, RemoteFile):
+        return None if source.content is None else source.content[:_START_BYTES]
+    if isinstance(source, bytes):
+        return source[:_START_BYTES]
     try:
         with open(source, "rb") as file:
             return file.read(_START_BYTES)
-    except OSError:
-        return b""
-
-
-def _is_empty(source: AnyImageFile) -> bool:
-    if isinstance(source, (bytes, RemoteFile)):
-        return (source if isinstance(source, bytes) else source.content) == b""
-    try:
-        return os.path.getsize(source) == 0
     except (OSError, ValueError):  # ValueError: a name that no file can have
-        return False
+        return None
