@@ -32,11 +32,6 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.file_names)
 
-    def count_objects(self, images: Sequence[int]) -> int:
-        """How many objects the given images have together."""
-        index = np.array(images, np.int64)
-        return int((self.ends[index + 1] - self.ends[index]).sum())
-
     def to_coco(self, images: Iterable[int], image_id: int, annotation_id: int) -> dict[str, Any]:
         """A COCO table of the given images; ids count on from the two first ones."""
         image_rows: list[dict[str, Any]] = []

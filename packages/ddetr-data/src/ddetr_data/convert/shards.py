@@ -47,7 +47,7 @@ def write_shards(
     image_id, annotation_id = 1, 1
     with staged(results_dir, is_stale=_is_shard) as staging:
         for number, fold in enumerate(folds):
-            shards = split_evenly(fold, num_shards)
+            shards, first_annotation = split_evenly(fold, num_shards), annotation_id
             names = [
                 f"fold-{number:03d}-of-{len(folds):03d}-shard-{shard:05d}-of-{len(shards):05d}.json"
                 for shard in range(len(shards))
@@ -59,7 +59,7 @@ def write_shards(
                 image_id += len(images)
                 annotation_id += len(content["annotations"])
             paths = tuple(results_dir / name for name in names)
-            summaries.append(FoldSummary(len(fold), table.count_objects(fold), paths))
+            summaries.append(FoldSummary(len(fold), annotation_id - first_annotation, paths))
         write_classmap(staging / CLASSMAP_NAME, table.categories)
         _write_faults(staging / FAULTS_NAME, faults)
     return summaries
