@@ -63,34 +63,30 @@ def read_mapping(path: str | os.PathLike[str]) -> ClassMapping:
     Raises:
         DataError: it is no JSON object of texts; the text names file and entry.
     """
+    where = f"mapping_path {os.fspath(path)}"
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        content = json.loads(text, object_pairs_hook=partial(_without_repeats, path))
+        content = json.loads(text, object_pairs_hook=partial(_without_repeats, where))
     except FileNotFoundError:
-        raise FileNotFoundError(f"mapping_path {os.fspath(path)} is missing") from None
+        raise FileNotFoundError(f"{where} is missing") from None
     except DataError:
         raise
     except ValueError as error:
-        raise DataError(f"mapping_path {os.fspath(path)} is not JSON: {error}") from error
+        raise DataError(f"{where} is not JSON: {error}") from error
     if not isinstance(content, dict) or not content:
-        raise DataError(f"mapping_path {os.fspath(path)} must hold {{source class: target class}}")
+        raise DataError(f"{where} must hold {{source class: target class}}")
     for source, target in content.items():
         if not isinstance(target, str) or not target.strip():
-            raise DataError(
-                f"mapping_path {os.fspath(path)}: class {source!r} must become a class name, "
-                f"got {target!r}"
-            )
+            raise DataError(f"{where}: class {source!r} must become a class name, got {target!r}")
     return ClassMapping({source: target.strip() for source, target in content.items()})
 
 
-def _without_repeats(
-    path: str | os.PathLike[str], pairs: list[tuple[str, object]]
-) -> dict[str, object]:
+def _without_repeats(where: str, pairs: list[tuple[str, object]]) -> dict[str, object]:
     content: dict[str, object] = {}
     for source, target in pairs:
         if content.setdefault(source, target) != target:
             raise DataError(
-                f"mapping_path {os.fspath(path)}: class {source!r} stands there twice, "
+                f"{where}: class {source!r} stands there twice, "
                 f"for {content[source]!r} and {target!r}"
             )
     return content
@@ -109,45 +105,46 @@ def read_classmap(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises:
         DataError: no name at all, a blank line between names, or a name that stands there twice.
     """
+    where = f"classmap {os.fspath(path)}"
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise FileNotFoundError(f"classmap {os.fspath(path)} is missing") from None
+        raise FileNotFoundError(f"{where} is missing") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"classmap {os.fspath(path)} must be a UTF-8 text") from error
+        raise DataError(f"{where} must be a UTF-8 text") from error
     if Path(path).suffix.lower() in (".yaml", ".yml"):
-        names = _yaml_names(text, path)
+        names = _yaml_names(text, where)
     else:
         names = [line.strip() for line in text.rstrip().splitlines()]
     if not names:
-        raise DataError(f"classmap {os.fspath(path)} must name one class a line, it is empty")
+        raise DataError(f"{where} must name one class a line, it is empty")
     for number, name in enumerate(names, start=1):
         if not name:
-            raise DataError(f"classmap {os.fspath(path)}:{number} must hold a name, it is blank")
+            raise DataError(f"{where}:{number} must hold a name, it is blank")
         if name in names[: number - 1]:
-            raise DataError(f"classmap {os.fspath(path)}:{number}: {name!r} stands there twice")
+            raise DataError(f"{where}:{number}: {name!r} stands there twice")
     return tuple(names)
 
 
-def _yaml_names(text: str, path: str | os.PathLike[str]) -> list[str]:
+def _yaml_names(text: str, where: str) -> list[str]:
     """The names of a YOLO data set: a list, or a table of the numbers from 0 on."""
     try:
         import yaml
     except ImportError as error:
         raise DataError(
-            f"classmap {os.fspath(path)} is YAML, install ddetr-data[yaml] to read it, or give a "
+            f"{where} is YAML, install ddetr-data[yaml] to read it, or give a "
             "text with one name a line"
         ) from error
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise DataError(f"classmap {os.fspath(path)} is no YAML: {error}") from error
+        raise DataError(f"{where} is no YAML: {error}") from error
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict) and sorted(names, key=str) == sorted(range(len(names)), key=str):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(
-            f"classmap {os.fspath(path)} must have `names`, a list of class names or a table of "
+            f"{where} must have `names`, a list of class names or a table of "
             f"them with the numbers from 0 on, got {names!r}"
         )
     return [name.strip() for name in names]
