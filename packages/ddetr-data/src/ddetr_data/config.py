@@ -34,11 +34,13 @@ Location = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]  # a p
 Locations = Annotated[tuple[Location, ...], BeforeValidator(_as_sequence), Field(min_length=1)]
 
 
-class _Config(BaseModel):
+class FrozenModel(BaseModel):
+    """Options that do not change once they are checked; an unknown key is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class DataSource(_Config):
+class DataSource(FrozenModel):
     """One set of labelled images."""
 
     image_dir: Location = Field(description="Folder that the JSON's file names start at.")
@@ -50,7 +52,7 @@ class DataSource(_Config):
 DataSources = Annotated[tuple[DataSource, ...], BeforeValidator(_as_sequence)]
 
 
-class InferSource(_Config):
+class InferSource(FrozenModel):
     """Images without labels."""
 
     image_dir: Locations = Field(
@@ -61,7 +63,7 @@ class InferSource(_Config):
     )
 
 
-class AugmentationConfig(_Config):
+class AugmentationConfig(FrozenModel):
     """How training images are varied and how every image is normalised."""
 
     scales: Sizes = Field(
@@ -127,7 +129,7 @@ class AugmentationConfig(_Config):
         return self
 
 
-class DatasetConfig(_Config):
+class DatasetConfig(FrozenModel):
     """The whole `dataset` block."""
 
     train_data_sources: DataSources = Field((), description="What to train on.")
@@ -168,7 +170,7 @@ class DatasetConfig(_Config):
         return () if value is None else value
 
 
-class ConvertConfig(_Config):
+class ConvertConfig(FrozenModel):
     """The flat keys of `convert`: KITTI folders in, COCO shards out, unless `format` says else."""
 
     format: Literal[

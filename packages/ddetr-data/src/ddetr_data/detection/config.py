@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from ddetr_data.config import Judge
-
-_FROZEN = ConfigDict(
-    frozen=True, extra="forbid", protected_namespaces=(), populate_by_name=True, allow_inf_nan=False
-)
+from ddetr_data.config import FrozenModel, Judge
 
 
-class DeviceConfig(BaseModel):
+class DeviceConfig(FrozenModel):
     """Which GPUs a subtask uses; `ddetr_train.process` holds the rule that joins both keys."""
 
-    model_config = _FROZEN
+    model_config = ConfigDict(populate_by_name=True, allow_inf_nan=False)
 
     num_gpus: int = Field(1, gt=0, description="Number of GPUs; the larger of both counts wins.")
     gpu_ids: tuple[int, ...] = Field(

@@ -12,19 +12,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from ddetr_data.config import IMAGENET_MEAN, IMAGENET_STD, AugmentationConfig, Finite
+from ddetr_data.config import IMAGENET_MEAN, IMAGENET_STD, AugmentationConfig, Finite, FrozenModel
 from ddetr_data.faults import DataError
 from ddetr_data.images.decoding import read_image, to_rgb, upright
 from ddetr_data.locations import RemoteFile
 from ddetr_data.types import ImageLike
 
 
-class PreprocessConfig(BaseModel):
+class PreprocessConfig(FrozenModel):
     """What happens to an image before the network; it travels inside checkpoints and ONNX files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     mean: tuple[Finite, ...] = Field(
         IMAGENET_MEAN, description="Mean of each channel, of pixels from 0 to 1; 1 or 3."

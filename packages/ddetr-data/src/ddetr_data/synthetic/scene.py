@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from ddetr_data.config import FrozenModel
 from ddetr_data.synthetic._textures import (
     contrasting_color,
     fill_texture,
@@ -23,10 +24,8 @@ _SOLID = 0.5  # cover from which a pixel belongs to an object
 _PLACES = 10  # tries to find a place where an object hides little of the others
 
 
-class SceneConfig(BaseModel):
+class SceneConfig(FrozenModel):
     """What the pictures of a synthetic set show."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_size_hw: tuple[int, int] = Field(
         (192, 192), description="Height and width in pixels, 32 at least."
