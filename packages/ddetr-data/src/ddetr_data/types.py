@@ -44,10 +44,13 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def keep(self, mask: NDArray[np.bool_]) -> Detections:
+        """Leave out the detections where mask (K,) is false."""
+        return Detections(self.boxes_xyxy[mask], self.scores[mask], self.labels[mask])
+
     def above(self, threshold: float) -> Detections:
         """Keep the detections whose score is at least threshold."""
-        keep = self.scores >= threshold
-        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep])
+        return self.keep(self.scores >= threshold)
 
     @classmethod
     def empty(cls) -> Detections:

@@ -53,8 +53,8 @@ def confusion_table(
     nothing = len(places)
     counts = np.zeros((nothing + 1, nothing + 1), np.int64)
     for record in detection_set.images:
-        found = _known(detections.get(record.id, Detections.empty()), places)
-        found = found.above(conf_threshold)
+        found = detections.get(record.id, Detections.empty()).above(conf_threshold)
+        found = found.keep(np.isin(found.labels, list(places)))
         partner = _match(record.annotations, found, iou_threshold)
         taken = set(partner.tolist())
         for row, object_ in enumerate(partner.tolist()):
@@ -65,11 +65,6 @@ def confusion_table(
             if object_ not in taken:
                 counts[places[int(record.labels[object_])], nothing] += 1
     return ConfusionTable((*unique_names(detection_set.categories), NOTHING), counts)
-
-
-def _known(found: Detections, places: Mapping[int, int]) -> Detections:
-    known = np.isin(found.labels, list(places))
-    return Detections(found.boxes_xyxy[known], found.scores[known], found.labels[known])
 
 
 def _match(objects: Annotations, found: Detections, iou_threshold: float) -> NDArray[np.int64]:
