@@ -33,11 +33,7 @@ class ConvertSummary:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a JSON report."""
         folds = [
-            {
-                "images": fold.images,
-                "annotations": fold.annotations,
-                "json_files": [str(path) for path in fold.json_files],
-            }
+            {**vars(fold), "json_files": [str(path) for path in fold.json_files]}
             for fold in self.folds
         ]
         paths = {

@@ -40,9 +40,7 @@ def find_images(
                 f"{entry} is a URL, give a folder of this machine; copy them here first"
             )
     paths = [Path(os.path.abspath(entry)) for entry in entries]
-    found: set[Path] = set()
-    for path in paths:
-        found.update(_images_of(path))
+    found = {image for path in paths for image in _images_of(path)}
     if not found:
         raise FileNotFoundError(
             f"no images in {', '.join(map(str, entries)) or 'an empty list'} "
