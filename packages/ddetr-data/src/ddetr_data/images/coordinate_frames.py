@@ -27,7 +27,8 @@ def fit_objects(
     stated_wh = (record.width, record.height)
     fault, moved = move_boxes(record.boxes_xywh, stated_wh, header)
     boxes, inside = _clipped(moved, header.size_wh)
-    area = record.area * np.where(inside, _growth(moved, record.boxes_xywh), 1.0)
+    growth = moved[:, 2:].prod(axis=1) / record.boxes_xywh[:, 2:].prod(axis=1)
+    area = record.area * np.where(inside, growth, 1.0)
     return fault, replace(record.annotations, boxes_xywh=boxes, area=area), inside
 
 
@@ -76,8 +77,3 @@ def _clipped(
     clipped, masks = judge_boxes(boxes_xywh, sizes)
     dropped = [mask for fault, mask in masks.items() if RULES[fault].action == "drop"]
     return clipped, ~np.logical_or.reduce(dropped)
-
-
-def _growth(moved: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    growth: NDArray[np.float64] = moved[:, 2:].prod(axis=1) / boxes[:, 2:].prod(axis=1)
-    return growth
