@@ -89,17 +89,13 @@ def _read_labels(
         tally.add(chunk.tally)
     for label in source.unused_labels():
         tally.count(str(label), "label_without_image")
-    if config.strict:
-        _refuse_drops(tally)
-    if not tally.kept and (drops := _listed_drops(tally)):
+    drops = _listed_drops(tally)
+    if config.strict and drops:
+        raise DataError(f"strict: nothing may be dropped, but these would be: {drops}")
+    if not tally.kept and drops:
         logger.warning("no object is left, all that the labels hold is dropped: %s", drops)
     found = number_categories(sorted(tally.kept, reverse=True))
     return join_chunks(chunks, source.categories or found), tally
-
-
-def _refuse_drops(tally: Tally) -> None:
-    if drops := _listed_drops(tally):
-        raise DataError(f"strict: nothing may be dropped, but these would be: {drops}")
 
 
 def _listed_drops(tally: Tally) -> str:
