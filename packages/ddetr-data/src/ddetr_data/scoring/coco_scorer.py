@@ -139,10 +139,13 @@ class CocoScorer:
 def unique_names(categories: Sequence[Category]) -> list[str]:
     """Name every category; where two share a name, the id is added to both."""
     names = [category.name for category in categories]
-    return [
-        name if names.count(name) == 1 else f"{name} (id {category.id})"
-        for name, category in zip(names, categories, strict=True)
-    ]
+    return told_apart(names, [f"(id {category.id})" for category in categories])
+
+
+def told_apart(names: Sequence[str], additions: Sequence[str]) -> list[str]:
+    """Put its addition behind each name that stands more than once."""
+    pairs = zip(names, additions, strict=True)
+    return [name if names.count(name) == 1 else f"{name} {more}" for name, more in pairs]
 
 
 def _class_scores(precision: NDArray[np.float64]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ddetr_data.config import DataSource
-from ddetr_data.scoring.coco_scorer import CocoScorer
+from ddetr_data.scoring.coco_scorer import CocoScorer, told_apart
 
 
 def score_sources(scorer: CocoScorer, sources: Sequence[DataSource]) -> dict[str, dict[str, Any]]:
@@ -23,10 +23,5 @@ def score_sources(scorer: CocoScorer, sources: Sequence[DataSource]) -> dict[str
 def source_names(sources: Sequence[DataSource]) -> list[str]:
     """Name each source by its JSON, with its image folder where that alone names two."""
     files = [", ".join(source.json_file) for source in sources]
-    names = [
-        file if files.count(file) == 1 else f"{file} in {source.image_dir}"
-        for file, source in zip(files, sources, strict=True)
-    ]
-    return [
-        name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names)
-    ]
+    names = told_apart(files, [f"in {source.image_dir}" for source in sources])
+    return told_apart(names, [f"({place})" for place in range(len(names))])
