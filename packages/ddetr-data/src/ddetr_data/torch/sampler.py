@@ -115,17 +115,15 @@ def _repetitions(order: Order) -> Order:
 
 
 def _each_once(
-    sources: NDArray[np.int32], total: int, num_replicas: int, rng: np.random.Generator
+    sources: NDArray[np.int32], total: int, _num_replicas: int, rng: np.random.Generator
 ) -> Order:
-    del num_replicas
     return np.resize(rng.permutation(len(sources)), total)
 
 
 def _sources_alike(
-    sources: NDArray[np.int32], total: int, num_replicas: int, rng: np.random.Generator
+    sources: NDArray[np.int32], total: int, _num_replicas: int, rng: np.random.Generator
 ) -> Order:
     """Draw from each source in turn; one that is used up starts again in another order."""
-    del num_replicas
     members = [np.flatnonzero(sources == source) for source in np.unique(sources)]
     rng.shuffle(members)
     shares = [len(part) for part in np.array_split(np.arange(total), len(members))]
