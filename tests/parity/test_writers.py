@@ -23,8 +23,8 @@ import pytest
 import torch
 from PIL import Image
 
+from ddetr_cli.commands import check
 from ddetr_cli.commands.arguments import CheckArguments
-from ddetr_cli.commands.check import check_data
 from ddetr_cli.report import write_evaluation_report
 from ddetr_cli.running import RunRecord
 from ddetr_cli.terminal import RunConsole
@@ -150,7 +150,7 @@ def findings(folder: Path, version: int, inputs: Inputs) -> None:
     labels = str(inputs.folder / f"labels_{version}.json")
     file = str(folder / "findings.json")
     arguments = CheckArguments(images=str(inputs.images), annotations=[labels], json_file=file)
-    check_data(arguments, RunConsole(quiet=True))
+    check.main(arguments, RunConsole(quiet=True))
 
 
 def kitti(folder: Path, version: int, inputs: Inputs) -> None:

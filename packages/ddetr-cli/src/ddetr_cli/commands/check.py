@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from ddetr_cli.commands.arguments import CheckArguments
-from ddetr_cli.running import run_command
 from ddetr_cli.spec import Experiment, SpecError, given, load_tree, model_of, read_spec_file
 from ddetr_cli.terminal import RunConsole
 from ddetr_data import ConvertConfig, DataSource
@@ -27,7 +25,7 @@ STANDARD_OUTPUT = "-"
 Splits = Mapping[str, Sequence[DataSource]]
 
 
-def check_data(arguments: CheckArguments, console: RunConsole) -> int:
+def main(arguments: CheckArguments, console: RunConsole) -> int:
     """Show all findings and give 0 for clean data, 1 for warnings, 2 for errors.
 
     With a json_file of "-" the findings are JSON on standard output, and nothing else is.
@@ -145,8 +143,3 @@ def _show(report: CheckReport, console: RunConsole) -> None:
     console.say(
         f"{report.images} images, {report.annotations} objects, {len(report.findings)} findings"
     )
-
-
-def main(arguments: CheckArguments) -> int:
-    """Check and give the exit status."""
-    return run_command(partial(check_data, arguments))

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.commands.arguments import SpecArguments
-from ddetr_cli.running import Run, Subtask, Work, run_subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import existing_images, given, optional_files
 from ddetr_data import ConvertConfig
 from ddetr_data.detection import Progress
@@ -61,9 +60,4 @@ def _source_of(fold: FoldSummary, run: Run) -> str:
     return str(run.results_dir / f"{prefix}-shard-*.json")
 
 
-CONVERT = Subtask("convert", ConvertConfig, lambda spec: Path(spec.results_dir), prepare)
-
-
-def main(arguments: SpecArguments) -> int:
-    """Run the subtask and give its exit status."""
-    return run_subtask(CONVERT, arguments.spec, arguments.overrides or ())
+SUBTASK = Subtask("convert", ConvertConfig, lambda spec: Path(spec.results_dir), prepare)

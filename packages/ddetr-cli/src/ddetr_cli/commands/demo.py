@@ -7,17 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+from ddetr_cli.commands import evaluate, export, inference, train
 from ddetr_cli.commands.arguments import DemoArguments
-from ddetr_cli.commands.evaluate import EVALUATE
-from ddetr_cli.commands.export import EXPORT
-from ddetr_cli.commands.inference import INFERENCE
-from ddetr_cli.commands.train import TRAIN
-from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, Subtask, run_command, run_subtask
-from ddetr_cli.spec import Experiment
+from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, run_subtask
 from ddetr_cli.terminal import RunConsole, figure
 from ddetr_data.files import write_whole
 
@@ -31,7 +26,7 @@ AP_TOLERANCE = 0.005
 _WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from ddetr_cli.app import main; main()"
 
 
-def run_demo(arguments: DemoArguments, console: RunConsole) -> int:
+def main(arguments: DemoArguments, console: RunConsole) -> int:
     """Run every step and give the exit status; a second run continues an interrupted one.
 
     The last step fails when PyTorch's and ONNX Runtime's AP differ by more than AP_TOLERANCE.
@@ -75,13 +70,8 @@ def _run_steps(spec_file: Path, arguments: DemoArguments, console: RunConsole) -
     training = [f"train.seed={arguments.seed}"]
     if arguments.epochs is not None:
         training.append(f"train.num_epochs={arguments.epochs}")
-    steps: list[tuple[Subtask[Experiment], list[str]]] = [
-        (TRAIN, training),
-        (EVALUATE, []),
-        (INFERENCE, []),
-        (EXPORT, []),
-    ]
-    for subtask, overrides in steps:
+    for subtask in (train.SUBTASK, evaluate.SUBTASK, inference.SUBTASK, export.EXPORT):
+        overrides = training if subtask is train.SUBTASK else []
         _show_command(subtask.name, spec_file, overrides, console)
         status = run_subtask(subtask, spec_file, overrides)
         if status != EXIT_SUCCESS:
@@ -135,8 +125,3 @@ def _compare(folder: Path, seconds: float, console: RunConsole) -> int:
 def _overall(results_file: Path) -> dict[str, float]:
     content = json.loads(results_file.read_text("utf-8"))
     return {name: -1.0 if value is None else value for name, value in content["overall"].items()}
-
-
-def main(arguments: DemoArguments) -> int:
-    """Run the demo and give the exit status."""
-    return run_command(partial(run_demo, arguments))

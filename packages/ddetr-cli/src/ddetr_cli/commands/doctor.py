@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from ddetr_cli.commands.arguments import NoArguments
-from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, run_command
+from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS
 from ddetr_cli.terminal import RunConsole
 from ddetr_export.onnx import silence_telemetry
 
@@ -27,7 +27,7 @@ _DISTRIBUTIONS = (
 )
 
 
-def diagnose(console: RunConsole) -> int:
+def main(_arguments: NoArguments, console: RunConsole) -> int:
     """Show versions, GPUs, ONNX Runtime's providers and the op's self-test; 1 if that fails."""
     silence_telemetry()
     import onnxruntime
@@ -51,8 +51,3 @@ def _version(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return "not installed"
-
-
-def main(_arguments: NoArguments) -> int:
-    """Diagnose and give the exit status."""
-    return run_command(diagnose)

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ddetr_cli.commands.arguments import SpecArguments
 from ddetr_cli.commands.detector_file import (
     checked_detector_file,
     launched_ranks,
     open_detector,
 )
-from ddetr_cli.running import Run, Subtask, Work, run_subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_sources
 
 if TYPE_CHECKING:
@@ -62,9 +61,4 @@ def _show(scores: Scores, experiment: Experiment, run: Run) -> None:
     run.console.say(f"report: {report}")
 
 
-EVALUATE = Subtask("evaluate", Experiment, lambda spec: spec.results_of("evaluate"), prepare)
-
-
-def main(arguments: SpecArguments) -> int:
-    """Run the subtask and give its exit status."""
-    return run_subtask(EVALUATE, arguments.spec, arguments.overrides or ())
+SUBTASK = Subtask("evaluate", Experiment, lambda spec: spec.results_of("evaluate"), prepare)

@@ -14,7 +14,7 @@ import typer
 from ddetr_cli.commands.arguments import ExportArguments
 from ddetr_cli.commands.detector_file import readable_file
 from ddetr_cli.passphrase import KEY_VARIABLE
-from ddetr_cli.running import Run, Subtask, Work, run_command, run_subtask
+from ddetr_cli.running import Run, Subtask, Work, run_subtask
 from ddetr_cli.spec import (
     Experiment,
     SpecError,
@@ -178,7 +178,7 @@ EXPORT = Subtask("export", Experiment, lambda spec: spec.results_of("export"), p
 TO_STANDARD = replace(EXPORT, prepare=prepare_rewriting)
 
 
-def main(arguments: ExportArguments) -> int:
+def main(arguments: ExportArguments, console: RunConsole) -> int:
     """Export or rewrite by the spec, or rewrite the files that stand in its place.
 
     Raises:
@@ -186,7 +186,7 @@ def main(arguments: ExportArguments) -> int:
     """
     words = arguments.overrides or ()
     if arguments.spec is None and arguments.to_standard:
-        return run_command(partial(rewrite_as_standard, words))
+        return rewrite_as_standard(words, console)
     if arguments.spec is None:
         raise typer.BadParameter("the spec file is missing", param_hint="-e")
     return run_subtask(TO_STANDARD if arguments.to_standard else EXPORT, arguments.spec, words)

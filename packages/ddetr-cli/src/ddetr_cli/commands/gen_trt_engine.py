@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ddetr_cli.commands.arguments import SpecArguments
 from ddetr_cli.commands.detector_file import readable_file
-from ddetr_cli.running import Run, Subtask, Work, run_subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_file, existing_images, given
 from ddetr_data.detection import RunEvent
 from ddetr_export.tensorrt import check_tensorrt
@@ -53,11 +52,6 @@ def _build(prepared: PreparedEngine, run: Run) -> Mapping[str, float]:
     return figures
 
 
-GEN_TRT_ENGINE = Subtask(
+SUBTASK = Subtask(
     "gen_trt_engine", Experiment, lambda spec: spec.results_of("gen_trt_engine"), prepare
 )
-
-
-def main(arguments: SpecArguments) -> int:
-    """Run the subtask and give its exit status."""
-    return run_subtask(GEN_TRT_ENGINE, arguments.spec, arguments.overrides or ())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ddetr_cli.commands.arguments import ImportArguments, ImportLayout
 from ddetr_cli.passphrase import KEY_VARIABLE
-from ddetr_cli.running import EXIT_SUCCESS, run_command
+from ddetr_cli.running import EXIT_SUCCESS
 from ddetr_cli.spec import SpecError, parse_value, split_override
 from ddetr_cli.terminal import RunConsole
 
@@ -20,7 +19,7 @@ _COLUMNS = ("loaded", "missing", "unexpected", "mismatched")
 _KEPT = ("categories", "preprocess", "metrics")  # of what a file says beside its architecture
 
 
-def import_weights(arguments: ImportArguments, console: RunConsole) -> int:
+def main(arguments: ImportArguments, console: RunConsole) -> int:
     """Read weights of any known layout, show how they cover the model, and write them.
 
     With a passphrase in the environment encrypted files are read, and ours are written encrypted.
@@ -112,8 +111,3 @@ def _save(model: DeformableDETR, target: Path, passphrase: str | None) -> None:
             save_checkpoint(model, writer, **known)
 
     write_whole(target, save_encrypted)
-
-
-def main(arguments: ImportArguments) -> int:
-    """Import and give the exit status."""
-    return run_command(partial(import_weights, arguments))

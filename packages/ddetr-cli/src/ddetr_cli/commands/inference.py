@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ddetr_cli.commands.arguments import SpecArguments
 from ddetr_cli.commands.detector_file import (
     checked_detector_file,
     launched_ranks,
     open_detector,
 )
-from ddetr_cli.running import Run, Subtask, Work, run_subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, SpecError, existing_images, optional_files
 
 if TYPE_CHECKING:
@@ -62,9 +61,4 @@ def _show(summary: InferenceSummary, run: Run) -> None:
         run.console.say(f"annotated videos: {summary.videos_dir}")
 
 
-INFERENCE = Subtask("inference", Experiment, lambda spec: spec.results_of("inference"), prepare)
-
-
-def main(arguments: SpecArguments) -> int:
-    """Run the subtask and give its exit status."""
-    return run_subtask(INFERENCE, arguments.spec, arguments.overrides or ())
+SUBTASK = Subtask("inference", Experiment, lambda spec: spec.results_of("inference"), prepare)

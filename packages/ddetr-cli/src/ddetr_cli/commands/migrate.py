@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from ddetr_cli.commands.arguments import FileArguments
-from ddetr_cli.running import EXIT_BAD_INPUT, EXIT_SUCCESS, run_command
+from ddetr_cli.running import EXIT_BAD_INPUT, EXIT_SUCCESS
 from ddetr_cli.spec import (
     DERIVED_KEYS,
     RENAMED,
@@ -29,7 +28,7 @@ from ddetr_cli.terminal import RunConsole
 _WITHOUT_EFFECT = "Accepted"  # how the description of such a key begins
 
 
-def migrate(arguments: FileArguments, console: RunConsole) -> int:
+def main(arguments: FileArguments, console: RunConsole) -> int:
     """Show for each key whether it is kept, renamed, without effect or unknown.
 
     Unknown keys, and values that no subtask would take, give 2.
@@ -91,8 +90,3 @@ def _fate(path: KeyPath, model: type[BaseModel]) -> str:
 def _in_a_list(path: KeyPath) -> KeyPath:
     """Name a key of one bare data source as if it stood in a list."""
     return (*path[:2], 0, *path[2:])
-
-
-def main(arguments: FileArguments) -> int:
-    """Migrate and give the exit status."""
-    return run_command(partial(migrate, arguments))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from ddetr_cli.commands.arguments import SpecArguments
 from ddetr_cli.commands.train import check, model_for_training
-from ddetr_cli.running import EXIT_SUCCESS, run_command
+from ddetr_cli.running import EXIT_SUCCESS
 from ddetr_cli.spec import Experiment, load_spec
 from ddetr_cli.terminal import RunConsole
 
 
-def plan_run(arguments: SpecArguments, console: RunConsole) -> int:
+def main(arguments: SpecArguments, console: RunConsole) -> int:
     """Show steps, memory and disk of the spec's training; what cannot fit is refused.
 
     Raises:
@@ -30,8 +28,3 @@ def plan_run(arguments: SpecArguments, console: RunConsole) -> int:
         console.say(line)
     console.say(f"free: {readable_size(free_disk_bytes(folder))} where {folder} is")
     return EXIT_SUCCESS
-
-
-def main(arguments: SpecArguments) -> int:
-    """Plan and give the exit status."""
-    return run_command(partial(plan_run, arguments))

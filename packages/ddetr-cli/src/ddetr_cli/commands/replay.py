@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.arguments import ReplayArguments
 from ddetr_cli.passphrase import KEY_VARIABLE
-from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, run_command
+from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS
 from ddetr_cli.spec import existing_file
 from ddetr_cli.terminal import RunConsole
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from ddetr_train.nan import Replay
 
 
-def replay_step(arguments: ReplayArguments, console: RunConsole) -> int:
+def main(arguments: ReplayArguments, console: RunConsole) -> int:
     """Say what is first not finite; exit status 0 when in fp32 all is finite, 1 when not."""
     evidence = existing_file(arguments.evidence, "the file to replay")
     from ddetr_train.nan import replay
@@ -39,8 +38,3 @@ def _story(found: Replay) -> list[str]:
         else f"the fault came with {found.precision}: train with precision fp32, or bf16 for fp16"
     )
     return [*lines, f"in fp32 on the CPU: all is finite, the loss is {found.loss:.6g}; {reason}"]
-
-
-def main(arguments: ReplayArguments) -> int:
-    """Replay and give the exit status."""
-    return run_command(partial(replay_step, arguments))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 
 from ddetr_cli.commands.arguments import ServeArguments
 from ddetr_cli.passphrase import KEY_VARIABLE
-from ddetr_cli.running import EXIT_SUCCESS, run_command
+from ddetr_cli.running import EXIT_SUCCESS
 from ddetr_cli.terminal import RunConsole
 
 
-def serve_model(arguments: ServeArguments, console: RunConsole) -> int:
+def main(arguments: ServeArguments, console: RunConsole) -> int:
     """Answer until interrupted; the key of an encrypted file is the environment's."""
     from ddetr_export import open_detector, serve
 
@@ -28,8 +27,3 @@ def serve_model(arguments: ServeArguments, console: RunConsole) -> int:
         ),
     )
     return EXIT_SUCCESS
-
-
-def main(arguments: ServeArguments) -> int:
-    """Serve and give the exit status."""
-    return run_command(partial(serve_model, arguments))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from ddetr_cli.commands.arguments import SummaryArguments
 from ddetr_cli.commands.train import model_for_training
-from ddetr_cli.running import EXIT_SUCCESS, run_command
+from ddetr_cli.running import EXIT_SUCCESS
 from ddetr_cli.spec import Experiment, load_spec
 from ddetr_cli.terminal import RunConsole
 
 
-def summarize_model(arguments: SummaryArguments, console: RunConsole) -> int:
+def main(arguments: SummaryArguments, console: RunConsole) -> int:
     """Show parameters and operations by part, and the memory of one image in training."""
     loaded = load_spec(Experiment, arguments.spec, arguments.overrides or ())
     config = model_for_training(loaded.spec)
@@ -20,8 +18,3 @@ def summarize_model(arguments: SummaryArguments, console: RunConsole) -> int:
     model = DeformableDETR(config, load_backbone_file=False)
     console.say(summarize(model, (arguments.height, arguments.width)).table())
     return EXIT_SUCCESS
-
-
-def main(arguments: SummaryArguments) -> int:
-    """Summarize and give the exit status."""
-    return run_command(partial(summarize_model, arguments))

@@ -1,7 +1,7 @@
 """The table of `ddetr`'s commands: name, help, module and arguments of each.
 
-The module of a command is loaded when the command is called; its `main` takes the arguments and
-gives the exit status.
+The module of a command is loaded when the command is called. It holds a SUBTASK, or a `main` that
+takes the arguments and a console, and gives the exit status.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
+from functools import partial
+from keyword import iskeyword
+from types import ModuleType
 from typing import Any, get_type_hints
 
 import typer
@@ -35,7 +38,11 @@ class Command:
     name: str
     help: str
     arguments: type[Any]  # a dataclass whose fields are Annotated as typer wants them
-    module: str  # of ddetr_cli.commands
+
+    @property
+    def module(self) -> str:
+        """Its module in ddetr_cli.commands: named like it, with `_` behind a word of Python's."""
+        return f"{self.name}_" if iskeyword(self.name) else self.name
 
     def as_function(self) -> Callable[..., None]:
         """Give a function with the arguments for parameters, as typer reads one.
@@ -46,7 +53,7 @@ class Command:
 
         def call(**given: Any) -> None:
             module = importlib.import_module(f"ddetr_cli.commands.{self.module}")
-            raise typer.Exit(module.main(self.arguments(**given)))
+            raise typer.Exit(_run(module, self.arguments(**given)))
 
         call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
@@ -62,95 +69,82 @@ class Command:
         return call
 
 
+def _run(module: ModuleType, arguments: Any) -> int:
+    from ddetr_cli.running import run_command, run_subtask
+
+    if hasattr(module, "SUBTASK"):
+        return run_subtask(module.SUBTASK, arguments.spec, arguments.overrides or ())
+    return run_command(partial(module.main, arguments))
+
+
 COMMANDS: Sequence[Command] = (
     Command(
         "convert",
         "Turn KITTI, YOLO or VOC labels into sharded COCO JSON, or back; the spec has flat keys.",
         SpecArguments,
-        "convert",
     ),
     Command(
         "train",
         "Train on COCO data; continues by itself from dd_model_latest.pth in the results folder.",
         SpecArguments,
-        "train",
     ),
     Command(
         "evaluate",
         "Score a checkpoint or an ONNX file: the twelve COCO figures, and AP of each class.",
         SpecArguments,
-        "evaluate",
     ),
     Command(
-        "inference",
-        "Detect in images: KITTI label files and annotated images.",
-        SpecArguments,
-        "inference",
+        "inference", "Detect in images: KITTI label files and annotated images.", SpecArguments
     ),
     Command(
         "export",
         "Write a checkpoint as ONNX and compare both before the file gets its name.",
         ExportArguments,
-        "export",
     ),
     Command(
         "gen_trt_engine",
         "Build a TensorRT engine of an exported file, on a machine with TensorRT.",
         SpecArguments,
-        "gen_trt_engine",
     ),
     Command(
-        "serve",
-        "Answer detections over HTTP, with a page to drop an image on.",
-        ServeArguments,
-        "serve",
+        "serve", "Answer detections over HTTP, with a page to drop an image on.", ServeArguments
     ),
     Command(
         "check",
         "Look for every fault in labelled data; exit status 1 for warnings, 2 for errors.",
         CheckArguments,
-        "check",
     ),
     Command(
         "summary",
         "Show the size of the spec's model: parameters, operations, memory.",
         SummaryArguments,
-        "summary",
     ),
     Command(
         "migrate",
         "Tell for each key of an existing spec: kept, renamed, without effect or unknown.",
         FileArguments,
-        "migrate",
     ),
     Command(
         "import",
         "Read weights of any Deformable DETR, and write them as ours or as another program's.",
         ImportArguments,
-        "import_",
     ),
     Command(
-        "doctor",
-        "Show versions, GPUs and back-ends, and test the attention kernels.",
-        NoArguments,
-        "doctor",
+        "doctor", "Show versions, GPUs and back-ends, and test the attention kernels.", NoArguments
     ),
     Command(
         "plan",
         "Show what a training will take: steps, memory, disk; exit status 2 if it cannot fit.",
         SpecArguments,
-        "plan",
     ),
     Command(
         "replay",
         "Repeat in fp32 on the CPU the step at which a training met NaN; 1 if it is still bad.",
         ReplayArguments,
-        "replay",
     ),
     Command(
         "demo",
         "Show all of it: draw images, train, score, annotate, export, score the ONNX file.",
         DemoArguments,
-        "demo",
     ),
 )

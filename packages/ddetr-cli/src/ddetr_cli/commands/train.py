@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.commands.arguments import SpecArguments
-from ddetr_cli.running import Run, Subtask, Work, run_subtask
+from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_model, existing_sources, optional_files
 from ddetr_cli.terminal import Interrupted
 from ddetr_model import ModelConfig
@@ -131,7 +130,7 @@ def _write_report(experiment: Experiment, run: Run) -> Path:
     return write_training_report(run.results_dir, labelled, dataset.eval_class_ids)
 
 
-TRAIN = Subtask(
+SUBTASK = Subtask(
     "train",
     Experiment,
     lambda spec: spec.results_of("train"),
@@ -139,8 +138,3 @@ TRAIN = Subtask(
     folder_locked,
     by_hand=True,
 )
-
-
-def main(arguments: SpecArguments) -> int:
-    """Run the subtask and give its exit status."""
-    return run_subtask(TRAIN, arguments.spec, arguments.overrides or ())
