@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from ddetr_cli.commands.arguments import FileArguments
 from ddetr_cli.running import EXIT_BAD_INPUT, EXIT_SUCCESS
 from ddetr_cli.spec import (
-    DERIVED_KEYS,
     RENAMED,
     Experiment,
     KeyPath,
@@ -70,8 +69,7 @@ def _first_of_list(path: KeyPath) -> KeyPath:
 
 
 def _fate(path: KeyPath, model: type[BaseModel]) -> str:
-    hidden = DERIVED_KEYS if model is Experiment else frozenset()
-    known = {key: field for key, field in known_keys(model) if key not in hidden}
+    known = dict(known_keys(model))
     if path in RENAMED:
         return f"renamed: {dotted(RENAMED[path])}; the old name is read too"
     reason = reason_without_effect(path) if model is Experiment else None
@@ -81,7 +79,7 @@ def _fate(path: KeyPath, model: type[BaseModel]) -> str:
     if field is None and path[:-1] in known and path[:-1] == ("inference", "color_map"):
         return "kept"
     if field is None:
-        nearest = nearest_key(model, path, hidden)
+        nearest = nearest_key(model, path)
         return "unknown" + (f"; perhaps {nearest}" if nearest else "")
     has_effect = not (field.description or "").startswith(_WITHOUT_EFFECT)
     return "kept" if has_effect else f"without effect: {field.description}"

@@ -1,7 +1,6 @@
 """Specs: read, checked, and every wrong value told with its line."""
 
 from ddetr_cli.spec.experiment import (
-    DERIVED_KEYS,
     Experiment,
     LoadedSpec,
     Spec,
@@ -19,7 +18,7 @@ from ddetr_cli.spec.inputs import (
     optional_files,
 )
 from ddetr_cli.spec.overrides import apply_overrides, split_override
-from ddetr_cli.spec.schema import arms, known_keys, nearest_key
+from ddetr_cli.spec.schema import DERIVED_KEYS, arms, known_keys, nearest_key
 from ddetr_cli.spec.tao_specs import RENAMED, WITHOUT_EFFECT, reason_without_effect
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
 from ddetr_cli.spec.yaml_tree import parse_spec, parse_value, read_spec_file

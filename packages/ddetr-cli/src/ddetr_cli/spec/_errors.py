@@ -41,9 +41,7 @@ _RULES = {
 }
 
 
-def sentences(
-    error: ValidationError, tree: SpecTree, model: Model, hidden: frozenset[KeyPath]
-) -> list[str]:
+def sentences(error: ValidationError, tree: SpecTree, model: Model) -> list[str]:
     """Say each fault once, in the order of the spec's blocks."""
     faults: dict[KeyPath, list[Details]] = {}
     findings: list[Any] = error.errors(include_url=False)
@@ -51,31 +49,25 @@ def sentences(
         faults.setdefault(_key_path(details, tree.values), []).append(details)
     outer = {path for path in faults if any(_is_inside(other, path) for other in faults)}
     return [
-        _sentence(path, details, tree, model, hidden)
+        _sentence(path, details, tree, model)
         for path, details in faults.items()
         if path not in outer
     ]
 
 
-def unknown_key(path: KeyPath, tree: SpecTree, model: Model, hidden: frozenset[KeyPath]) -> str:
+def unknown_key(path: KeyPath, tree: SpecTree, model: Model) -> str:
     """Name an unknown key, its place and the nearest known one."""
-    nearest = nearest_key(model, path, hidden)
+    nearest = nearest_key(model, path)
     hint = f"; did you mean {nearest}?" if nearest else ""
     if nearest == dotted(path):  # "train.seed: 3" in a file
         hint = "; write it as a key in a block, not with a dot"
     return f"unknown key {dotted(path)}{_place([path], tree)}{hint}"
 
 
-def _sentence(
-    path: KeyPath,
-    details: Sequence[Details],
-    tree: SpecTree,
-    model: Model,
-    hidden: frozenset[KeyPath],
-) -> str:
+def _sentence(path: KeyPath, details: Sequence[Details], tree: SpecTree, model: Model) -> str:
     kind = details[0]["type"]
     if kind == "extra_forbidden":
-        return unknown_key(path, tree, model, hidden)
+        return unknown_key(path, tree, model)
     if kind == "missing":
         return f"{dotted(path)} is missing{_place([path], tree)}"
     if kind in ("value_error", "assertion_error"):

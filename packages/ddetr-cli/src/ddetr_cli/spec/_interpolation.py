@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
+from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted, merged
 
 _RESOLVER = re.compile(r"\$\{[^}]*?:")
 _SECRET = re.compile(r"\$\{[^}]*encryption_key")
@@ -34,7 +34,7 @@ def _resolve(tree: SpecTree, defaults: Mapping[str, Any]) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        whole = OmegaConf.create(_laid_over(defaults, tree.values))
+        whole = OmegaConf.create(merged(defaults, tree.values))
         resolved = OmegaConf.to_container(whole, resolve=True)
     except OmegaConfBaseException as error:
         path = tuple(re.findall(r"[^.\[\]]+", error.full_key or ""))
@@ -63,13 +63,6 @@ def _texts(node: Any, path: KeyPath) -> list[tuple[KeyPath, str]]:
         return []
     children = node.items() if isinstance(node, dict) else enumerate(node)
     return [found for key, child in children for found in _texts(child, (*path, key))]
-
-
-def _laid_over(defaults: Any, values: Any) -> Any:
-    if not (isinstance(defaults, Mapping) and isinstance(values, Mapping)):
-        return values
-    over = {key: _laid_over(defaults.get(key), value) for key, value in values.items()}
-    return {**defaults, **over}
 
 
 def _chosen(written: Any, resolved: Any) -> Any:

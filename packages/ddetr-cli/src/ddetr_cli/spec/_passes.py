@@ -1,12 +1,10 @@
-"""What is done to a spec between its file and its check, as one list in the order it is done."""
+"""What is done to a spec between its file and its check, in the order it is done."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeAlias
 
 from pydantic import BaseModel, SecretStr
 
@@ -21,56 +19,44 @@ from ddetr_cli.spec.tree import SpecError, SpecTree
 _MASK = str(SecretStr("any"))
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a spec is read for."""
-
-    model: type[BaseModel]
-    is_flat: bool  # the spec of `convert`, which no other program has had
-    task: str | None
-    overrides: Sequence[str]
-
-
-Pass: TypeAlias = Callable[[SpecTree, Reading], Iterable[str]]  # changes the tree, gives notices
-
-
-def read_through(tree: SpecTree, reading: Reading) -> list[str]:
+def read_through(
+    tree: SpecTree,
+    model: type[BaseModel],
+    task: str | None,
+    overrides: Sequence[str],
+    *,
+    is_flat: bool,
+) -> list[str]:
     """Send the tree through all passes; gives what its reader should know.
+
+    Args:
+        tree: As the file has it, changed in place.
+        model: What it is to become.
+        task: The subtask that it is read for.
+        overrides: `key.sub=value` each.
+        is_flat: It is the spec of `convert`, which no other program has had.
 
     Raises:
         SpecError: a pass refuses the spec.
     """
-    return [notice for each in PASSES for notice in each(tree, reading)]
+    # Overrides are written as the file is, with every name and mark that it may have.
+    apply_overrides(tree, overrides, partial(is_list, model))
+    # From here on a key has one name, by which the models say what it may hold.
+    notices = [] if is_flat else rename_older_keys(tree)
+    # What is not given is not there any more, so that nothing later takes it for a value.
+    settle(tree, model)
+    if not is_flat:
+        notices += drop_without_effect(tree)  # before anyone asks what such keys hold
+        complete_for(tree, task)
+    interpolate(tree, model().model_dump(mode="json"))  # it may take any key that is left
+    _fill_in_the_key(tree, model)  # a passphrase may well hold a `${` that means nothing
+    return notices
 
 
-def _lay_overrides(tree: SpecTree, reading: Reading) -> Iterable[str]:
-    apply_overrides(tree, reading.overrides, partial(is_list, reading.model))
-    return ()
-
-
-def _rename(tree: SpecTree, reading: Reading) -> Iterable[str]:
-    return () if reading.is_flat else rename_older_keys(tree)
-
-
-def _settle(tree: SpecTree, reading: Reading) -> Iterable[str]:
-    settle(tree, reading.model)
-    return ()
-
-
-def _drop(tree: SpecTree, reading: Reading) -> Iterable[str]:
-    return () if reading.is_flat else drop_without_effect(tree)
-
-
-def _complete(tree: SpecTree, reading: Reading) -> Iterable[str]:
-    if not reading.is_flat:
-        complete_for(tree, reading.task)
-    return ()
-
-
-def _fill_in_the_key(tree: SpecTree, reading: Reading) -> Iterable[str]:
+def _fill_in_the_key(tree: SpecTree, model: type[BaseModel]) -> None:
     """Take the passphrase from the environment where the spec gives none, or a mask."""
-    if "encryption_key" not in reading.model.model_fields:
-        return ()
+    if "encryption_key" not in model.model_fields:
+        return
     written = tree.values.get("encryption_key")
     if written in (None, _MASK) and os.environ.get(KEY_VARIABLE):
         tree.values["encryption_key"] = os.environ[KEY_VARIABLE]
@@ -79,20 +65,3 @@ def _fill_in_the_key(tree: SpecTree, reading: Reading) -> Iterable[str]:
         raise SpecError(
             f"encryption_key is masked ({place}); give it as an override or in {KEY_VARIABLE}"
         )
-    return ()
-
-
-def _interpolate(tree: SpecTree, reading: Reading) -> Iterable[str]:
-    interpolate(tree, reading.model().model_dump(mode="json"))
-    return ()
-
-
-PASSES: Sequence[Pass] = (
-    _lay_overrides,  # they are written as the file is, with every name and mark that it may have
-    _rename,  # from here on a key has one name, by which the models say what it may hold
-    _settle,  # what is not given is not there any more, so that nothing later takes it for a value
-    _drop,  # keys without effect, before anyone asks what they hold
-    _complete,  # what the subtask does not need to be told
-    _fill_in_the_key,  # not subject to `${...}`, which it may well contain
-    _interpolate,  # last, for it may take the value of any key that is left
-)

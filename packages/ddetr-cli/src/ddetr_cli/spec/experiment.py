@@ -12,17 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.spec._errors import sentences, unknown_key
-from ddetr_cli.spec._passes import Reading, read_through
-from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree
+from ddetr_cli.spec._passes import read_through
+from ddetr_cli.spec.schema import DERIVED_KEYS
+from ddetr_cli.spec.tree import SpecError, SpecTree, with_texts
 from ddetr_cli.spec.yaml_tree import read_spec_file
 from ddetr_data import ConvertConfig, DatasetConfig
 from ddetr_data.detection import EvaluateConfig, InferenceConfig
 from ddetr_export import ExportConfig, TrtEngineConfig
 from ddetr_model import ModelConfig
 from ddetr_train import TrainConfig
-
-# Keys of the models that no spec may hold, because another key decides them.
-DERIVED_KEYS: frozenset[KeyPath] = frozenset({("model", "num_classes")})
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
@@ -106,8 +104,7 @@ def load_tree(
     Raises:
         SpecError: as load_spec.
     """
-    reading = Reading(model, model is not Experiment, task, overrides)
-    notices = read_through(tree, reading)
+    notices = read_through(tree, model, task, overrides, is_flat=model is not Experiment)
     return LoadedSpec(_validated(model, tree), tuple(notices))
 
 
@@ -124,26 +121,20 @@ def spec_yaml(spec: BaseModel) -> str:
     """Write a spec as YAML that loads again to an equal one, except that secrets are masked."""
     derived: dict[str, Any] = {str(block): {key} for block, key in DERIVED_KEYS}
     blocks = derived if isinstance(spec, Experiment) else None
-    values = _without_references(spec.model_dump(mode="json", exclude=blocks))
+    # A "${" that is part of a name would be taken for a reference when it is loaded.
+    values = with_texts(
+        spec.model_dump(mode="json", exclude=blocks), lambda text: text.replace("${", "\\${")
+    )
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
-
-
-def _without_references(value: Any) -> Any:
-    """Write a "${" that is part of a name as text, or loading would take it for a reference."""
-    if isinstance(value, dict):
-        return {key: _without_references(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_without_references(child) for child in value]
-    return value.replace("${", "\\${") if isinstance(value, str) else value
 
 
 def _validated(model: type[Spec], tree: SpecTree) -> Spec:
     derived = [path for path in DERIVED_KEYS if path in tree.origins]
-    faults = [unknown_key(path, tree, model, DERIVED_KEYS) for path in derived]
+    faults = [unknown_key(path, tree, model) for path in derived]
     try:
         spec = model.model_validate(tree.values)
     except ValidationError as error:
-        faults += sentences(error, tree, model, DERIVED_KEYS)
+        faults += sentences(error, tree, model)
     if faults:
         raise SpecError("\n".join(faults))
     return spec

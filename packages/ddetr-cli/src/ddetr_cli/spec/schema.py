@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 from ddetr_cli.spec.tree import KeyPath, dotted
 
 Model = type[BaseModel]
+# Keys of the models that no spec may hold, because another key decides them.
+DERIVED_KEYS: frozenset[KeyPath] = frozenset({("model", "num_classes")})
 _TEXTS = {str, Path, SecretStr}
 _NUMBERS = {int, float, bool}
 _LIKE_A_SIBLING, _LIKE_ANOTHER = 0.6, 0.72  # least likeness of a suggestion, from 0 to 1
@@ -72,18 +74,19 @@ def takes_null(model: Model, path: KeyPath) -> bool:
 
 def is_free_text(model: Model, path: KeyPath) -> bool:
     """Whether the path holds text that the model does not choose from: names and places."""
-    found = arms_at(model, path)
-    return bool(found) and any(
-        leaf in (str, Path)
-        for arm in found
-        for leaf in (_leaves(arm) if get_origin(arm) is not Literal else ())
-    )
+    open_arms = [arm for arm in arms_at(model, path) if get_origin(arm) is not Literal]
+    return any(_leaves(arm) & {str, Path} for arm in open_arms)
 
 
 def known_keys(model: Model, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo]]:
-    """Yield every key of the model and of the blocks inside it; lists of blocks show index 0."""
+    """Yield every key of the model and of the blocks inside it, save derived ones.
+
+    Lists of blocks show index 0.
+    """
     for name, field in model.model_fields.items():
         path = (*prefix, name)
+        if path in DERIVED_KEYS:
+            continue
         yield path, field
         for arm in arms(field.annotation):
             if _is_model(arm):
@@ -92,9 +95,9 @@ def known_keys(model: Model, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, Fi
                 yield from known_keys(get_args(arm)[0], (*path, 0))
 
 
-def nearest_key(model: Model, path: KeyPath, hidden: frozenset[KeyPath]) -> str | None:
+def nearest_key(model: Model, path: KeyPath) -> str | None:
     """Name the known key most like an unknown one: a sibling first, then anywhere in the spec."""
-    everywhere = [known for known, _ in known_keys(model) if known not in hidden]
+    everywhere = [known for known, _ in known_keys(model)]
     if dotted(path) in map(dotted, everywhere):
         return dotted(path)  # a key of a block, written with a dot
     name, parent = str(path[-1]), _without_indices(path[:-1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
+from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted, with_texts
 
 RENAMED: dict[KeyPath, KeyPath] = {
     ("model", "pretrained_model_path"): ("model", "pretrained_backbone_path"),
@@ -55,13 +55,13 @@ def rename_older_keys(tree: SpecTree) -> list[str]:
     """
     notices = []
     for old, new in RENAMED.items():
-        tree.values = _with_renamed_reference(tree.values, old, new)
+        tree.values = _with_renamed_reference(tree, old, new)
         value, place = tree.remove(old), tree.place_of(old)
         for path in [path for path in tree.origins if path[: len(old)] == old]:
             tree.origins.setdefault(new + path[len(old) :], tree.origins.pop(path))
         if value in _NOT_GIVEN:
             continue
-        known = value_at(tree, new)
+        known = tree.get(new)
         if known not in _NOT_GIVEN and known != value:
             raise SpecError(
                 f"{dotted(new)} and {dotted(old)} are one setting with two values: give one "
@@ -81,7 +81,7 @@ def drop_without_effect(tree: SpecTree) -> list[str]:
     Raises:
         SpecError: a key without effect would change the run: checkpoints by steps.
     """
-    unit = value_at(tree, ("train", "checkpoint_interval_unit"))
+    unit = tree.get(("train", "checkpoint_interval_unit"))
     if unit not in (None, "epoch"):
         place = tree.place_of(("train", "checkpoint_interval_unit"))
         raise SpecError(
@@ -102,12 +102,14 @@ def complete_for(tree: SpecTree, task: str | None) -> None:
     `model` may leave out what it would have to say for a training; those without training data may
     have a batch size of -1.
     """
-    for path in _MINUS_ONE_IS_NULL:
-        _drop_minus_one(tree, path)
-    if task in _WITHOUT_TRAINING_DATA:
-        _drop_minus_one(tree, _BATCH)
-    if task in _WITH_A_FINISHED_MODEL:
-        _complete_levels(tree)
+    without_batch = (_BATCH,) if task in _WITHOUT_TRAINING_DATA else ()
+    for path in (*_MINUS_ONE_IS_NULL, *without_batch):
+        if tree.get(path) == -1:
+            tree.remove(path)
+    levels = tree.get(_LEVELS)
+    may_be_completed = task in _WITH_A_FINISHED_MODEL and tree.get(_INDICES) is None
+    if may_be_completed and isinstance(levels, int) and levels in _INDICES_OF:
+        tree.values["model"]["return_interm_indices"] = list(_INDICES_OF[levels])
 
 
 def reason_without_effect(path: KeyPath) -> str | None:
@@ -116,30 +118,7 @@ def reason_without_effect(path: KeyPath) -> str | None:
     return next((WITHOUT_EFFECT[block] for block in around if block in WITHOUT_EFFECT), None)
 
 
-def _complete_levels(tree: SpecTree) -> None:
-    levels = value_at(tree, _LEVELS)
-    if value_at(tree, _INDICES) is None and isinstance(levels, int) and levels in _INDICES_OF:
-        tree.values["model"]["return_interm_indices"] = list(_INDICES_OF[levels])
-
-
-def _drop_minus_one(tree: SpecTree, path: KeyPath) -> None:
-    if value_at(tree, path) == -1:
-        tree.remove(path)
-
-
-def _with_renamed_reference(node: Any, old: KeyPath, new: KeyPath) -> Any:
+def _with_renamed_reference(tree: SpecTree, old: KeyPath, new: KeyPath) -> Any:
     """Let `${old.key}` refer to the key by its name here."""
-    if isinstance(node, dict):
-        return {key: _with_renamed_reference(child, old, new) for key, child in node.items()}
-    if isinstance(node, list):
-        return [_with_renamed_reference(child, old, new) for child in node]
-    if isinstance(node, str):
-        return node.replace(f"${{{dotted(old)}}}", f"${{{dotted(new)}}}")
-    return node
-
-
-def value_at(tree: SpecTree, path: KeyPath) -> Any:
-    node: Any = tree.values
-    for key in path:
-        node = node.get(key) if isinstance(node, dict) else None
-    return node
+    before, after = (f"${{{dotted(path)}}}" for path in (old, new))
+    return with_texts(tree.values, lambda text: text.replace(before, after))

@@ -80,22 +80,36 @@ class SpecTree:
         if not (isinstance(node[path[-1]], dict) and isinstance(value, dict)):
             for stale in [known for known in self.origins if known[: len(path)] == path]:
                 del self.origins[stale]
-        node[path[-1]] = _merged(node[path[-1]], value)
+        node[path[-1]] = merged(node[path[-1]], value)
         self.origins.update(origins)
         for length in range(1, len(path)):
             self.origins.setdefault(path[:length], Origin(origins[path].place))
 
+    def get(self, path: KeyPath) -> Any:
+        """Give what stands at a path of blocks; None where there is none."""
+        node: Any = self.values
+        for key in path:
+            node = node.get(key) if isinstance(node, dict) else None
+        return node
+
     def remove(self, path: KeyPath) -> Any:
         """Take a value out and give it; None where there is none. Its origin stays."""
-        node: Any = self.values
-        for key in path[:-1]:
-            node = node.get(key) if isinstance(node, dict) else None
+        node = self.get(path[:-1])
         return node.pop(path[-1], None) if isinstance(node, dict) else None
 
 
 def dotted(path: KeyPath) -> str:
     """Write a key path as overrides do: dataset.train_data_sources.0.image_dir."""
     return ".".join(str(key) for key in path)
+
+
+def with_texts(node: Any, change: Callable[[str], str]) -> Any:
+    """Give the same values with every text in them changed."""
+    if isinstance(node, dict):
+        return {key: with_texts(child, change) for key, child in node.items()}
+    if isinstance(node, list):
+        return [with_texts(child, change) for child in node]
+    return change(node) if isinstance(node, str) else node
 
 
 def _open_slot(parent: Any, path: KeyPath) -> None:
@@ -116,7 +130,8 @@ def _open_slot(parent: Any, path: KeyPath) -> None:
         raise SpecError(f"{dotted(path)}: {name} is no {kind}")
 
 
-def _merged(old: Any, new: Any) -> Any:
+def merged(old: Any, new: Any) -> Any:
+    """Lay new over old: dicts key by key, all else is replaced."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
-    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+    return {**old, **{key: merged(old.get(key), value) for key, value in new.items()}}
