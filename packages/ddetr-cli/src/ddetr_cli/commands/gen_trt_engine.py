@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from ddetr_data.detection import RunEvent
 from ddetr_export.tensorrt import check_tensorrt
 
 if TYPE_CHECKING:
-    from ddetr_export.tensorrt import PreparedEngine
+    from ddetr_export.tensorrt import EngineReport
 
 _IMAGES_KEY = "gen_trt_engine.tensorrt.calibration.cal_image_dir"
 
@@ -28,14 +28,14 @@ def prepare(experiment: Experiment, run: Run) -> Work:
     check_tensorrt("gen_trt_engine")
     from ddetr_export.tensorrt import prepare_engine
 
-    prepared = prepare_engine(source, target, config, encryption_key=experiment.passphrase)
-    return partial(_build, prepared, run)
+    build = prepare_engine(source, target, config, encryption_key=experiment.passphrase)
+    return partial(_build, build, config.tensorrt.data_type, run)
 
 
-def _build(prepared: PreparedEngine, run: Run) -> Mapping[str, float]:
+def _build(build: Callable[[], EngineReport], data_type: str, run: Run) -> Mapping[str, float]:
     """Build the engine, and show what it became."""
-    run.report(RunEvent("started", f"building a {prepared.config.tensorrt.data_type} engine"))
-    report = prepared.build()
+    run.report(RunEvent("started", f"building a {data_type} engine"))
+    report = build()
     for text in report.notices:
         run.notice(text)
     least, best, most = report.batch_sizes

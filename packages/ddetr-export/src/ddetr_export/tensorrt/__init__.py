@@ -8,7 +8,6 @@ __all__ = [
     "EngineBuildError",
     "EngineNetwork",
     "EngineReport",
-    "PreparedEngine",
     "build_engine",
     "calibrate",
     "check_tensorrt",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from ddetr_data.files import write_all
 from ddetr_export.config import TrtEngineConfig
 from ddetr_export.layer_rules import layer_rules
 from ddetr_export.onnx import (
-    ExportMetadata,
     load_onnx,
     locked,
     read_metadata,
@@ -33,7 +33,7 @@ from ddetr_export.tensorrt.bindings import Cuda, import_cuda, import_tensorrt, m
 from ddetr_export.tensorrt.builder import EngineBuilder, EngineBuildError
 from ddetr_export.tensorrt.calibration import calibrate
 
-__all__ = ["EngineBuildError", "EngineReport", "PreparedEngine", "build_engine", "prepare_engine"]
+__all__ = ["EngineBuildError", "EngineReport", "build_engine", "prepare_engine"]
 
 _FIRST_WITHOUT_FLAGS = 11
 _FIRST_STRONGLY_TYPED = 10
@@ -81,7 +81,7 @@ def build_engine(
     """
     return prepare_engine(
         onnx_file, trt_engine, config, encryption_key=encryption_key, trt=trt, cuda=cuda
-    ).build()
+    )()
 
 
 def prepare_engine(
@@ -92,10 +92,10 @@ def prepare_engine(
     encryption_key: str | None = None,
     trt: Any = None,
     cuda: Cuda | None = None,
-) -> PreparedEngine:
-    """Read the file and find out all that can refuse the engine, before its long build.
+) -> Callable[[], EngineReport]:
+    """Do as build_engine, save that what this gives, when called, does the long build.
 
-    The arguments are those of build_engine.
+    All that can refuse the engine is found out before.
 
     Raises:
         FileNotFoundError, ValueError: as build_engine.
@@ -109,61 +109,33 @@ def prepare_engine(
     trt = trt or import_tensorrt()
     if config.gpu_id:
         (cuda or Cuda(import_cuda())).choose_device(config.gpu_id)
-    return PreparedEngine(
-        source=source,
-        target=target,
-        config=config,
-        content=content,
-        metadata=metadata,
-        batch_sizes=batch_sizes,
-        typed=is_strongly_typed(major_version(trt), config),
-        notices=_without_effect(model, config),
-        trt=trt,
-        encryption_key=encryption_key,
-        started=started,
-    )
+    typed = is_strongly_typed(major_version(trt), config)
+    notices = _without_effect(model, config)
 
-
-@dataclass(frozen=True)
-class PreparedEngine:
-    """An engine of which all is checked and nothing is built yet."""
-
-    source: Path
-    target: Path
-    config: TrtEngineConfig
-    content: bytes  # of the ONNX file, in clear
-    metadata: ExportMetadata
-    batch_sizes: tuple[int, int, int]  # least, best, most
-    typed: bool  # the ONNX file alone decides the number formats
-    notices: tuple[str, ...]  # what was asked for and cannot count
-    trt: Any  # the module tensorrt
-    encryption_key: str | None
-    started: float  # by time.perf_counter
-
-    def build(self) -> EngineReport:
-        """Build and write; as build_engine once its arguments are right."""
-        config, key = self.config, self.encryption_key
-        lowered = _lower_precision(self.content, self.source, config, self.typed, key)
-        builder = EngineBuilder(self.trt, config, typed=self.typed)
-        serialized = builder.build(lowered, self.source, self.batch_sizes)
+    def build() -> EngineReport:
+        lowered = _lower_precision(content, source, config, typed, encryption_key)
+        builder = EngineBuilder(trt, config, typed=typed)
+        serialized = builder.build(lowered, source, batch_sizes)
         notes = EngineNotes(
-            metadata=self.metadata,
-            onnx_sha256=hashlib.sha256(self.content).hexdigest(),
+            metadata=metadata,
+            onnx_sha256=hashlib.sha256(content).hexdigest(),
             data_type=config.tensorrt.data_type,
-            tensorrt_version=str(self.trt.__version__),
+            tensorrt_version=str(trt.__version__),
             batch_sizes=builder.read_back(serialized),
         )
-        contents = {self.target: serialized, notes_path(self.target): notes_content(notes)}
-        write_all({path: locked(each, key) for path, each in contents.items()})
+        contents = {target: serialized, notes_path(target): notes_content(notes)}
+        write_all({path: locked(each, encryption_key) for path, each in contents.items()})
         return EngineReport(
-            path=self.target,
+            path=target,
             data_type=notes.data_type,
             tensorrt_version=notes.tensorrt_version,
             batch_sizes=notes.batch_sizes,
-            megabytes=self.target.stat().st_size / 1e6,
-            seconds=time.perf_counter() - self.started,
-            notices=self.notices,
+            megabytes=target.stat().st_size / 1e6,
+            seconds=time.perf_counter() - started,
+            notices=notices,
         )
+
+    return build
 
 
 def is_strongly_typed(major: int, config: TrtEngineConfig) -> bool:
