@@ -2,7 +2,6 @@ from .__about__ import __version__ as __version__
 from .config import ExportConfig as ExportConfig
 from .config import TrtEngineConfig as TrtEngineConfig
 from .onnx import to_standard as to_standard
-from .onnx_export import PreparedExport as PreparedExport
 from .onnx_export import export_onnx as export_onnx
 from .onnx_export import prepare_export as prepare_export
 from .report import ExportError as ExportError
@@ -14,3 +13,4 @@ from .serving import serve as serve
 from .tensorrt import EngineBuildError as EngineBuildError
 from .tensorrt import EngineReport as EngineReport
 from .tensorrt import build_engine as build_engine
+from .traced_export import PreparedExport as PreparedExport

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ddetr_data import as_categories, compare_categories
@@ -14,10 +13,10 @@ from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, find_images
 from ddetr_export.config import ExportConfig
 from ddetr_export.onnx import ExportMetadata, written_path
-from ddetr_export.proof import TOLERANCES, Score, certify
+from ddetr_export.proof import TOLERANCES
 from ddetr_export.report import ExportReport
 from ddetr_export.sidecars import SIDECAR_NAMES
-from ddetr_export.traced_export import Tell, TracedExport
+from ddetr_export.traced_export import PreparedExport, Tell
 from ddetr_model import DeformableDETR, load_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -110,46 +109,6 @@ def prepare_export(
         category_ids,
         started,
     )
-
-
-@dataclass(frozen=True)
-class PreparedExport:
-    """An export of which all is checked and nothing is made yet."""
-
-    checkpoint: Path
-    target: Path
-    config: ExportConfig
-    tell: Tell
-    model: DeformableDETR
-    metadata: ExportMetadata
-    encryption_key: str | None
-    labelled: DetectionSet | None  # to score on
-    category_ids: Sequence[int] | None
-    started: float  # by time.perf_counter
-
-    def run(self) -> ExportReport:
-        """Trace, compare and write; as export_onnx once its arguments are right."""
-        export = TracedExport.begin(self.model, self.metadata, self.config, self.tell, self.target)
-        comparison = export.compare()
-        scores: tuple[Score, ...] = ()
-        if self.labelled is not None:
-            scores = export.score(self.labelled, self.category_ids)
-        finished = export.finished_model()
-        opset = self.config.opset_version
-        certificate = certify(finished, self.checkpoint, comparison, opset, scores)
-        if certificate.problems:
-            export.refuse(certificate.problems)
-        export.write(finished, certificate, self.encryption_key)
-        return ExportReport(
-            path=self.target,
-            opset=opset,
-            nodes=certificate.facts["nodes"],
-            megabytes=self.target.stat().st_size / 1e6,
-            max_error_logits=comparison.max_error_logits,
-            max_error_boxes=comparison.max_error_boxes,
-            seconds=time.perf_counter() - self.started,
-            scores=scores,
-        )
 
 
 def checked_target(onnx_file: str | Path, config: ExportConfig, encryption_key: str | None) -> Path:

@@ -1,10 +1,12 @@
-"""One export under way: the traced network, its comparison with PyTorch, its file.
+"""One export: traced, compared with PyTorch, scored and written.
 
 B images, H, W the input size, Q queries, C classes.
 """
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from ddetr_export.onnx import (
     ExportMetadata,
     embed_fallback,
     locked,
-    open_session,
+    open_on_cpu,
     seal,
     to_fp16,
     to_int8,
@@ -37,12 +39,13 @@ from ddetr_export.proof import (
     Forward,
     Score,
     certificate_path,
+    certify,
     compare,
     first_divergence,
     load_images,
     score_networks,
 )
-from ddetr_export.report import ExportError
+from ddetr_export.report import ExportError, ExportReport
 from ddetr_export.sidecars import sidecars
 from ddetr_model import DeformableDETR
 
@@ -50,39 +53,62 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class TracedExport:
-    """One export under way: the checkpoint's model and what was made of it."""
+class PreparedExport:
+    """An export of which all is checked and nothing is made yet."""
 
-    config: ExportConfig
+    checkpoint: Path
     target: Path
+    config: ExportConfig
     tell: Tell
     model: DeformableDETR
     metadata: ExportMetadata
-    graph: ExportGraph  # what was traced
-    network: onnx.ModelProto  # what came of it, in the precision asked for, without a plugin's body
+    encryption_key: str | None
+    labelled: DetectionSet | None  # to score on
+    category_ids: Sequence[int] | None
+    started: float  # by time.perf_counter
 
-    @classmethod
-    def begin(
-        cls,
-        model: DeformableDETR,
-        metadata: ExportMetadata,
-        config: ExportConfig,
-        tell: Tell,
-        target: Path,
-    ) -> TracedExport:
-        """Trace the model and lower its precision."""
-        tell("tracing the network")
-        graph, draft = make_draft(model, config, metadata)
-        if config.precision != "fp32":
-            tell(f"lowering the precision to {config.precision}")
-        network = _lowered(draft, config, metadata)
-        return cls(config, target, tell, model, metadata, graph, network)
+    def run(self) -> ExportReport:
+        """Trace, compare and write; as export_onnx once its arguments are right."""
+        config = self.config
+        self.tell("tracing the network")
+        graph, draft = make_draft(self.model, config, self.metadata)
+        network = self._lowered(draft)
+        runnable = network if config.on_cpu else _with_plugin_bodies(network)
+        comparison = self._compare(graph, runnable)
+        scores = self._score(runnable)
+        finished = self._finished(network)
+        opset = config.opset_version
+        certificate = certify(finished, self.checkpoint, comparison, opset, scores)
+        if certificate.problems:
+            self._refuse(certificate.problems)
+        self._write(finished, certificate, graph)
+        return ExportReport(
+            path=self.target,
+            opset=opset,
+            nodes=certificate.facts["nodes"],
+            megabytes=self.target.stat().st_size / 1e6,
+            max_error_logits=comparison.max_error_logits,
+            max_error_boxes=comparison.max_error_boxes,
+            seconds=time.perf_counter() - self.started,
+            scores=scores,
+        )
 
     @property
-    def preprocess(self) -> PreprocessConfig:
+    def _preprocess(self) -> PreprocessConfig:
         return PreprocessConfig(**self.metadata.preprocess)
 
-    def compare(self) -> Comparison:
+    def _lowered(self, draft: onnx.ModelProto) -> onnx.ModelProto:
+        """Bring what was traced to the precision asked for; still without a plugin's body."""
+        config = self.config
+        if config.precision == "fp32":
+            return draft
+        self.tell(f"lowering the precision to {config.precision}")
+        if config.precision == "fp16":
+            return to_fp16(draft)
+        folder, count = config.calibration_image_dir, config.calibration_images
+        return to_int8(draft, load_images(folder, count, self._preprocess))
+
+    def _compare(self, graph: ExportGraph, runnable: onnx.ModelProto) -> Comparison:
         """Compare ONNX Runtime with PyTorch.
 
         Raises:
@@ -90,9 +116,9 @@ class TracedExport:
         """
         config = self.config
         self.tell("comparing ONNX Runtime with PyTorch")
-        images = load_images(config.check_image_dir, config.check_images, self.preprocess)
+        images = load_images(config.check_image_dir, config.check_images, self._preprocess)
         comparison = compare(
-            _exported_forward(self._runnable()),
+            _exported_forward(runnable),
             _pytorch_forward(self.model),
             images,
             (1, max(2, len(images))) if config.batch_size == -1 else (config.batch_size,),
@@ -102,78 +128,65 @@ class TracedExport:
         )
         if comparison.problems():
             one_run = images[np.arange(max(1, config.batch_size)) % len(images)]
-            place = first_divergence(self.graph, self._runnable(), one_run, comparison.tolerance)
-            self.refuse([*comparison.problems(), *([f"first in {place}"] if place else [])])
+            place = first_divergence(graph, runnable, one_run, comparison.tolerance)
+            self._refuse([*comparison.problems(), *([f"first in {place}"] if place else [])])
         return comparison
 
-    def score(
-        self, labelled: DetectionSet, category_ids: Sequence[int] | None
-    ) -> tuple[Score, ...]:
-        """AP of PyTorch and of the file."""
+    def _score(self, runnable: onnx.ModelProto) -> tuple[Score, ...]:
+        """AP of PyTorch and of the file, where there are labelled images."""
+        if self.labelled is None:
+            return ()
         return score_networks(
             {
                 "PyTorch": _pytorch_forward(self.model),
-                self.config.precision: _exported_forward(self._runnable()),
+                self.config.precision: _exported_forward(runnable),
             },
-            labelled,
+            self.labelled,
             self.config.score_images,
-            self.preprocess,
+            self._preprocess,
             num_select=self.model.config.num_select,
             batch_size=max(1, self.config.batch_size),
-            category_ids=category_ids,
+            category_ids=self.category_ids,
             on_progress=self.tell,
         )
 
-    def finished_model(self) -> onnx.ModelProto:
+    def _finished(self, network: onnx.ModelProto) -> onnx.ModelProto:
         """Add what stands around the compared network: post-processing, plugin's body, digest."""
         config = self.config
-        finished = _copy(self.network)
+        finished = copy.deepcopy(network)
         if config.postprocess:
             append_postprocess(finished, config.num_select or self.model.config.num_select)
         if not config.on_cpu and config.embed_fallback:
             embed_fallback(finished)
         return seal(finished)
 
-    def write(
-        self, finished: onnx.ModelProto, certificate: Certificate, encryption_key: str | None
+    def _write(
+        self, finished: onnx.ModelProto, certificate: Certificate, graph: ExportGraph
     ) -> None:
         """Write the file and all that stands beside it, or nothing."""
         contents: dict[Path, Content] = {
-            self.target: locked(finished.SerializeToString(), encryption_key),
+            self.target: locked(finished.SerializeToString(), self.encryption_key),
             certificate_path(self.target): certificate.to_json(),
         }
         if self.config.serialize_nvdsinfer:
-            num_queries, _ = self.graph.output_shapes()[0]
+            num_queries, _ = graph.output_shapes()[0]
             contents |= sidecars(self.target, self.config, self.metadata, num_queries)
         write_all(contents)
 
-    def refuse(self, problems: Sequence[str]) -> NoReturn:
+    def _refuse(self, problems: Sequence[str]) -> NoReturn:
         """End the export with an error that says why there is no file."""
         raise ExportError(f"{self.target} was not written: {'; '.join(problems)}")
 
-    def _runnable(self) -> onnx.ModelProto:
-        """The network as ONNX Runtime runs it: with the body of its plugin nodes."""
-        if self.config.on_cpu:
-            return self.network
-        runnable = _copy(self.network)
-        embed_fallback(runnable)
-        return runnable
 
-
-def _lowered(
-    draft: onnx.ModelProto, config: ExportConfig, metadata: ExportMetadata
-) -> onnx.ModelProto:
-    if config.precision == "fp16":
-        return to_fp16(draft)
-    if config.precision == "int8_qdq":
-        preprocess = PreprocessConfig(**metadata.preprocess)
-        images = load_images(config.calibration_image_dir, config.calibration_images, preprocess)
-        return to_int8(draft, images)
-    return draft
+def _with_plugin_bodies(network: onnx.ModelProto) -> onnx.ModelProto:
+    """The network as ONNX Runtime runs it."""
+    runnable = copy.deepcopy(network)
+    embed_fallback(runnable)
+    return runnable
 
 
 def _exported_forward(model: onnx.ModelProto) -> Forward:
-    session = open_session(model.SerializeToString(), "the export", ["CPUExecutionProvider"])
+    session = open_on_cpu(model, "the export")
 
     def run(images: FloatArray) -> tuple[FloatArray, FloatArray]:
         logits, boxes = session.run(list(RAW_OUTPUTS), {"inputs": images})
@@ -189,9 +202,3 @@ def _pytorch_forward(model: DeformableDETR) -> Forward:
         return outputs.pred_logits.numpy(), outputs.pred_boxes.numpy()
 
     return run
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
