@@ -13,10 +13,13 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
+
+from ddetr_export.quiet import hushed
 
 OLDEST_DYNAMO_OPSET = 18
 _TALKATIVE_LOGGERS = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
@@ -54,80 +57,56 @@ def trace_to_onnx(
         optimize: Let the newer exporter simplify the graph; the older one always does.
         custom_domains: Operator domains beside the standard one that graph emits.
     """
-    trace = _trace_dynamo if opset >= OLDEST_DYNAMO_OPSET else _trace_torchscript
+    is_newer = opset >= OLDEST_DYNAMO_OPSET
+    content = io.BytesIO()
+    options = _newer_options if is_newer else _older_options
     with torch.no_grad(), _quiet() as words:
-        model = trace(graph, tuple(examples), signature, opset, optimize, custom_domains)
+        program = torch.onnx.export(
+            graph,
+            tuple(examples),
+            None if is_newer else content,  # type: ignore[arg-type]
+            dynamo=is_newer,
+            opset_version=opset,
+            input_names=list(signature.inputs),
+            output_names=list(signature.outputs),
+            optimize=optimize,
+            **options(signature, custom_domains),
+        )
     for line in words.getvalue().splitlines():
         logger.debug("exporter said: %s", line)
-    return model
-
-
-def _trace_torchscript(
-    graph: nn.Module,
-    examples: tuple[Tensor, ...],
-    signature: Signature,
-    opset: int,
-    _optimize: bool,
-    custom_domains: Sequence[str],
-) -> onnx.ModelProto:
-    content = io.BytesIO()
-    names = (*signature.inputs, *signature.outputs)
-    torch.onnx.export(
-        graph,
-        examples,
-        content,  # type: ignore[arg-type]
-        dynamo=False,
-        opset_version=opset,
-        input_names=list(signature.inputs),
-        output_names=list(signature.outputs),
-        dynamic_axes={name: {0: "batch"} for name in names} if signature.dynamic_batch else None,
-        custom_opsets=dict.fromkeys(custom_domains, 1),
-    )
-    return onnx.load_from_string(content.getvalue())
-
-
-def _trace_dynamo(
-    graph: nn.Module,
-    examples: tuple[Tensor, ...],
-    signature: Signature,
-    opset: int,
-    optimize: bool,
-    _custom_domains: Sequence[str],
-) -> onnx.ModelProto:
-    from ddetr_export.graph._group_norm import group_norm  # needs onnxscript, as this exporter does
-
-    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
-    program = torch.onnx.export(
-        graph,
-        examples,
-        dynamo=True,
-        opset_version=opset,
-        input_names=list(signature.inputs),
-        output_names=list(signature.outputs),
-        dynamic_shapes=tuple({0: batch} for _ in examples) if signature.dynamic_batch else None,
-        custom_translation_table={torch.ops.aten.group_norm.default: group_norm},
-        optimize=optimize,
-        verbose=False,
-    )
+    if not is_newer:
+        return onnx.load_from_string(content.getvalue())
     model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]
     return model
+
+
+def _older_options(signature: Signature, custom_domains: Sequence[str]) -> dict[str, Any]:
+    names = (*signature.inputs, *signature.outputs)
+    return {
+        "dynamic_axes": {name: {0: "batch"} for name in names} if signature.dynamic_batch else None,
+        "custom_opsets": dict.fromkeys(custom_domains, 1),
+    }
+
+
+def _newer_options(signature: Signature, _custom_domains: Sequence[str]) -> dict[str, Any]:
+    from ddetr_export.graph._group_norm import group_norm  # needs onnxscript, as this exporter does
+
+    batch = {0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)}
+    shapes = (batch,) * len(signature.inputs)
+    return {
+        "dynamic_shapes": shapes if signature.dynamic_batch else None,
+        "custom_translation_table": {torch.ops.aten.group_norm.default: group_norm},
+        "verbose": False,
+    }
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[io.StringIO]:
     """Keep what the exporters print, warn and log off the console; yields what they printed."""
-    words = io.StringIO()
-    levels = {name: logging.getLogger(name).level for name in _TALKATIVE_LOGGERS}
     with (
         warnings.catch_warnings(),
-        contextlib.redirect_stdout(words),
+        hushed(dict.fromkeys(_TALKATIVE_LOGGERS, logging.CRITICAL)) as words,
         contextlib.redirect_stderr(words),
     ):
         warnings.simplefilter("ignore")
-        for name in _TALKATIVE_LOGGERS:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        try:
-            yield words
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
+        yield words

@@ -33,5 +33,6 @@ from .plugin_file import embed_fallback as embed_fallback
 from .plugin_file import plugin_nodes as plugin_nodes
 from .plugin_file import prepare_standard as prepare_standard
 from .plugin_file import to_standard as to_standard
-from .session import open_session as open_session
+from .session import loading_problem as loading_problem
+from .session import open_on_cpu as open_on_cpu
 from .session import silence_telemetry as silence_telemetry

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from ddetr_export.onnx._replacing import replace_nodes
+
 Array = NDArray[np.generic]
 
 _MOST_ELEMENTS = 2**24  # in the constants of one operator; larger ones are left to the runtime
@@ -42,7 +44,8 @@ def fold_constants(model: onnx.ModelProto) -> None:
             folded.update(zip(outputs, values, strict=True))
     kept = _reachable(kept, [output.name for output in graph.output])
     _share_equal(kept, folded)
-    _replace_nodes(graph, kept, folded)
+    constants = (numpy_helper.from_array(value, name) for name, value in folded.items())
+    replace_nodes(graph, kept, constants)
 
 
 def _has_subgraph(node: NodeProto) -> bool:
@@ -103,24 +106,3 @@ def _share_equal(nodes: list[NodeProto], folded: Mapping[str, Array]) -> None:
                 value = folded[name]
                 key = (value.dtype.str, value.shape, value.tobytes())
                 node.input[index] = first.setdefault(key, name)
-
-
-def _replace_nodes(
-    graph: onnx.GraphProto, nodes: list[NodeProto], folded: Mapping[str, Array]
-) -> None:
-    used = {name for node in nodes for name in node.input}
-    used.update(output.name for output in graph.output)
-    weights = [each for each in graph.initializer if each.name in used]
-    constants = [
-        numpy_helper.from_array(value, name) for name, value in folded.items() if name in used
-    ]
-    made = {name for node in nodes for name in node.output}
-    infos = [each for each in graph.value_info if each.name in made]
-    nodes = list(nodes)
-    for field, values in (
-        (graph.node, nodes),
-        (graph.initializer, [*weights, *constants]),
-        (graph.value_info, infos),
-    ):
-        del field[:]
-        field.extend(values)

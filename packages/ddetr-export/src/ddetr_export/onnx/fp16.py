@@ -7,6 +7,7 @@ is below the smallest normal half. So do inputs and outputs.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ddetr_export.layer_rules import LayerRule
+from ddetr_export.onnx._replacing import replace_nodes
 
 _NORMS = frozenset({"InstanceNormalization", "GroupNormalization"})
 _PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})
@@ -42,8 +44,7 @@ def to_fp16(
     Raises:
         ValueError: a rule names no node, or wants 8 bit, which needs calibration.
     """
-    halved = onnx.ModelProto()
-    halved.CopyFrom(model)
+    halved = copy.deepcopy(model)
     places = _halved_nodes(halved.graph) if by_default else set()
     names = [node.name for node in halved.graph.node]
     for rule in rules:
@@ -97,16 +98,7 @@ class _Halving:
             nodes += self._halve(node) if place in self.places else self._restore(node.input)
             nodes.append(node)
         nodes += self._restore(output.name for output in self.graph.output)
-        infos = [each for each in self.graph.value_info if each.name not in self.absent]
-        used = {name for node in nodes for name in node.input}
-        weights = [each for each in self.graph.initializer if each.name in used]
-        for field, values in (
-            (self.graph.node, nodes),
-            (self.graph.value_info, infos),
-            (self.graph.initializer, weights),
-        ):
-            del field[:]
-            field.extend(values)
+        replace_nodes(self.graph, nodes)
 
     def _halve(self, node: NodeProto) -> Iterator[NodeProto]:
         """Let the node read and write halves; yields the casts it needs before it."""

@@ -5,22 +5,22 @@ N images, H, W the file's input size.
 
 from __future__ import annotations
 
-import contextlib
-import io
+import copy
 import logging
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from ddetr_export.config import OLDEST_PER_CHANNEL_OPSET
+from ddetr_export.onnx._replacing import replace_all
 from ddetr_export.onnx.opset import standard_opset
 from ddetr_export.onnx.plugin_fallback import PLUGIN_DOMAIN
 from ddetr_export.onnx.plugin_file import embed_fallback, plugin_nodes
 from ddetr_export.onnx.session import silence_telemetry
 from ddetr_export.postprocessing import FloatArray
+from ddetr_export.quiet import hushed
 
 
 def to_int8(
@@ -47,9 +47,7 @@ def to_int8(
     if not has_body:
         del quantized.functions[:]
     used = {"", PLUGIN_DOMAIN} & {node.domain for node in quantized.graph.node}
-    kept = [each for each in quantized.opset_import if each.domain in used]
-    del quantized.opset_import[:]
-    quantized.opset_import.extend(kept)
+    replace_all(quantized.opset_import, (it for it in quantized.opset_import if it.domain in used))
     return quantized
 
 
@@ -62,32 +60,29 @@ def with_scales_per_channel(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the model, of the oldest opset that has scales a channel if it was below that."""
     import onnx.version_converter
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
     if standard_opset(model) >= OLDEST_PER_CHANNEL_OPSET:
-        return copy
-    has_body = bool(copy.functions)
-    converted = onnx.version_converter.convert_version(copy, OLDEST_PER_CHANNEL_OPSET)
-    if has_body:
+        return copy.deepcopy(model)
+    converted = onnx.version_converter.convert_version(
+        copy.deepcopy(model), OLDEST_PER_CHANNEL_OPSET
+    )
+    if model.functions:
         embed_fallback(converted)
     return converted
-
-
-def _batch_size(model: onnx.ModelProto) -> int:
-    """Images that a run takes; 1 where that is free."""
-    return model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
 
 
 def _quantize(model: onnx.ModelProto, images: FloatArray) -> onnx.ModelProto:
     silence_telemetry()
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    with tempfile.TemporaryDirectory(prefix="ddetr-int8-") as folder, _hushed():
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+    # Its advice on further tools stays off the console; errors pass.
+    quiet = hushed({"": logging.ERROR})
+    with tempfile.TemporaryDirectory(prefix="ddetr-int8-") as folder, quiet:
         target = Path(folder) / "int8.onnx"
         quantize_static(
             model,
             target,
-            _Images(images, _batch_size(model)),
+            _Images(images, batch.dim_value or 1),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,
@@ -108,30 +103,7 @@ class _Images:
     def __init__(self, images: FloatArray, batch_size: int) -> None:
         """Take images (N, 3, H, W); the last run starts over with the first ones."""
         places = np.arange(-(-len(images) // batch_size) * batch_size) % len(images)
-        self._next = iter(images[run] for run in places.reshape(-1, batch_size))
+        self._feeds = ({"inputs": images[run]} for run in places.reshape(-1, batch_size))
 
     def get_next(self) -> dict[str, FloatArray] | None:
-        batch = next(self._next, None)
-        return None if batch is None else {"inputs": batch}
-
-    def __iter__(self) -> Iterator[dict[str, FloatArray]]:
-        return iter(self.get_next, None)
-
-    def __next__(self) -> dict[str, FloatArray]:
-        feed = self.get_next()
-        if feed is None:
-            raise StopIteration
-        return feed
-
-
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep advice on further tools off the console; errors pass."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        root.setLevel(level)
+        return next(self._feeds, None)

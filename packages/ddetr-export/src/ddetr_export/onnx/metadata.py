@@ -87,14 +87,14 @@ def _check_ids(categories: Sequence[Category], num_classes: int | None) -> None:
 
 def write_metadata(model: onnx.ModelProto, metadata: ExportMetadata) -> None:
     """Put the metadata into the model in place; keys of other tools stay."""
+    from onnx import helper
+
     kept = {
         entry.key: entry.value
         for entry in model.metadata_props
         if not entry.key.startswith(_PREFIX)
     }
-    del model.metadata_props[:]
-    for key, value in {**kept, **metadata.to_properties()}.items():
-        model.metadata_props.add(key=key, value=value)
+    helper.set_model_props(model, {**kept, **metadata.to_properties()})
 
 
 def read_metadata(model: onnx.ModelProto, source: str) -> ExportMetadata:

@@ -95,7 +95,5 @@ def check_signature(
 
 def filled_up(array: Array, length: int) -> Array:
     """The array (B, ...) with rows of zeros behind it until it has length rows."""
-    missing = length - len(array)
-    if missing <= 0:
-        return array
-    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+    missing = max(length - len(array), 0)
+    return np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)])

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from ddetr_export.onnx._replacing import replace_all
 from ddetr_export.onnx.digest import seal
 from ddetr_export.onnx.model_bytes import load_onnx
 from ddetr_export.onnx.model_file import read_model, write_model, written_path
@@ -115,9 +116,8 @@ def prepare_standard(
     if not model.functions:
         embed_fallback(model)
     standard = onnx.inliner.inline_local_functions(model)
-    kept = [each for each in standard.opset_import if each.domain != PLUGIN_DOMAIN]
-    del standard.opset_import[:]
-    standard.opset_import.extend(kept)
+    kept = (each for each in standard.opset_import if each.domain != PLUGIN_DOMAIN)
+    replace_all(standard.opset_import, kept)
     standard.metadata_props.extend(
         each for each in model.metadata_props if each not in standard.metadata_props
     )

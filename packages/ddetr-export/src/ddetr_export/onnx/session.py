@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import onnx
     from onnxruntime import InferenceSession
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,24 @@ def silence_telemetry() -> None:
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
+
+
+def open_on_cpu(model: onnx.ModelProto, name: str) -> InferenceSession:
+    """Load a model in ONNX Runtime as on any machine.
+
+    Raises:
+        ValueError: ONNX Runtime refuses it.
+    """
+    return open_session(model.SerializeToString(), name, ["CPUExecutionProvider"])
+
+
+def loading_problem(model: onnx.ModelProto, name: str) -> str | None:
+    """Say why ONNX Runtime does not take the model; None where it does."""
+    try:
+        open_on_cpu(model, name)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _choose(wanted: Sequence[str] | None) -> list[str]:

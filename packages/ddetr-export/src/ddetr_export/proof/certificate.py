@@ -18,7 +18,7 @@ from ddetr_export.onnx import (
     DETECTION_OUTPUTS,
     RAW_OUTPUTS,
     beside,
-    open_session,
+    loading_problem,
     operator_problems,
     plugin_nodes,
     plugin_problems,
@@ -31,23 +31,10 @@ _LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy", "ddetr-model")
 
 
 @dataclass(frozen=True)
-class Check:
-    """One thing that was looked at; problems is empty where it is as it should be."""
-
-    name: str
-    problems: tuple[str, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing was found."""
-        return not self.problems
-
-
-@dataclass(frozen=True)
 class Certificate:
     """All that is known about one exported file."""
 
-    checks: tuple[Check, ...]
+    checks: dict[str, tuple[str, ...]]  # the problems that each found, by its name
     comparison: Comparison
     facts: dict[str, Any]  # hashes, versions, names and types; JSON values
     scores: tuple[Score, ...] = ()  # on labelled images, where there were any
@@ -55,7 +42,7 @@ class Certificate:
     @property
     def problems(self) -> list[str]:
         """Every problem, with the name of its check."""
-        return [f"{check.name}: {each}" for check in self.checks for each in check.problems]
+        return [f"{name}: {each}" for name, found in self.checks.items() for each in found]
 
     def to_json(self) -> bytes:
         """What stands in the certificate's file."""
@@ -64,8 +51,8 @@ class Certificate:
             "comparison": asdict(self.comparison),
             "scores": [asdict(each) for each in self.scores],
             "checks": [
-                {"name": check.name, "passed": check.passed, "problems": list(check.problems)}
-                for check in self.checks
+                {"name": name, "passed": not problems, "problems": list(problems)}
+                for name, problems in self.checks.items()
             ],
             **self.facts,
         }
@@ -94,16 +81,16 @@ def certify(
         scores: On labelled images.
     """
     found = standard_opset(model)
-    checks = [
-        Check("comparison with PyTorch", comparison.problems()),
-        Check("opset", () if found == opset else (f"asked for {opset}, the file has {found}",)),
-        Check("inputs and outputs", tuple(_signature_problems(model))),
-        Check("operators and sizes that TensorRT takes", tuple(operator_problems(model))),
-        Check("onnx.checker", _checker_problems(model)),
-        Check("loads in ONNX Runtime", _loading_problems(model)),
-    ]
+    checks = {
+        "comparison with PyTorch": comparison.problems(),
+        "opset": () if found == opset else (f"asked for {opset}, the file has {found}",),
+        "inputs and outputs": tuple(_signature_problems(model)),
+        "operators and sizes that TensorRT takes": tuple(operator_problems(model)),
+        "onnx.checker": _checker_problems(model),
+        "loads in ONNX Runtime": _loading_problems(model),
+    }
     if any(plugin_nodes(model)):
-        checks.append(Check("contract of the TensorRT plugin", tuple(plugin_problems(model))))
+        checks["contract of the TensorRT plugin"] = tuple(plugin_problems(model))
     facts = {
         "onnx_sha256": hashlib.sha256(model.SerializeToString()).hexdigest(),
         "checkpoint_sha256": _sha256(checkpoint) if checkpoint.is_file() else None,
@@ -111,9 +98,12 @@ def certify(
         "nodes": len(model.graph.node),
         "inputs": [_signature(each) for each in model.graph.input],
         "outputs": [_signature(each) for each in model.graph.output],
-        "versions": {"ddetr-export": __version__, **_versions()},
+        "versions": {
+            "ddetr-export": __version__,
+            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        },
     }
-    return Certificate(tuple(checks), comparison, facts, tuple(scores))
+    return Certificate(checks, comparison, facts, tuple(scores))
 
 
 def _signature_problems(model: onnx.ModelProto) -> Iterator[str]:
@@ -140,11 +130,8 @@ def _loading_problems(model: onnx.ModelProto) -> tuple[str, ...]:
     """What ONNX Runtime says against the finished file; a bare plugin it cannot know."""
     if any(plugin_nodes(model)) and not model.functions:
         return ()
-    try:
-        open_session(model.SerializeToString(), "the file", ["CPUExecutionProvider"])
-    except ValueError as error:
-        return (str(error),)
-    return ()
+    problem = loading_problem(model, "the file")
+    return () if problem is None else (problem,)
 
 
 def _checker_problems(model: onnx.ModelProto) -> tuple[str, ...]:
@@ -162,10 +149,6 @@ def _signature(value: onnx.ValueInfoProto) -> dict[str, Any]:
         "dtype": TensorProto.DataType.Name(tensor.elem_type).lower(),
         "shape": [axis.dim_value or axis.dim_param for axis in tensor.shape.dim],
     }
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
 def _sha256(path: Path) -> str:

@@ -5,6 +5,7 @@ N images, H, W the file's input size.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ddetr_export.onnx import open_session
+from ddetr_export.onnx import open_on_cpu
 from ddetr_export.postprocessing import FloatArray
 
 
@@ -99,13 +100,12 @@ def _values(
     exported: onnx.ModelProto, names: list[str], images: FloatArray
 ) -> dict[str, FloatArray]:
     """Run the model with further outputs."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(exported)
+    probe = copy.deepcopy(exported)
     known = {each.name for each in probe.graph.output}
     wanted = list(dict.fromkeys(names))
     probe.graph.output.extend(
         onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in known
     )
-    session = open_session(probe.SerializeToString(), "the probe", ["CPUExecutionProvider"])
+    session = open_on_cpu(probe, "the probe")
     values = session.run(wanted, {"inputs": images})
     return dict(zip(wanted, values, strict=True))
