@@ -23,7 +23,7 @@ from ddetr_cli.spec import (
     existing_sources,
     given,
 )
-from ddetr_cli.terminal import RunConsole
+from ddetr_cli.terminal import RunConsole, figure
 from ddetr_data.detection import RunEvent
 
 if TYPE_CHECKING:
@@ -164,14 +164,10 @@ def _show_scores(scores: Sequence[Score], run: Run) -> None:
         return
     columns = ["network", "AP", "AP50", "AP75"]
     rows = [
-        (each.network, *(_text(value) for value in (each.AP, each.AP50, each.AP75)))
+        (each.network, *(figure(value, 4) for value in (each.AP, each.AP50, each.AP75)))
         for each in scores
     ]
     run.console.table(f"scores on {scores[0].images} labelled images", columns, rows)
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 EXPORT = Subtask("export", Experiment, lambda spec: spec.results_of("export"), prepare)

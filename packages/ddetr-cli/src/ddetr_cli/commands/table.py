@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from keyword import iskeyword
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any
 
 import typer
 
@@ -49,23 +49,13 @@ class Command:
 
         It loads the command's module and ends with the exit status.
         """
-        hints = get_type_hints(self.arguments, include_extras=True)
 
         def call(**given: Any) -> None:
             module = importlib.import_module(f"ddetr_cli.commands.{self.module}")
             raise typer.Exit(_run(module, self.arguments(**given)))
 
-        call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [
-                inspect.Parameter(
-                    field.name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                    annotation=hints[field.name],
-                )
-                for field in fields(self.arguments)
-            ]
-        )
+        signature = inspect.signature(self.arguments, eval_str=True)
+        call.__signature__ = signature  # type: ignore[attr-defined]
         return call
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from typing import Any
 
 _WIDTH_INCHES, _HEIGHT_INCHES = 7.0, 3.2
 _INCHES_A_BAR = 0.28
@@ -19,36 +16,31 @@ _MOST_NUMBERED = 15  # classes of a confusion matrix that has its counts written
 
 def line_chart(title: str, lines: Mapping[str, Mapping[int, float]]) -> str:
     """Draw figures over epochs, a line each."""
-    figure = _figure(_HEIGHT_INCHES)
-    axes = figure.subplots()
+    axes = _axes(title, _HEIGHT_INCHES)
     for name, values in lines.items():
         axes.plot(list(values), list(values.values()), marker=".", label=name)
     axes.set_xlabel("epoch")
-    axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend()
-    return _svg(figure)
+    return _svg(axes.figure)
 
 
 def bar_chart(title: str, names: Sequence[str], values: Sequence[float]) -> str:
     """Draw one horizontal bar a name, the first at the top, on a scale from 0 to 1."""
-    figure = _figure(max(_HEIGHT_INCHES / 2, _INCHES_A_BAR * len(names) + 1))
-    axes = figure.subplots()
+    axes = _axes(title, max(_HEIGHT_INCHES / 2, _INCHES_A_BAR * len(names) + 1))
     axes.barh(range(len(names)), values)
     axes.set_yticks(range(len(names)), labels=[_plain(name) for name in names])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
-    axes.set_title(title)
     axes.grid(axis="x", alpha=0.3)
-    return _svg(figure)
+    return _svg(axes.figure)
 
 
 def precision_recall_chart(
     title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
 ) -> str:
     """Draw (recalls, precisions) of each class; of many classes only the first have a colour."""
-    figure = _figure(_HEIGHT_INCHES * 1.4)
-    axes = figure.subplots()
+    axes = _axes(title, _HEIGHT_INCHES * 1.4)
     for place, (name, (recalls, precisions)) in enumerate(curves.items()):
         style = {"label": _plain(name)} if place < _MOST_NAMED else {"color": "#cccccc", "lw": 0.7}
         axes.plot(recalls, precisions, zorder=-place, **style)
@@ -56,18 +48,16 @@ def precision_recall_chart(
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
-    axes.set_title(title)
     axes.grid(alpha=0.3)
     if curves:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    return _svg(figure)
+    return _svg(axes.figure)
 
 
 def confusion_chart(title: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """Draw how often each true class (row) was taken for which (column), shaded by row."""
     side = min(_LARGEST_SQUARE_INCHES, 2.5 + _INCHES_A_CLASS * len(names))
-    figure = _figure(side * 0.85, width_inches=side)
-    axes = figure.subplots()
+    axes = _axes(title, side * 0.85, width_inches=side)
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     size = 9 if len(names) <= _MOST_NUMBERED else 5
@@ -76,14 +66,13 @@ def confusion_chart(title: str, names: Sequence[str], counts: Sequence[Sequence[
     axes.set_yticks(range(len(names)), labels=ticks, fontsize=size)
     axes.set_xlabel("detected")
     axes.set_ylabel("true")
-    axes.set_title(title)
     if len(names) <= _MOST_NUMBERED:
         for row, column in ((r, c) for r in range(len(names)) for c in range(len(names))):
             color = "white" if shares[row][column] > 0.5 else "black"
             text = str(counts[row][column])
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
-    figure.colorbar(image, label="share of the row")
-    return _svg(figure)
+    axes.figure.colorbar(image, label="share of the row")
+    return _svg(axes.figure)
 
 
 def _plain(name: str) -> str:
@@ -91,13 +80,16 @@ def _plain(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def _figure(height_inches: float, width_inches: float = _WIDTH_INCHES) -> Figure:
+def _axes(title: str, height_inches: float, width_inches: float = _WIDTH_INCHES) -> Any:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width_inches, height_inches), layout="constrained")
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    return axes
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Any) -> str:
     """Give the <svg> element alone; equal figures give equal text, whenever they are drawn."""
     import matplotlib
 

@@ -96,29 +96,18 @@ def _only(detection_set: DetectionSet, category_ids: set[int]) -> DetectionSet:
 def _with_objects_of(record: ImageRecord, category_ids: set[int]) -> ImageRecord:
     import numpy as np
 
-    objects = record.annotations
-    keep = np.isin(objects.labels, sorted(category_ids))
-    chosen = replace(
-        objects,
-        boxes_xywh=objects.boxes_xywh[keep],
-        labels=objects.labels[keep],
-        is_crowd=objects.is_crowd[keep],
-        area=objects.area[keep],
-    )
-    return replace(record, annotations=chosen)
+    keep = np.isin(record.labels, sorted(category_ids))
+    return replace(record, annotations=record.annotations.keep(keep))
 
 
 def _above(found: Detections, thresholds: Mapping[int, float]) -> Detections:
     import numpy as np
 
+    from ddetr_data import Detections
+
     least = np.array([thresholds.get(int(label), math.inf) for label in found.labels])
     keep = found.scores >= least.astype(found.scores.dtype)
-    return replace(
-        found,
-        boxes_xyxy=found.boxes_xyxy[keep],
-        scores=found.scores[keep],
-        labels=found.labels[keep],
-    )
+    return Detections(found.boxes_xyxy[keep], found.scores[keep], found.labels[keep])
 
 
 def _judge_image(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddetr_cli.report.charts import bar_chart, confusion_chart, line_chart, precision_recall_chart
 from ddetr_cli.report.history import read_history
+from ddetr_cli.terminal import figure
 from ddetr_data.files import write_whole
 from ddetr_train import VALIDATION_FOLDER
 
@@ -80,13 +80,15 @@ def _score_sections(content: Mapping[str, Any]) -> list[str]:
     overall, per_class = content["overall"], content["per_class"]
     ranked = sorted(per_class, key=lambda name: -(per_class[name]["AP"] or 0.0))
     values = [per_class[name]["AP"] or 0.0 for name in ranked]
-    rows = [[name, _text(per_class[name]["AP"]), _text(per_class[name]["AP50"])] for name in ranked]
+    rows = [
+        [name, figure(per_class[name]["AP"]), figure(per_class[name]["AP50"])] for name in ranked
+    ]
     cards = "".join(
-        f'<div class="card"><strong>{_text(overall[name])}</strong>{name}</div>'
+        f'<div class="card"><strong>{figure(overall[name])}</strong>{name}</div>'
         for name in _HEADLINES
         if name in overall
     )
-    table = _table(list(overall), [[_text(value) for value in overall.values()]])
+    table = _table(list(overall), [[figure(value) for value in overall.values()]])
     return [
         _section("Scores", f'<div class="cards">{cards}</div>', table),
         _section(
@@ -130,7 +132,7 @@ def _curves(mistakes: Mistakes) -> list[str]:
         if len(curve.recall)
     }
     rows = [
-        [name, _text(curve.best_f1), _text(curve.best_threshold)]
+        [name, figure(curve.best_f1), figure(curve.best_threshold)]
         for name, curve in mistakes.curves.items()
     ]
     return [
@@ -168,7 +170,7 @@ def _figure(image: BadImage, categories: Sequence[Category]) -> str:
 def _epoch_table(history: Mapping[str, Mapping[int, float]], columns: Sequence[str]) -> str:
     epochs = sorted({epoch for values in history.values() for epoch in values})
     rows = [
-        [str(epoch), *(_text(history[name].get(epoch)) for name in columns)] for epoch in epochs
+        [str(epoch), *(figure(history[name].get(epoch)) for name in columns)] for epoch in epochs
     ]
     table = _table(["epoch", *columns], rows)
     if len(rows) <= _MOST_EPOCHS_IN_SIGHT:
@@ -188,17 +190,13 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def _text(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
-
-
 def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    content: dict[str, Any] = json.loads(path.readfigure("utf-8"))
     return content
 
 
 def _write(results_dir: Path, title: str, facts: Sequence[str], sections: Sequence[str]) -> Path:
-    style = files("ddetr_cli.report").joinpath("report.css").read_text("utf-8")
+    style = files("ddetr_cli.report").joinpath("report.css").readfigure("utf-8")
     viewport = '<meta name="viewport" content="width=device-width">'
     head = f'<meta charset="utf-8">{viewport}<title>{title}</title><style>{style}</style>'
     lines = "<br>".join(escape(line) for line in (str(results_dir), *facts))

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
 from ddetr_cli.running.extras import in_our_name
@@ -47,12 +46,7 @@ class RunLog:
                 package.addHandler(handler)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for name, level in self._levels.items():
             package = logging.getLogger(name)
             package.setLevel(level)

@@ -60,15 +60,11 @@ def existing_sources(sources: Sequence[DataSource], key: str) -> None:
         name = f"{key}.{index}" if len(sources) > 1 else key
         if not (is_url(source.image_dir) or Path(source.image_dir).is_dir()):
             raise FileNotFoundError(f"{name}.image_dir: {_absence(source.image_dir, 'folder')}")
-        _existing_patterns(source.json_file, f"{name}.json_file")
+        existing_images(source.json_file, f"{name}.json_file")
 
 
 def existing_images(locations: Sequence[str], key: str) -> None:
-    """Check that every folder or file of a list is there."""
-    _existing_patterns(locations, key)
-
-
-def _existing_patterns(locations: Sequence[str], key: str) -> None:
+    """Check that every folder, file or glob of a list is there; URLs are looked at when read."""
     for location in locations:
         if is_url(location):
             continue

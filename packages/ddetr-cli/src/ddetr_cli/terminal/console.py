@@ -194,9 +194,9 @@ class RunConsole:
         )
 
 
-def figure(value: float) -> str:
-    """Write a score with three decimals; a class without ground truth has none."""
-    return "-" if value != value or value < 0 else f"{value:.3f}"
+def figure(value: float | None, decimals: int = 3) -> str:
+    """Write a score; a class without ground truth has none: null, NaN or -1."""
+    return "-" if value is None or value != value or value < 0 else f"{value:.{decimals}f}"
 
 
 def _label(text: str, color: str) -> str:
