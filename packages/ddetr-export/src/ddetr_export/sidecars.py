@@ -23,7 +23,7 @@ def sidecars(
     num_queries is what the file gives: two stages give no more than the image has pixels.
     """
     texts = (
-        _labels(metadata),
+        "".join(f"{name}\n" for name in _class_names(metadata)),
         _deepstream(onnx_file, config, metadata),
         _triton(onnx_file, config, metadata, num_queries),
     )
@@ -37,10 +37,6 @@ def _class_names(metadata: ExportMetadata) -> list[str]:
     """One name a class index; an index that no category has is called by its number."""
     names = {category.id: category.name for category in metadata.categories}
     return [names.get(index, f"class_{index}") for index in range(metadata.model["num_classes"])]
-
-
-def _labels(metadata: ExportMetadata) -> str:
-    return "".join(f"{name}\n" for name in _class_names(metadata))
 
 
 def _deepstream(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata) -> str:

@@ -8,47 +8,10 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-MOST_TENSORRT_SELECTS = 3840  # TensorRT's TopK keeps no more
-POSTPROCESS_INPUT = "target_sizes"
-POSTPROCESS_OUTPUTS = ("boxes", "scores", "labels")
+from ddetr_export.onnx import DETECTION_OUTPUTS, NodeWriter
 
-# Text form of ONNX; {queries}, {classes} and {kept} are numbers. Sigmoid, the best K of all pairs
-# of query and class, corners, pixels. A label is the pair's number less query * C.
-_NODES = """
-    postprocess (float[B, {queries}, {classes}] pred_logits, float[B, {queries}, 4] pred_boxes,
-                 float[B, 2] target_sizes)
-        => (float[B, {kept}, 4] boxes, float[B, {kept}] scores, int32[B, {kept}] labels) {{
-        pp_flat = Constant <value = int64[2] {{-1, {pairs}}}> ()
-        pp_kept = Constant <value = int64[1] {{{kept}}}> ()
-        pp_classes = Constant <value = int64 {{{classes}}}> ()
-        pp_column = Constant <value = int64[3] {{-1, {kept}, 1}}> ()
-        pp_row = Constant <value = int64[3] {{-1, 1, 4}}> ()
-        pp_first = Constant <value = int64[2] {{0, 1}}> ()
-        pp_last = Constant <value = int64[2] {{2, 3}}> ()
-        pp_w_h_w_h = Constant <value = int64[4] {{1, 0, 1, 0}}> ()
-        pp_half = Constant <value = float {{0.5}}> ()
-        pp_probabilities = Sigmoid (pred_logits)
-        pp_pairs = Reshape (pp_probabilities, pp_flat)
-        scores, pp_best = TopK <axis = 1> (pp_pairs, pp_kept)
-        pp_query = Div (pp_best, pp_classes)
-        pp_first_pair = Mul (pp_query, pp_classes)
-        pp_label = Sub (pp_best, pp_first_pair)
-        labels = Cast <to = 6> (pp_label)
-        pp_center = Gather <axis = 2> (pred_boxes, pp_first)
-        pp_size = Gather <axis = 2> (pred_boxes, pp_last)
-        pp_half_size = Mul (pp_size, pp_half)
-        pp_top_left = Sub (pp_center, pp_half_size)
-        pp_bottom_right = Add (pp_center, pp_half_size)
-        pp_corners = Concat <axis = 2> (pp_top_left, pp_bottom_right)
-        pp_query_column = Reshape (pp_query, pp_column)
-        pp_index = Concat <axis = 2> (pp_query_column, pp_query_column, pp_query_column,
-                                      pp_query_column)
-        pp_picked = GatherElements <axis = 1> (pp_corners, pp_index)
-        pp_sizes = Gather <axis = 1> (target_sizes, pp_w_h_w_h)
-        pp_scale = Reshape (pp_sizes, pp_row)
-        boxes = Mul (pp_picked, pp_scale)
-    }}
-"""
+MOST_TENSORRT_SELECTS = 3840  # TensorRT's TopK keeps no more
+_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.INT32)
 
 
 def append_postprocess(model: onnx.ModelProto, num_select: int) -> None:
@@ -61,8 +24,6 @@ def append_postprocess(model: onnx.ModelProto, num_select: int) -> None:
     Raises:
         ValueError: num_select is more than TensorRT can keep.
     """
-    import onnx.parser
-
     if num_select > MOST_TENSORRT_SELECTS:
         raise ValueError(
             f"post-processing in the graph keeps at most {MOST_TENSORRT_SELECTS} detections "
@@ -71,15 +32,33 @@ def append_postprocess(model: onnx.ModelProto, num_select: int) -> None:
     logits = model.graph.output[0].type.tensor_type.shape.dim
     batch, queries, classes = logits[0], logits[1].dim_value, logits[2].dim_value
     kept = min(num_select, queries * classes)
-    text = _NODES.format(queries=queries, classes=classes, pairs=queries * classes, kept=kept)
-    tail = onnx.parser.parse_graph(text)
     length = batch.dim_param or batch.dim_value
-    model.graph.node.extend(tail.node)
-    model.graph.input.append(
-        helper.make_tensor_value_info(POSTPROCESS_INPUT, TensorProto.FLOAT, [length, 2])
+    op = NodeWriter("pp_")
+    _write_selection(op, queries * classes, classes, kept)
+    graph = model.graph
+    graph.node.extend(op.nodes)
+    graph.input.append(
+        helper.make_tensor_value_info("target_sizes", TensorProto.FLOAT, [length, 2])
     )
-    model.graph.value_info.extend(model.graph.output)
-    del model.graph.output[:]
-    for output in tail.output:
-        output.type.tensor_type.shape.dim[0].CopyFrom(batch)
-    model.graph.output.extend(tail.output)
+    graph.value_info.extend(graph.output)
+    del graph.output[:]
+    graph.output.extend(
+        helper.make_tensor_value_info(name, kind, [length, kept, *sizes])
+        for name, kind, sizes in zip(DETECTION_OUTPUTS, _TYPES, ([4], [], []), strict=True)
+    )
+
+
+def _write_selection(op: NodeWriter, pairs: int, classes: int, kept: int) -> None:
+    """Sigmoid, the best K of all pairs of query and class, corners, pixels."""
+    flat = op.Reshape(op.Sigmoid("pred_logits"), [-1, pairs])
+    op.TopK(flat, [kept], axis=1, outputs=("scores", "pp_best"))
+    query = op.Div("pp_best", classes)
+    label = op.Sub("pp_best", op.Mul(query, classes))  # the pair's number less query * C
+    op.Cast(label, to=TensorProto.INT32, outputs=("labels",))
+    center = op.Gather("pred_boxes", [0, 1], axis=2)
+    half_size = op.Mul(op.Gather("pred_boxes", [2, 3], axis=2), 0.5)
+    corners = op.Concat(op.Sub(center, half_size), op.Add(center, half_size), axis=2)
+    index = op.Concat(*[op.Reshape(query, [-1, kept, 1])] * 4, axis=2)
+    picked = op.GatherElements(corners, index, axis=1)
+    w_h_w_h = op.Reshape(op.Gather("target_sizes", [1, 0, 1, 0], axis=1), [-1, 1, 4])
+    op.Mul(picked, w_h_w_h, outputs=("boxes",))

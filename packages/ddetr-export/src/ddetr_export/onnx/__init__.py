@@ -13,6 +13,7 @@ __all__ = [
     "Array",
     "ExportMetadata",
     "Network",
+    "NodeWriter",
     "OnnxNetwork",
     "beside",
     "check_signature",

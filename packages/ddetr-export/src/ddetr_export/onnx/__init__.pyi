@@ -21,6 +21,7 @@ from .network import Network as Network
 from .network import OnnxNetwork as OnnxNetwork
 from .network import check_signature as check_signature
 from .network import filled_up as filled_up
+from .node_writer import NodeWriter as NodeWriter
 from .operators import operator_problems as operator_problems
 from .opset import standard_opset as standard_opset
 from .plugin_contract import plugin_problems as plugin_problems

@@ -29,14 +29,8 @@ class ExportMetadata:
 
     def to_properties(self) -> dict[str, str]:
         """The key and value texts that `metadata_props` holds."""
-        values: dict[str, Any] = {
-            "format_version": FORMAT_VERSION,
-            "categories": [{"id": each.id, "name": each.name} for each in self.categories],
-            "preprocess": dict(self.preprocess),
-            "model": dict(self.model),
-            "version": self.version,
-            "tolerance": self.tolerance,
-        }
+        categories = [vars(each) for each in self.categories]
+        values = {"format_version": FORMAT_VERSION, **vars(self), "categories": categories}
         return {f"{_PREFIX}{key}": json.dumps(value) for key, value in values.items()}
 
     @classmethod

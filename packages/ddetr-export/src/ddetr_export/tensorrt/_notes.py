@@ -32,13 +32,7 @@ def notes_path(engine: Path) -> Path:
 
 def notes_content(notes: EngineNotes) -> bytes:
     """What stands in the notes' file."""
-    content = {
-        "metadata": notes.metadata.to_properties(),
-        "onnx_sha256": notes.onnx_sha256,
-        "data_type": notes.data_type,
-        "tensorrt_version": notes.tensorrt_version,
-        "batch_sizes": list(notes.batch_sizes),
-    }
+    content = {**vars(notes), "metadata": notes.metadata.to_properties()}
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
