@@ -13,7 +13,13 @@ import re
 import sys
 from pathlib import Path
 
-__all__ = ["KEY_VARIABLE", "NOTICE", "hand_on_by_environment", "star_out_command_line"]
+__all__ = [
+    "KEY_VARIABLE",
+    "NOTICE",
+    "hand_on_by_environment",
+    "key_of_environment",
+    "star_out_command_line",
+]
 
 KEY_VARIABLE = "DDETR_ENCRYPTION_KEY"
 NOTICE = (
@@ -24,6 +30,11 @@ _WORD = re.compile(r"""\s*\+*\s*(["']?)encryption_key\1\s*=""")
 # Positions in /proc/<pid>/stat behind the program's name: where its command line lies in memory.
 _ARG_START, _ARG_END = 45, 46
 _LEFT_TO_THE_ENVIRONMENT = "encryption_key=null"
+
+
+def key_of_environment() -> str | None:
+    """Give the passphrase that the environment holds; an empty one is none."""
+    return os.environ.get(KEY_VARIABLE) or None
 
 
 def star_out_command_line() -> None:

@@ -10,7 +10,7 @@ from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.spec import Experiment, SpecError, existing_file, existing_model, given
 from ddetr_data.detection import ALONE, EvaluateConfig, InferenceConfig, RankSlice
 from ddetr_data.files import is_encrypted
-from ddetr_export.onnx import ENCRYPTED_SUFFIX, is_engine
+from ddetr_export.onnx import is_engine, plain_name
 from ddetr_export.tensorrt import check_tensorrt
 from ddetr_train.process import is_launched
 
@@ -39,7 +39,7 @@ def checked_detector_file(
         if not is_engine(path):
             raise SpecError(f"{key} must end in .engine, .plan or .trt, got {path}")
     if not (
-        path.is_dir() or _plain(path).suffix.lower() in _CHECKPOINT_ENDINGS or _is_exported(path)
+        path.is_dir() or plain_name(path).suffix.lower() in _CHECKPOINT_ENDINGS or _is_exported(path)
     ):
         endings = ", ".join(_CHECKPOINT_ENDINGS)
         raise SpecError(f"{key} must end in {endings}, .onnx or .onnx.enc, got {path}")
@@ -97,9 +97,4 @@ def launched_ranks() -> AbstractContextManager[RankSlice]:
 
 def _is_exported(path: Path) -> bool:
     """Whether ONNX Runtime or TensorRT runs the file, without PyTorch."""
-    return _plain(path).suffix.lower() == ".onnx" or is_engine(path)
-
-
-def _plain(path: Path) -> Path:
-    """The name without the ending of an encrypted file."""
-    return path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
+    return plain_name(path).suffix.lower() == ".onnx" or is_engine(path)

@@ -6,11 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ddetr_cli.commands.detector_file import (
-    checked_detector_file,
-    launched_ranks,
-    open_detector,
-)
+from ddetr_cli.commands.detector_file import checked_detector_file, launched_ranks, open_detector
 from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_sources
 

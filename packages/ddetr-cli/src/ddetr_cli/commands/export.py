@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,7 @@ import typer
 
 from ddetr_cli.commands.arguments import ExportArguments
 from ddetr_cli.commands.detector_file import readable_file
-from ddetr_cli.passphrase import KEY_VARIABLE
+from ddetr_cli.passphrase import key_of_environment
 from ddetr_cli.running import Run, Subtask, Work, run_subtask
 from ddetr_cli.spec import (
     Experiment,
@@ -25,13 +24,15 @@ from ddetr_cli.spec import (
 )
 from ddetr_cli.terminal import RunConsole, figure
 from ddetr_data.detection import RunEvent
+from ddetr_export.onnx import beside, written_path
 
 if TYPE_CHECKING:
     from ddetr_data.coco import DetectionSet
     from ddetr_export import PreparedExport
     from ddetr_export.proof import Score
 
-_STANDARD_ENDING = ".standard.onnx"
+_STANDARD_ENDING = ".standard.onnx"  # in place of .onnx and of .onnx.enc
+_FIGURES = ("opset", "nodes", "megabytes", "max_error_logits", "max_error_boxes", "seconds")
 
 
 def prepare(experiment: Experiment, run: Run) -> Work:
@@ -40,7 +41,7 @@ def prepare(experiment: Experiment, run: Run) -> Work:
     checkpoint = existing_model(export.checkpoint, "export.checkpoint")
     readable_file(checkpoint, experiment.passphrase)
     onnx_file = given(export.onnx_file, "export.onnx_file")
-    target = _locked_name(onnx_file, experiment.passphrase)
+    target = written_path(onnx_file, experiment.passphrase)
     _free(target, "export.onnx_file", overwrite=export.overwrite)
     labelled = _labelled(experiment, run)
     from ddetr_export import prepare_export
@@ -60,14 +61,7 @@ def prepare(experiment: Experiment, run: Run) -> Work:
 def _export(prepared: PreparedExport, run: Run) -> Mapping[str, float]:
     """Export, and show how far ONNX Runtime's answers are from PyTorch's."""
     report = prepared.run()
-    figures = {
-        "opset": report.opset,
-        "nodes": report.nodes,
-        "megabytes": report.megabytes,
-        "max_error_logits": report.max_error_logits,
-        "max_error_boxes": report.max_error_boxes,
-        "seconds": report.seconds,
-    }
+    figures: dict[str, float] = {name: getattr(report, name) for name in _FIGURES}
     rows = [tuple(f"{value:.4g}" for value in figures.values())]
     run.console.table(f"exported {report.path}", list(figures), rows)
     _show_scores(report.scores, run)
@@ -79,13 +73,14 @@ def prepare_rewriting(experiment: Experiment, run: Run) -> Work:
     """Find a missing or locked plugin file and a file in the way, and rewrite it in memory."""
     source = _plugin_file(experiment)
     readable_file(source, experiment.passphrase)
-    target = _locked_name(standard_name(source), experiment.passphrase)
+    standard = beside(source, _STANDARD_ENDING)
+    target = written_path(standard, experiment.passphrase)
     _free(target, "the standard file", overwrite=experiment.export.overwrite)
     from ddetr_export.onnx import prepare_standard
 
     write = prepare_standard(
         source,
-        standard_name(source),
+        standard,
         encryption_key=experiment.passphrase,
         overwrite=experiment.export.overwrite,
     )
@@ -109,29 +104,16 @@ def rewrite_as_standard(paths: Sequence[str], console: RunConsole) -> int:
             f"got {len(paths)} names"
         )
     source, *named = map(Path, paths)
-    target = named[0] if named else standard_name(source)
-    written = to_standard(source, target, encryption_key=os.environ.get(KEY_VARIABLE) or None)
+    target = named[0] if named else beside(source, _STANDARD_ENDING)
+    written = to_standard(source, target, encryption_key=key_of_environment())
     console.say(f"standard operators: {written}")
     return 0
 
 
-def standard_name(plugin_file: Path) -> Path:
-    """model.onnx and model.onnx.enc both become model.standard.onnx."""
-    from ddetr_export.onnx import beside
-
-    return beside(plugin_file, _STANDARD_ENDING)
-
-
 def _plugin_file(experiment: Experiment) -> Path:
     named = given(experiment.export.onnx_file, "export.onnx_file")
-    locked = _locked_name(named, experiment.passphrase)
+    locked = written_path(named, experiment.passphrase)
     return locked if locked.is_file() else existing_file(named, "export.onnx_file")
-
-
-def _locked_name(path: Path, passphrase: str | None) -> Path:
-    from ddetr_export.onnx import written_path
-
-    return written_path(path, passphrase)
 
 
 def _free(path: Path, what: str, *, overwrite: bool) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ddetr_cli.commands.arguments import ImportArguments, ImportLayout
-from ddetr_cli.passphrase import KEY_VARIABLE
+from ddetr_cli.passphrase import key_of_environment
 from ddetr_cli.running import EXIT_SUCCESS
 from ddetr_cli.spec import SpecError, parse_value, split_override
 from ddetr_cli.terminal import RunConsole
@@ -32,7 +31,7 @@ def main(arguments: ImportArguments, console: RunConsole) -> int:
     """
     fields = _model_fields(arguments)
     _refuse_to_overwrite(arguments.target)
-    passphrase = os.environ.get(KEY_VARIABLE) or None
+    passphrase = key_of_environment()
     from ddetr_data.files import model_source
     from ddetr_model import import_checkpoint
 

@@ -9,11 +9,13 @@ from pydantic import BaseModel
 from ddetr_cli.commands.arguments import FileArguments
 from ddetr_cli.running import EXIT_BAD_INPUT, EXIT_SUCCESS
 from ddetr_cli.spec import (
+    DERIVED_KEYS,
     RENAMED,
     Experiment,
     KeyPath,
     SpecError,
     SpecTree,
+    arms_at,
     dotted,
     known_keys,
     load_spec,
@@ -75,16 +77,10 @@ def _fate(path: KeyPath, model: type[BaseModel]) -> str:
     reason = reason_without_effect(path) if model is Experiment else None
     if reason is not None:
         return f"without effect: {reason}"
-    field = known.get(path) or known.get(_in_a_list(path))
-    if field is None and path[:-1] in known and path[:-1] == ("inference", "color_map"):
-        return "kept"
-    if field is None:
+    if path in DERIVED_KEYS or not arms_at(model, path):
         nearest = nearest_key(model, path)
         return "unknown" + (f"; perhaps {nearest}" if nearest else "")
-    has_effect = not (field.description or "").startswith(_WITHOUT_EFFECT)
-    return "kept" if has_effect else f"without effect: {field.description}"
-
-
-def _in_a_list(path: KeyPath) -> KeyPath:
-    """Name a key of one bare data source as if it stood in a list."""
-    return (*path[:2], 0, *path[2:])
+    field = known.get(path)  # none for a name in a dict, or a key of a list's one bare entry
+    description = (field and field.description) or ""
+    is_kept = not description.startswith(_WITHOUT_EFFECT)
+    return "kept" if is_kept else f"without effect: {description}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.arguments import ReplayArguments
-from ddetr_cli.passphrase import KEY_VARIABLE
+from ddetr_cli.passphrase import key_of_environment
 from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS
 from ddetr_cli.spec import existing_file
 from ddetr_cli.terminal import RunConsole
@@ -20,7 +19,7 @@ def main(arguments: ReplayArguments, console: RunConsole) -> int:
     evidence = existing_file(arguments.evidence, "the file to replay")
     from ddetr_train.nan import replay
 
-    found = replay(evidence, encryption_key=os.environ.get(KEY_VARIABLE) or None)
+    found = replay(evidence, encryption_key=key_of_environment())
     console.table("losses", ["loss", "value"], [(k, f"{v:.6g}") for k, v in found.losses.items()])
     for line in _story(found):
         console.say(line)

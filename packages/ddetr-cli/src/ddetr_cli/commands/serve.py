@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from ddetr_cli.commands.arguments import ServeArguments
-from ddetr_cli.passphrase import KEY_VARIABLE
+from ddetr_cli.passphrase import key_of_environment
 from ddetr_cli.running import EXIT_SUCCESS
 from ddetr_cli.terminal import RunConsole
 
@@ -14,7 +12,7 @@ def main(arguments: ServeArguments, console: RunConsole) -> int:
     """Answer until interrupted; the key of an encrypted file is the environment's."""
     from ddetr_export import open_detector, serve
 
-    key = os.environ.get(KEY_VARIABLE) or None
+    key = key_of_environment()
     detector = open_detector(arguments.model, encryption_key=key)
     serve(
         detector,

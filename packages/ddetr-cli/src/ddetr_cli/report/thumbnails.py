@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,25 +41,13 @@ def thumbnail(image: BadImage, categories: Sequence[Category]) -> str:
 def _draw(
     picture: Image.Image, image: BadImage, categories: Sequence[Category], scale: float
 ) -> Image.Image:
-    from PIL import ImageDraw, ImageFont
+    from PIL import ImageDraw
 
-    names = {category.id: category.name for category in categories}
+    from ddetr_data.images import draw_detections
+
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=11)
     for left, top, width, height in (image.record.boxes_xywh * scale).tolist():
         pen.rectangle((left, top, left + width, top + height), outline=OBJECT_COLOR, width=2)
-    for row, box in enumerate((image.found.boxes_xyxy * scale).tolist()):
-        left, top, right, bottom = box
-        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=FOUND_COLOR)
-        name = names.get(int(image.found.labels[row]), str(int(image.found.labels[row])))
-        text = f"{name} {float(image.found.scores[row]):.2f}"
-        room = picture.width - pen.textlength(text, font) - 2
-        pen.text(
-            (max(0, min(left + 2, room)), top + 1),
-            text,
-            fill=FOUND_COLOR,
-            font=font,
-            stroke_width=1,
-            stroke_fill="white",
-        )
-    return picture
+    found = replace(image.found, boxes_xyxy=image.found.boxes_xyxy * scale)
+    colors = {category.name: FOUND_COLOR for category in categories}
+    return draw_detections(picture, found, categories, color_map=colors, outline_width=1)

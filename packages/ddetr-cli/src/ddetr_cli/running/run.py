@@ -24,14 +24,7 @@ from ddetr_cli.running.exit_status import (
 )
 from ddetr_cli.running.record import RunRecord
 from ddetr_cli.running.run_log import RunLog, masked
-from ddetr_cli.spec import (
-    Experiment,
-    LoadedSpec,
-    Spec,
-    SpecError,
-    load_spec,
-    spec_yaml,
-)
+from ddetr_cli.spec import Experiment, LoadedSpec, Spec, SpecError, load_spec, spec_yaml
 from ddetr_cli.terminal import Interrupts, RunConsole
 from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.loading import default_cache_dir

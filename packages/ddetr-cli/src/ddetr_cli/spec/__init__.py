@@ -18,7 +18,7 @@ from ddetr_cli.spec.inputs import (
     optional_files,
 )
 from ddetr_cli.spec.overrides import apply_overrides, split_override
-from ddetr_cli.spec.schema import DERIVED_KEYS, arms, known_keys, nearest_key
+from ddetr_cli.spec.schema import DERIVED_KEYS, arms, arms_at, known_keys, nearest_key
 from ddetr_cli.spec.tao_specs import RENAMED, WITHOUT_EFFECT, reason_without_effect
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
 from ddetr_cli.spec.yaml_tree import parse_spec, parse_value, read_spec_file
@@ -35,6 +35,7 @@ __all__ = [
     "SpecTree",
     "apply_overrides",
     "arms",
+    "arms_at",
     "dotted",
     "existing_file",
     "existing_images",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 
 from pydantic import BaseModel, SecretStr
 
-from ddetr_cli.passphrase import KEY_VARIABLE
+from ddetr_cli.passphrase import KEY_VARIABLE, key_of_environment
 from ddetr_cli.spec._coercion import settle
 from ddetr_cli.spec._interpolation import interpolate
 from ddetr_cli.spec.overrides import apply_overrides
@@ -58,8 +57,8 @@ def _fill_in_the_key(tree: SpecTree, model: type[BaseModel]) -> None:
     if "encryption_key" not in model.model_fields:
         return
     written = tree.values.get("encryption_key")
-    if written in (None, _MASK) and os.environ.get(KEY_VARIABLE):
-        tree.values["encryption_key"] = os.environ[KEY_VARIABLE]
+    if written in (None, _MASK) and (key := key_of_environment()):
+        tree.values["encryption_key"] = key
     elif written == _MASK:
         place = tree.place_of(("encryption_key",))
         raise SpecError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -155,19 +156,14 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     return f"{error.context}, {problem}" if problem.startswith("but ") else problem
 
 
+@dataclass
 class _Builder:
     """Turns YAML nodes into plain data and notes each one's origin on the way."""
 
-    def __init__(
-        self,
-        loader: SpecLoader,
-        origins: dict[KeyPath, Origin],
-        place: Callable[[yaml.Node], str],
-    ) -> None:
-        self.loader = loader
-        self.origins = origins
-        self.place = place
-        self.count = 0
+    loader: SpecLoader
+    origins: dict[KeyPath, Origin]
+    place: Callable[[yaml.Node], str]
+    count: int = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
         self.count += 1

@@ -13,11 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddetr_export.graph._attention import (
-    ExportedDeformableAttention,
-    PlainForms,
-    Sampler,
-)
+from ddetr_export.graph._attention import ExportedDeformableAttention, PlainForms, Sampler
 from ddetr_model import DeformableDETR, Pyramid, check_export_form
 from ddetr_model.backbones import thaw_batch_norms
 

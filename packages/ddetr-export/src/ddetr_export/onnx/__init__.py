@@ -28,6 +28,7 @@ __all__ = [
     "locked",
     "open_on_cpu",
     "operator_problems",
+    "plain_name",
     "plugin_function",
     "plugin_nodes",
     "plugin_problems",

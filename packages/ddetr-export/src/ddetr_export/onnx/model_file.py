@@ -24,16 +24,19 @@ def written_path(path: Path, encryption_key: str | None) -> Path:
     return path
 
 
+def plain_name(path: Path) -> Path:
+    """The name without the `.enc` of an encrypted file."""
+    return path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
+
+
 def beside(path: Path, ending: str) -> Path:
     """A companion of model.onnx or model.onnx.enc: model and the ending."""
-    plain = path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
-    return plain.with_suffix(ending)
+    return plain_name(path).with_suffix(ending)
 
 
 def is_engine(path: Path) -> bool:
     """Whether the name is one of a TensorRT engine, encrypted or not."""
-    plain = path.with_suffix("") if path.suffix == ENCRYPTED_SUFFIX else path
-    return plain.suffix.lower() in ENGINE_SUFFIXES
+    return plain_name(path).suffix.lower() in ENGINE_SUFFIXES
 
 
 def read_model(path: Path, encryption_key: str | None, wanted: str = "model") -> bytes:
