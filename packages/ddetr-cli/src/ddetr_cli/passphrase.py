@@ -13,14 +13,6 @@ import re
 import sys
 from pathlib import Path
 
-__all__ = [
-    "KEY_VARIABLE",
-    "NOTICE",
-    "hand_on_by_environment",
-    "key_of_environment",
-    "star_out_command_line",
-]
-
 KEY_VARIABLE = "DDETR_ENCRYPTION_KEY"
 NOTICE = (
     "encryption_key stands on the command line, where every user of this machine can read it for a "

@@ -87,7 +87,7 @@ def prepare_export(
     """
     started = time.perf_counter()
     target = checked_target(onnx_file, config, encryption_key)
-    tell = on_progress or _ignore
+    tell = on_progress or (lambda _step: None)
     for folder in (config.check_image_dir, config.calibration_image_dir):
         if folder is not None:
             find_images(folder)
@@ -168,7 +168,3 @@ def _check_classes(labelled: DetectionSet, model: DeformableDETR) -> None:
     )
     if difference:
         logger.warning("%s: their scores mean little", difference)
-
-
-def _ignore(_step: str) -> None:
-    """Stand in for a listener."""

@@ -28,6 +28,11 @@ class BadImage:
     invented: int  # detections without an object
     confused: int  # objects that were taken for another class
 
+    @property
+    def mistakes(self) -> int:
+        """All three together."""
+        return self.missed + self.invented + self.confused
+
 
 @dataclass(frozen=True, eq=False)
 class Mistakes:
@@ -72,11 +77,11 @@ def find_mistakes(
     of_scored = _only(detection_set, set(thresholds))
     sure = {image_id: _above(found, thresholds) for image_id, found in detections.items()}
     images = [_judge_image(of_scored, record, sure) for record in of_scored.images]
-    ranked = sorted(images, key=lambda image: -(image.missed + image.invented + image.confused))
+    ranked = sorted(images, key=lambda image: -image.mistakes)
     return Mistakes(
         curves,
         confusion_table(of_scored, sure, conf_threshold=0.0),
-        [image for image in ranked[:_NUM_WORST] if image.missed + image.invented + image.confused],
+        [image for image in ranked[:_NUM_WORST] if image.mistakes],
     )
 
 

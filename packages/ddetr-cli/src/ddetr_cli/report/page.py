@@ -191,12 +191,12 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.readfigure("utf-8"))
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return content
 
 
 def _write(results_dir: Path, title: str, facts: Sequence[str], sections: Sequence[str]) -> Path:
-    style = files("ddetr_cli.report").joinpath("report.css").readfigure("utf-8")
+    style = files("ddetr_cli.report").joinpath("report.css").read_text("utf-8")
     viewport = '<meta name="viewport" content="width=device-width">'
     head = f'<meta charset="utf-8">{viewport}<title>{title}</title><style>{style}</style>'
     lines = "<br>".join(escape(line) for line in (str(results_dir), *facts))

@@ -16,11 +16,7 @@ _SECRET: KeyPath = ("encryption_key",)
 _VARIABLE = re.compile(r"\$[A-Za-z_]\w*(?=/|$)")
 
 
-class _NotGiven:
-    """Stands for a value that leaves the default."""
-
-
-_NOT_GIVEN = _NotGiven()
+_NOT_GIVEN = object()  # stands for a value that leaves the default
 
 
 def settle(tree: SpecTree, model: type[BaseModel]) -> None:

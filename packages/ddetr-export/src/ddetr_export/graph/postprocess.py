@@ -8,7 +8,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from ddetr_export.onnx import DETECTION_OUTPUTS, NodeWriter
+from ddetr_export.onnx import DETECTION_OUTPUTS, NodeWriter, sizes_of
 
 MOST_TENSORRT_SELECTS = 3840  # TensorRT's TopK keeps no more
 _TYPES = (TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.INT32)
@@ -29,10 +29,8 @@ def append_postprocess(model: onnx.ModelProto, num_select: int) -> None:
             f"post-processing in the graph keeps at most {MOST_TENSORRT_SELECTS} detections "
             f"(TensorRT's limit), got num_select {num_select}"
         )
-    logits = model.graph.output[0].type.tensor_type.shape.dim
-    batch, queries, classes = logits[0], logits[1].dim_value, logits[2].dim_value
+    length, queries, classes = sizes_of(model.graph.output[0])
     kept = min(num_select, queries * classes)
-    length = batch.dim_param or batch.dim_value
     op = NodeWriter("pp_")
     _write_selection(op, queries * classes, classes, kept)
     graph = model.graph

@@ -25,6 +25,7 @@ from ddetr_export.onnx import (
     complete_plugin_nodes,
     fold_constants,
     loading_problem,
+    sizes_of,
     standard_opset,
     write_metadata,
 )
@@ -91,10 +92,9 @@ def choose_sampler(config: ExportConfig) -> Sampler:
     """Pick plugin nodes, GridSample or gathers."""
     if not config.on_cpu:
         return plugin_sampler(config.opset_version, config.plugin_version)
-    if config.sampling == "auto":
-        has_grid_sample = config.opset_version >= OLDEST_GRID_SAMPLE_OPSET
-        return sample_by_grid if has_grid_sample else sample_by_gather
-    return sample_by_grid if config.sampling == "grid" else sample_by_gather
+    may_use_grid = config.opset_version >= OLDEST_GRID_SAMPLE_OPSET
+    by_grid = config.sampling == "grid" or (config.sampling == "auto" and may_use_grid)
+    return sample_by_grid if by_grid else sample_by_gather
 
 
 @contextmanager
@@ -144,8 +144,7 @@ def _state_shapes(
     exported: onnx.ModelProto,
     shapes: Sequence[tuple[int, ...]],  # of the outputs, without the batch
 ) -> None:
-    batch = exported.graph.input[0].type.tensor_type.shape.dim[0]
+    batch, *_ = sizes_of(exported.graph.input[0])
     for output, shape in zip(exported.graph.output, shapes, strict=True):
-        output.type.tensor_type.shape.dim[0].CopyFrom(batch)
-        for axis, length in zip(output.type.tensor_type.shape.dim[1:], shape, strict=True):
-            axis.dim_value = length
+        kind = output.type.tensor_type.elem_type
+        output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, kind, [batch, *shape]))

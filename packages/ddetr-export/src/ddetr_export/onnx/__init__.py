@@ -37,6 +37,7 @@ __all__ = [
     "read_model",
     "seal",
     "silence_telemetry",
+    "sizes_of",
     "standard_opset",
     "to_fp16",
     "to_int8",

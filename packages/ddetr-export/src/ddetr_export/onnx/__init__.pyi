@@ -24,7 +24,6 @@ from .network import check_signature as check_signature
 from .network import filled_up as filled_up
 from .node_writer import NodeWriter as NodeWriter
 from .operators import operator_problems as operator_problems
-from .opset import standard_opset as standard_opset
 from .plugin_contract import plugin_problems as plugin_problems
 from .plugin_fallback import PLUGIN_DOMAIN as PLUGIN_DOMAIN
 from .plugin_fallback import PLUGIN_INPUTS as PLUGIN_INPUTS
@@ -38,3 +37,5 @@ from .plugin_file import to_standard as to_standard
 from .session import loading_problem as loading_problem
 from .session import open_on_cpu as open_on_cpu
 from .session import silence_telemetry as silence_telemetry
+from .statements import sizes_of as sizes_of
+from .statements import standard_opset as standard_opset

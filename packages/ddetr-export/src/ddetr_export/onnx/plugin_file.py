@@ -12,8 +12,8 @@ from ddetr_export.onnx._replacing import replace_all
 from ddetr_export.onnx.digest import seal
 from ddetr_export.onnx.model_bytes import load_onnx
 from ddetr_export.onnx.model_file import read_model, write_model, written_path
-from ddetr_export.onnx.opset import standard_opset
 from ddetr_export.onnx.plugin_fallback import PLUGIN_DOMAIN, PLUGIN_OP, plugin_function
+from ddetr_export.onnx.statements import sizes_of, standard_opset
 
 _OLDEST_IR_WITH_FUNCTIONS = 8
 
@@ -36,9 +36,9 @@ def complete_plugin_nodes(
         heads: Number of heads, and channels of each.
     """
     infos = {each.name: each for each in model.graph.value_info}
-    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+    batch, *_ = sizes_of(model.graph.input[0])
     for node, count in zip(plugin_nodes(model), queries, strict=True):
-        shape = [batch.dim_param or batch.dim_value, count, *heads]
+        shape = [batch, count, *heads]
         stated = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, shape)
         if node.output[0] in infos:
             infos[node.output[0]].CopyFrom(stated)

@@ -22,6 +22,7 @@ from ddetr_export.onnx import (
     operator_problems,
     plugin_nodes,
     plugin_problems,
+    sizes_of,
     standard_opset,
 )
 from ddetr_export.proof.comparison import Comparison
@@ -116,12 +117,10 @@ def _signature_problems(model: onnx.ModelProto) -> Iterator[str]:
         yield f"inputs are named {', '.join(inputs)}"
     batches = set()
     for value in (*inputs.values(), *outputs.values()):
-        tensor = value.type.tensor_type
-        wanted = TensorProto.INT32 if value.name == "labels" else TensorProto.FLOAT
-        if tensor.elem_type != wanted:
-            yield f"{value.name} has the type {TensorProto.DataType.Name(tensor.elem_type)}"
-        batch = tensor.shape.dim[0]
-        batches.add(batch.dim_param or batch.dim_value)
+        kind = value.type.tensor_type.elem_type
+        if kind != (TensorProto.INT32 if value.name == "labels" else TensorProto.FLOAT):
+            yield f"{value.name} has the type {TensorProto.DataType.Name(kind)}"
+        batches.add(sizes_of(value)[0])
     if len(batches) > 1:
         yield f"inputs and outputs have several batches: {batches}"
 
@@ -143,12 +142,8 @@ def _checker_problems(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def _signature(value: onnx.ValueInfoProto) -> dict[str, Any]:
-    tensor = value.type.tensor_type
-    return {
-        "name": value.name,
-        "dtype": TensorProto.DataType.Name(tensor.elem_type).lower(),
-        "shape": [axis.dim_value or axis.dim_param for axis in tensor.shape.dim],
-    }
+    kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    return {"name": value.name, "dtype": kind, "shape": sizes_of(value)}
 
 
 def _sha256(path: Path) -> str:

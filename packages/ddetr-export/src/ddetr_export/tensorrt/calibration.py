@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from ddetr_data.files import EncryptionError
+from ddetr_data.files import EncryptionError, file_digests
 from ddetr_data.images import PreprocessConfig, find_images
 from ddetr_export.config import CalibrationConfig
 from ddetr_export.onnx import is_quantized, read_metadata, read_model, to_int8, write_model
@@ -47,7 +47,9 @@ def calibrate(
         )
     images = [path for folder in config.cal_image_dir for path, _ in find_images(folder)]
     images = images[: config.cal_batch_size * config.cal_batches]
-    header = _MAGIC + _digest(content, images).encode() + b"\n"
+    digest = hashlib.sha256(content)
+    digest.update("".join(file_digests(images)).encode())
+    header = _MAGIC + digest.hexdigest().encode() + b"\n"
     cache = Path(config.cal_cache_file) if config.cal_cache_file else None
     kept = _kept(cache, encryption_key)
     if kept.startswith(header):
@@ -69,10 +71,3 @@ def _kept(cache: Path | None, encryption_key: str | None) -> bytes:
     except EncryptionError as error:
         logger.warning("calibration_cache=%s is made anew: %s", cache, error)
         return b""
-
-
-def _digest(content: bytes, images: list[Path]) -> str:
-    digest = hashlib.sha256(content)
-    for path in images:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()

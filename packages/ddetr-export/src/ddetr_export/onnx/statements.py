@@ -1,4 +1,4 @@
-"""The version of the standard operators that a model uses."""
+"""What a model states of itself: its operator set, and the sizes of its values."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def standard_opset(model: onnx.ModelProto) -> int:
         if each.domain in ("", "ai.onnx"):
             return int(each.version)
     raise ValueError("the model imports no standard operators")
+
+
+def sizes_of(value: onnx.ValueInfoProto) -> list[int | str]:
+    """The sizes of a value's axes; a free one is given by its name, or empty."""
+    return [axis.dim_value or axis.dim_param for axis in value.type.tensor_type.shape.dim]
