@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,11 +13,10 @@ from ddetr_cli.commands.arguments import CheckArguments
 from ddetr_cli.spec import Experiment, SpecError, given, load_tree, model_of, read_spec_file
 from ddetr_cli.terminal import RunConsole
 from ddetr_data import ConvertConfig, DataSource
+from ddetr_data.check import CheckOptions, CheckReport, check_conversion, check_dataset
 from ddetr_data.detection import Progress
 from ddetr_data.files import write_whole
-
-if TYPE_CHECKING:
-    from ddetr_data.check import CheckOptions, CheckReport
+from ddetr_data.formats import read_mapping
 
 STANDARD_OUTPUT = "-"
 
@@ -63,8 +61,6 @@ def _with_files_of_a_glob(arguments: CheckArguments) -> CheckArguments:
 
 
 def _checked(arguments: CheckArguments, progress: Progress | None) -> CheckReport:
-    from ddetr_data.check import CheckOptions, check_conversion, check_dataset
-
     if arguments.spec is None:
         splits, options = _of_set(arguments)
         return check_dataset(splits, options, on_progress=progress)
@@ -101,9 +97,6 @@ def _refuse_mixtures(arguments: CheckArguments) -> None:
 
 
 def _of_set(arguments: CheckArguments) -> tuple[Splits, CheckOptions]:
-    from ddetr_data.check import CheckOptions
-    from ddetr_data.formats import read_mapping
-
     source = DataSource(
         image_dir=arguments.images or ".", json_file=tuple(arguments.annotations or ())
     )
@@ -117,8 +110,6 @@ def _of_set(arguments: CheckArguments) -> tuple[Splits, CheckOptions]:
 
 
 def _of_spec(experiment: Experiment, spec_file: Path) -> tuple[Splits, CheckOptions]:
-    from ddetr_data.check import CheckOptions
-
     dataset = experiment.dataset
     splits = {
         "train": dataset.train_data_sources,

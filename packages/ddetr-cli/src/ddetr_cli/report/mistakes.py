@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ddetr_data import Detections, ImageRecord, Judge
-    from ddetr_data.coco import DetectionSet
-    from ddetr_data.scoring import ConfusionTable, PrecisionRecall
+import numpy as np
+
+from ddetr_data import Detections, ImageRecord, Judge
+from ddetr_data.coco import DetectionSet, detections_from_coco
+from ddetr_data.scoring import CocoScorer, ConfusionTable, PrecisionRecall, confusion_table
 
 _NUM_WORST = 9
 _NO_THRESHOLD = 0.5  # for a class whose best score is unknown, as nothing of it was found
@@ -45,8 +45,6 @@ class Mistakes:
 
 def read_detections(path: Path) -> dict[int, Detections]:
     """Read detections.json of an evaluation, by image id."""
-    from ddetr_data.coco import detections_from_coco
-
     return detections_from_coco(json.loads(path.read_text("utf-8")))
 
 
@@ -64,8 +62,6 @@ def find_mistakes(
         category_ids: classes that count, absent: all.
         judge: who computes the curves.
     """
-    from ddetr_data.scoring import CocoScorer, confusion_table
-
     scorer = CocoScorer(detection_set, category_ids=category_ids, judge=judge)
     for image_id, found in detections.items():
         scorer.add(image_id, found)
@@ -99,17 +95,11 @@ def _only(detection_set: DetectionSet, category_ids: set[int]) -> DetectionSet:
 
 
 def _with_objects_of(record: ImageRecord, category_ids: set[int]) -> ImageRecord:
-    import numpy as np
-
     keep = np.isin(record.labels, sorted(category_ids))
     return replace(record, annotations=record.annotations.keep(keep))
 
 
 def _above(found: Detections, thresholds: Mapping[int, float]) -> Detections:
-    import numpy as np
-
-    from ddetr_data import Detections
-
     least = np.array([thresholds.get(int(label), math.inf) for label in found.labels])
     keep = found.scores >= least.astype(found.scores.dtype)
     return Detections(found.boxes_xyxy[keep], found.scores[keep], found.labels[keep])
@@ -118,9 +108,6 @@ def _above(found: Detections, thresholds: Mapping[int, float]) -> Detections:
 def _judge_image(
     detection_set: DetectionSet, record: ImageRecord, sure: Mapping[int, Detections]
 ) -> BadImage:
-    from ddetr_data import Detections
-    from ddetr_data.scoring import confusion_table
-
     alone = replace(detection_set, images=[record])
     counts = confusion_table(alone, sure, conf_threshold=0.0).counts
     pairs = counts[:-1, :-1]

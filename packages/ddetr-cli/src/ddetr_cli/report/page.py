@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ddetr_cli.report.charts import bar_chart, confusion_chart, line_chart, precision_recall_chart
 from ddetr_cli.report.history import read_history
+from ddetr_cli.report.mistakes import BadImage, Mistakes, find_mistakes, read_detections
+from ddetr_cli.report.thumbnails import FOUND_COLOR, OBJECT_COLOR, thumbnail
 from ddetr_cli.terminal import figure
+from ddetr_data import Category, DataError, Judge
+from ddetr_data.coco import DetectionSet
 from ddetr_data.files import write_whole
 from ddetr_train import VALIDATION_FOLDER
-
-if TYPE_CHECKING:
-    from ddetr_cli.report.mistakes import BadImage, Mistakes
-    from ddetr_data import Category, Judge
-    from ddetr_data.coco import DetectionSet
 
 REPORT_NAME = "report.html"
 _LOSSES: tuple[str, ...] = ("train_loss", "val_loss")
@@ -105,8 +104,6 @@ def _mistake_sections(
     category_ids: Sequence[int] | None,
     judge: Judge = "auto",
 ) -> list[str]:
-    from ddetr_cli.report.mistakes import find_mistakes, read_detections
-
     detections = read_detections(folder / "detections.json")
     mistakes = find_mistakes(detection_set, detections, category_ids, judge)
     return [
@@ -142,8 +139,6 @@ def _curves(mistakes: Mistakes) -> list[str]:
 
 
 def _worst(images: Sequence[BadImage], categories: Sequence[Category]) -> list[str]:
-    from ddetr_cli.report.thumbnails import FOUND_COLOR, OBJECT_COLOR
-
     if not images:
         return ["<p>No image has a mistake at these scores.</p>"]
     legend = (
@@ -155,9 +150,6 @@ def _worst(images: Sequence[BadImage], categories: Sequence[Category]) -> list[s
 
 
 def _figure(image: BadImage, categories: Sequence[Category]) -> str:
-    from ddetr_cli.report.thumbnails import thumbnail
-    from ddetr_data import DataError
-
     name = escape(image.record.file_name)
     try:
         picture = f'<img alt="{name}" src="{thumbnail(image, categories)}">'

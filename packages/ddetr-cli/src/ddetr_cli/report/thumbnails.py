@@ -6,13 +6,12 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from PIL import Image
+from PIL import Image, ImageDraw
 
-    from ddetr_cli.report.mistakes import BadImage
-    from ddetr_data import Category
+from ddetr_cli.report.mistakes import BadImage
+from ddetr_data import Category
+from ddetr_data.images import draw_detections, open_image
 
 OBJECT_COLOR = "#1a9850"
 FOUND_COLOR = "#d73027"
@@ -27,8 +26,6 @@ def thumbnail(image: BadImage, categories: Sequence[Category]) -> str:
     Raises:
         FileNotFoundError, DataError: the image is not there any more, or cannot be read.
     """
-    from ddetr_data.images import open_image
-
     picture = open_image(image.record.path)
     scale = min(_LARGEST_ENLARGEMENT, _SIDE / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
@@ -41,10 +38,6 @@ def thumbnail(image: BadImage, categories: Sequence[Category]) -> str:
 def _draw(
     picture: Image.Image, image: BadImage, categories: Sequence[Category], scale: float
 ) -> Image.Image:
-    from PIL import ImageDraw
-
-    from ddetr_data.images import draw_detections
-
     pen = ImageDraw.Draw(picture)
     for left, top, width, height in (image.record.boxes_xywh * scale).tolist():
         pen.rectangle((left, top, left + width, top + height), outline=OBJECT_COLOR, width=2)

@@ -11,12 +11,10 @@ L feature levels, P sampling points a level.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import onnx
+from onnx import TensorProto, helper
 
-if TYPE_CHECKING:
-    import onnx
-
-    from ddetr_export.onnx.node_writer import NodeWriter
+from ddetr_export.onnx.node_writer import NodeWriter
 
 PLUGIN_OP = "MultiscaleDeformableAttnPlugin_TRT"
 PLUGIN_DOMAIN = "nvidia"
@@ -28,7 +26,6 @@ PLUGIN_INPUTS = (
     "attention_weights",  # (N, Q, M, L, P)
 )
 PLUGIN_ATTRIBUTES = ("plugin_version", "plugin_namespace")
-_FLOAT, _INT32 = 1, 6  # of onnx.TensorProto
 _N_M_Q_LP = [0, 0, 0, -1]  # for Reshape
 
 
@@ -39,10 +36,6 @@ def plugin_function(opset: int, heads: int) -> onnx.FunctionProto:
         opset: That of the model which takes the function in; they must be the same.
         heads: M of all its plugin nodes.
     """
-    from onnx import helper
-
-    from ddetr_export.onnx.node_writer import NodeWriter
-
     op = NodeWriter()
     _write_body(op, heads)
     return helper.make_function(
@@ -66,7 +59,7 @@ def _write_body(op: NodeWriter, heads: int) -> None:
     level_and_point = op.Gather(op.Shape("sampling_locations"), [3, 4])
     locations = op.Transpose("sampling_locations", perm=[0, 2, 1, 3, 4, 5])
     weights = op.Reshape(op.Transpose("attention_weights", perm=[0, 2, 1, 3, 4]), _N_M_Q_LP)
-    sizes_hw = op.Cast("spatial_shapes", to=_FLOAT)
+    sizes_hw = op.Cast("spatial_shapes", to=TensorProto.FLOAT)
 
     def at_places(of_levels: str) -> str:
         """From a number a level to one a place, (LP)."""
@@ -80,17 +73,18 @@ def _write_body(op: NodeWriter, heads: int) -> None:
         )
         for index in (0, 1)
     )
-    starts = at_places(op.Cast("level_start_index", to=_FLOAT))
+    starts = at_places(op.Cast("level_start_index", to=TensorProto.FLOAT))
     in_image = op.Add(op.Add(op.Mul(y.first, x.sizes), x.first), starts)
     # Four times all places, one corner after the other: pixels and what they weigh.
-    top_left = op.Cast(in_image, to=_INT32)
-    right = op.Cast(x.has_second, to=_INT32)
-    below = op.Cast(op.Mul(y.has_second, x.sizes), to=_INT32)
+    top_left = op.Cast(in_image, to=TensorProto.INT32)
+    right = op.Cast(x.has_second, to=TensorProto.INT32)
+    below = op.Cast(op.Mul(y.has_second, x.sizes), to=TensorProto.INT32)
     steps = (right, below, op.Add(right, below))
     corners_in_image = op.Concat(top_left, *(op.Add(top_left, step) for step in steps), axis=3)
     table_start = op.Mul(op.Range(0, op.Mul(images, num_heads), 1), pixels)
+    table_start = op.Cast(table_start, to=TensorProto.INT32)
     per_head = op.Concat([-1], op.Reshape(num_heads, [-1]), [1, 1], axis=0)
-    corners = op.Add(corners_in_image, op.Reshape(op.Cast(table_start, to=_INT32), per_head))
+    corners = op.Add(corners_in_image, op.Reshape(table_start, per_head))
     rows_of = [op.Mul(weights, share) for share in y.shares]
     shares = op.Concat(*(op.Mul(row, share) for row in rows_of for share in x.shares), axis=3)
     sums = []
