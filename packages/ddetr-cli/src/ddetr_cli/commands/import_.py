@@ -58,7 +58,7 @@ def _model_fields(arguments: ImportArguments) -> dict[str, Any]:
         path, text = split_override(override)
         if len(path) != 2 or path[0] != "model":
             raise SpecError(f"{override!r} sets nothing here; write model.<field>=<value>")
-        fields[str(path[1])] = parse_value(text, path, f"override {override}").values["value"]
+        fields[str(path[1])], _ = parse_value(text, path, f"override {override}")
     if arguments.num_classes is not None:
         fields["num_classes"] = arguments.num_classes
     return fields
@@ -98,9 +98,7 @@ def _save(model: DeformableDETR, target: Path, passphrase: str | None) -> None:
     from ddetr_data.files import encrypting, write_whole
     from ddetr_model import save_checkpoint
 
-    known: dict[str, Any] = {}
-    if model.metadata is not None:
-        known = {name: getattr(model.metadata, name) for name in _KEPT}
+    known = {name: getattr(model.metadata, name) for name in _KEPT} if model.metadata else {}
     if passphrase is None:
         save_checkpoint(model, target, **known)
         return

@@ -131,10 +131,5 @@ def _write_report(experiment: Experiment, run: Run) -> Path:
 
 
 SUBTASK = Subtask(
-    "train",
-    Experiment,
-    lambda spec: spec.results_of("train"),
-    prepare,
-    folder_locked,
-    by_hand=True,
+    "train", Experiment, lambda spec: spec.results_of("train"), prepare, folder_locked, by_hand=True
 )

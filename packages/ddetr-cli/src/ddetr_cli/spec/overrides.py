@@ -32,8 +32,7 @@ def apply_overrides(
         written, text = split_override(override)
         path = tree.locate(written, is_list)
         place = OVERRIDE + _without_secret(override)
-        parsed = parse_value(text, path, place)
-        tree.assign(path, parsed.values["value"], parsed.origins)
+        tree.assign(path, *parse_value(text, path, place))
 
 
 def split_override(override: str) -> tuple[KeyPath, str]:

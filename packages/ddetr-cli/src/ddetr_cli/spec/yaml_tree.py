@@ -97,20 +97,18 @@ def parse_spec(text: str, name: str) -> SpecTree:
     return tree
 
 
-def parse_value(text: str, path: KeyPath, place: str) -> SpecTree:
-    """Parse the right side of an override into a tree whose values hold it under "value".
+def parse_value(text: str, path: KeyPath, place: str) -> tuple[Any, dict[KeyPath, Origin]]:
+    """Parse the right side of an override: its value, and the origins of all in it.
 
     Brackets, braces and quotes are YAML's; everything else is one plain scalar, whatever signs it
     holds; nothing at all is null.
     """
-    tree = SpecTree()
+    origins: dict[KeyPath, Origin] = {}
     if text[:1] in ("[", "{", '"', "'"):
-        value = _parse(text, place, path, tree.origins, lambda _: place)
+        value = _parse(text, place, path, origins, lambda _: place)
     else:
         value = _plain_scalar(text)
-    tree.origins[path] = Origin(place, text)
-    tree.values = {"value": value}
-    return tree
+    return value, {**origins, path: Origin(place, text)}
 
 
 def _plain_scalar(text: str) -> Any:

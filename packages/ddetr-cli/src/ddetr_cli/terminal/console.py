@@ -207,15 +207,10 @@ def _label(text: str, color: str) -> str:
 
 
 def _bar_on(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TextColumn("{task.fields[eta]}"),
-    )
+    figures, eta = "{task.fields[figures]}", "{task.fields[eta]}"
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), figures, eta)
     progress = Progress(*columns, console=console, transient=True)
     progress.add_task("", figures="", eta="")
     return progress

@@ -32,7 +32,9 @@ def fold_constants(model: onnx.ModelProto) -> None:
     weights = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     folded: dict[str, Array] = {}
     kept = []
-    used = _read_names(graph)
+    # Values that a node reads or the graph gives; an evaluator may not know the others.
+    used = {name for node in graph.node for name in node.input}
+    used.update(output.name for output in graph.output)
     for node in graph.node:
         outputs = [name for name in node.output if name in used]
         if not outputs:
@@ -52,13 +54,6 @@ def _has_subgraph(node: NodeProto) -> bool:
     return any(
         each.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for each in node.attribute
     )
-
-
-def _read_names(graph: onnx.GraphProto) -> set[str]:
-    """Values that a node reads or the graph gives; an evaluator may not know the others."""
-    return {name for node in graph.node for name in node.input} | {
-        output.name for output in graph.output
-    }
 
 
 def _evaluate(

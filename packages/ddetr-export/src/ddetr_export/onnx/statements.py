@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 
 
@@ -17,6 +19,6 @@ def standard_opset(model: onnx.ModelProto) -> int:
     raise ValueError("the model imports no standard operators")
 
 
-def sizes_of(value: onnx.ValueInfoProto) -> list[int | str]:
-    """The sizes of a value's axes; a free one is given by its name, or empty."""
+def sizes_of(value: onnx.ValueInfoProto) -> list[Any]:
+    """The sizes of a value's axes; a free one is its name, which may be empty."""
     return [axis.dim_value or axis.dim_param for axis in value.type.tensor_type.shape.dim]

@@ -37,7 +37,7 @@ def load_images(
         DataError: no image of it can be read.
     """
     if folder is None:
-        return np.stack([preprocess(image, config) for image in _generate(count)])
+        return np.stack([preprocess(_clouds(index), config) for index in range(count)])
     return read_images([path for path, _ in find_images(folder)][:count], config)
 
 
@@ -65,20 +65,12 @@ def read_images(paths: Sequence[Path], config: PreprocessConfig) -> FloatArray:
     return np.stack(pixels)
 
 
-def _generate(count: int) -> list[Image.Image]:
-    return [_clouds(np.random.default_rng([_SEED, index])) for index in range(count)]
-
-
-def _clouds(generator: np.random.Generator) -> Image.Image:
+def _clouds(index: int) -> Image.Image:
     """Noise of four scales summed: edges and plains as photographs have, other than white noise."""
-    layers = [
-        _noise(generator, cells).resize((256, 256), Image.Resampling.BICUBIC)
-        for cells in (4, 16, 64, 256)
-    ]
+    generator = np.random.default_rng([_SEED, index])
+    noises = [generator.integers(0, 256, (n, n, 3), np.uint8) for n in (4, 16, 64, 256)]
+    size, kind = (256, 256), Image.Resampling.BICUBIC
+    layers = [Image.fromarray(noise).resize(size, kind) for noise in noises]
     mixed = np.mean([np.asarray(layer, np.float32) for layer in layers], axis=0)
     stretched = (mixed - mixed.min()) * (255 / np.ptp(mixed))
     return Image.fromarray(stretched.astype(np.uint8))
-
-
-def _noise(generator: np.random.Generator, cells: int) -> Image.Image:
-    return Image.fromarray(generator.integers(0, 256, (cells, cells, 3), np.uint8))

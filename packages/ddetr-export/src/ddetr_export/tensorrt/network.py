@@ -21,14 +21,6 @@ from ddetr_export.tensorrt.bindings import Cuda, import_cuda, import_tensorrt
 
 
 @dataclass
-class _Buffer:
-    """Memory on the GPU that grows when a larger batch comes."""
-
-    address: int = 0
-    num_bytes: int = 0
-
-
-@dataclass
 class EngineNetwork:
     """An engine of `build_engine`, on the GPU."""
 
@@ -69,7 +61,7 @@ class EngineNetwork:
         least, self.usual_batch, most = batch_profile(self._engine)
         self.batch_sizes: tuple[int, int | None] = (least, most)
         self.providers: tuple[str, ...] = (f"TensorRT {self.trt.__version__}",)
-        self._buffers = {name: _Buffer() for name in self._names}
+        self._buffers: dict[str, tuple[int, int]] = {}  # address and bytes, by tensor
         self._stream = self.cuda.create_stream()
         self._lock = threading.Lock()  # a context runs one batch at a time
 
@@ -93,13 +85,13 @@ class EngineNetwork:
         for name, array in results.items():
             self._address(name, array.nbytes)
         for name in self._names:
-            self._context.set_tensor_address(name, self._buffers[name].address)
+            self._context.set_tensor_address(name, self._address(name))
         if not self._context.execute_async_v3(self._stream):
             raise RuntimeError(f"TensorRT could not run {self.path}; its log says why")
         self.cuda.wait(self._stream)
         for name in outputs:
             array = results[name]
-            self.cuda.download(array.ctypes.data, self._buffers[name].address, array.nbytes)
+            self.cuda.download(array.ctypes.data, self._address(name), array.nbytes)
         return [results[name] for name in outputs]
 
     def _is_input(self, name: str) -> bool:
@@ -109,15 +101,16 @@ class EngineNetwork:
         dtype: np.dtype[Any] = np.dtype(self.trt.nptype(self._engine.get_tensor_dtype(name)))
         return dtype
 
-    def _address(self, name: str, num_bytes: int) -> int:
-        """GPU memory for a tensor, at least as large as asked."""
+    def _address(self, name: str, num_bytes: int = 0) -> int:
+        """GPU memory for a tensor, at least as large as asked; it grows with a larger batch."""
         assert self.cuda is not None
-        buffer = self._buffers[name]
-        if buffer.num_bytes < num_bytes:
-            if buffer.address:
-                self.cuda.free(buffer.address)
-            buffer.address, buffer.num_bytes = self.cuda.allocate(num_bytes), num_bytes
-        return buffer.address
+        address, held = self._buffers.get(name, (0, 0))
+        if held < num_bytes:
+            if address:
+                self.cuda.free(address)
+            address = self.cuda.allocate(num_bytes)
+            self._buffers[name] = address, num_bytes
+        return address
 
 
 def batch_profile(engine: Any) -> tuple[int, int, int]:
