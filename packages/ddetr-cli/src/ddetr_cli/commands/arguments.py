@@ -49,10 +49,9 @@ class FileArguments:
 
 
 @dataclass(frozen=True)
-class SpecArguments:
+class SpecArguments(FileArguments):
     """A spec, and keys to set over it."""
 
-    spec: Annotated[Path, _SPEC]
     overrides: Overrides = None
 
 
@@ -97,8 +96,7 @@ class CheckArguments:
         typer.Option(metavar="FILE", help="Their COCO JSON (file, folder, glob) or KITTI folder."),
     ] = None
     mapping: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Known KITTI classes; others are reported."),
+        Path | None, typer.Option(metavar="FILE", help="Known KITTI classes; others are reported.")
     ] = None
     num_classes: Annotated[int | None, typer.Option(min=1)] = None
     num_queries: Annotated[int | None, typer.Option(min=1)] = None
@@ -109,11 +107,9 @@ class CheckArguments:
 
 
 @dataclass(frozen=True)
-class SummaryArguments:
+class SummaryArguments(SpecArguments):
     """A spec and the size of an image."""
 
-    spec: Annotated[Path, _SPEC]
-    overrides: Overrides = None
     height: Annotated[int, _PIXELS] = 800
     width: Annotated[int, _PIXELS] = 1066
 
@@ -134,8 +130,7 @@ class ImportArguments:
         ImportLayout, typer.Option("--to", help="Ours, or the layout of another program.")
     ] = ImportLayout.ddetr
     num_classes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Start the class heads anew for so many classes."),
+        int | None, typer.Option(min=1, help="Start the class heads anew for so many classes.")
     ] = None
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Leave missing tensors random.")

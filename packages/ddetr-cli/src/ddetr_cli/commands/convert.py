@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ddetr_cli.running import Run, Subtask, Work
-from ddetr_cli.spec import existing_images, given, optional_files
+from ddetr_cli.spec import existing_images, given, optional_file
 from ddetr_data import ConvertConfig
 from ddetr_data.convert import ConvertSummary, FoldSummary, prepare_conversion
 from ddetr_data.detection import Progress
@@ -16,7 +16,8 @@ from ddetr_data.detection import Progress
 def prepare(config: ConvertConfig, run: Run) -> Work:
     """Find a missing list of folders and missing class lists, then read and check all labels."""
     existing_images([str(given(config.input_source, "input_source"))], "input_source")
-    optional_files([("mapping_path", config.mapping_path), ("classmap", config.classmap)])
+    optional_file(config.mapping_path, "mapping_path")
+    optional_file(config.classmap, "classmap")
     write = prepare_conversion(config, on_progress=Progress(run.observers, "images"))
     return partial(_write, write, run)
 

@@ -15,6 +15,7 @@ from ddetr_export.tensorrt import check_tensorrt
 if TYPE_CHECKING:
     from ddetr_export.tensorrt import EngineReport
 
+_FIGURES = ("min_batch_size", "opt_batch_size", "max_batch_size", "megabytes", "seconds")
 _IMAGES_KEY = "gen_trt_engine.tensorrt.calibration.cal_image_dir"
 
 
@@ -38,14 +39,8 @@ def _build(build: Callable[[], EngineReport], data_type: str, run: Run) -> Mappi
     report = build()
     for text in report.notices:
         run.notice(text)
-    least, best, most = report.batch_sizes
-    figures = {
-        "min_batch_size": least,
-        "opt_batch_size": best,
-        "max_batch_size": most,
-        "megabytes": report.megabytes,
-        "seconds": report.seconds,
-    }
+    values = (*report.batch_sizes, report.megabytes, report.seconds)
+    figures = dict(zip(_FIGURES, values, strict=True))
     columns = ["precision", "TensorRT", *figures]
     row = (report.data_type, report.tensorrt_version, *(f"{v:.4g}" for v in figures.values()))
     run.console.table(f"built {report.path}", columns, [row])

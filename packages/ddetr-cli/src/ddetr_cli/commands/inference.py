@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import checked_detector_file, launched_ranks, open_detector
 from ddetr_cli.running import Run, Subtask, Work
-from ddetr_cli.spec import Experiment, SpecError, existing_images, optional_files
+from ddetr_cli.spec import Experiment, SpecError, existing_images, optional_file
 
 if TYPE_CHECKING:
     from ddetr_data.detection import InferenceSummary, PreparedLabelling
@@ -24,7 +24,7 @@ def prepare(experiment: Experiment, run: Run) -> Work:
     if source is None:
         raise SpecError("dataset.infer_data_sources is not set; give its image_dir")
     existing_images(source.image_dir, "dataset.infer_data_sources.image_dir")
-    optional_files([("dataset.infer_data_sources.classmap", source.classmap)])
+    optional_file(source.classmap, "dataset.infer_data_sources.classmap")
     from ddetr_data.detection import prepare_labelling
 
     detector = open_detector(config, "inference", experiment)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddetr_cli.running import Run, Subtask, Work
-from ddetr_cli.spec import Experiment, existing_model, existing_sources, optional_files
+from ddetr_cli.spec import Experiment, existing_model, existing_sources, optional_file
 from ddetr_cli.terminal import Interrupted
 from ddetr_model import ModelConfig
 from ddetr_train.process import folder_locked
@@ -26,12 +26,9 @@ def check(experiment: Experiment) -> None:
     existing_sources(dataset.train_data_sources, "dataset.train_data_sources")
     if dataset.val_data_sources:
         existing_sources(dataset.val_data_sources, "dataset.val_data_sources")
-    optional_files(
-        [
-            ("model.pretrained_backbone_path", model.pretrained_backbone_path),
-            ("train.resume_training_checkpoint_path", train.resume_training_checkpoint_path),
-        ]
-    )
+    optional_file(model.pretrained_backbone_path, "model.pretrained_backbone_path")
+    resumed = train.resume_training_checkpoint_path
+    optional_file(resumed, "train.resume_training_checkpoint_path")
     if train.pretrained_model_path is not None:
         existing_model(train.pretrained_model_path, "train.pretrained_model_path")
 

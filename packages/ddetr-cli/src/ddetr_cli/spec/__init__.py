@@ -15,7 +15,7 @@ from ddetr_cli.spec.inputs import (
     existing_model,
     existing_sources,
     given,
-    optional_files,
+    optional_file,
 )
 from ddetr_cli.spec.overrides import apply_overrides, split_override
 from ddetr_cli.spec.schema import DERIVED_KEYS, arms, arms_at, known_keys, nearest_key
@@ -47,7 +47,7 @@ __all__ = [
     "load_tree",
     "model_of",
     "nearest_key",
-    "optional_files",
+    "optional_file",
     "parse_spec",
     "parse_value",
     "read_spec_file",

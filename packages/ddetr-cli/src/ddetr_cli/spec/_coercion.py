@@ -30,14 +30,13 @@ def settle(tree: SpecTree, model: type[BaseModel]) -> None:
     """
 
     def settled(node: Any, path: KeyPath) -> Any:
-        if isinstance(node, dict):
-            kept = {key: settled(child, (*path, key)) for key, child in node.items()}
+        if isinstance(node, (dict, list)):
+            children = node.items() if isinstance(node, dict) else enumerate(node)
+            kept = {key: settled(child, (*path, key)) for key, child in children}
             kept = {key: child for key, child in kept.items() if child is not _NOT_GIVEN}
-            return kept if kept or not node else _NOT_GIVEN
-        if isinstance(node, list):
-            items = [settled(child, (*path, index)) for index, child in enumerate(node)]
-            items = [item for item in items if item is not _NOT_GIVEN]
-            return items if items or not node else _NOT_GIVEN
+            if node and not kept:
+                return _NOT_GIVEN
+            return kept if isinstance(node, dict) else list(kept.values())
         if node is None:
             is_absent = is_block(model, path) or not takes_null(model, path)
             return _NOT_GIVEN if is_absent else None

@@ -30,17 +30,13 @@ class Experiment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")
-    dataset: DatasetConfig = Field(default_factory=DatasetConfig, description="The data.")
-    train: TrainConfig = Field(default_factory=TrainConfig, description="Training.")
-    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description="Scoring.")
-    inference: InferenceConfig = Field(
-        default_factory=InferenceConfig, description="Labelling and drawing."
-    )
-    export: ExportConfig = Field(default_factory=ExportConfig, description="The ONNX file.")
-    gen_trt_engine: TrtEngineConfig = Field(
-        default_factory=TrtEngineConfig, description="The TensorRT engine."
-    )
+    model: ModelConfig = Field(ModelConfig(), description="The network.")
+    dataset: DatasetConfig = Field(DatasetConfig(), description="The data.")
+    train: TrainConfig = Field(TrainConfig(), description="Training.")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Scoring.")
+    inference: InferenceConfig = Field(InferenceConfig(), description="Labelling and drawing.")
+    export: ExportConfig = Field(ExportConfig(), description="The ONNX file.")
+    gen_trt_engine: TrtEngineConfig = Field(TrtEngineConfig(), description="The TensorRT engine.")
     results_dir: str = Field("/results", min_length=1, description="Folder of all results.")
     encryption_key: SecretStr | None = Field(
         None, description=f"Passphrase of written and read files; also from {KEY_VARIABLE}."

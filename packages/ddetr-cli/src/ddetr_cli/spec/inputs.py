@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ddetr_cli.spec.tree import SpecError
@@ -42,11 +42,10 @@ def existing_model(value: str | os.PathLike[str] | None, key: str) -> Path:
     return path if path.is_dir() else existing_file(path, key)
 
 
-def optional_files(values: Iterable[tuple[str, str | os.PathLike[str] | None]]) -> None:
-    """Check the files of those (key, value) pairs that are set."""
-    for key, value in values:
-        if value is not None:
-            existing_file(value, key)
+def optional_file(value: str | os.PathLike[str] | None, key: str) -> None:
+    """Check the file of a key, if that is set."""
+    if value is not None:
+        existing_file(value, key)
 
 
 def existing_sources(sources: Sequence[DataSource], key: str) -> None:

@@ -63,7 +63,8 @@ def make_draft(
                 optimize=optimize,
                 custom_domains=() if config.on_cpu else (PLUGIN_DOMAIN,),
             )
-        _insist_on_opset(exported, config.opset_version)
+        if (found := standard_opset(exported)) != (wanted := config.opset_version):
+            raise ExportError(f"asked for opset {wanted}, the exporter wrote {found}")
         _name_by_module(exported)
         _drop_exporters_notes(exported)
         _state_shapes(exported, graph.output_shapes())
@@ -111,12 +112,6 @@ def _own_parts_named(model: DeformableDETR) -> Iterator[None]:
             f"{', '.join(own)} cannot be written as ONNX: {reason}; an export_form(forms) can give "
             "the same in other operators"
         ) from error
-
-
-def _insist_on_opset(exported: onnx.ModelProto, wanted: int) -> None:
-    found = standard_opset(exported)
-    if found != wanted:
-        raise ExportError(f"asked for opset {wanted}, the exporter wrote {found}")
 
 
 def _name_by_module(exported: onnx.ModelProto) -> None:

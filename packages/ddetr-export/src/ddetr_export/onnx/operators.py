@@ -5,6 +5,8 @@ Written from the operator table of the public onnx-tensorrt parser; no parser ra
 
 from __future__ import annotations
 
+from collections import Counter
+
 import onnx
 from onnx import TensorProto
 
@@ -30,12 +32,12 @@ def operator_problems(model: onnx.ModelProto) -> list[str]:
     Control flow, sizes that depend on the pixels (NonZero), scatters and 64-bit floats are among
     what the list does not have.
     """
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for node in model.graph.node:
         known = node.domain in ("", "ai.onnx") and node.op_type in TENSORRT_OPERATORS
         if not known and (node.domain, node.op_type) != (PLUGIN_DOMAIN, PLUGIN_OP):
             name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-            counts[name] = counts.get(name, 0) + 1
+            counts[name] += 1
     problems = [f"operator {name} ({count} times)" for name, count in counts.items()]
     problems += [
         f"constant {each.name} has 64-bit floats"

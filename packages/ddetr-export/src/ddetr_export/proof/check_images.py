@@ -21,11 +21,7 @@ logger = logging.getLogger(__name__)
 _SEED = 20
 
 
-def load_images(
-    folder: str | Path | None,
-    count: int,
-    config: PreprocessConfig,
-) -> FloatArray:
+def load_images(folder: str | Path | None, count: int, config: PreprocessConfig) -> FloatArray:
     """Preprocess the first count images of a folder, in order of name, or generated ones.
 
     Returns:
