@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ddetr_data.detection import InferenceConfig
 from ddetr_export.config import ExportConfig
 from ddetr_export.onnx import ExportMetadata
 
 _TAO_PARSER = "/opt/nvidia/deepstream/deepstream/lib/libnvds_infercustomparser_tao.so"
+_THRESHOLD: float = InferenceConfig.model_fields["conf_threshold"].default
 _DYNAMIC_BATCH_LIMIT = 16  # of the configurations; the file itself has none
 
 
@@ -62,7 +64,7 @@ def _deepstream(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata)
         f"  num-detected-classes: {len(_class_names(metadata))}",
         *_parser(config, metadata),
         "class-attrs-all:",
-        "  pre-cluster-threshold: 0.5",
+        f"  pre-cluster-threshold: {_THRESHOLD}",
     ]
     return "\n".join(lines) + "\n"
 

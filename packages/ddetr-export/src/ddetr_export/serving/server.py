@@ -16,7 +16,6 @@ from ddetr_export.serving.service import BusyError, DetectionService, UploadLimi
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
-_MOST_UPLOAD_MIB = 20
 _THRESHOLD: float = InferenceConfig.model_fields["conf_threshold"].default
 _RETRY_SECONDS = 1
 _SECURITY_HEADERS = {
@@ -30,7 +29,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    max_upload_mib: int = _MOST_UPLOAD_MIB,
+    max_upload_mib: int = UploadLimits.upload_mib,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Answer until interrupted; see `create_app` for what is answered.
@@ -68,7 +67,7 @@ def _in_address(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def create_app(detector: OnnxDetector, *, max_upload_mib: int = _MOST_UPLOAD_MIB) -> FastAPI:
+def create_app(detector: OnnxDetector, *, max_upload_mib: int = UploadLimits.upload_mib) -> FastAPI:
     """Make the web application.
 
     `POST /predict?threshold=0.5` takes an image file as the request's body and answers
