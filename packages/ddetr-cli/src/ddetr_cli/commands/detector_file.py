@@ -38,9 +38,8 @@ def checked_detector_file(
         path = existing_file(config.trt_engine, key)
         if not is_engine(path):
             raise SpecError(f"{key} must end in .engine, .plan or .trt, got {path}")
-    if not (
-        path.is_dir() or plain_name(path).suffix.lower() in _CHECKPOINT_ENDINGS or _is_exported(path)
-    ):
+    is_checkpoint = path.is_dir() or plain_name(path).suffix.lower() in _CHECKPOINT_ENDINGS
+    if not (is_checkpoint or _is_exported(path)):
         endings = ", ".join(_CHECKPOINT_ENDINGS)
         raise SpecError(f"{key} must end in {endings}, .onnx or .onnx.enc, got {path}")
     readable_file(path, passphrase)
