@@ -69,3 +69,13 @@ def test_a_passphrase_is_not_copied_into_a_path(load: Load) -> None:
     """It would stand in experiment.yaml and in the folder's name."""
     with pytest.raises(SpecError, match="encryption_key is a secret"):
         load("results_dir: '/r/${encryption_key}'", ["encryption_key=sesame"])
+
+
+def test_a_passphrase_of_the_environment_is_taken_as_it_is(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signs of a reference in it mean nothing, also where the spec has references."""
+    monkeypatch.setenv("DDETR_ENCRYPTION_KEY", "open ${sesame")
+    experiment = load('results_dir: /r\ntrain: {results_dir: "${results_dir}/t"}\n')
+    assert experiment.passphrase == "open ${sesame"
+    assert str(experiment.train.results_dir) == "/r/t"
