@@ -21,6 +21,7 @@ from ddetr_cli.app import main
 from ddetr_cli.commands.table import COMMANDS
 from ddetr_cli.running import Subtask
 from ddetr_data.synthetic import make_dataset
+from ddetr_export.onnx import seal
 from ddetr_train.process import LOCK_NAME
 
 SPEC = """
@@ -178,7 +179,7 @@ def project(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "many.json").write_text(json.dumps(many))
     fixed = onnx.load(folder / "model.onnx")
     fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
-    onnx.save(fixed, folder / "fixed.onnx")
+    onnx.save(seal(fixed), folder / "fixed.onnx")
     for name in ("broken.json", "broken.pth", "broken.onnx"):
         (folder / name).write_text("neither this nor that")
     (folder / "names.txt").write_text("a\nb\nc\nd\n")
