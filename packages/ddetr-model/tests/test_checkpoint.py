@@ -1,6 +1,8 @@
 """A checkpoint is all that is needed, is written whole or not at all, and never runs code."""
 
 import os
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -281,3 +283,24 @@ def test_a_tensor_of_another_kind_is_refused(model, tmp_path: Path, kind) -> Non
     torch.save(contents, tmp_path / "odd.pth")
     with pytest.raises(CheckpointError, match=f"level_embed is a {kind} tensor"):
         load_checkpoint(tmp_path / "odd.pth")
+
+
+def test_a_compressed_file_is_refused_by_its_header(model, tmp_path: Path) -> None:
+    """PyTorch writes none; a small one could take all memory before it is found to be none."""
+    save_checkpoint(model, tmp_path / "model.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "model.pth") as source,
+        zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for each in source.namelist():
+            target.writestr(each, source.read(each))
+    with pytest.raises(CheckpointError, match=r"small.pth is no file of weights, or is damaged"):
+        load_checkpoint(tmp_path / "small.pth")
+    bomb = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("archive/data/0", bytes(2**28))
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=r"bomb.pth"):
+        load_checkpoint(bomb)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()

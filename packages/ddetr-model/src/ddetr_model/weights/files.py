@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import pickle
 import struct
 import zipfile
@@ -169,11 +170,21 @@ def _is_whole(file: BinaryIO) -> bool:
         if not zipfile.is_zipfile(file):
             return True
         with _wrong_seeks_told(), zipfile.ZipFile(file) as archive:
-            return archive.testzip() is None
+            return _is_stored(archive, file) and archive.testzip() is None
     except (zipfile.BadZipFile, zlib.error, struct.error, *_FAULTS_OF_LOADING):
         return False
     finally:
         file.seek(0)
+
+
+def _is_stored(archive: zipfile.ZipFile, file: BinaryIO) -> bool:
+    """Whether the parts lie in the file as they are; unpacking others could fill the memory."""
+    parts = archive.infolist()
+    length = file.seek(0, io.SEEK_END)
+    return (
+        all(each.compress_type == zipfile.ZIP_STORED for each in parts)
+        and sum(each.file_size for each in parts) <= length
+    )
 
 
 def _damage(name: str) -> str:
