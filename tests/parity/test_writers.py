@@ -5,6 +5,7 @@ A row is what writes into a folder; its version changes the content.
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -213,6 +214,7 @@ def in_a_child(work: Callable[[], object]) -> tuple[int | None, str]:
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
     def run() -> None:
+        gc.freeze()  # freeing the parent's videos would wait for threads that are not here
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
