@@ -89,12 +89,12 @@ def main() -> None:
 def find_peers(folder: Path | None) -> tuple[dict[str, Peer], dict[str, str]]:
     """Operators taking our arguments by name, and why the others are absent."""
     found, absent = {}, {}
-    for name, (place, _, load) in _PEERS.items():
-        if folder is None or not (folder / place).is_dir():
-            absent[name] = f"no {place} in {folder or 'DDETR_PEERS, which is not set'}"
+    for name, (path, _, load) in _PEERS.items():
+        if folder is None or not (folder / path).is_dir():
+            absent[name] = f"no {path} in {folder or 'DDETR_PEERS, which is not set'}"
             continue
         try:
-            found[name] = load(folder / place, compile_peer(folder, name))
+            found[name] = load(folder / path, compile_peer(folder, name))
         except (ImportError, OSError, RuntimeError) as error:  # whatever its compiler says
             absent[name] = f"does not build: {str(error)[-2000:]}"
     return found, absent
@@ -102,8 +102,8 @@ def find_peers(folder: Path | None) -> tuple[dict[str, Peer], dict[str, str]]:
 
 def compile_peer(folder: Path, name: str) -> Any:
     """The extension module of a peer whose checkout lies in the folder."""
-    place, extension, _ = _PEERS[name]
-    return compile_extension(extension, folder / place / "src", folder / "built")
+    path, extension, _ = _PEERS[name]
+    return compile_extension(extension, folder / path / "src", folder / "built")
 
 
 def compile_extension(name: str, sources: Path, built: Path) -> Any:
@@ -148,8 +148,8 @@ def load_library(name: str, library: Path) -> Any:
 def libraries_includes() -> list[str]:
     """Where torch's requirements have headers of CUDA's libraries, if the toolkit has none."""
     spec = importlib.util.find_spec("nvidia")
-    places = list(spec.submodule_search_locations or []) if spec else []
-    found = [path for place in places for path in Path(place).glob("cu*/include")]
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    found = [path for each in folders for path in Path(each).glob("cu*/include")]
     return [word for path in found for word in ("-isystem", str(path))]
 
 
@@ -269,7 +269,7 @@ def time_once(operator: Operator, arguments: list[Tensor]) -> tuple[float, float
 
 
 _DTYPES = ("float32", "float16", "bfloat16")
-_PEERS: dict[str, tuple[str, str, Callable[[Path, Any], Peer]]] = {  # place, module, loader
+_PEERS: dict[str, tuple[str, str, Callable[[Path, Any], Peer]]] = {  # path, module, loader
     "Deformable-DETR": ("Deformable-DETR/models/ops", "peer_deformable_detr", load_original),
     "FlashDeformAttn": ("DCNv4/DCNv4_op", "ext", load_flash),
 }

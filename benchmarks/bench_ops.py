@@ -102,14 +102,14 @@ def make_arguments(case: dict[str, Any], options: argparse.Namespace) -> list[Te
         centres = torch.cat([pixel_centres(h, w) for h, w in shapes.tolist()])  # (Q, 2)
     else:
         centres = torch.rand(300, 2, generator=random)
-    places = (batch, len(centres), HEADS, len(STRIDES), POINTS)
+    point_sizes = (batch, len(centres), HEADS, len(STRIDES), POINTS)
     angles = torch.arange(HEADS) * (2 * torch.pi / HEADS)
     directions = torch.stack([angles.cos(), angles.sin()], -1)  # (M, 2)
     directions = directions / directions.abs().amax(-1, keepdim=True)
     offsets = directions[:, None, None] * torch.arange(1, POINTS + 1)[:, None]  # (M, 1, P, 2)
-    offsets = offsets + torch.randn(*places, 2, generator=random)
+    offsets = offsets + torch.randn(*point_sizes, 2, generator=random)
     locations = centres[:, None, None, None] + offsets / shapes.flip(-1)[:, None]
-    weights = torch.randn(places, generator=random).flatten(3).softmax(-1).view(places)
+    weights = torch.randn(point_sizes, generator=random).flatten(3).softmax(-1).view(point_sizes)
     value = torch.randn(batch, pixels, HEADS, CHANNELS, generator=random)
     value = value.to(getattr(torch, options.dtype))
     tensors = [value, shapes, areas.cumsum(0) - areas, locations.contiguous(), weights]

@@ -32,11 +32,11 @@ STEPS = ("repair", *TORCHES, "pure", "asan", "arm")
 PORTABLE_KERNELS = ("baseline", "dispatch", "memory", "points", "scalar")
 WARNS_ONCE = """
 import warnings, torch, ddetr_ops
-value, places = torch.rand(1, 6, 2, 4), torch.rand(1, 3, 2, 1, 2, 2)
+value, locations = torch.rand(1, 6, 2, 4), torch.rand(1, 3, 2, 1, 2, 2)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for _ in range(3):
-        ddetr_ops.ms_deform_attn(value, [(2, 3)], None, places, places[..., 0])
+        ddetr_ops.ms_deform_attn(value, [(2, 3)], None, locations, locations[..., 0])
 assert [str(it.message)[:9] for it in caught] == ["ddetr-ops"], caught
 """
 

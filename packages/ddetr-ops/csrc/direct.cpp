@@ -99,12 +99,12 @@ py::object run_backward(PyObject* const* arguments, int threads) {
   const std::optional<Call> call = read_call(arguments + 1);
   if (!grad_output || !call || !call->is_output(*grad_output)) return py::none();
   const Sizes& sizes = call->inputs.sizes;
-  TensorSizes places = {sizes.batch, sizes.queries, sizes.heads, sizes.levels, sizes.points};
+  TensorSizes point_sizes = {sizes.batch, sizes.queries, sizes.heads, sizes.levels, sizes.points};
   const py::object value =
       new_empty(arguments[1], {sizes.batch, sizes.pixels, sizes.heads, sizes.channels});
-  const py::object weights = new_empty(arguments[5], places);
-  places.push_back(2);
-  const py::object locations = new_empty(arguments[4], places);
+  const py::object weights = new_empty(arguments[5], point_sizes);
+  point_sizes.push_back(2);
+  const py::object locations = new_empty(arguments[4], point_sizes);
   const Gradients gradients = {grad_output->data(), memory_of(value), memory_of(locations),
                                memory_of(weights)};
   {

@@ -6,8 +6,9 @@
 namespace ddetr {
 
 // Adds read_tensors_of, and forward_tensors and backward_tensors; _core.pyi has their signatures.
-// These two give None, having done nothing, unless all tensors can be read in place, and agree: a
-// call may be right in a way that needs PyTorch, or wrong in a way that Python has words for.
+// The latter two give None, having done nothing, where a tensor cannot be read as it lies or the
+// sizes disagree. The caller then takes the way through PyTorch, which copies what has to be copied
+// (a tensor on a GPU, with strides or lazily negated) or raises an error that names the argument.
 void add_direct_calls(pybind11::module_& module);
 
 }  // namespace ddetr

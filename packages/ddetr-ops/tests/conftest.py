@@ -46,10 +46,10 @@ def _random_arguments(
     areas = sizes.prod(1)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     value = torch.randn(batch, int(areas.sum()), heads, channels, generator=rng, dtype=wide)
-    places = (batch, queries, heads, len(shapes), points)
-    locations = torch.rand(*places, 2, generator=rng, dtype=wide) * 1.4 - 0.2
-    logits = torch.randn(*places, generator=rng, dtype=wide)
-    weights = logits.flatten(3).softmax(-1).view(places)
+    point_sizes = (batch, queries, heads, len(shapes), points)
+    locations = torch.rand(*point_sizes, 2, generator=rng, dtype=wide) * 1.4 - 0.2
+    logits = torch.randn(*point_sizes, generator=rng, dtype=wide)
+    weights = logits.flatten(3).softmax(-1).view(point_sizes)
     return Arguments(value.to(dtype), sizes, areas.cumsum(0) - areas, locations, weights)
 
 

@@ -1,7 +1,7 @@
 """The CUDA kernels without a GPU: run thread by thread on the host, against float64.
 
 tests/native/emulated_cuda.h stands for CUDA: it finds barriers that not every thread reaches. The
-sanitizer finds places outside of shared and global memory and misaligned vector loads, or, with
+sanitizer finds accesses outside of shared and global memory and misaligned vector loads, or, with
 DDETR_EMULATION_SANITIZER=thread, races between the threads of a block.
 """
 
@@ -67,7 +67,7 @@ def emulation(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_kernels_agree_with_float64(emulation, case):
-    """Forward and backward; special places (borders, NaN, far away) are every tenth."""
+    """Forward and backward; special locations (borders, NaN, far away) are every tenth."""
     run = subprocess.run(
         [emulation, *case.split()],
         capture_output=True,

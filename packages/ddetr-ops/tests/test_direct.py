@@ -61,11 +61,11 @@ def test_gradients_of_plain_tensors_go_the_same_way(make_arguments, dispatched, 
 
 
 @pytest.mark.parametrize("form", OTHER_FORMS)
-@pytest.mark.parametrize("place", [0, 3, 4])
-def test_other_forms_take_the_long_way(arguments, dispatched, form, place):
+@pytest.mark.parametrize("index", [0, 3, 4])
+def test_other_forms_take_the_long_way(arguments, dispatched, form, index):
     """They are not read by their memory, and give what the reference gives."""
     arguments, outputs = list(arguments), []
-    arguments[place] = OTHER_FORMS[form](arguments[place])
+    arguments[index] = OTHER_FORMS[form](arguments[index])
     assert dispatched(lambda: outputs.append(ms_deform_attn(*arguments))) == {FORWARD}
     expected = ms_deform_attn_reference(*arguments)
     torch.testing.assert_close(outputs[0], expected, rtol=1e-5, atol=1e-5)

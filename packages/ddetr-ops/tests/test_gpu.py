@@ -97,7 +97,7 @@ def test_deterministic_mode_repeats_its_bits(make_arguments, deterministic, quer
 
 
 @pytest.mark.parametrize("queries", [7, PIXELS])
-def test_places_that_are_no_numbers_add_nothing(make_arguments, queries):
+def test_locations_that_are_no_numbers_add_nothing(make_arguments, queries):
     """NaN and infinity in locations stay out of output and gradients."""
     arguments = make_arguments(ENCODER, queries=queries, channels=32)
     arguments.sampling_locations[0, 1] = float("nan")
@@ -202,7 +202,7 @@ def test_opcheck_finds_no_fault_on_cuda(make_arguments):
 
 
 def test_more_than_two_to_the_31_numbers():
-    """Places are counted in 64 bits, in the output's sums and in the scattered ones."""
+    """Indices are counted in 64 bits, in the output's sums and in the scattered ones."""
     shape = (2, 2048 * 2100, 8, 32)
     if torch.cuda.mem_get_info()[0] < 40e9:
         pytest.skip("needs 40 GB of the GPU's memory")

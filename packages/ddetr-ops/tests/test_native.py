@@ -51,7 +51,7 @@ def test_every_head_size_agrees(instruction_set, make_arguments, channels, dtype
 @pytest.mark.parametrize("points", [1, 2, 4, 5, 8, 16])
 @pytest.mark.parametrize("queries", [1, 3, 50])
 def test_every_number_of_points_agrees(instruction_set, make_arguments, points, queries):
-    """Few queries read value in place, many read a packed copy."""
+    """Few queries read value where it lies, many read a packed copy."""
     assert_same(
         make_arguments(points=points, queries=queries, channels=32), TOLERANCE[torch.float32]
     )
@@ -76,7 +76,7 @@ def test_any_sizes_agree(make_arguments, shapes, batch, queries, heads, channels
 @pytest.mark.parametrize(
     ("shapes", "queries"),
     [(((20, 30), (10, 15)), 600), (((80, 90), (40, 45), (20, 23)), 600)],
-    ids=["packed", "in place"],
+    ids=["packed", "as it lies"],
 )
 def test_bits_do_not_depend_on_the_number_of_threads(make_arguments, dtype, shapes, queries):
     """Every number has one owner: 1, 2, 3 and 7 threads give equal bits, also beyond the heads."""
@@ -131,30 +131,30 @@ def original_rule(value, size, pixel_x, pixel_y, upstream):
     x0, y0 = int(pixel_x // 1), int(pixel_y // 1)
     for y, x in ((y0, x0), (y0, x0 + 1), (y0 + 1, x0), (y0 + 1, x0 + 1)):
         if 0 <= x < size and 0 <= y < size:
-            share_x, share_y = 1 - abs(pixel_x - x), 1 - abs(pixel_y - y)
-            output = output + share_x * share_y * image[y, x]
+            weight_x, weight_y = 1 - abs(pixel_x - x), 1 - abs(pixel_y - y)
+            output = output + weight_x * weight_y * image[y, x]
             dot = float((upstream.double() * image[y, x]).sum())
-            grad_x += share_y * dot * (1 if x > x0 else -1)
-            grad_y += share_x * dot * (1 if y > y0 else -1)
+            grad_x += weight_y * dot * (1 if x > x0 else -1)
+            grad_y += weight_x * dot * (1 if y > y0 else -1)
     return output, grad_x, grad_y
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("queries", [0, 200])
 def test_borders_follow_the_original(dtype, queries):
-    """At exactly representable places on, inside and beyond every border; 1e9 pixels too."""
+    """At exactly representable locations on, inside and beyond every border; 1e9 pixels too."""
     size = 8
-    places = [(x, y) for x in BORDERS for y in BORDERS]
-    total = len(places) + queries
+    positions = [(x, y) for x in BORDERS for y in BORDERS]
+    total = len(positions) + queries
     value = torch.randn(1, size * size, 1, 4, dtype=dtype)
     upstream = torch.randn(1, total, 4, dtype=dtype)
-    pixels = torch.tensor(places + [(0.0, 0.0)] * queries, dtype=torch.float64)
+    pixels = torch.tensor(positions + [(0.0, 0.0)] * queries, dtype=torch.float64)
     locations = ((pixels + 0.5) / size).to(dtype).view(1, total, 1, 1, 1, 2).requires_grad_()
     output = ms_deform_attn(
         value, [(size, size)], None, locations, torch.ones_like(locations[..., 0]), backend="native"
     )
     (grad,) = torch.autograd.grad(output, locations, upstream)
-    for index, (x, y) in enumerate(places):
+    for index, (x, y) in enumerate(positions):
         wanted, grad_x, grad_y = original_rule(value, size, x, y, upstream[0, index])
         torch.testing.assert_close(output[0, index].double(), wanted, rtol=1e-5, atol=1e-6)
         wanted_grad = torch.tensor([grad_x, grad_y], dtype=torch.float64) * size
@@ -165,7 +165,7 @@ def test_borders_follow_the_original(dtype, queries):
 
 @pytest.mark.parametrize("queries", [2, 60])
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf"), 1e30])
-def test_places_that_are_no_numbers_add_nothing(make_arguments, poison, queries):
+def test_locations_that_are_no_numbers_add_nothing(make_arguments, poison, queries):
     """A poisoned location touches neither output nor gradients, only its own gradient is zero."""
     arguments = make_arguments(queries=queries, channels=16)
     arguments.sampling_locations[0, 1] = poison
@@ -192,7 +192,7 @@ def test_an_infinite_pixel_stays_where_it_is_sampled(make_arguments, queries):
 
 @pytest.mark.slow
 def test_more_than_two_to_the_31_numbers():
-    """Places are counted in 64 bits: the last number of nine gigabytes is found.
+    """Indices are counted in 64 bits: the last number of nine gigabytes is found.
 
     NumPy's zeros are mapped, not written, so that the test needs no such memory.
     """

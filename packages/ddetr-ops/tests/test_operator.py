@@ -69,9 +69,9 @@ def test_the_back_end_for_a_gpu_is_chosen_while_tracing():
         def forward(self, value, locations, weights):
             return ms_deform_attn(value, [(6, 9), (3, 5)], None, locations, weights)
 
-    places = (2, 7, 2, 2, 4)
+    point_sizes = (2, 7, 2, 2, 4)
     with FakeTensorMode():
-        sizes = ((2, 69, 2, 8), (*places, 2), places)
+        sizes = ((2, 69, 2, 8), (*point_sizes, 2), point_sizes)
         inputs = tuple(torch.empty(size, device="cuda") for size in sizes)
     program = torch.export.export(Layer(), inputs, strict=True)
     targets = [node.target for node in program.graph.nodes]
@@ -80,8 +80,8 @@ def test_the_back_end_for_a_gpu_is_chosen_while_tracing():
 
 
 @native
-def test_autocast_widens_places_and_weights(make_arguments):
-    """The bare operator under autocast takes 16-bit places, and never reads them as float32."""
+def test_autocast_widens_locations_and_weights(make_arguments):
+    """The bare operator under autocast takes 16-bit locations, and never reads them as float32."""
     arguments = make_arguments(dtype=torch.bfloat16)
     narrow = [arguments.sampling_locations.bfloat16(), arguments.attention_weights.bfloat16()]
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -100,7 +100,7 @@ def test_sizes_as_ints_equal_sizes_as_tensor(arguments):
 
 
 @native
-def test_16_bit_places_are_widened(make_arguments):
+def test_16_bit_locations_are_widened(make_arguments):
     """A model in bfloat16 throughout runs, and its gradients come back in bfloat16."""
     arguments = make_arguments(dtype=torch.bfloat16)
     tensors = [t.bfloat16() if t.is_floating_point() else t for t in arguments]

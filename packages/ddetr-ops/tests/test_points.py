@@ -134,7 +134,7 @@ def test_the_layer_compiles_whole():
 
 
 def test_16_bit_projections_give_float32():
-    """Places and weights lose nothing more than their inputs had lost."""
+    """Locations and weights lose nothing more than their inputs had lost."""
     tensors, shapes = make_inputs()
     narrow = [tensor.detach().bfloat16() for tensor in tensors]
     found = sampling_points(*narrow, shapes)
@@ -184,12 +184,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("place", "spoil", "error", "words"), WRONG)
+@pytest.mark.parametrize(("index", "spoil", "error", "words"), WRONG)
 @native
-def test_a_wrong_argument_is_named(place, spoil, error, words):
+def test_a_wrong_argument_is_named(index, spoil, error, words):
     """Before an address is followed or a dtype converted."""
     tensors, shapes = make_inputs()
     arguments = [*tensors, shapes]
-    arguments[place] = spoil(arguments[place])
+    arguments[index] = spoil(arguments[index])
     with pytest.raises(error, match=words):
         sampling_points(*arguments)

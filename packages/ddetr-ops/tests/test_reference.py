@@ -22,9 +22,9 @@ def by_hand(value, spatial_shapes, level_start_index, locations, weights):
         for row in (math.floor(y), math.floor(y) + 1):
             for column in (math.floor(x), math.floor(x) + 1):
                 if 0 <= row < height and 0 <= column < width:
-                    share = (1 - abs(x - column)) * (1 - abs(y - row))
+                    weight = (1 - abs(x - column)) * (1 - abs(y - row))
                     pixel = value[b, level_start_index[level] + row * width + column, m]
-                    output[b, q, m] += share * weights[b, q, m, level, p] * pixel
+                    output[b, q, m] += weight * weights[b, q, m, level, p] * pixel
     return output.flatten(2)
 
 
@@ -51,7 +51,7 @@ def test_half_values_are_summed_in_float32(make_arguments, dtype):
     assert torch.equal(ms_deform_attn_reference(*arguments), exact.to(dtype))
 
 
-def test_places_far_outside_are_zero(arguments):
+def test_locations_far_outside_are_zero(arguments):
     """Nothing is sampled beyond one pixel of the border."""
     arguments.sampling_locations.fill_(-7.0)
     assert not ms_deform_attn_reference(*arguments).any()

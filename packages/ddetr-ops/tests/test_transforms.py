@@ -72,7 +72,7 @@ def test_vmap_equals_one_call_after_the_other(make_arguments):
         torch.testing.assert_close(gradients[1][k], leaves.sampling_locations.grad)
 
 
-def test_vmap_shares_what_it_does_not_run_over(arguments):
+def test_vmap_gives_all_images_what_it_does_not_run_over(arguments):
     """One value for several sets of weights; no images at all are fine too."""
     value, shapes, starts, locations, weights = arguments
     many = torch.stack([weights, 2 * weights])

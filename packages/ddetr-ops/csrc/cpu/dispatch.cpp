@@ -167,7 +167,7 @@ size_t value_bytes(const Inputs& inputs) {
   return size_t(sizes.batch * sizes.pixels * sizes.heads * sizes.channels) * item;
 }
 
-// Page faults included, this takes as long as a decoder's sums: every thread clears its share.
+// Page faults included, this takes as long as a decoder's sums: every thread clears a part.
 void clear(void* memory, size_t bytes, int threads) {
   constexpr size_t kChunk = size_t(2) << 20;
   const int64_t chunks = int64_t((bytes + kChunk - 1) / kChunk);

@@ -8,7 +8,7 @@
 namespace ddetr {
 namespace {
 
-// run(range, space) for ranges that cover all queries of all images; no two share a result.
+// Calls run(range, space) for ranges that cover all queries of all images, each query once.
 template <typename Run>
 void for_each_range(const Sizes& sizes, int threads, Run run) {
   const int64_t queries = sizes.batch * sizes.queries;

@@ -17,7 +17,7 @@ void for_each_point(const Inputs& inputs, int64_t query_row, Visit visit) {
   }
 }
 
-// The places of one image and head.
+// The row indices of one image and head.
 struct Head {
   const Sizes& sizes;
   int64_t batch, head;
@@ -32,9 +32,10 @@ struct Head {
   }
 };
 
-Placement<double> place_point(const Inputs& inputs, const Level& level, int64_t point) {
+BilinearCorners<double> corners_of_point(const Inputs& inputs, const Level& level,
+                                         int64_t point) {
   const double* location = static_cast<const double*>(inputs.locations) + 2 * point;
-  return place(location[0], location[1], level.height, level.width);
+  return find_corners(location[0], location[1], level.height, level.width);
 }
 
 void forward_head(const Inputs& inputs, const Head& head, double* output) {
@@ -45,12 +46,12 @@ void forward_head(const Inputs& inputs, const Head& head, double* output) {
     double* out = output + head.query_row(query) * channels;
     std::fill(out, out + channels, 0.0);
     for_each_point(inputs, head.query_row(query), [&](const Level& level, int64_t point) {
-      const Placement<double> placement = place_point(inputs, level, point);
+      const BilinearCorners<double> corners = corners_of_point(inputs, level, point);
       for (int corner = 0; corner < kCorners; ++corner) {
-        if (placement.row[corner] < 0) continue;
+        if (corners.row[corner] < 0) continue;
         const double* row =
-            value + head.pixel_row(level.start + placement.row[corner]) * channels;
-        const double weight = share(placement, corner) * weights[point];
+            value + head.pixel_row(level.start + corners.row[corner]) * channels;
+        const double weight = corner_weight(corners, corner) * weights[point];
         for (int64_t c = 0; c < channels; ++c) out[c] += weight * row[c];
       }
     });
@@ -67,19 +68,19 @@ void backward_head(const Inputs& inputs, const Head& head, const Gradients& grad
     const double* grad =
         static_cast<const double*>(gradients.output) + head.query_row(query) * channels;
     for_each_point(inputs, head.query_row(query), [&](const Level& level, int64_t point) {
-      const Placement<double> placement = place_point(inputs, level, point);
+      const BilinearCorners<double> corners = corners_of_point(inputs, level, point);
       double dots[kCorners] = {};
       for (int corner = 0; corner < kCorners; ++corner) {
-        if (placement.row[corner] < 0) continue;
-        const int64_t row = head.pixel_row(level.start + placement.row[corner]) * channels;
-        const double weight = share(placement, corner) * weights[point];
+        if (corners.row[corner] < 0) continue;
+        const int64_t row = head.pixel_row(level.start + corners.row[corner]) * channels;
+        const double weight = corner_weight(corners, corner) * weights[point];
         for (int64_t c = 0; c < channels; ++c) {
           dots[corner] += grad[c] * value[row + c];
           grad_value[row + c] += weight * grad[c];
         }
       }
       const PointGradients<double> found =
-          point_gradients(placement, dots, weights[point], level.height, level.width);
+          point_gradients(corners, dots, weights[point], level.height, level.width);
       static_cast<double*>(gradients.weights)[point] = found.weight;
       grad_locations[2 * point] = found.location_x;
       grad_locations[2 * point + 1] = found.location_y;

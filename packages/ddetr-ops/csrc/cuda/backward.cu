@@ -20,7 +20,7 @@ __device__ __forceinline__ void add_row(float* to, const float (&numbers)[kWidth
 // One point by one group: scatters to its rows, and lane 0 writes the point's own gradients.
 template <bool kAtomic, typename T, int kWidth>
 __device__ __forceinline__ void backward_point(const Inputs& inputs, const Levels& levels,
-                                               const Gradients& gradients, const Place& here,
+                                               const Gradients& gradients, const QueryIndex& here,
                                                int index, int lane, int lanes, bool active) {
   const Sizes& sizes = inputs.sizes;
   const Point point = read_point(inputs, levels, here, index);
@@ -38,7 +38,7 @@ __device__ __forceinline__ void backward_point(const Inputs& inputs, const Level
       dots[corner] += dot_corner(value + channel, rows, point.pixel[corner], grad);
       add_row<kAtomic>(
           static_cast<float*>(gradients.value) + rows.at(point.pixel[corner]) + channel, grad,
-          share(point.placement, corner) * point.weight);
+          corner_weight(point.corners, corner) * point.weight);
     }
   }
   for (int corner = 0; corner < kCorners; ++corner) {
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kThreads)
   const int lane = threadIdx.x % lanes;
   const int64_t group = (int64_t(blockIdx.x) * kThreads + threadIdx.x) / lanes;
   const bool active = group < groups;
-  const Place here = place_of_group(inputs.sizes, active ? group : groups - 1);
+  const QueryIndex here = query_of_group(inputs.sizes, active ? group : groups - 1);
   for (int index = 0; index < int(inputs.sizes.levels * inputs.sizes.points); ++index) {
     backward_point<true, T, kWidth>(inputs, levels, gradients, here, index, lane, lanes, active);
   }
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(32)
     deterministic_kernel(Inputs inputs, Levels levels, Gradients gradients) {
   const Sizes& sizes = inputs.sizes;
   const int64_t level = blockIdx.x % sizes.levels, head_index = blockIdx.x / sizes.levels;
-  Place here = {head_index / sizes.heads, head_index % sizes.heads, 0};
+  QueryIndex here = {head_index / sizes.heads, head_index % sizes.heads, 0};
   for (; here.query < sizes.queries; ++here.query) {
     for (int p = 0; p < int(sizes.points); ++p) {
       backward_point<false, T, kWidth>(inputs, levels, gradients, here,

@@ -22,7 +22,7 @@ __device__ __forceinline__ float sum_four(const float (&numbers)[kCorners], int 
   return sum;
 }
 
-// Pixels that a group has placed for all its lanes, and the dot products that come of them.
+// Corner pixels that a group has found for all its lanes, and their dot products with grad_output.
 struct Gathered {
   int4* pixels;
   float4* dots;
@@ -55,7 +55,7 @@ __device__ __forceinline__ void write_point(const Point& point, float4 dots, int
                                             const Gradients& gradients) {
   const float numbers[kCorners] = {dots.x, dots.y, dots.z, dots.w};
   const PointGradients<float> found =
-      point_gradients(point.placement, numbers, point.weight, point.height, point.width);
+      point_gradients(point.corners, numbers, point.weight, point.height, point.width);
   // A point outside has no gradient, whatever its weight: NaN must not leak.
   const bool inside = point.inside();
   static_cast<float*>(gradients.weights)[to] = inside ? found.weight : 0.0f;
@@ -63,10 +63,10 @@ __device__ __forceinline__ void write_point(const Point& point, float4 dots, int
       inside ? make_float2(found.location_x, found.location_y) : make_float2(0.0f, 0.0f);
 }
 
-// One query and head by a group: lane j places points j, j + lanes, ..., all lanes find the dot
+// One query and head by a group: lane j reads points j, j + lanes, ..., all lanes find the dot
 // products <grad_output, corner> together, lane j writes the gradients of its points.
 template <typename T, int kWidth>
-__device__ void gather_query(const Inputs& inputs, const Levels& levels, const Place& here,
+__device__ void gather_query(const Inputs& inputs, const Levels& levels, const QueryIndex& here,
                              int lane, int lanes, bool active, const Gathered& gathered,
                              const Gradients& gradients) {
   const Sizes& sizes = inputs.sizes;
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(kGatherThreads)
   const int groups = kGatherThreads / lanes;
   const Gathered gathered(memory, lanes, lane);
   const int64_t head_index = blockIdx.x / slots;
-  Place here = {head_index / sizes.heads, head_index % sizes.heads, 0};
+  QueryIndex here = {head_index / sizes.heads, head_index % sizes.heads, 0};
   const Tiling tiling(sizes, levels);
   for (int64_t index = blockIdx.x % slots; index < tiling.count; index += slots) {
     const Tile tile = tiling.tile(sizes, levels, index);
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(kGatherThreads)
   }
 }
 
-// Where one pixel of a point adds to: place in the block's memory; -1 nowhere; -2 - pixel for
+// Where one pixel of a point adds to: an index in the block's memory; -1 nowhere; -2 - pixel for
 // grad_value itself.
 struct alignas(8) Aim {
   int to;
@@ -149,18 +149,18 @@ struct alignas(16) Target {
 constexpr int kNowhere = -1;
 
 __device__ __forceinline__ void aim(const Point& point, const Window& window, Target* target) {
-  const Placement<float>& placement = point.placement;
-  const int turn = int(placement.line & 1) << 1 | int(placement.column & 1);
+  const BilinearCorners<float>& corners = point.corners;
+  const int turn = int(corners.line & 1) << 1 | int(corners.column & 1);
 #pragma unroll
   for (int corner = 0; corner < kCorners; ++corner) {
     const int parity = corner ^ turn;
     const bool inside = point.pixel[corner] >= 0;
-    const int place_there = inside ? window.place_of(placement.line + (corner >> 1),
-                                                     placement.column + (corner & 1))
-                                   : kNowhere;
-    const bool direct = inside && place_there < 0;
-    target->at[parity] = {direct ? -2 - point.pixel[corner] : place_there,
-                          inside ? share(placement, corner) * point.weight : 0.0f};
+    const int in_window = inside ? window.index_of(corners.line + (corner >> 1),
+                                                   corners.column + (corner & 1))
+                                 : kNowhere;
+    const bool direct = inside && in_window < 0;
+    target->at[parity] = {direct ? -2 - point.pixel[corner] : in_window,
+                          inside ? corner_weight(corners, corner) * point.weight : 0.0f};
   }
 }
 
@@ -172,7 +172,7 @@ __device__ __forceinline__ float4 scaled(const float (&numbers)[4], float weight
 constexpr int kQueriesAtOnce = 8;
 constexpr int kAimsAtOnce = 4;
 
-// One lane's share of a query's points. Aims are read some at a time, in front of the sums: these
+// What one lane adds of a query's points. Aims are read some at a time, in front of the sums: these
 // could be anywhere in the same memory, so the compiler would wait for each before the next aim.
 __device__ __forceinline__ void add_query(const Target* targets, int points, int parity,
                                           const float (&grad)[4], float4* sums, int quads,
@@ -233,7 +233,7 @@ __global__ void __launch_bounds__(32 * kMaxWindowLevels, 1)
   float4* const windows = reinterpret_cast<float4*>(memory + blockDim.x * sizeof(Target));
   float* const grad_value = static_cast<float*>(gradients.value);
   const int64_t head_index = blockIdx.x / slots;
-  Place here = {head_index / sizes.heads, head_index % sizes.heads, 0};
+  QueryIndex here = {head_index / sizes.heads, head_index % sizes.heads, 0};
   const Rows rows(sizes, here);
   const Tiling tiling(sizes, levels);
   for (int64_t index = blockIdx.x % slots; index < tiling.count; index += slots) {

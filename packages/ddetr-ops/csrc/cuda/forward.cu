@@ -5,10 +5,10 @@ namespace {
 
 constexpr int kForwardTileThreads = 512;
 
-// Points that a group has placed for all its lanes. Each group has one place more than lanes: so
-// the groups of a warp read from different banks.
+// Corners that a group has found for all its lanes. Each group has one slot more than lanes: so the
+// groups of a warp read from different banks.
 struct Staged {
-  float4* weights;  // bilinear share * attention weight of the corners
+  float4* weights;  // bilinear weight * attention weight of the corners
   int4* pixels;
 
   __device__ Staged(unsigned char* memory, int lanes, int lane)
@@ -28,7 +28,8 @@ __device__ __forceinline__ void stage_point(const Point& point, const Staged& st
   float weight[kCorners];
 #pragma unroll
   for (int corner = 0; corner < kCorners; ++corner) {
-    weight[corner] = point.pixel[corner] >= 0 ? share(point.placement, corner) * point.weight : 0.0f;
+    const bool inside = point.pixel[corner] >= 0;
+    weight[corner] = inside ? corner_weight(point.corners, corner) * point.weight : 0.0f;
   }
   staged.weights[lane] = make_float4(weight[0], weight[1], weight[2], weight[3]);
   staged.pixels[lane] =
@@ -44,10 +45,11 @@ __device__ __forceinline__ void add_corner(const T* value, const Rows& rows, int
   for (int c = 0; c < kWidth; ++c) sums[c] += weight * row[c];
 }
 
-// One query and head by a group. Each lane places every lanes-th point once; all lanes read the
-// places from shared memory. Lanes without a query work along, for they must meet the barriers.
+// One query and head by a group. Each lane finds the corners of every lanes-th point once; all
+// lanes read them from shared memory. Lanes without a query work along, for they must meet the
+// barriers.
 template <typename T, int kWidth>
-__device__ void forward_query(const Inputs& inputs, const Levels& levels, const Place& here,
+__device__ void forward_query(const Inputs& inputs, const Levels& levels, const QueryIndex& here,
                               int lane, int lanes, bool active, const Staged& staged, T* output) {
   const Sizes& sizes = inputs.sizes;
   const int points = int(sizes.levels * sizes.points);
@@ -91,7 +93,7 @@ __global__ void __launch_bounds__(kThreads)
   const int lane = threadIdx.x % lanes;
   const int64_t group = (int64_t(blockIdx.x) * kThreads + threadIdx.x) / lanes;
   const bool active = group < groups;
-  const Place here = place_of_group(inputs.sizes, active ? group : groups - 1);
+  const QueryIndex here = query_of_group(inputs.sizes, active ? group : groups - 1);
   forward_query<T, kWidth>(inputs, levels, here, lane, lanes, active, Staged(memory, lanes, lane),
                            output);
 }
@@ -107,7 +109,7 @@ __global__ void __launch_bounds__(kForwardTileThreads)
   const int groups = kForwardTileThreads / lanes;
   const Staged staged(memory, lanes, lane);
   const int64_t head_index = blockIdx.x / slots;
-  Place here = {head_index / sizes.heads, head_index % sizes.heads, 0};
+  QueryIndex here = {head_index / sizes.heads, head_index % sizes.heads, 0};
   const Tiling tiling(sizes, levels);
   for (int64_t index = blockIdx.x % slots; index < tiling.count; index += slots) {
     const Tile tile = tiling.tile(sizes, levels, index);

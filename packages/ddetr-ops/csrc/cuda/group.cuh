@@ -1,4 +1,4 @@
-// What the kernels share: a group of lanes works for one query and head, each lane on kWidth
+// What all kernels use: a group of lanes works for one query and head, each lane on kWidth
 // neighbouring channels with one 16-byte load, or on single channels where D does not allow that.
 // Arrays start at 16 bytes.
 #pragma once
@@ -52,7 +52,7 @@ __device__ __forceinline__ void add_four(float* to, float4 numbers) {
 }
 
 // One query of one head of one image.
-struct Place {
+struct QueryIndex {
   int64_t batch, head, query;
 
   __device__ int64_t query_row(const Sizes& sizes) const {
@@ -61,14 +61,14 @@ struct Place {
 };
 
 // Neighbouring groups have neighbouring queries of one head, so that a block's rows meet in L1.
-__device__ __forceinline__ Place place_of_group(const Sizes& sizes, int64_t group) {
+__device__ __forceinline__ QueryIndex query_of_group(const Sizes& sizes, int64_t group) {
   return {group / sizes.queries / sizes.heads, group / sizes.queries % sizes.heads,
           group % sizes.queries};
 }
 
 // One point as its group needs it: its corners' pixels among those of all levels (-1 outside).
 struct Point {
-  Placement<float> placement;
+  BilinearCorners<float> corners;
   int pixel[kCorners];
   int64_t height, width;
   float weight;
@@ -80,7 +80,7 @@ struct Point {
 
 // A level that disagrees with value's size cannot lead outside of it.
 __device__ __forceinline__ Point read_point(const Inputs& inputs, const Levels& levels,
-                                            const Place& here, int point) {
+                                            const QueryIndex& here, int point) {
   const Sizes& sizes = inputs.sizes;
   const int level = point / int(sizes.points);
   const int64_t index = here.query_row(sizes) * sizes.levels * sizes.points + point;
@@ -89,12 +89,12 @@ __device__ __forceinline__ Point read_point(const Inputs& inputs, const Levels& 
   found.width = levels.shapes[2 * level + 1];
   const float2 location = static_cast<const float2*>(inputs.locations)[index];
   found.weight = static_cast<const float*>(inputs.weights)[index];
-  found.placement = place(location.x, location.y, found.height, found.width);
+  found.corners = find_corners(location.x, location.y, found.height, found.width);
 #pragma unroll
   for (int corner = 0; corner < kCorners; ++corner) {
-    const int64_t pixel = levels.starts[level] + found.placement.row[corner];
+    const int64_t pixel = levels.starts[level] + found.corners.row[corner];
     const bool inside =
-        found.placement.row[corner] >= 0 && pixel >= 0 && pixel < sizes.pixels;
+        found.corners.row[corner] >= 0 && pixel >= 0 && pixel < sizes.pixels;
     found.pixel[corner] = inside ? int(pixel) : -1;
   }
   return found;
@@ -104,7 +104,7 @@ __device__ __forceinline__ Point read_point(const Inputs& inputs, const Levels& 
 struct Rows {
   int64_t first, step;
 
-  __device__ Rows(const Sizes& sizes, const Place& here)
+  __device__ Rows(const Sizes& sizes, const QueryIndex& here)
       : first((here.batch * sizes.pixels * sizes.heads + here.head) * sizes.channels),
         step(sizes.heads * sizes.channels) {}
   __device__ int64_t at(int pixel) const { return first + pixel * step; }

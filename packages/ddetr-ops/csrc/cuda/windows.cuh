@@ -1,4 +1,5 @@
-// The part of grad_value that a tile's samples mostly fall into, summed in shared memory.
+// The part of grad_value that a tile's samples mostly fall into, summed in shared memory. A window
+// is cut off at the level's borders; samples beside it go to grad_value by atomic sums.
 #pragma once
 
 #include "tiles.cuh"
@@ -12,27 +13,29 @@ constexpr int kWindowChannels = 32;
 struct Window {
   int64_t line, column;  // of its corner
   int rows, columns;
-  int first;  // its corner's place in the block's memory, in pixels; -1: there was none left
+  int first;  // its corner's index in the block's memory, in pixels; -1: no room was left
 
   __device__ int size() const { return rows * columns; }
-  // The place of a pixel of the level; -1 outside the window.
-  __device__ int place_of(int64_t pixel_line, int64_t pixel_column) const {
+  // The index of a pixel of the level in the block's memory; -1 outside the window.
+  __device__ int index_of(int64_t pixel_line, int64_t pixel_column) const {
     const int64_t i = pixel_line - line, j = pixel_column - column;
     const bool inside = first >= 0 && i >= 0 && j >= 0 && i < rows && j < columns;
     return inside ? first + int(i) * columns + int(j) : -1;
   }
 };
 
-// One direction of a window: the pixels of `length` beside the part [from, from + count) of `whole`.
-__device__ __forceinline__ int64_t window_start(int64_t from, int64_t length, int64_t whole) {
-  const int64_t start = from * length / whole - kWindowMargin;
+// One axis of a window: the pixels of a level with `length` of them that lie over the pixels
+// [from, from + count) of the tile's level, which has `tile_length` of them, and a margin.
+__device__ __forceinline__ int64_t window_start(int64_t from, int64_t length, int64_t tile_length) {
+  const int64_t start = from * length / tile_length - kWindowMargin;
   return start > 0 ? start : 0;
 }
 
 __device__ __forceinline__ int window_length(int64_t from, int64_t count, int64_t length,
-                                             int64_t whole) {
-  const int64_t end = ((from + count) * length + whole - 1) / whole + kWindowMargin;
-  return int((end < length ? end : length) - window_start(from, length, whole));
+                                             int64_t tile_length) {
+  const int64_t end =
+      ((from + count) * length + tile_length - 1) / tile_length + kWindowMargin;
+  return int((end < length ? end : length) - window_start(from, length, tile_length));
 }
 
 __device__ __forceinline__ Window window_around(const Tile& tile, const Levels& levels, int level) {
@@ -44,8 +47,8 @@ __device__ __forceinline__ Window window_around(const Tile& tile, const Levels& 
           window_length(tile.column, tile.columns, of_window[1], of_tile[1]), -1};
 }
 
-// The level's window, placed behind the windows of all smaller ones if `capacity` pixels allow. A
-// window left out costs a level its atomic sums, whatever its size: so the largest are left out.
+// The level's window, in memory behind the windows of all smaller ones if `capacity` pixels allow.
+// A window left out costs a level its atomic sums, whatever its size: so the largest are left out.
 __device__ __forceinline__ Window plan_window(const Tile& tile, const Levels& levels,
                                               int num_levels, int level, int64_t capacity) {
   if (tile.level < 0) return {0, 0, 0, 0, -1};

@@ -1,4 +1,4 @@
-"""What the operator's arguments must look like, and those of what lies in front of it, said once.
+"""Checks of the arguments of ms_deform_attn and of sampling_points.
 
 B images, S pixels of all levels together, Q queries, M heads, D channels a head,
 L feature levels, P sampling points a level.
@@ -66,7 +66,7 @@ def check_point_arguments(
     attention_logits: Tensor,  # (B, Q, M, L, P)
     spatial_shapes: SpatialShapes,  # (L, 2)
 ) -> None:
-    """Compare what lies in front of the operator likewise; dtypes may differ.
+    """Compare the arguments of sampling_points likewise; dtypes may differ.
 
     Raises:
         TypeError: an argument is no tensor or has a dtype that the operator does not take.
@@ -94,7 +94,7 @@ def check_point_arguments(
 
 
 def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
-    """Kind, rank and dtype of each, and that all are where the first is."""
+    """Check type, rank and dtype of each, and that all are on the first one's device."""
     first, *_ = tensors
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):

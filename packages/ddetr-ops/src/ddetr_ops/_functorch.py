@@ -21,7 +21,7 @@ def support_transforms(
     *,
     differentiate: Callable[..., Any],
     keep: Callable[..., None] | None = None,
-    shared: Mapping[int, str],
+    unbatched: Mapping[int, str],
 ) -> None:
     """Let transforms take an operator whose inputs and outputs begin with the images, (B, ...).
 
@@ -32,7 +32,8 @@ def support_transforms(
         operator: its overload.
         differentiate: its derivative, as register_autograd takes it.
         keep: its setup_context, likewise.
-        shared: index and name of inputs that all images share: sizes of the levels, their starts.
+        unbatched: index and name of inputs that are the same for all images: sizes of the levels,
+            their starts.
     """
     if not TRANSFORM_KEY:
         return
@@ -44,11 +45,11 @@ def support_transforms(
 
         @staticmethod
         def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> Any:
-            for index, name in shared.items():
+            for index, name in unbatched.items():
                 if in_dims[index] is not None:
-                    raise ValueError(f"vmap cannot run over {name}: all images share it")
+                    raise ValueError(f"vmap cannot run over {name}: it is the same for all images")
             folded = [
-                tensor if index in shared else _fold(tensor, in_dims[index], info.batch_size)
+                tensor if index in unbatched else _fold(tensor, in_dims[index], info.batch_size)
                 for index, tensor in enumerate(inputs)
             ]
             return _unfold(Transformed.apply(*folded), info.batch_size)
@@ -76,8 +77,8 @@ def _keep_nothing(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
 
 
 def _fold(tensor: Tensor, dim: int | None, size: int) -> Tensor:  # to (size * B, ...)
-    whole = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-    return whole.reshape(size * whole.shape[1], *whole.shape[2:])
+    batched = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+    return batched.reshape(size * batched.shape[1], *batched.shape[2:])
 
 
 def _unfold(outputs: Any, size: int) -> tuple[Any, Any]:  # to (size, B, ...), with vmap's out_dims

@@ -19,7 +19,7 @@ _kept: dict[tuple[_Sizes, torch.device], tuple[Tensor, Tensor]] = {}
 
 
 def known_to_a_trace(spatial_shapes: SpatialShapes) -> SpatialShapes:
-    """A tracer hands sizes out as tensors; what it traces holds for these sizes."""
+    """Sizes as Python ints: torch.jit.trace hands them out as tensors, and its trace keeps them."""
     if isinstance(spatial_shapes, Tensor):
         return spatial_shapes
     return [(int(height), int(width)) for height, width in spatial_shapes]

@@ -61,7 +61,7 @@ ms_deform_attn_operator = register(
     fake=_fake_forward,
     differentiate=_differentiate,
     keep=_keep_inputs,
-    shared={1: "spatial_shapes", 2: "level_start_index"},
+    unbatched={1: "spatial_shapes", 2: "level_start_index"},
     kernels={
         "CPU": forward_cpu,
         "CUDA": forward_cuda,
@@ -76,7 +76,7 @@ ms_deform_attn_backward_operator = register(
     differentiate=without_derivative(
         "ms_deform_attn has no second derivative in its native kernels: pass backend='reference'"
     ),
-    shared={2: "spatial_shapes", 3: "level_start_index"},
+    unbatched={2: "spatial_shapes", 3: "level_start_index"},
     kernels={"CPU": backward_cpu, "CUDA": backward_cuda},
     tags=_TAGS,
 )

@@ -21,7 +21,7 @@ def register(
     fake: Callable[..., Any],
     differentiate: Callable[..., Any],
     keep: Callable[..., None] | None = None,
-    shared: Mapping[int, str],
+    unbatched: Mapping[int, str],
     kernels: Mapping[str, Callable[..., Any]],
     tags: tuple[torch.Tag, ...] = (),
 ) -> Any:
@@ -32,7 +32,8 @@ def register(
         fake: makes outputs of the right shape.
         differentiate: its derivative, as torch.library.register_autograd takes it.
         keep: its setup_context, likewise.
-        shared: index and name of inputs that all images share: sizes of the levels, their starts.
+        unbatched: index and name of inputs that are the same for all images: sizes of the levels,
+            their starts.
         kernels: by dispatch key; left out where the native part is not built.
         tags: promises beyond the one that compilers may take it as it is.
 
@@ -44,7 +45,9 @@ def register(
     operator = getattr(torch.ops.ddetr_ops, name).default
     _torch_library.register_fake(operator, fake, lib=_library)
     _torch_library.register_autograd(operator, differentiate, setup_context=keep, lib=_library)
-    support_transforms(_library, operator, differentiate=differentiate, keep=keep, shared=shared)
+    support_transforms(
+        _library, operator, differentiate=differentiate, keep=keep, unbatched=unbatched
+    )
     for key, kernel in kernels.items() if not problem_on("cpu") else ():
         _library.impl(name, kernel, key)
     return operator

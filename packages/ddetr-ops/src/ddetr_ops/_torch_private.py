@@ -35,7 +35,7 @@ MISSING_WATCHERS = tuple(path for path in _WATCHERS if _find(path) is None)
 if _find(f"torch._C.DispatchKey.{TRANSFORM_KEY}") is None:
     TRANSFORM_KEY = ""
 
-# Where nobody can tell, they may be.
+# Without that name nobody can tell: they are taken to be active, which is slower and never wrong.
 transforms_are_active: Callable[[], bool] = _transforms_are_active or (lambda: True)
 
 

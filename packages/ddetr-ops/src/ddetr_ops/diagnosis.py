@@ -115,10 +115,10 @@ def _random_arguments() -> list[Tensor]:
     shapes = torch.tensor(_LEVELS)
     areas = shapes.prod(1)
     pixels = int(areas.sum())
-    places = (1, pixels, 8, len(_LEVELS), 4)
+    point_sizes = (1, pixels, 8, len(_LEVELS), 4)
     value = torch.randn(1, pixels, 8, 32, generator=random)
-    locations = torch.rand(*places, 2, generator=random)
-    weights = torch.rand(*places, generator=random) / 16
+    locations = torch.rand(*point_sizes, 2, generator=random)
+    weights = torch.rand(*point_sizes, generator=random) / 16
     return [value, shapes, areas.cumsum(0) - areas, locations, weights]
 
 

@@ -78,7 +78,7 @@ class MSDeformAttn(nn.Module):
         level_start_index: Tensor | None,  # (L,)
         padding_mask: Tensor | None = None,  # (B, S) bool, True is padding
     ) -> Tensor:
-        """Attend from each query to a few places near its reference point on every level.
+        """Attend from each query to P points near its reference point on every level (equation 3).
 
         Padded pixels count as zero. Locations and weights are float32 also under autocast:
         16-bit locations would cost a tenth of the output.
@@ -112,7 +112,7 @@ class MSDeformAttn(nn.Module):
 
     def _project_value(self, input_flatten: Tensor, padding_mask: Tensor | None) -> Tensor:
         value: Tensor = self.value_proj(input_flatten)  # (B, S, C)
-        if padding_mask is not None:
+        if padding_mask is not None:  # after the projection, whose bias would make padding non-zero
             value = value.masked_fill(padding_mask[..., None], 0.0)
         return value.reshape(*value.shape[:2], self.n_heads, self.d_model // self.n_heads)
 
@@ -123,5 +123,5 @@ class MSDeformAttn(nn.Module):
         offsets: Tensor = self.sampling_offsets(query).reshape(*sizes, 2)
         logits: Tensor = self.attention_weights(query).reshape(sizes)
         # Another core may be there to be traced: then nothing but plain PyTorch stands around it.
-        place = sampling_points if self.core is ms_deform_attn else sampling_points_reference
-        return place(reference_points, offsets, logits, spatial_shapes)
+        locate = sampling_points if self.core is ms_deform_attn else sampling_points_reference
+        return locate(reference_points, offsets, logits, spatial_shapes)

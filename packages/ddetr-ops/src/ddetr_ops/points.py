@@ -1,4 +1,4 @@
-"""From what the layer's projections give to where the operator samples, in one pass over memory.
+"""Sampling locations and attention weights from the layer's projections, in one pass over memory.
 
 B images, Q queries, M heads, L feature levels, P sampling points a level.
 """
@@ -103,7 +103,7 @@ _operator = register(
     fake=new_like(1, 2),
     differentiate=_differentiate,
     keep=_keep,
-    shared={3: "spatial_shapes"},
+    unbatched={3: "spatial_shapes"},
     kernels={"CPU": points_cpu},
 )
 _backward_operator = register(
@@ -113,6 +113,6 @@ _backward_operator = register(
     differentiate=without_derivative(
         "sampling_points has no second derivative: call sampling_points_reference"
     ),
-    shared={5: "spatial_shapes"},
+    unbatched={5: "spatial_shapes"},
     kernels={"CPU": points_backward_cpu},
 )

@@ -13,7 +13,7 @@ from torch import Tensor
 from ddetr_ops._arguments import SpatialShapes, check_arguments
 from ddetr_ops._levels import level_sizes
 
-# In units of grid_sample, where the image reaches from -1 to 1 and a pixel beyond counts as zero.
+# In units of grid_sample, where the image reaches from -1 to 1 and pixels beyond count as zero.
 _FARTHEST, _OUTSIDE = 1e4, 4.0
 
 
@@ -67,6 +67,8 @@ def _sample_level(
 ) -> Tensor:  # (B*M, D, Q, P)
     batch, _, heads, channels = level.shape
     image = level.permute(0, 2, 3, 1).reshape(batch * heads, channels, *shape_hw)
+    # Not aligned: a pixel's centre lies at 0.5, and 0 and 1 are the level's outer edges, so that a
+    # location means the same on every level. Pixels beyond an edge count as zero.
     return F.grid_sample(
         image,
         grid.transpose(1, 2).flatten(0, 1),

@@ -55,13 +55,13 @@ bool agree(const char* name, const Floats& found, const Doubles& expected) {
 int main() {
   std::mt19937 random(0);
   std::normal_distribution<float> normal;
-  std::uniform_real_distribution<float> place(-0.2f, 1.2f);  // some outside the image
+  std::uniform_real_distribution<float> anywhere(-0.2f, 1.2f);  // some outside the image
   const auto draw = [&](size_t count, auto& distribution) {
     Floats numbers(count);
     for (float& number : numbers) number = distribution(random);
     return numbers;
   };
-  const Floats value = draw(kValues, normal), locations = draw(2 * kPoints, place),
+  const Floats value = draw(kValues, normal), locations = draw(2 * kPoints, anywhere),
                weights = draw(kPoints, normal), grad_output = draw(kOutputs, normal);
   const auto found = run<float>(DType::kFloat32, value, locations, weights, grad_output);
   const auto expected = run<double>(DType::kFloat64, value, locations, weights, grad_output);

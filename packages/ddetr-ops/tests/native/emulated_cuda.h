@@ -1,6 +1,6 @@
 // Enough of CUDA to run the kernels on a host. The threads of a block are fibers that take turns at
-// barriers, so divergent barriers are found here, and the sanitizers find the rest: places outside of
-// shared or global memory, misaligned vector loads, and (ThreadSanitizer knows the fibers) races.
+// barriers, so divergent barriers are found here, and the sanitizers find the rest: accesses outside
+// of shared or global memory, misaligned vector loads, and (ThreadSanitizer knows the fibers) races.
 #pragma once
 
 #include <ucontext.h>

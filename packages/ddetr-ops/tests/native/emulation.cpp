@@ -81,8 +81,8 @@ std::vector<T> converted(const std::vector<double>& numbers) {
 
 // Where tests look first: on pixels' centres, on the border, a little outside, nowhere.
 double border_location(std::mt19937& random) {
-  constexpr double kPlaces[] = {0.0, 1.0, 0.5, -0.01, 1.01, -1e9, 1e9, NAN, INFINITY, 0.125};
-  return kPlaces[random() % std::size(kPlaces)];
+  constexpr double kLocations[] = {0.0, 1.0, 0.5, -0.01, 1.01, -1e9, 1e9, NAN, INFINITY, 0.125};
+  return kLocations[random() % std::size(kLocations)];
 }
 
 // Locations near each query's own pixel for encoder calls, anywhere for others; every tenth special.
@@ -104,8 +104,8 @@ void draw_locations(const Case& test, std::mt19937& random, Numbers& numbers) {
     const auto& at = test.levels[level];
     const double centre = centres[(2 * query + k % 2) % centres.size()];
     const double near = centre + pixels_away(random) / double(k % 2 ? at.height : at.width);
-    const double place = sizes.queries == sizes.pixels ? near : anywhere(random);
-    numbers.locations[k] = random() % 10 ? float(place) : float(border_location(random));
+    const double usual = sizes.queries == sizes.pixels ? near : anywhere(random);
+    numbers.locations[k] = random() % 10 ? float(usual) : float(border_location(random));
   }
 }
 
@@ -188,7 +188,7 @@ bool check(const Case& test, double output_reach) {
   return std::all_of(std::begin(all), std::end(all), [](bool fine) { return fine; });
 }
 
-// Levels on the device that nobody could check: too large, at wrong places, negative.
+// Levels on the device that nobody could check: too large, with wrong starts, negative.
 template <typename T>
 bool survives_lies(Case test) {
   const Numbers numbers = draw<T>(test);

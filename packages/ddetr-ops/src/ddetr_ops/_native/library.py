@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-try:  # torch is imported first: its wheel brings the OpenMP runtime that the kernels share
+try:  # torch is imported first: its wheel brings the OpenMP runtime that the kernels use too
     import ddetr_ops._core as core
 except ImportError as error:
     core = None  # type: ignore[assignment]
@@ -45,7 +45,7 @@ def memory_like(wanted: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tens
 
 
 class Inputs(NamedTuple):
-    """The operator's arguments as the core takes them; the levels are lists or, on a GPU, there."""
+    """The operator's arguments as the core takes them: levels as lists, or on a GPU as tensors."""
 
     value: Tensor  # (B, S, M, D)
     spatial_shapes: Tensor | list[Any]  # (L, 2)

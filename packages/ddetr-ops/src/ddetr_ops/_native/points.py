@@ -1,4 +1,4 @@
-"""The kernels of what lies in front of the operator, on the CPU.
+"""The CPU kernels of sampling_points: locations and weights, in front of the operator.
 
 B images, Q queries, M heads, L feature levels, P sampling points a level.
 """

@@ -103,7 +103,7 @@ def _with_points_of_each_level(original: Callable[..., Tensor]) -> Callable[...,
     return multi_scale_deformable_attention_v2
 
 
-# What transformers' models call, and from the original what takes its place.
+# What transformers' models call, and what replaces it, made from the original.
 _REPLACEMENTS: dict[str, Callable[[Any], Any]] = {
     "MultiScaleDeformableAttention": lambda _: MultiScaleDeformableAttention,
     "multi_scale_deformable_attention": lambda _: multi_scale_deformable_attn_pytorch,
