@@ -63,10 +63,10 @@ def main() -> None:
 def make_set(folder: Path, images: int, objects: int) -> None:
     """Write images/ and labels/ with `objects` boxes of two classes an image."""
     rng = np.random.default_rng(0)
-    pictures = [encode_jpeg(rng, orientation) for orientation in (1,) * 9 + (6,)]
+    images = [encode_jpeg(rng, orientation) for orientation in (1,) * 9 + (6,)]
     (folder / "images").mkdir(parents=True)
     for number in range(images):
-        (folder / "images" / f"{number:06d}.jpg").write_bytes(pictures[number % len(pictures)])
+        (folder / "images" / f"{number:06d}.jpg").write_bytes(images[number % len(images)])
         corners = rng.uniform(0, 200, (objects, 2))
         sides = rng.uniform(5, 40, (objects, 2))
         boxes = np.concatenate([corners, corners + sides], axis=1).round(2).tolist()
@@ -78,7 +78,7 @@ def make_set(folder: Path, images: int, objects: int) -> None:
 
 
 def encode_jpeg(rng: np.random.Generator, orientation: int) -> bytes:
-    """A noisy picture with the EXIF orientation, where that is not upright."""
+    """A noisy image with the EXIF orientation, where that is not upright."""
     width, height = IMAGE_SIZE_WH
     image = Image.fromarray(rng.integers(0, 255, (height, width, 3), dtype=np.uint8))
     exif = Image.Exif()

@@ -6,9 +6,9 @@ Both have the same random weights (ResNet-50, 6 + 6 layers, 300 queries, box ref
 same image with three objects. Every parameter of both is trained: transformers freezes its whole
 backbone and ours the first stage of one that was loaded, so requires_grad is set on all of them.
 The batch norms of both are frozen, as published: their statistics and factors are constants. The
-decoder layers of transformers share one class head, each of ours has its own; in all other parts
-the numbers of trained parameters must be equal. Before anything is timed, outputs, loss and the
-norm of those parts' gradient must agree, so that both are known to do the same work.
+decoder layers of transformers have one class head together, each of ours has its own; in all
+other parts the numbers of trained parameters must be equal. Before anything is timed, outputs, loss
+and the norm of those parts' gradient must agree, so that both are known to do the same work.
 
 A step is the forward pass, the matching, all losses and the backward pass, each by the library's
 own code, without an optimiser. The two take turns in an order that is drawn anew each repeat.

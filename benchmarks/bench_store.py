@@ -9,7 +9,7 @@ The set is generated: 32 shards, 7.5 boxes an image, every image row naming the 
 is measured at full size. The other two ways to keep labels are measured at --compare-images, and
 the store again beside them, since copies in every worker of the full size would not fit into an
 ordinary machine's memory. Each measurement runs in a process of its own, which forks the workers;
-every worker reads its share of all records. "private" is memory that a worker has for itself (USS),
+every worker reads its slice of all records. "private" is memory that a worker has for itself (USS),
 less that of a worker without labels; "pss" is proportional memory, which may be added up.
 
 A start is what training does: open_sources (hash the JSON, find or build the store, look at the
@@ -192,7 +192,7 @@ def measure_workers(folder: Path, way: str, workers: int) -> dict[str, Any]:
 
 
 def run_workers(records: Sequence[Any], workers: int) -> list[dict[str, float]]:
-    """Fork workers that read interleaved shares; they measure when all have finished reading."""
+    """Fork workers that read interleaved slices; they measure when all have finished reading."""
     barrier, answers = FORK.Barrier(workers), FORK.Queue()
 
     def work(rank: int) -> None:

@@ -82,8 +82,8 @@ def placed_boxes() -> Iterator[Box]:
         tallest: float = 0
         for number, package in enumerate(level):
             lines = textwrap.wrap(purpose_of(package), TEXT_LETTERS)
-            place = left + number * (BOX_WIDTH + GAP_WIDTH)
-            box = Box(package, lines, list(wing_rows(package)), place, top)
+            x = left + number * (BOX_WIDTH + GAP_WIDTH)
+            box = Box(package, lines, list(wing_rows(package)), x, top)
             tallest = max(tallest, box.height)
             yield box
         top += tallest + GAP_HEIGHT

@@ -52,7 +52,7 @@ def release(root: Path, package: str, version: str) -> None:
     if entry not in (None, version):
         raise ValueError(f"{package}'s changelog has {entry} as unreleased: release that first")
     about_file(root, package).write_text(
-        f'"""The version of {package}; the only place that states it."""\n\n'
+        f'"""The version of {package}; the only file that states it."""\n\n'
         f'__version__ = "{version}"\n'
     )
     if entry is None:

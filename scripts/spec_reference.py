@@ -31,7 +31,7 @@ OLDER = """
 ## Specs of TAO
 
 `ddetr migrate -e spec.yaml` says what becomes of each key of a spec that was written for it. `???`,
-and an empty text for a name or a place, count as not given; so does null, where a key has no null
+and an empty text for a name or a path, count as not given; so does null, where a key has no null
 of its own. `-1` as a batch size of `evaluate`, `inference` and, where no data are read, `dataset`
 means not given too. Keys that are not ours:
 """

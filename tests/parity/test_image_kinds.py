@@ -98,8 +98,8 @@ class Reading(Detector):
 
 def by_check(folder: Folder) -> Outcome:
     report = check_dataset({"set": [folder.source]}, CheckOptions(workers=1))
-    places = [place for each in report.findings for place in each.places]
-    said = "\n".join(place for place in places if "cannot be read" in place)
+    locations = [location for each in report.findings for location in each.locations]
+    said = "\n".join(each for each in locations if "cannot be read" in each)
     read = {name for name in folder.names if name not in said}
     return Outcome(frozenset(read), said, report.counts.get("unreadable_image", 0))
 

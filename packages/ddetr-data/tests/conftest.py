@@ -1,4 +1,4 @@
-"""Small COCO sets on disk, and the real pictures where they are at hand."""
+"""Small COCO sets on disk, and the real images where they are at hand."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def content() -> Content:
 
 @pytest.fixture
 def write_source(tmp_path: Path) -> Callable[..., DataSource]:
-    """Write a COCO object and pictures of noise for it; gives the source."""
+    """Write a COCO object and images of noise for it; gives the source."""
 
     def write(content: Content, name: str = "a") -> DataSource:
         folder = tmp_path / name

@@ -7,7 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from ddetr_data.boxes import find_shares, find_wrong_format, judge_boxes, outline_box, parse_boxes
+from ddetr_data.boxes import (
+    find_normalised,
+    find_wrong_format,
+    judge_boxes,
+    outline_box,
+    parse_boxes,
+)
 
 NAN = math.nan
 SIZE_WH = (100, 50)
@@ -103,7 +109,7 @@ def format_of(*boxes: list[float]) -> str | None:
 def test_normalised_and_corner_boxes_are_recognised() -> None:
     """A whole file in another format is told apart from a few odd boxes."""
     assert format_of([0.1, 0.1, 0.2, 0.9], [0, 0, 1, 1], [0.5, 0.5, 0.5, 0.1]) == (
-        "shares of the image (0 to 1)"
+        "normalised (0 to 1)"
     )
     corners = [[60.0, 20, 90, 40], [50.0, 30, 100, 50], [1.0, 1, 9, 9]]
     assert format_of(*corners) == "corners (left, top, right, bottom)"
@@ -114,19 +120,19 @@ def test_normalised_and_corner_boxes_are_recognised() -> None:
 def test_a_file_in_another_format_is_recognised_among_other_faults() -> None:
     """Inverted and NaN boxes say nothing, and one box in ten may be of another kind."""
     faulty = [[10.0, 10, -5, -5], [NAN, 0, 5, 5], [3.0, 3, 0, 9]]
-    shares, corners = [0.1, 0.1, 0.2, 0.9], [60.0, 20, 90, 40]
+    normalised, corners = [0.1, 0.1, 0.2, 0.9], [60.0, 20, 90, 40]
     odd = [200.0, 200, 5, 5]
-    assert format_of(*faulty, odd, *[shares] * 9) == "shares of the image (0 to 1)"
+    assert format_of(*faulty, odd, *[normalised] * 9) == "normalised (0 to 1)"
     assert format_of(*faulty, odd, *[corners] * 9) == "corners (left, top, right, bottom)"
-    assert format_of(odd, odd, *[shares] * 9) is None
+    assert format_of(odd, odd, *[normalised] * 9) is None
 
 
-def test_a_single_box_of_shares_is_found() -> None:
-    """Fractions of the first pixel are shares; whole numbers and tiny images are believed."""
+def test_a_single_normalised_box_is_found() -> None:
+    """Fractions of the first pixel are normalised; whole numbers and tiny images are believed."""
     boxes = np.array([[0.1, 0.2, 0.5, 0.25], [0, 0, 1, 1], [0.5, 0.5, 1.5, 1], [NAN, 0, 0.5, 1]])
     sizes = np.tile(np.array(SIZE_WH, np.int32), (len(boxes), 1))
-    assert find_shares(boxes, sizes).tolist() == [True, False, False, False]
-    assert not find_shares(boxes, np.full_like(sizes, 8)).any()
+    assert find_normalised(boxes, sizes).tolist() == [True, False, False, False]
+    assert not find_normalised(boxes, np.full_like(sizes, 8)).any()
 
 
 @pytest.mark.parametrize(

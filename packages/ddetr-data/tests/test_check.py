@@ -45,14 +45,14 @@ def test_synthetic_set_has_nothing_worse_than_notes(made):
     assert seen[-1] == (7, 7)
 
 
-def test_same_picture_in_two_splits_is_found_by_content(made):
+def test_same_image_in_two_splits_is_found_by_content(made):
     """A copy under another name is a warning between splits, and within one."""
     first = made.image_dirs["train"] / "000000.jpg"
     for target in (made.image_dirs["val"] / "000001.jpg", made.image_dirs["train"] / "000002.jpg"):
         target.write_bytes(first.read_bytes())
     report = check_dataset(sources_of(made))
-    assert report.counts["same_picture_in_splits"] == 1
-    assert report.counts["same_picture"] == 1
+    assert report.counts["same_image_in_splits"] == 1
+    assert report.counts["same_image"] == 1
     assert report.exit_status == 1
 
 
@@ -63,7 +63,7 @@ def test_category_tables_of_all_files_must_agree(made):
     made.json_files["val"].write_text(json.dumps(table))
     report = check_dataset(sources_of(made))
     assert report.counts["differing_categories"] == 1
-    assert "id 1 is 'circle' in " in report.findings[0].places[0]
+    assert "id 1 is 'circle' in " in report.findings[0].locations[0]
 
 
 def test_ids_that_clash_within_a_split_are_counted(made, tmp_path):
@@ -93,8 +93,8 @@ def test_processes_find_what_one_process_finds(tmp_path):
     made = make_dataset(tmp_path, num_images={"train": 8}, image_size_hw=(48, 64))
     (made.image_dirs["train"] / "000001.jpg").write_bytes(b"")
     alone = check_dataset(sources_of(made), CheckOptions(workers=1))
-    shared = CheckOptions(workers=2, images_a_chunk=1)  # eight chunks are worth two processes
-    assert check_dataset(sources_of(made), shared) == alone
+    parallel = CheckOptions(workers=2, images_a_chunk=1)  # eight chunks are worth two processes
+    assert check_dataset(sources_of(made), parallel) == alone
     assert alone.counts["unreadable_image"] == 1
 
 
@@ -133,11 +133,11 @@ def test_kitti_folder_is_checked_line_by_line(tmp_path):
     assert report.annotations == 2
     (found,) = [one for one in report.findings if one.fault == "malformed_line"]
     assert found.file == str(tmp_path / "labels")
-    assert found.places == tuple(f"{tmp_path}/labels/0.txt:{number}" for number in (3, 4, 5))
+    assert found.locations == tuple(f"{tmp_path}/labels/0.txt:{number}" for number in (3, 4, 5))
 
 
 def test_label_files_that_cannot_be_read_stop_nothing(tmp_path):
-    """A folder or a dangling link in a label's place, other encodings, no text, no line ends."""
+    """A folder or a dangling link for a label, other encodings, no text, no line ends."""
     good = KITTI_LINE.format("person")
     sources = kitti_set(tmp_path, good)
     labels = tmp_path / "labels"
@@ -164,8 +164,8 @@ def test_kitti_folders_are_read_by_processes_with_one_result(tmp_path):
     for number in range(2, 8):
         Image.new("RGB", (64, 48), (number, 0, 0)).save(tmp_path / "images" / f"{number}.png")
     alone = check_dataset({"train": sources}, CheckOptions(workers=1))
-    shared = CheckOptions(workers=2, labels_a_chunk=1)  # eight chunks are worth two processes
-    assert check_dataset({"train": sources}, shared) == alone
+    parallel = CheckOptions(workers=2, labels_a_chunk=1)  # eight chunks are worth two processes
+    assert check_dataset({"train": sources}, parallel) == alone
     assert alone.counts == {"malformed_line": 1, "missing_label_file": 7}
 
 
@@ -176,7 +176,7 @@ def test_kitti_classes_without_a_mapping_are_noted(tmp_path):
     (tmp_path / "labels/1.txt").touch()
     report = check_dataset({"train": sources})
     assert report.counts == {"dont_care": 1, "image_without_objects": 1, "unlisted_class": 1}
-    assert report.findings[-1].places == ("class Car: 1",)
+    assert report.findings[-1].locations == ("class Car: 1",)
     assert report.exit_status == 0
 
 
@@ -265,7 +265,9 @@ def test_refusing_log_stops_where_a_looking_one_goes_on():
         FaultLog().refuse("no_images", "a sentence")
     log = CheckLog("a.json")
     log.refuse("no_images", "a sentence")
-    assert [(one.fault, one.places) for one in log.findings()] == [("no_images", ("a sentence",))]
+    assert [(one.fault, one.locations) for one in log.findings()] == [
+        ("no_images", ("a sentence",))
+    ]
 
 
 def test_documented_rules_are_those_of_the_code():

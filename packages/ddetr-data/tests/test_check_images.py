@@ -40,7 +40,7 @@ def test_cut_off_image_is_unreadable(tmp_path, ending, decode):
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\xff\xd8\xff\xe0"])
-def test_file_without_picture_is_unreadable(tmp_path, content):
+def test_file_without_image_is_unreadable(tmp_path, content):
     """Zero bytes, a web page and a bare header are each named."""
     (tmp_path / "a.jpg").write_bytes(content)
     assert inspect(tmp_path / "a.jpg") == ["unreadable_image"]
@@ -128,7 +128,7 @@ def test_sixteen_bits_of_colour_are_noted(tmp_path):
 
 
 def test_image_that_may_not_be_read_is_named_with_its_id(tmp_path):
-    """A folder in the image's place stands for it here: everything can be read by root."""
+    """A folder of the image's name stands for it here: everything can be read by root."""
     (tmp_path / "a.png").mkdir()
     (found,) = ImageInspector(decode=False)([ImageTask(tmp_path / "a.png", None, 3)])
     ((fault, detail),) = found.faults

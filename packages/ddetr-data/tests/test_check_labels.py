@@ -66,7 +66,7 @@ ROW_FAULTS = [
     ("bbox", [1, 2, 3], "malformed_box", 1),
     ("bbox", ["1", "2", "3", "4"], "text_box", 1),
     ("bbox", [0, 0, 6400, 10], "huge_box", 1),
-    ("bbox", [0.1, 0.2, 0.5, 0.25], "share_box", 1),
+    ("bbox", [0.1, 0.2, 0.5, 0.25], "normalised_box", 1),
     ("bbox", {"x": 1, "y": 2, "w": 3, "h": 4}, "malformed_box", 1),
     ("bbox", [[1, 2, 3, 4]], "malformed_box", 1),
     ("bbox", [10**400, 1, 2, 3], "malformed_box", 1),
@@ -94,7 +94,7 @@ def test_fault_of_an_annotation(folder, key, value, fault, status):
     assert report.exit_status == status
     (found,) = [one for one in report.findings if one.fault == fault]
     assert found.file == str(folder / "coco.json")
-    assert found.places
+    assert found.locations
 
 
 IMAGE_FAULTS = [
@@ -170,7 +170,7 @@ def test_file_that_is_no_table_is_an_error(folder, content, fault, text):
     report = check(folder, content)
     assert report.exit_status == 2
     (found,) = [one for one in report.findings if one.fault == fault]
-    assert text in found.places[0]
+    assert text in found.locations[0]
 
 
 @pytest.mark.parametrize(
@@ -198,14 +198,14 @@ def test_rows_under_a_repeated_key_are_not_lost(folder):
 
 
 def test_boxes_in_another_format_are_refused(folder):
-    """Corners and shares of the image are recognised from the whole file."""
+    """Corners and normalised boxes are recognised from the whole file."""
     for box in ([30, 20, 60, 45], [0.1, 0.2, 0.5, 0.5]):
         table = good_table()
         for row in table["annotations"]:
             row["bbox"] = box
         report = check(folder, table)
         assert report.counts == {"other_box_format": 6}
-        assert report.findings[0].places[5] == f"annotation 6, image 3: {box}"
+        assert report.findings[0].locations[5] == f"annotation 6, image 3: {box}"
 
 
 def test_everything_wrong_at_once_is_all_reported(folder):
@@ -233,9 +233,9 @@ def test_every_row_is_named(folder):
     report = check(folder, table)
     (found,) = [one for one in report.findings if one.fault == "zero_box"]
     assert found.count == 6
-    assert found.places[:2] == ("annotation 1, image 1", "annotation 2, image 1")
-    assert len(found.places) == 6
-    assert found.places[5] not in report.rows()[0][4]
+    assert found.locations[:2] == ("annotation 1, image 1", "annotation 2, image 1")
+    assert len(found.locations) == 6
+    assert found.locations[5] not in report.rows()[0][4]
 
 
 def test_objects_against_the_model(folder):
@@ -274,7 +274,7 @@ def test_odd_file_names_are_told(folder, name, fault):
 
 
 def test_rows_of_one_id_are_told_apart_in_any_order(folder):
-    """Equal rows are one row, whatever stands between them; others share an id and all stay."""
+    """Equal rows are one row, whatever stands between them; others have one id and all stay."""
     table = good_table()
     row = {**table["annotations"][0], "id": 70}
     other = {**row, "bbox": [1, 1, 9, 9]}
@@ -291,7 +291,7 @@ def test_every_unknown_category_is_counted_and_named(folder):
         row["category_id"] = 77
     (found,) = [one for one in check(folder, table).findings if one.fault == "unknown_category"]
     assert found.count == 2
-    assert found.places[1] == "annotation 2, image 1: category_id 77"
+    assert found.locations[1] == "annotation 2, image 1: category_id 77"
 
 
 @pytest.mark.parametrize("name", [" cat ", "cat\n", "c\nat", "cat\u2028"])
@@ -307,14 +307,14 @@ def test_rows_that_are_no_objects_and_crowds_are_named(folder):
     table = good_table()
     table["annotations"][1]["iscrowd"] = 1
     table["annotations"].append(5)
-    found = {one.fault: one.places for one in check(folder, table).findings}
+    found = {one.fault: one.locations for one in check(folder, table).findings}
     assert found == {"row_not_object": ("annotation row 6",), "crowd": ("image 1",)}
 
 
 def test_a_file_under_two_ids_is_told(folder):
-    """Both are used; that they are one picture is said with both ids."""
+    """Both are used; that they are one image is said with both ids."""
     table = good_table()
     table["images"].append({**table["images"][0], "id": 90})
     report = check(folder, table)
     assert report.counts == {"repeated_file": 1, "image_without_objects": 1}
-    assert report.findings[0].places[0].startswith("image 90: ")
+    assert report.findings[0].locations[0].startswith("image 90: ")

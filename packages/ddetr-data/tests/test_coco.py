@@ -112,9 +112,9 @@ def test_category_ids_from_zero_are_fine(content: Content, write_source: Write) 
     assert loaded.images[0].labels.tolist() == [0, 2]
 
 
-def spoil(content: Content, place: str, **changes: Any) -> Content:
+def spoil(content: Content, table: str, **changes: Any) -> Content:
     """Change the first row of a list; a value of ... removes the key."""
-    row = content[place][0]
+    row = content[table][0]
     for key, value in changes.items():
         row[key] = value
         if value is ...:
@@ -123,7 +123,7 @@ def spoil(content: Content, place: str, **changes: Any) -> Content:
 
 
 @pytest.mark.parametrize(
-    ("place", "changes", "fault", "left"),
+    ("table", "changes", "fault", "left"),
     [
         ("annotations", {"bbox": None}, "missing_box", 3),
         ("annotations", {"bbox": ..., "segmentation": [[1, 2, 9, 2, 9, 8]]}, "outlined_box", 4),
@@ -158,32 +158,32 @@ def spoil(content: Content, place: str, **changes: Any) -> Content:
     ],
 )
 def test_a_fault_is_mended_or_dropped_and_counted(
-    content: Content, write_source: Write, place: str, changes: Content, fault: str, left: int
+    content: Content, write_source: Write, table: str, changes: Content, fault: str, left: int
 ) -> None:
     """One bad row costs at most itself, and is named in the log."""
-    loaded = load(write_source(spoil(content, place, **changes)))
+    loaded = load(write_source(spoil(content, table, **changes)))
     assert dict(loaded.faults)[fault] >= 1
     assert sum(len(record.annotations) for record in loaded.images) == left
     assert all("labels.json" in loaded.faults.first(found) for found in loaded.faults)
 
 
-@pytest.mark.parametrize("place", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("table", ["images", "annotations", "categories"])
 def test_rows_that_are_no_objects_are_dropped(
-    content: Content, write_source: Write, place: str
+    content: Content, write_source: Write, table: str
 ) -> None:
     """A stray null or text in a list harms nothing."""
-    content[place] += [None, "row"]
+    content[table] += [None, "row"]
     loaded = load(write_source(content))
     assert loaded.faults["row_not_object"] == 2
     assert len(loaded.images) == 2
 
 
-@pytest.mark.parametrize("place", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("table", ["images", "annotations", "categories"])
 def test_a_row_that_stands_twice_counts_once(
-    content: Content, write_source: Write, place: str
+    content: Content, write_source: Write, table: str
 ) -> None:
     """A repeated row is dropped and counted."""
-    content[place].append(content[place][0])
+    content[table].append(content[table][0])
     loaded = load(write_source(content))
     assert sum(loaded.faults.values()) == 1
     assert sum(len(record.annotations) for record in loaded.images) == 4
@@ -203,7 +203,7 @@ def test_ids_that_cannot_be_kept_are_numbered_anew(
 
 
 @pytest.mark.parametrize(
-    ("place", "changes", "sentence"),
+    ("table", "changes", "sentence"),
     [
         ("annotations", {"category_id": 99}, "category_id 99 of annotation 1 is not in"),
         ("annotations", {"category_id": "cat"}, "category_id 'cat' of annotation 1 is not in"),
@@ -214,16 +214,16 @@ def test_ids_that_cannot_be_kept_are_numbered_anew(
     ],
 )
 def test_what_no_rule_mends_is_refused(
-    content: Content, write_source: Write, place: str, changes: Content, sentence: str
+    content: Content, write_source: Write, table: str, changes: Content, sentence: str
 ) -> None:
     """One sentence names the file, the row and the value."""
     with pytest.raises(DataError, match=sentence) as caught:
-        load(write_source(spoil(content, place, **changes)))
+        load(write_source(spoil(content, table, **changes)))
     assert "labels.json" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "sentence"),
+    ("table", "value", "sentence"),
     [
         ("images", [], "list its images"),
         ("images", {}, "list its images"),
@@ -233,11 +233,11 @@ def test_what_no_rule_mends_is_refused(
     ],
 )
 def test_a_file_without_images_or_classes_is_refused(
-    content: Content, write_source: Write, place: str, value: object, sentence: str
+    content: Content, write_source: Write, table: str, value: object, sentence: str
 ) -> None:
     """An empty set is an error, not a run that learns nothing."""
     source = write_source(content)
-    Path(source.json_file[0]).write_text(json.dumps({**content, place: value}))
+    Path(source.json_file[0]).write_text(json.dumps({**content, table: value}))
     with pytest.raises(DataError, match=sentence):
         load(source)
 
@@ -255,7 +255,7 @@ def test_boxes_in_another_format_are_refused(content: Content, write_source: Wri
     """Normalised boxes are not taken for specks in the corner."""
     for row in content["annotations"]:
         row["bbox"] = [0.1, 0.2, 0.5, 0.5]
-    with pytest.raises(DataError, match="are shares of the image"):
+    with pytest.raises(DataError, match="are normalised"):
         load(write_source(content))
 
 

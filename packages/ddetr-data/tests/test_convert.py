@@ -218,7 +218,7 @@ def test_every_fault_is_counted_and_named(tmp_path):
         line("DontCare"),
     ]
     add(tmp_path / "a", "0", *lines)
-    (tmp_path / "a/images/1.jpg").write_bytes(b"no picture")
+    (tmp_path / "a/images/1.jpg").write_bytes(b"no image")
     (tmp_path / "a/labels/1.txt").touch()
     add(tmp_path / "a", "2", label=False)
     (tmp_path / "a/labels/orphan.txt").touch()
@@ -283,7 +283,7 @@ def test_validation_split_keeps_fold_numbers(tmp_path):
 
 
 def test_partitions_are_disjoint_and_complete(tmp_path):
-    """Three folds of ten images have 3 or 4 each and share none."""
+    """Three folds of ten images have 3 or 4 each and none in common."""
     for number in range(10):
         add(tmp_path / "a", f"{number}", line())
     summary = run(tmp_path, ["a"], num_partitions=3, num_shards=2)
@@ -332,7 +332,7 @@ def test_ground_truth_scores_one_against_itself(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"image_dir_name": "pictures"}, FileNotFoundError, "image folder .*pictures"),
+        ({"image_dir_name": "photos"}, FileNotFoundError, "image folder .*photos"),
         ({"label_dir_name": "annos"}, FileNotFoundError, "label folder .*annos"),
         ({"mapping_path": "nowhere.json"}, FileNotFoundError, r"nowhere\.json"),
         ({"input_source": "nowhere.txt"}, FileNotFoundError, r"nowhere\.txt"),
@@ -371,10 +371,10 @@ def test_unreadable_label_file_follows_the_policy_of_missing_ones(tmp_path, poli
     assert (summary.images, summary.dropped, summary.repaired) == expected
 
 
-def test_shares_in_place_of_pixels_are_dropped(tmp_path):
-    """As in COCO files: a box inside the first pixel is a share of the image."""
+def test_normalised_boxes_are_dropped(tmp_path):
+    """As in COCO files: a box inside the first pixel is normalised."""
     add(tmp_path / "a", "0", line(box=(0.1, 0.2, 0.5, 0.6)), line())
-    assert run(tmp_path, ["a"]).dropped == {"share_box": {"person": 1}}
+    assert run(tmp_path, ["a"]).dropped == {"normalised_box": {"person": 1}}
 
 
 def test_a_class_list_among_the_labels_is_no_label(tmp_path):

@@ -57,11 +57,11 @@ def test_another_key_is_told_from_damage() -> None:
         unlocked(locked(b"weights"), "another")
 
 
-@pytest.mark.parametrize("place", [10, 20, 45, 60, 100, -1])
-def test_a_changed_byte_is_damage(place: int) -> None:
+@pytest.mark.parametrize("index", [10, 20, 45, 60, 100, -1])
+def test_a_changed_byte_is_damage(index: int) -> None:
     """In the header, in the content or in the tag: every byte counts."""
     data = bytearray(locked(b"weights" * 20))
-    data[place] ^= 1
+    data[index] ^= 1
     with pytest.raises(DamagedFileError, match="the file is damaged"):
         unlocked(bytes(data))
 

@@ -67,7 +67,7 @@ def test_any_mode_and_box_is_drawn(mode, box):
 
 
 def test_best_score_is_on_top():
-    """Where two boxes share an edge, the better detection's colour is seen."""
+    """Where two boxes have one edge, the better detection's colour is seen."""
     both = Detections(
         np.array([[10, 30, 60, 70]] * 2, np.float32),
         np.array([0.9, 0.2], np.float32),
@@ -93,8 +93,8 @@ def test_outline_width_must_be_positive():
         )
 
 
-def test_a_picture_with_a_turn_is_drawn_upright():
-    """Boxes are in the turned picture, so the drawing is too."""
+def test_an_image_with_a_turn_is_drawn_upright():
+    """Boxes are in the turned image, so the drawing is too."""
     image = Image.new("RGB", (100, 80), "white")
     image.getexif()[0x112] = 6
     drawn = draw_detections(image, one_detection([0, 90, 80, 100]), CATEGORIES)

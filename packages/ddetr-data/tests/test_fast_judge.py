@@ -80,10 +80,10 @@ def test_a_run_of_hits_is_counted_right(num_objects: int, hits: int) -> None:
         (1, 3, (40 * (n % 20), 40 * (n // 20), 30, 30), False, False) for n in range(num_objects)
     ]
     hits = min(hits, num_objects)
-    places = [objects[n][2] for n in range(hits)] + [(900, 900, 30, 30)]
+    boxes = [objects[n][2] for n in range(hits)] + [(900, 900, 30, 30)]
     results = [
         {"image_id": 1, "category_id": 3, "bbox": list(map(float, box)), "score": 0.9 - n / 100}
-        for n, box in enumerate(places)
+        for n, box in enumerate(boxes)
     ]
     reference, fast = both(truth_of(objects), results)
     assert (reference.precision.max() < 1) == (hits == 1)  # the difference is really met

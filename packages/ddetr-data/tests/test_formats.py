@@ -56,7 +56,7 @@ def test_yolo_polygon_becomes_its_box(tmp_path):
         ("nan 0.5 0.5 0.1 0.1", "malformed_line"),
     ],
 )
-def test_bad_yolo_line_is_a_fault_with_its_place(tmp_path, line, fault):
+def test_bad_yolo_line_is_a_fault_with_its_location(tmp_path, line, fault):
     """A line that cannot be an object is named file:line, and the next line is still read."""
     bad, good = yolo_rows(tmp_path, f"{line}\n0 0.5 0.5 0.1 0.1\n")
     assert (bad.fault, bad.where) == (fault, f"{tmp_path}/a.txt:1")
@@ -64,7 +64,7 @@ def test_bad_yolo_line_is_a_fault_with_its_place(tmp_path, line, fault):
 
 
 def test_yolo_line_reads_back(tmp_path):
-    """Written shares give the box again to a ten-thousandth of a pixel."""
+    """Written fractions give the box again to a ten-thousandth of a pixel."""
     (row,) = yolo_rows(tmp_path, format_yolo_line(1, [3.3, 4.7, 20.1, 30.9], SIZE_WH))
     assert row.box_xyxy == pytest.approx((3.3, 4.7, 23.4, 35.6), abs=1e-4)
 
@@ -81,7 +81,7 @@ def test_voc_pixels_count_from_one(tmp_path):
 
 
 def test_broken_voc_is_a_fault(tmp_path):
-    """A corner that is missing or no number, and a file that is no XML, are faults with a place."""
+    """A corner that is missing or no number, and a file without XML, are told with a location."""
     path = tmp_path / "a.xml"
     path.write_text(
         VOC.format(OBJECT.format("cat", "one", 1, 2, 2) + "<object><name>x</name></object>")

@@ -68,7 +68,7 @@ def test_transparent_parts_become_white(tmp_path: Path) -> None:
 
 
 def test_the_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:
-    """An animated GIF is a picture like another."""
+    """An animated GIF is an image like another."""
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert np.asarray(read_image(tmp_path / "a.gif"))[0, 0].tolist() == [255, 0, 0]
@@ -185,15 +185,15 @@ def outcome(read: Callable[[Path], object], path: Path) -> bool:
 def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
     """Bytes changed anywhere or near the start, a hole of zeros, or the end cut off."""
     spoiled = np.frombuffer(whole, np.uint8).copy()
-    kind, place = rng.integers(4), int(rng.integers(len(whole)))
+    kind, start = rng.integers(4), int(rng.integers(len(whole)))
     if kind == 0:
         spoiled[rng.integers(0, len(whole), 4)] = rng.integers(0, 256, 4)
     elif kind == 1:
         spoiled[rng.integers(0, 200, 3)] = rng.integers(0, 256, 3)
     elif kind == 2:
-        spoiled[place : place + 300] = 0
+        spoiled[start : start + 300] = 0
     else:
-        spoiled = spoiled[:place]
+        spoiled = spoiled[:start]
     return spoiled.tobytes()
 
 
@@ -289,7 +289,7 @@ def test_reading_leaves_the_warnings_of_other_threads_alone(
 def test_too_many_pixels_are_said_to_be_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A picture beyond Pillow's guard against decompression bombs is not called damaged."""
+    """An image beyond Pillow's guard against decompression bombs is not called damaged."""
     path = save(tmp_path / "a.png", np.zeros((30, 30, 3), np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
     with pytest.raises(DataError, match=r"a\.png is too large.*MAX_IMAGE_PIXELS.*900 pixels"):

@@ -26,7 +26,7 @@ def test_folder_is_searched_with_its_subfolders(tmp_path):
 
 
 def test_string_file_and_list_are_alike(tmp_path):
-    """A string is one place, not a list of its letters."""
+    """A string is one path, not a list of its letters."""
     touch(tmp_path, "a.jpg")
     path = tmp_path / "a.jpg"
     expected = [(path, Path("a.jpg"))]
@@ -86,7 +86,7 @@ def test_images_of_other_kinds_are_counted_and_told_once(tmp_path, caplog):
 
 @pytest.mark.parametrize("given", ["nowhere", ["nowhere.jpg"], [], "empty"])
 def test_nothing_found_is_an_error(tmp_path, given, monkeypatch):
-    """A missing place, an empty folder and an empty list are each one clear error."""
+    """A missing path, an empty folder and an empty list are each one clear error."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"nowhere|empty"):

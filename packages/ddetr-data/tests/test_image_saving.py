@@ -18,7 +18,7 @@ from ddetr_data.images import (
 )
 from ddetr_data.types import Category, Detections
 
-PICTURE = Image.fromarray(np.tile(np.arange(0, 256, 8, dtype=np.uint8), (24, 1))).convert("RGB")
+IMAGE = Image.fromarray(np.tile(np.arange(0, 256, 8, dtype=np.uint8), (24, 1))).convert("RGB")
 FEW_COLORS = 12  # of 255: what a GIF's palette and a JPEG's quality cost
 
 
@@ -40,9 +40,9 @@ def label_all(folder: Path, results: Path) -> InferenceSummary:
 @pytest.mark.parametrize("ending", sorted(IMAGE_ENDINGS))
 def test_every_kind_is_written_and_read_again(tmp_path: Path, ending: str) -> None:
     """Those that lose something lose little."""
-    save_image(PICTURE, tmp_path / "deep" / f"a{ending}")
+    save_image(IMAGE, tmp_path / "deep" / f"a{ending}")
     again = read_image(tmp_path / "deep" / f"a{ending}")
-    difference = np.asarray(again).astype(int) - np.asarray(PICTURE)
+    difference = np.asarray(again).astype(int) - np.asarray(IMAGE)
     assert np.abs(difference).mean() < FEW_COLORS
     assert [path.name for path in (tmp_path / "deep").iterdir()] == [f"a{ending}"]
 
@@ -52,16 +52,16 @@ def test_a_compressed_tiff_is_annotated(tmp_path: Path, compression: str) -> Non
     """Its compression, that of a fax for one, need not be one of the copy."""
     mode = "1" if compression == "group4" else "RGB"
     (tmp_path / "in").mkdir()
-    PICTURE.convert(mode).save(tmp_path / "in" / "a.tif", compression=compression)
+    IMAGE.convert(mode).save(tmp_path / "in" / "a.tif", compression=compression)
     label_all(tmp_path / "in", tmp_path / "out")
-    assert read_image(tmp_path / "out" / "images_annotated" / "a.tif").size == PICTURE.size
+    assert read_image(tmp_path / "out" / "images_annotated" / "a.tif").size == IMAGE.size
 
 
 def test_an_image_that_no_file_can_hold_does_not_end_a_run(tmp_path: Path, caplog) -> None:
     """WebP ends at 16383 pixels a side: the image's labels are written, its copy is told."""
     (tmp_path / "in").mkdir()
     Image.new("L", (20_000, 4)).save(tmp_path / "in" / "a.webp", "PNG")
-    PICTURE.save(tmp_path / "in" / "b.png")
+    IMAGE.save(tmp_path / "in" / "b.png")
     summary = label_all(tmp_path / "in", tmp_path / "out")
     assert summary.images == 2
     assert (tmp_path / "out" / "labels" / "a.txt").exists()
@@ -72,11 +72,11 @@ def test_an_image_that_no_file_can_hold_does_not_end_a_run(tmp_path: Path, caplo
 def test_a_disk_without_room_is_no_fault_of_one_image(tmp_path: Path, largest_file) -> None:
     """It would fail at the next one too, so the error is the disk's."""
     with largest_file(10), pytest.raises(OSError, match=r"File too large: '.*a\.png'"):
-        save_image(PICTURE, tmp_path / "a.png")
+        save_image(IMAGE, tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_without_a_kind_is_refused(tmp_path: Path) -> None:
     """Nothing says how to write it."""
     with pytest.raises(UnwritableImageError, match=r"a\.txt must have the ending"):
-        save_image(PICTURE, tmp_path / "a.txt")
+        save_image(IMAGE, tmp_path / "a.txt")

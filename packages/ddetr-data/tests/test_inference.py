@@ -79,7 +79,7 @@ def test_no_score_below_the_threshold_is_written_or_drawn(tmp_path):
 
 
 def test_nothing_found_leaves_an_empty_label_file(tmp_path):
-    """Every image has its label file and picture, also without detections."""
+    """Every image has its label file and drawing, also without detections."""
     write_images(tmp_path / "in", "a.png")
     run(tmp_path / "in", tmp_path / "out", conf_threshold=1.0)
     assert (tmp_path / "out/labels/a.txt").read_text() == ""
@@ -87,7 +87,7 @@ def test_nothing_found_leaves_an_empty_label_file(tmp_path):
 
 
 def test_names_that_differ_in_folder_or_ending_all_have_results(tmp_path):
-    """Four images that share a stem give four label files and four pictures."""
+    """Four images of one stem give four label files and four drawings."""
     names = ["a.jpg", "a.png", "one/a.jpg", "two/a.jpg"]
     write_images(tmp_path / "in", *names)
     run(tmp_path / "in", tmp_path / "out")
@@ -147,7 +147,7 @@ def test_images_of_earlier_batches_are_let_go(tmp_path):
 def test_unreadable_image_is_left_out_and_listed(tmp_path, caplog):
     """A file that does not decode neither stops the run nor vanishes without a word."""
     write_images(tmp_path / "in", "a.png", "c.png")
-    (tmp_path / "in/b.png").write_bytes(b"no picture")
+    (tmp_path / "in/b.png").write_bytes(b"no image")
     _, summary = run(tmp_path / "in", tmp_path / "out")
     assert summary.images == 2
     assert summary.unreadable == (tmp_path / "in/b.png",)

@@ -57,7 +57,7 @@ def test_a_file_name_with_brackets_is_that_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pattern", ["missing.json", "*.json", "empty"])
 def test_a_pattern_that_names_nothing_is_an_error(tmp_path: Path, pattern: str) -> None:
-    """Nothing to read is said, with the pattern's place."""
+    """Nothing to read is said, with the pattern's name."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="json_file must be"):
         find_json_files([f"{tmp_path}/{pattern}"])

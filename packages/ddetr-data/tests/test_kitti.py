@@ -58,7 +58,7 @@ def test_name_is_what_stands_before_the_numbers(line, name, score):
         ("Car 0 0 0 1 2 3 4", "15 columns .* this one has 8"),
         (f"{NUMBERS}", "15 columns .* this one has 14"),
         ("Car," + ",".join(NUMBERS.split()), "not commas"),
-        ("Car 0 0 0 1 two 3 4 1 1 1 1 1 1 0", "'two' stands in a wrong place"),
+        ("Car 0 0 0 1 two 3 4 1 1 1 1 1 1 0", "'two' stands in a wrong column"),
     ],
 )
 def test_malformed_line_names_file_and_line(line, text):

@@ -44,8 +44,8 @@ def label_all(folder: Path, results: Path, observers=(), **options):
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Two pictures, one in a sub-folder, with spaces in their names."""
+def input_dir(tmp_path: Path) -> Path:
+    """Two images, one in a sub-folder, with spaces in their names."""
     folder = tmp_path / "in put"
     for name in ("a b.png", "sub/c.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -67,9 +67,9 @@ def write_video(path: Path, frames: int = 7, size_wh: tuple[int, int] = SIZE_WH)
         container.mux(stream.encode(None))
 
 
-def test_all_detections_in_a_coco_file_and_in_a_table(pictures: Path, tmp_path: Path) -> None:
-    """The COCO file is a data set of the pictures; both have boxes inside them."""
-    label_all(pictures, tmp_path / "out", coco_json=True, csv=True)
+def test_all_detections_in_a_coco_file_and_in_a_table(input_dir: Path, tmp_path: Path) -> None:
+    """The COCO file is a data set of the images; both have boxes inside them."""
+    label_all(input_dir, tmp_path / "out", coco_json=True, csv=True)
     coco = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [image["file_name"] for image in coco["images"]] == ["a b.png", "sub/c.jpg"]
     assert coco["categories"][0] == {"id": 1, "name": "traffic light"}
@@ -84,14 +84,14 @@ def test_all_detections_in_a_coco_file_and_in_a_table(pictures: Path, tmp_path: 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
-def test_a_name_that_is_no_unicode_is_kept_in_both_files(pictures: Path, tmp_path: Path) -> None:
-    """As older systems wrote them: both files give back the name by which the picture opens."""
+def test_a_name_that_is_no_unicode_is_kept_in_both_files(input_dir: Path, tmp_path: Path) -> None:
+    """As older systems wrote them: both files give back the name by which the image opens."""
     name = os.fsdecode(b"caf\xe9.png")
     try:
-        Image.new("RGB", SIZE_WH).save(pictures / name)
+        Image.new("RGB", SIZE_WH).save(input_dir / name)
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
-    label_all(pictures / name, tmp_path / "out", coco_json=True, csv=True)
+    label_all(input_dir / name, tmp_path / "out", coco_json=True, csv=True)
     coco = json.loads((tmp_path / "out" / "detections.json").read_text("utf-8"))
     assert [image["file_name"] for image in coco["images"]] == [name]
     table = (tmp_path / "out" / "detections.csv").read_text("utf-8", "surrogateescape")
@@ -104,28 +104,28 @@ def test_a_name_that_is_no_unicode_is_kept_in_both_files(pictures: Path, tmp_pat
     ids=["while they are found", "while they are joined"],
 )
 def test_a_disk_too_full_for_all_detections_is_named(
-    pictures: Path, tmp_path: Path, most_bytes: int, options, file: str, largest_file
+    input_dir: Path, tmp_path: Path, most_bytes: int, options, file: str, largest_file
 ) -> None:
     """The error says where, and nothing half written stays."""
     for number in range(120):
-        Image.new("1", SIZE_WH).save(pictures / f"{number}.png")
+        Image.new("1", SIZE_WH).save(input_dir / f"{number}.png")
     with largest_file(most_bytes), pytest.raises(OSError, match=rf"File too large: '.*out{file}'"):
-        label_all(pictures, tmp_path / "out", **options)
+        label_all(input_dir, tmp_path / "out", **options)
     assert list((tmp_path / "out").glob("*detections*")) == []
     assert list((tmp_path / "out").glob(".*")) == []
 
 
-def test_no_detection_is_valid_json_and_an_empty_table(pictures: Path, tmp_path: Path) -> None:
-    """Nothing above the threshold; the pictures are still listed."""
-    label_all(pictures, tmp_path / "out", conf_threshold=1.0, coco_json=True, csv=True)
+def test_no_detection_is_valid_json_and_an_empty_table(input_dir: Path, tmp_path: Path) -> None:
+    """Nothing above the threshold; the images are still listed."""
+    label_all(input_dir, tmp_path / "out", conf_threshold=1.0, coco_json=True, csv=True)
     coco = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert (coco["annotations"], len(coco["images"])) == ([], 2)
     assert len((tmp_path / "out" / "detections.csv").read_text().splitlines()) == 1
 
 
-def test_without_a_wish_there_is_no_such_file(pictures: Path, tmp_path: Path) -> None:
-    """Labels and pictures alone; a class with a space keeps the columns of KITTI."""
-    label_all(pictures, tmp_path / "out")
+def test_without_a_wish_there_is_no_such_file(input_dir: Path, tmp_path: Path) -> None:
+    """Labels and images alone; a class with a space keeps the columns of KITTI."""
+    label_all(input_dir, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "images_annotated",
         "labels",
@@ -134,11 +134,11 @@ def test_without_a_wish_there_is_no_such_file(pictures: Path, tmp_path: Path) ->
     assert all(COLUMNS.fullmatch(line) for line in lines)
 
 
-def test_every_frame_of_a_video_is_labelled_and_drawn(pictures: Path, tmp_path: Path) -> None:
-    """As many frames come out as went in, with the box on them; pictures beside it as ever."""
+def test_every_frame_of_a_video_is_labelled_and_drawn(input_dir: Path, tmp_path: Path) -> None:
+    """As many frames come out as went in, with the box on them; images beside it as ever."""
     av = pytest.importorskip("av")
-    write_video(pictures / "clips" / "one.avi", frames=7)
-    summary = label_all(pictures, tmp_path / "out", csv=True)
+    write_video(input_dir / "clips" / "one.avi", frames=7)
+    summary = label_all(input_dir, tmp_path / "out", csv=True)
     assert (summary.images, summary.frames, summary.detections) == (2, 7, 9)
     labels = sorted((tmp_path / "out" / "labels" / "clips" / "one.avi").iterdir())
     assert [path.name for path in labels] == [f"{number:06d}.txt" for number in range(7)]
@@ -159,30 +159,30 @@ def test_a_video_of_odd_sides_and_alone_is_no_error(tmp_path: Path) -> None:
     assert (summary.images, summary.frames) == (0, 2)
 
 
-def test_a_damaged_video_is_left_out_and_listed(pictures: Path, tmp_path: Path) -> None:
-    """The pictures are labelled all the same; no half video stays behind."""
+def test_a_damaged_video_is_left_out_and_listed(input_dir: Path, tmp_path: Path) -> None:
+    """The images are labelled all the same; no half video stays behind."""
     pytest.importorskip("av")
-    (pictures / "bad.mp4").write_bytes(b"not a video" * 100)
-    summary = label_all(pictures, tmp_path / "out")
+    (input_dir / "bad.mp4").write_bytes(b"not a video" * 100)
+    summary = label_all(input_dir, tmp_path / "out")
     assert [path.name for path in summary.unreadable] == ["bad.mp4"]
     assert summary.images == 2
     assert list((tmp_path / "out").rglob("*.part")) == []
 
 
 def test_without_pyav_a_named_video_says_what_to_install(
-    pictures: Path, monkeypatch, caplog, tmp_path: Path
+    input_dir: Path, monkeypatch, caplog, tmp_path: Path
 ) -> None:
     """Videos that merely lie in a folder are told of and left out."""
-    (pictures / "clip.mp4").write_bytes(b"")
+    (input_dir / "clip.mp4").write_bytes(b"")
     monkeypatch.setattr(media, "can_read_videos", lambda: False)
-    assert len(find_media([pictures])[0]) == 2
+    assert len(find_media([input_dir])[0]) == 2
     assert "ddetr-data[video]" in caplog.text
     with pytest.raises(DataError, match=r"ddetr-data\[video\]"):
-        find_media([pictures / "clip.mp4"])
+        find_media([input_dir / "clip.mp4"])
     monkeypatch.setattr(video, "can_read_videos", lambda: False)
     with (
         pytest.raises(DataError, match=r"ddetr-data\[video\]"),
-        video.open_video(pictures / "clip.mp4"),
+        video.open_video(input_dir / "clip.mp4"),
     ):
         pass
 
@@ -198,11 +198,11 @@ def test_own_folders_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> 
 
 
 def test_a_label_without_a_class_has_one_in_the_coco_file(
-    pictures: Path, tmp_path: Path, monkeypatch
+    input_dir: Path, tmp_path: Path, monkeypatch
 ) -> None:
     """Readers of COCO JSON look every category_id up among the categories."""
     monkeypatch.setattr(StubDetector, "categories", (Category(7, "bag"),))
-    label_all(pictures, tmp_path / "out", coco_json=True)
+    label_all(input_dir, tmp_path / "out", coco_json=True)
     coco = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert coco["categories"] == [{"id": 7, "name": "bag"}, {"id": 1, "name": "class_1"}]
     assert {row["category_id"] for row in coco["annotations"]} == {1}
@@ -210,14 +210,14 @@ def test_a_label_without_a_class_has_one_in_the_coco_file(
 
 def test_nothing_readable_at_all_is_an_error(tmp_path: Path) -> None:
     """A run without a result does not end as a success, and leaves no empty table."""
-    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"not one image or video .*a\.png"):
         label_all(tmp_path / "a.png", tmp_path / "out", csv=True)
     assert not list((tmp_path / "out").glob("*detections*"))
 
 
-def test_missing_and_empty_places_are_named(tmp_path: Path) -> None:
-    """A place that is not there is an error also beside a good one."""
+def test_missing_and_empty_paths_are_named(tmp_path: Path) -> None:
+    """A path that is not there is an error also beside a good one."""
     with pytest.raises(FileNotFoundError, match="no images"):
         find_media([tmp_path])
     write_video(tmp_path / "a.mp4", frames=1)

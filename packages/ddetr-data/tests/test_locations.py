@@ -88,7 +88,7 @@ def test_json_is_found_by_file_folder_and_glob(
 def test_local_labels_may_name_remote_images(
     base: str, content: Content, write_source: Write
 ) -> None:
-    """Folder and JSON need not lie in the same place; gzip is mended as ever."""
+    """Folder and JSON need not lie in the same folder; gzip is mended as ever."""
     local = write_source(content)
     remote = upload(local, base)
     put(base, "set/packed.json.gz", gzip.compress(json.dumps(content).encode()))
@@ -112,9 +112,9 @@ def test_a_check_names_faults_behind_urls(base: str, content: Content, write_sou
     report = check_dataset({"train": [upload(local, base)]})
     assert report.counts["missing_image"] == 1
     assert report.counts["unreadable_image"] == 2
-    assert report.counts["same_picture"] == 1
-    places = [place for found in report.findings for place in found.places]
-    assert any(f"{base}/set/5.png is empty" in place for place in places)
+    assert report.counts["same_image"] == 1
+    locations = [location for found in report.findings for location in found.locations]
+    assert any(f"{base}/set/5.png is empty" in location for location in locations)
     assert report == check_dataset({"train": [upload(local, base)]})
 
 
@@ -209,7 +209,7 @@ def test_a_remote_image_of_another_size_is_noticed(
     assert again.images[1].boxes_xywh[0].tolist() == [2.5, 2.0, 5.0, 4.0]
 
 
-def test_pictures_to_detect_in_must_be_on_this_machine() -> None:
+def test_images_to_detect_in_must_be_on_this_machine() -> None:
     """inference keeps results beside relative paths, which a URL has none of."""
     with pytest.raises(DataError, match="s3://a is a URL"):
         find_images("s3://a")

@@ -1,4 +1,4 @@
-"""Work that processes share: results in order, and no process that outlives its parent."""
+"""Work divided among processes: results in order, and no process that outlives its parent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if __name__ == "__main__":
 
 
 def test_results_come_in_order_whoever_does_the_work() -> None:
-    """A large number of chunks is shared, a small one is not worth it."""
+    """A large number of chunks is divided, a small one is not worth it."""
     assert list(map_chunks(abs, range(-9, 0), workers=2)) == list(range(9, 0, -1))
     assert list(map_chunks(abs, range(-3, 0), workers=2)) == [3, 2, 1]
 

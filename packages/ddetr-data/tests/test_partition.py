@@ -32,20 +32,20 @@ def test_folds_are_complete_and_disjoint(names, folds, mode):
         assert max(map(len, found)) - min(map(len, found)) <= 1
 
 
-@pytest.mark.parametrize("share", [0, 0.5, 10, 25, 50, 99])
-def test_random_validation_share_is_kept(share):
+@pytest.mark.parametrize("percent", [0, 0.5, 10, 25, 50, 99])
+def test_random_validation_fraction_is_kept(percent):
     """Validation has its percentage to the nearest image, and at least one when it is above 0."""
     names = [f"{index}.jpg" for index in range(40)]
     validation, training = split_folds(
-        names, [0] * 40, num_partitions=1, val_split=share, mode="random"
+        names, [0] * 40, num_partitions=1, val_split=percent, mode="random"
     )
-    assert len(validation) == pytest.approx(40 * share / 100, abs=0.8)
-    assert bool(validation) == (share > 0)
+    assert len(validation) == pytest.approx(40 * percent / 100, abs=0.8)
+    assert bool(validation) == (percent > 0)
     assert training
 
 
 def test_validation_by_sequence_takes_whole_sequences():
-    """The share is met as nearly as whole sequences allow, and training keeps one."""
+    """The fraction is met as nearly as whole sequences allow, and training keeps one."""
     sequences = [0] * 70 + [1] * 20 + [2] * 10
     names = [f"{index}.jpg" for index in range(100)]
     validation, training = split_folds(

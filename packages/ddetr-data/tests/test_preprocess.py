@@ -68,8 +68,8 @@ def test_paths_images_and_arrays_give_the_same_pixels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_a_picture_opened_with_pillow_is_turned_as_its_file_is(tmp_path: Path, ending) -> None:
-    """A camera held sideways: path and opened picture agree, and it is turned once only."""
+def test_an_image_opened_with_pillow_is_turned_as_its_file_is(tmp_path: Path, ending) -> None:
+    """A camera held sideways: path and opened image agree, and it is turned once only."""
     noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x112] = 6
@@ -77,8 +77,8 @@ def test_a_picture_opened_with_pillow_is_turned_as_its_file_is(tmp_path: Path, e
     Image.fromarray(noise).save(path, exif=exif)
     by_path = open_image(path)
     assert by_path.size == (20, 30)
-    for picture in (Image.open(path), Image.open(path).convert("RGB"), by_path):
-        assert np.array_equal(open_image(picture), by_path)
+    for image in (Image.open(path), Image.open(path).convert("RGB"), by_path):
+        assert np.array_equal(open_image(image), by_path)
 
 
 def test_the_spec_gives_the_config() -> None:

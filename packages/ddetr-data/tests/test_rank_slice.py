@@ -28,7 +28,7 @@ from ddetr_data.types import Category, Detections
 
 @dataclass(frozen=True)
 class ThreadSlice(RankSlice):
-    """Threads in the place of processes."""
+    """Threads instead of processes."""
 
     barrier: Any = None
     values: dict[int, Any] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class ThreadSlice(RankSlice):
 
 
 class StubDetector(Detector):
-    """One box, by the picture's brightness; counts its calls."""
+    """One box, by the image's brightness; counts its calls."""
 
     categories = (Category(1, "bag"), Category(2, "traffic light"), Category(3, "face"))
 
@@ -86,12 +86,12 @@ def test_every_position_is_in_one_slice_and_batches_stay_whole(total, batch_size
 
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_divided_labels_equal_those_of_one(count: int, tmp_path: Path) -> None:
-    """All files byte for byte: names that clash, a damaged picture, more processes than work."""
+    """All files byte for byte: names that clash, a damaged image, more processes than work."""
     folder = tmp_path / "in"
     for grey, name in enumerate(("a.jpg", "a.png", "sub/a.png", "s\u00fc\u00df.png", "z.png")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (64, 48), 40 + 40 * grey).save(folder / name)
-    (folder / "damaged.png").write_bytes(b"no picture")
+    (folder / "damaged.png").write_bytes(b"no image")
     config = InferenceConfig(conf_threshold=0.2, coco_json=True, csv=True)
 
     def label_in(name: str, ranks: RankSlice) -> Any:

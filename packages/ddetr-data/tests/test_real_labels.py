@@ -41,7 +41,7 @@ def test_blood_cells_in_kitti_become_the_coco_labels(shared_data, tmp_path):
 
 
 def test_real_sets_are_usable(shared_data):
-    """The published splits hold nothing that loading would refuse, and share no picture."""
+    """The published splits hold nothing that loading would refuse, and have no image in common."""
     folder = shared_data / "bccd"
     splits = {
         split: [
@@ -55,7 +55,7 @@ def test_real_sets_are_usable(shared_data):
     report = check_dataset(splits, CheckOptions(num_classes=4, num_queries=300))
     assert report.exit_status < 2
     assert report.images == 364
-    assert "same_picture_in_splits" not in report.counts
+    assert "same_image_in_splits" not in report.counts
 
 
 def test_permissive_coco_keeps_its_gaps_and_crowds(shared_data):

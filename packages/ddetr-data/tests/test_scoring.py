@@ -102,7 +102,7 @@ def test_images_that_were_never_added_count_as_missed(
 def test_an_image_that_is_added_again_replaces_itself(
     content: Content, write_source: Write
 ) -> None:
-    """Ranks that share a padded image do not double its detections."""
+    """Ranks that have the same image as padding do not double its detections."""
     loaded = load(write_source(content))
     scorer = CocoScorer(loaded)
     found = truth_as_detections(loaded)

@@ -115,7 +115,7 @@ def test_no_image_is_taken_twice(tmp_path, lines):
 
 
 def test_images_that_differ_in_their_ending_have_labels_that_keep_it(tmp_path):
-    """Label files as inference and coco_to_kitti write them are found; one for both is shared."""
+    """Label files as inference and coco_to_kitti write them are found; one for both is marked."""
     make(tmp_path / "a", "0.jpg", "0.png", "1.jpg", "1.png", "2.jpg")
     for name in ("0.jpg.txt", "0.png.txt", "1.txt", "2.txt", "2.jpg.txt"):
         (tmp_path / "a/labels" / name).write_text("")

@@ -45,7 +45,7 @@ def test_only_stale_files_are_removed(tmp_path):
 
 
 def test_a_full_disk_is_named_with_the_folder(tmp_path):
-    """The system's error tells no place."""
+    """The system's error tells no path."""
     with pytest.raises(OSError, match="No space") as caught, staged(tmp_path / "out"):
         raise OSError(28, "No space left on device")
     assert caught.value.filename == str(tmp_path / "out")

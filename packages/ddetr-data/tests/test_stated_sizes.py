@@ -17,13 +17,13 @@ from ddetr_data.loading import verify_images
 
 Content = dict[str, Any]
 Write = Callable[..., DataSource]
-FAR_RIGHT = [30.0, 2.0, 9.0, 8.0]  # inside the picture of 40 x 30 alone
+FAR_RIGHT = [30.0, 2.0, 9.0, 8.0]  # inside the image of 40 x 30 alone
 NEAR = [5.0, 4.0, 10.0, 8.0]
 
 
 @pytest.fixture
 def read(content: Content, write_source: Write) -> Callable[..., tuple[list[Any], dict[str, int]]]:
-    """Give boxes and faults of one picture with a stated size, after all rules."""
+    """Give boxes and faults of one image with a stated size, after all rules."""
 
     def run(stated_wh: tuple[int, int], *boxes: list[float]) -> tuple[list[Any], dict[str, int]]:
         image = content["images"][0] | dict(zip(("width", "height"), stated_wh, strict=True))

@@ -1,4 +1,4 @@
-"""A store is the same set on disk: built once, whole or not at all, shared between processes."""
+"""A store is the same set on disk: built once, whole or not at all, one for all processes."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_what_is_no_store_is_refused(source: DataSource, tmp_path: Path) -> None
         write_store(DetectionSet([], loaded.categories, loaded.faults), seen, tmp_path / "other")
 
 
-def test_the_cache_has_a_stated_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_has_a_stated_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """DDETR_CACHE wins over XDG_CACHE_HOME, and that over the home folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("DDETR_CACHE", raising=False)

@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_is_said_with_the_way_out(
 def test_a_cache_that_cannot_be_written_is_said_with_the_way_out(
     source: DataSource, cache: Path
 ) -> None:
-    """A file in the folder's place stands for whatever forbids writing."""
+    """A file of the folder's name stands for whatever forbids writing."""
     cache.write_text("")
     with pytest.raises(OSError, match=r"cannot be kept on disk.*environment variable DDETR_CACHE"):
         start(source)

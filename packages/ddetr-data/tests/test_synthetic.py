@@ -18,8 +18,8 @@ def scene_bytes(
     return draw_scene(config, seed, split, index).image.tobytes()
 
 
-def test_picture_depends_on_seed_split_and_index_alone():
-    """Drawing order changes nothing; another seed, split or index changes the picture."""
+def test_image_depends_on_seed_split_and_index_alone():
+    """Drawing order changes nothing; another seed, split or index changes the image."""
     forwards = [scene_bytes(i) for i in range(3)]
     backwards = [scene_bytes(i) for i in reversed(range(3))]
     assert forwards == backwards[::-1]
@@ -27,7 +27,7 @@ def test_picture_depends_on_seed_split_and_index_alone():
 
 
 def test_longer_set_begins_like_a_shorter_one(tmp_path):
-    """Asking for more pictures keeps the first ones byte for byte."""
+    """Asking for more images keeps the first ones byte for byte."""
     short = make_dataset(tmp_path / "a", num_images={"val": 2}, image_size_hw=(64, 64))
     long = make_dataset(tmp_path / "b", num_images={"train": 1, "val": 3}, image_size_hw=(64, 64))
     for name in ("000000.jpg", "000001.jpg"):
@@ -43,7 +43,7 @@ def test_boxes_lie_inside_and_are_not_empty():
             assert 0 <= left < right <= 80
             assert 0 <= top < bottom <= 64
             assert 0 < item.visible_pixels <= (right - left) * (bottom - top)
-            assert 0.35 <= item.visible_share <= 1
+            assert 0.35 <= item.visible_fraction <= 1
 
 
 def test_hidden_objects_have_no_label():
@@ -117,6 +117,6 @@ def test_scene_ranges_are_checked():
         SceneConfig(object_size=(0.2, 3.0))
 
 
-def test_no_objects_is_a_picture_without_labels():
+def test_no_objects_is_an_image_without_labels():
     """objects=(0, 0) draws the ground alone."""
     assert draw_scene(SceneConfig(objects=(0, 0)), 0, "train", 0).objects == ()

@@ -31,7 +31,7 @@ def load(source: DataSource) -> DetectionSet:
     return load_sources([source], num_classes=None)
 
 
-def picture(source: DataSource, name: str) -> Path:
+def image_file(source: DataSource, name: str) -> Path:
     return Path(source.image_dir) / name
 
 
@@ -46,9 +46,9 @@ def test_a_faultless_set_comes_back_as_it_was(source: DataSource) -> None:
 
 def test_missing_and_damaged_images_are_all_named(source: DataSource) -> None:
     """The error comes before a run, with every file and the way out."""
-    picture(source, "1.png").unlink()
-    whole = picture(source, "2.png").read_bytes()
-    picture(source, "2.png").write_bytes(whole[: len(whole) // 2])
+    image_file(source, "1.png").unlink()
+    whole = image_file(source, "2.png").read_bytes()
+    image_file(source, "2.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"2 of 2 .*1\.png is missing.*2\.png cannot.*skip"):
         verify_images(load(source))
     with pytest.raises(DataError, match="none of the 2 images"):
@@ -57,7 +57,7 @@ def test_missing_and_damaged_images_are_all_named(source: DataSource) -> None:
 
 def test_skipped_images_take_only_their_own_objects(source: DataSource) -> None:
     """What is left keeps ids, names and boxes; the loss is counted."""
-    picture(source, "1.png").write_bytes(b"")
+    image_file(source, "1.png").write_bytes(b"")
     verified = verify_images(load(source), corrupt_images="skip")
     assert dict(verified.faults) == {"unreadable_image": 1}
     assert verified.to_coco()["images"] == load(source).to_coco()["images"][1:]
@@ -65,8 +65,8 @@ def test_skipped_images_take_only_their_own_objects(source: DataSource) -> None:
 
 
 def test_boxes_of_a_resized_copy_are_scaled(source: DataSource) -> None:
-    """Images that were made smaller after labelling keep their labels in place."""
-    Image.new("RGB", (20, 15)).save(picture(source, "1.png"))
+    """Images that were made smaller after labelling keep their labels where they belong."""
+    Image.new("RGB", (20, 15)).save(image_file(source, "1.png"))
     verified = verify_images(load(source))
     record = verified.images[0]
     assert dict(verified.faults) == {"resized_image": 1}
@@ -77,7 +77,7 @@ def test_boxes_of_a_resized_copy_are_scaled(source: DataSource) -> None:
 
 def test_boxes_are_clipped_to_an_image_of_another_shape(source: DataSource) -> None:
     """A size that the JSON invents is replaced, boxes outside the image are dropped."""
-    Image.new("RGB", (12, 30)).save(picture(source, "1.png"))
+    Image.new("RGB", (12, 30)).save(image_file(source, "1.png"))
     verified = verify_images(load(source))
     assert dict(verified.faults) == {"other_image_size": 1}
     assert verified.images[0].boxes_xywh.tolist() == [[5, 4, 7, 8], [10, 4, 2, 8]]
@@ -90,7 +90,7 @@ def test_boxes_that_another_shape_leaves_outside_are_counted(
     """No row goes without a count, and the new sum is told."""
     content["annotations"][2]["bbox"] = [500, 4, 10, 8]
     source = write_source(content)
-    Image.new("RGB", (9, 30)).save(picture(source, "1.png"))
+    Image.new("RGB", (9, 30)).save(image_file(source, "1.png"))
     verified = verify_images(load(source))
     assert dict(verified.faults) == {"other_image_size": 1, "outside_box": 2}
     assert verified.images[0].boxes_xywh.tolist() == [[5, 4, 4, 8]]
@@ -120,7 +120,7 @@ def test_sizes_from_before_the_exif_turn_are_turned(source: DataSource) -> None:
     """A JSON that describes the stored pixels is understood."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (40, 30)).save(picture(source, "1.png"), exif=exif)
+    Image.new("RGB", (40, 30)).save(image_file(source, "1.png"), exif=exif)
     verified = verify_images(load(source))
     record = verified.images[0]
     assert dict(verified.faults) == {"turned_image": 1}

@@ -166,7 +166,7 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
 def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
-    """As /dev/stdout, it is no file that another could take the place of."""
+    """As /dev/stdout, it is no file that another could replace."""
     os.mkfifo(tmp_path / "pipe")
     read = []
     thread = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
@@ -202,7 +202,7 @@ def test_a_folder_appears_whole_and_the_first_one_stays(tmp_path: Path) -> None:
 
 
 def test_a_discarded_folder_is_gone(tmp_path: Path) -> None:
-    """Nothing of it stays beside its place."""
+    """Nothing of it stays beside its target."""
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "a").write_text("text")
     discard_folder(tmp_path / "store")

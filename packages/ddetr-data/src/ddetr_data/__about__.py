@@ -1,3 +1,3 @@
-"""The version of ddetr-data; the only place that states it."""
+"""The version of ddetr-data; the only file that states it."""
 
 __version__ = "0.1.0"

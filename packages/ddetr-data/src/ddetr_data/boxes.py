@@ -1,4 +1,4 @@
-"""Boxes as JSON files write them: which are usable, and which reach over the border.
+"""Rules for boxes in label files: which are read, dropped, or clipped to the image's border.
 
 N boxes.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 SMALLEST_SIDE = 0.01  # pixels; anything thinner is no object
 BORDER_TOLERANCE = 1.0  # pixels; rounding in labelling tools, left as it is
-LARGEST_SHARE = 10.0  # of the image's size
+LARGEST_EXTENT = 10.0  # of a box's side, in sides of its image
 SMALLEST_IMAGE_TO_DOUBT = 16  # pixels; in smaller images a box inside the first pixel may be one
 FEWEST_COORDINATES = 6  # of a polygon: three points
 LARGEST_NUMBER = 2**53  # of a polygon's; beyond it floats are no longer whole pixels
@@ -76,11 +76,11 @@ def _is_polygon(value: object) -> TypeGuard[list[float]]:
     return all(type(side) in (int, float) and abs(side) < LARGEST_NUMBER for side in value)
 
 
-def find_shares(
+def find_normalised(
     boxes_xywh: NDArray[np.float64],  # (N, 4)
     sizes_wh: NDArray[np.int32],  # (N, 2), of each box's image
 ) -> NDArray[np.bool_]:
-    """Which boxes (N,) lie inside the first pixel, at fractions of it: shares, and no pixels."""
+    """Which boxes (N,) are normalised, not in pixels: they lie at fractions of the first pixel."""
     with np.errstate(invalid="ignore"):
         outside = _any((boxes_xywh < 0) | (boxes_xywh > 1) | np.isnan(boxes_xywh))
         fractions = _any(boxes_xywh != np.floor(boxes_xywh))
@@ -93,7 +93,11 @@ def judge_boxes(
 ) -> tuple[NDArray[np.float64], Masks]:
     """Clip the boxes to their images and name those that must go, each by one fault.
 
-    Boxes that reach over the border by at most BORDER_TOLERANCE stay as they are.
+    Boxes that reach over the border by at most BORDER_TOLERANCE stay as they are: labelling tools
+    round, and COCO's scores are those of the boxes as they were written.
+
+    Returns:
+        The boxes (N, 4), and for each fault the rows that have it, (N,).
     """
     start, extent = boxes_xywh[:, :2], boxes_xywh[:, 2:]
     with np.errstate(invalid="ignore", over="ignore"):
@@ -105,10 +109,11 @@ def judge_boxes(
             "not_finite_box": _any(~np.isfinite(boxes_xywh)),
             "inverted_box": _any(extent < 0),
             "zero_box": _any(extent < SMALLEST_SIDE),
-            "huge_box": _any(extent > LARGEST_SHARE * sizes_wh),
+            "huge_box": _any(extent > LARGEST_EXTENT * sizes_wh),
             "outside_box": _any(clipped_extent < SMALLEST_SIDE),
         }
     masks = _first_of(candidates)
+    # A dropped box is not counted as clipped too: a row has one fault at most.
     masks["clipped_box"] = over & ~np.logical_or.reduce(list(masks.values()))
     clipped = np.concatenate([clipped_start, clipped_extent], axis=1)
     return np.where(masks["clipped_box"][:, None], clipped, boxes_xywh), masks
@@ -120,7 +125,7 @@ def _any(values: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _first_of(candidates: Masks) -> Masks:
-    """Leave each row only the first fault that fits it."""
+    """Give each row only the first of the faults that apply to it, in the order of candidates."""
     masks: Masks = {}
     free = np.ones(len(next(iter(candidates.values()))), np.bool_)
     for fault, mask in candidates.items():
@@ -140,11 +145,12 @@ def find_wrong_format(
     if len(boxes) < FEWEST_TO_JUDGE:
         return None
     if ((boxes >= 0) & (boxes <= 1)).all(1).mean() >= NEARLY_ALL:
-        return "shares of the image (0 to 1)"
+        return "normalised (0 to 1)"
     last, limit = boxes[:, 2:], sizes + BORDER_TOLERANCE
     fits_as_corners = ((last > boxes[:, :2]) & (last <= limit)).all(1)
     with np.errstate(over="ignore"):
         outside = (boxes[:, :2] + last > limit).any(1)
+    # Half of the boxes must stick out as sizes: boxes near the top left fit in both ways.
     if fits_as_corners.mean() >= NEARLY_ALL and outside.mean() >= 0.5:
         return "corners (left, top, right, bottom)"
     return None

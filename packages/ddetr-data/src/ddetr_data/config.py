@@ -148,7 +148,7 @@ class DatasetConfig(FrozenModel):
     )
     dataset_type: Literal["serialized", "default"] = Field(
         "serialized",
-        description="serialized: one copy of the labels shared by all workers, kept for the next "
+        description="serialized: one copy of the labels for all workers, kept for the next "
         "run in $DDETR_CACHE or the user's cache folder; default: a plain list in each.",
     )
     eval_class_ids: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
@@ -198,7 +198,7 @@ class ConvertConfig(FrozenModel):
     data_root: Location | None = Field(
         None,
         description="Folder that relative sequence paths and the output's file names start at; "
-        "absent: the text file's folder, and the deepest folder that all sequences share.",
+        "absent: the text file's folder, and the deepest folder that holds all sequences.",
     )
     val_split: float | None = Field(
         None,

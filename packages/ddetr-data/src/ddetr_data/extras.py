@@ -1,4 +1,4 @@
-"""Parts that an extra of a package installs, asked for so that others can ask in their own name."""
+"""Errors for optional libraries that are missing, with the command that installs them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ddetr_data.faults import DataError
 
 @dataclass(frozen=True)
 class InstallHint:
-    """How to get a part; as text it is the command that installs it."""
+    """Which extra of which package brings a library; as text, the command that installs it."""
 
     extra: str
     package: str = "ddetr-data"
@@ -18,7 +18,7 @@ class InstallHint:
         return f"pip install '{self.package}[{self.extra}]'"
 
     def of(self, package: str) -> InstallHint:
-        """Name the same extra of another package, which passes it on."""
+        """Name the extra of a package that depends on this one: what its user has installed."""
         return replace(self, package=package)
 
 
@@ -34,5 +34,5 @@ class MissingExtraError(DataError):
         return f"{self.need}: {self.hint}{self.otherwise}"
 
     def of(self, package: str) -> MissingExtraError:
-        """Ask for the same extra of another package, which passes it on."""
+        """Give the same error with the extra of a package that depends on this one."""
         return MissingExtraError(self.need, self.hint.of(package), self.otherwise)

@@ -61,8 +61,8 @@ RULES: Mapping[str, FaultRule] = {
     "malformed_box": FaultRule("drop", "bbox is not four numbers"),
     "text_box": FaultRule("repair", "bbox holds numbers written as texts"),
     "not_finite_box": FaultRule("drop", "bbox holds NaN or infinity"),
-    "share_box": FaultRule(
-        "drop", "a box lies inside the first pixel: shares of the image (0 to 1), not pixels"
+    "normalised_box": FaultRule(
+        "drop", "a box lies inside the first pixel: it is normalised (0 to 1), not in pixels"
     ),
     "inverted_box": FaultRule("drop", "a box has a negative width or height"),
     "zero_box": FaultRule("drop", "a box has no width or no height"),
@@ -82,12 +82,12 @@ RULES: Mapping[str, FaultRule] = {
     "two_file_names": FaultRule("refuse", "one image id has two file names"),
     "no_image_size": FaultRule("refuse", "an image has no size in the JSON and cannot be read"),
     "unknown_category": FaultRule("refuse", "an annotation's category is not in the table"),
-    "other_box_format": FaultRule("refuse", "the boxes are corners, or shares of the image"),
+    "other_box_format": FaultRule("refuse", "the boxes are corners, or normalised"),
 }
 
 
 class FaultLog(Mapping[str, int]):
-    """Counts of faults by name (a key of RULES), each with the place where it was first met."""
+    """Counts of faults by name (a key of RULES), each with the first source location."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
@@ -100,26 +100,26 @@ class FaultLog(Mapping[str, int]):
         self._counts[fault] = self._counts.get(fault, 0) + count
         self._first.setdefault(fault, where)
 
-    def add_rows(self, fault: str, path: str, places: Iterator[str], count: int) -> None:
-        """Count a fault of `count` rows of a file; places names the rows, and may stay unread."""
+    def add_rows(self, fault: str, path: str, locations: Iterator[str], count: int) -> None:
+        """Count a fault of `count` rows of a file; `locations` names them, and may stay unread."""
         if count:
-            self.add(fault, f"{path}, {next(places)}", count)
+            self.add(fault, f"{path}, {next(locations)}", count)
 
     def refuse(
-        self, fault: str, sentence: str, places: Iterator[str] | None = None, count: int = 1
+        self, fault: str, sentence: str, locations: Iterator[str] | None = None, count: int = 1
     ) -> None:
         """Stop at a fault that no rule mends; a log that only looks on may override this.
 
         Args:
             fault: a key of RULES.
             sentence: what to say about it all.
-            places: the rows that have it, where it is more than one.
+            locations: the rows that have it, where it is more than one.
             count: how many rows have it.
 
         Raises:
             DataError: always, saying the sentence.
         """
-        del places, count  # of use to logs that go on
+        del locations, count  # of use to logs that go on
         if fault not in RULES:
             raise KeyError(f"{fault} is no known fault")
         raise DataError(sentence)
@@ -144,7 +144,7 @@ class FaultLog(Mapping[str, int]):
         return FaultLog.from_dict(self.to_dict())
 
     def to_dict(self) -> dict[str, list[int | str]]:
-        """Give {fault: [count, first place]}, for a cache file."""
+        """Give {fault: [count, first source location]}, for a cache file."""
         return {fault: [self[fault], self._first[fault]] for fault in self}
 
     @classmethod

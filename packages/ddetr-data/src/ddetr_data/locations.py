@@ -139,7 +139,7 @@ def _last_part(name: str) -> str:
 
 
 def _changed_at(entry: Mapping[str, Any]) -> float:
-    """The time under whichever name the file system tells it."""
+    """The time of change, under whichever name the file system has for it; 0 for none."""
     for name in _TIMES:
         if isinstance(entry.get(name), datetime):
             return float(entry[name].timestamp())
@@ -147,7 +147,7 @@ def _changed_at(entry: Mapping[str, Any]) -> float:
 
 
 def _asked(question: Any, path: str, url: str) -> Any:
-    """Ask a file system, and say its answer in a sentence where that is an error."""
+    """Call a method of a file system; whatever it raises becomes a DataError of one sentence."""
     try:
         return question(path)
     except FileNotFoundError:
@@ -157,7 +157,9 @@ def _asked(question: Any, path: str, url: str) -> Any:
 
 
 def _open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
-    """Find what reads a URL; asked for each time, since processes must not share connections.
+    """Find what reads a URL, and the path in it.
+
+    Asked for each time, since a forked process must not use its parent's connections.
 
     Raises:
         DataError: fsspec, or its part for this protocol, is not installed or does not know it.

@@ -69,14 +69,14 @@ EXPECTED = {
     "odd_file_name", "other_image_size", "outlined_box", "outside_box", "outside_file_name",
     "palette_image",
     "repeated_annotation", "repeated_category", "repeated_image", "repeated_key",
-    "resized_image", "row_not_object", "same_picture", "share_box", "shared_annotation_id",
+    "resized_image", "row_not_object", "same_image", "normalised_box", "shared_annotation_id",
     "shared_category_name", "text_box", "text_id", "text_image_size", "text_is_crowd",
     "transparent_image", "turned_image", "unknown_image", "unnamed_category", "unused_category",
     "unusable_image_id", "upright_by_exif", "zero_box",
 }  # fmt: skip
 # Of several files, of files that are nothing else, and of other label formats.
 ELSEWHERE = {
-    "clashing_image_ids", "same_picture_in_splits", "compressed_json", "missing_annotations",
+    "clashing_image_ids", "same_image_in_splits", "compressed_json", "missing_annotations",
     "no_objects", "dont_care", "label_without_image", "malformed_label_file", "malformed_line",
     "missing_label_file", "odd_label_encoding", "repeated_file", "shared_label_file",
     "unknown_class_number",
@@ -157,9 +157,9 @@ class DirtySet:
         ):
             self._image(f"{mode}.{ending}", mode=mode)
         deep = self.pixels.integers(0, 65536, (HEIGHT, WIDTH), dtype=np.uint16)
-        self._image("deep16.png", picture=Image.fromarray(deep))
+        self._image("deep16.png", image=Image.fromarray(deep))
         frames = [Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in ("red", "blue")]
-        self._image("moving.gif", picture=frames[0], save_all=True, append_images=frames[1:])
+        self._image("moving.gif", image=frames[0], save_all=True, append_images=frames[1:])
         self._image("really.png", ending="jpeg")
         exif = Image.Exif()
         exif[0x0112] = 6
@@ -202,7 +202,7 @@ class DirtySet:
         *,
         listed: str | None = None,
         mode: str = "RGB",
-        picture: Image.Image | None = None,
+        image: Image.Image | None = None,
         content: bytes | None = None,
         ending: str | None = None,
         is_usable: bool = True,
@@ -213,10 +213,10 @@ class DirtySet:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         sizes = {key: options.pop(key) for key in ("width", "height") if key in options}
-        if picture is None:
+        if image is None:
             noise = self.pixels.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-            picture = Image.fromarray(noise).convert(mode)
-        picture.save(path, ending, **options)
+            image = Image.fromarray(noise).convert(mode)
+        image.save(path, ending, **options)
         if content is not None:
             path.write_bytes(content)
         self._list(listed or name, identity or self._next_id(), sizes, objects)
@@ -246,12 +246,12 @@ def dirty(request: pytest.FixtureRequest, tmp_path: Path) -> DirtySet:
 
 
 def test_every_fault_is_reported_and_none_stops_the_pass(dirty: DirtySet) -> None:
-    """The report names file, place and count of each; nothing short of an image is refused."""
+    """The report names file, location and count of each; nothing short of an image is refused."""
     source = dirty.write()
     report = check_dataset({"train": [source]}, CheckOptions(num_classes=8, num_queries=10))
     assert EXPECTED | {"missing_image", "unreadable_image"} == report.counts.keys()
     for found in report.findings:
-        assert found.count >= len(found.places) >= 1
+        assert found.count >= len(found.locations) >= 1
         assert found.file
     refused = {found.fault for found in report.findings if found.rule.action == "refuse"}
     assert refused == {"missing_image", "unreadable_image"}

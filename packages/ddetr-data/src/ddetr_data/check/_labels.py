@@ -127,8 +127,8 @@ def _note_objects(file: CocoFile, log: CheckLog, num_queries: int | None) -> Non
     counts = np.diff(columns.object_ends)
 
     def note(fault: str, images: Sequence[int]) -> None:
-        places = (f"image {columns.ids[index]}: {counts[index]} objects" for index in images)
-        log.add_rows(fault, str(file.path), places, len(images))
+        locations = (f"image {columns.ids[index]}: {counts[index]} objects" for index in images)
+        log.add_rows(fault, str(file.path), locations, len(images))
 
     if len(columns.ids) and not len(columns.labels):
         log.add("no_objects", f"{len(columns.ids)} images", 1)

@@ -172,7 +172,7 @@ def _check_categories(files: Sequence[CheckedLabels], log: CheckLog, options: Ch
 
 
 def _check_image_ids(files: Sequence[CheckedLabels], log: CheckLog) -> None:
-    """Image ids that several files of one split share, and whether there is an image at all."""
+    """Note image ids that stand in several files of a split, and a split without any image."""
     told = ("unusable_json", "no_images")
     is_told = any(log.has(fault, file.file) for fault in told for file in files)
     if files and not is_told and not any(file.images or file.image_ids for file in files):
@@ -181,8 +181,8 @@ def _check_image_ids(files: Sequence[CheckedLabels], log: CheckLog) -> None:
     owners: dict[int, str] = {}
     for file in files:
         clashing = [number for number in file.image_ids if number in owners]
-        places = (f"image id {number} is in {owners[number]} too" for number in clashing)
-        log.add_rows("clashing_image_ids", file.file, places, len(clashing))
+        locations = (f"image id {number} is in {owners[number]} too" for number in clashing)
+        log.add_rows("clashing_image_ids", file.file, locations, len(clashing))
         owners.update(dict.fromkeys(file.image_ids, file.file))
 
 
@@ -212,7 +212,11 @@ def _check_images(
     options: CheckOptions,
     on_progress: Callable[[int, int], None] | None,
 ) -> int:
-    """Look at every image, and for the same picture in two places; count the objects lost so."""
+    """Look into every image, and compare the images with each other.
+
+    Returns:
+        How many objects lie outside of their image as it is, and would be dropped.
+    """
     lost = 0
     first: dict[object, _Listed] = {}
     tasks = [image.task for image in listed]
@@ -236,9 +240,9 @@ def _check_images(
             lost += outside
         other = first.setdefault(inspection.digest or absolute(str(task.path)), image)
         if other.split != image.split:
-            log.add("same_picture_in_splits", f"{task} is {other.task} of {other.split}")
+            log.add("same_image_in_splits", f"{task} is {other.task} of {other.split}")
         elif absolute(str(other.task.path)) == absolute(str(task.path)) and other is not image:
             log.add("repeated_file", f"{task} is {other.task} too")
         elif other is not image:
-            log.add("same_picture", f"{task} is {other.task}")
+            log.add("same_image", f"{task} is {other.task}")
     return lost

@@ -11,7 +11,7 @@ from typing import Any
 from ddetr_data.check.rules import CHECK_RULES, CheckRule
 from ddetr_data.faults import FaultLog
 
-_LISTED = 10_000  # places remembered of each finding; its count goes on
+_LISTED = 10_000  # source locations kept of each finding; its count goes on
 _SHOWN = 5  # of them in a table
 _LONGEST_TEXT = 240  # characters of a table cell
 _EXIT_STATUS = {"note": 0, "warning": 1, "error": 2}
@@ -24,7 +24,7 @@ class Finding:
     fault: str  # a key of CHECK_RULES
     file: str
     count: int
-    places: tuple[str, ...]  # rows, images or lines; the first ten thousand
+    locations: tuple[str, ...]  # rows, images or lines; the first ten thousand
 
     @property
     def rule(self) -> CheckRule:
@@ -40,7 +40,7 @@ class Finding:
             "meaning": self.rule.meaning,
             "file": self.file,
             "count": self.count,
-            "places": list(self.places),
+            "places": list(self.locations),  # the key of reports that are written already
         }
 
 
@@ -66,7 +66,7 @@ class CheckReport:
         return dict(counts)
 
     def rows(self) -> list[tuple[str, str, str, str, str, str]]:
-        """Severity, fault, count, file, places (shortened) and rule of each finding, as texts."""
+        """Severity, fault, count, file, first locations and rule of each finding, as texts."""
         return [
             (
                 found.rule.severity,
@@ -90,7 +90,7 @@ class CheckReport:
 
 
 class CheckLog(FaultLog):
-    """A log that readers can be given in place of their own: it stops at nothing.
+    """A log for the readers of labels that stops at no fault, unlike the one of loading.
 
     What is logged belongs to `file`, which the caller sets before reading one.
     """
@@ -101,25 +101,27 @@ class CheckLog(FaultLog):
         self._found: dict[tuple[str, str], tuple[int, list[str]]] = {}
 
     def add(self, fault: str, where: str, count: int = 1) -> None:
-        """Note a fault at one place of the present file."""
+        """Note a fault at one location in the present file."""
         self.add_rows(fault, self.file, iter((where,)), count)
 
-    def add_rows(self, fault: str, path: str, places: Iterator[str], count: int) -> None:
-        """Count a fault of several rows of a file, and remember some places."""
+    def add_rows(self, fault: str, path: str, locations: Iterator[str], count: int) -> None:
+        """Count a fault of several rows of a file, and keep where the first of them are."""
         if not count:
             return
         if fault not in CHECK_RULES:
             raise KeyError(f"{fault} is no known fault")
         known, listed = self._found.get((fault, path), (0, []))
         prefix = f"{path}, "
-        fresh = [place.removeprefix(prefix) for place in islice(places, _LISTED - len(listed))]
+        unread = islice(locations, _LISTED - len(listed))
+        fresh = [location.removeprefix(prefix) for location in unread]
         self._found[fault, path] = (known + count, listed + fresh)
 
     def refuse(
-        self, fault: str, sentence: str, places: Iterator[str] | None = None, count: int = 1
+        self, fault: str, sentence: str, locations: Iterator[str] | None = None, count: int = 1
     ) -> None:
         """Note what loading would stop at, and go on; with the rows where these are known."""
-        self.add_rows(fault, self.file, iter((sentence,)) if places is None else places, count)
+        rows = iter((sentence,)) if locations is None else locations
+        self.add_rows(fault, self.file, rows, count)
 
     def has(self, fault: str, file: str) -> bool:
         """Whether a fault of a file is noted."""
@@ -128,8 +130,8 @@ class CheckLog(FaultLog):
     def findings(self) -> tuple[Finding, ...]:
         """Everything noted so far: errors, then warnings, then notes, each by file and fault."""
         found = [
-            Finding(fault, file, count, tuple(places))
-            for (fault, file), (count, places) in self._found.items()
+            Finding(fault, file, count, tuple(locations))
+            for (fault, file), (count, locations) in self._found.items()
         ]
         found.sort(key=lambda one: (-_EXIT_STATUS[one.rule.severity], one.file, one.fault))
         return tuple(found)
@@ -144,8 +146,8 @@ def _printable(text: str) -> str:
 
 
 def _shortened(found: Finding) -> str:
-    """The first places in one line; three dots say that there is more."""
-    shown = found.places[:_SHOWN]
+    """The first locations in one line; three dots say that there is more."""
+    shown = found.locations[:_SHOWN]
     text = "; ".join(shown)
-    is_whole = len(text) <= _LONGEST_TEXT and found.count <= len(shown)
-    return text if is_whole else f"{text[:_LONGEST_TEXT]} ..."
+    is_all = len(text) <= _LONGEST_TEXT and found.count <= len(shown)
+    return text if is_all else f"{text[:_LONGEST_TEXT]} ..."

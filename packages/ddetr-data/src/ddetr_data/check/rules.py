@@ -54,8 +54,8 @@ _ACCEPTED: Mapping[str, CheckRule] = {
     "no_objects": _accepted("a file without any object", "warning"),
     "more_objects_than_queries": _accepted("an image has more objects than queries", "warning"),
     "repeated_file": _accepted("an image file stands in a split under two ids", "warning"),
-    "same_picture": _accepted("two image files of one split have the same bytes", "warning"),
-    "same_picture_in_splits": _accepted("an image of one split is in another too", "warning"),
+    "same_image": _accepted("two image files of one split have the same bytes", "warning"),
+    "same_image_in_splits": _accepted("an image of one split is in another too", "warning"),
 }
 
 # Loading may drop these when it is told to (corrupt_images); it refuses them unless told.

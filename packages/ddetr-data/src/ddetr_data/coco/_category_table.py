@@ -44,8 +44,8 @@ def read_categories(rows: object, path: AnyFile, faults: FaultLog) -> tuple[Cate
         faults.refuse("no_categories", f"{path} lists no usable class under `categories`")
     by_name = {table[id]: id for id in sorted(table, reverse=True)}  # the smallest id of each name
     shared = [id for id in sorted(table) if by_name[table[id]] != id]
-    places = (f"ids {by_name[table[id]]} and {id}: {table[id]!r}" for id in shared)
-    faults.add_rows("shared_category_name", str(path), places, len(shared))
+    locations = (f"ids {by_name[table[id]]} and {id}: {table[id]!r}" for id in shared)
+    faults.add_rows("shared_category_name", str(path), locations, len(shared))
     return tuple(Category(id, table[id]) for id in sorted(table))
 
 

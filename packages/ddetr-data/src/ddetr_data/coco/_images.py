@@ -34,7 +34,7 @@ class FileImages:
         self.sizes_wh.append(size_wh)
 
     def locate(self, position: int) -> AnyFile:
-        """Where one image lies."""
+        """The path or URL of one image."""
         return locate_image(self.image_dir, self.names[position])
 
     def ids(self) -> NDArray[np.int64]:
@@ -59,7 +59,7 @@ class ImageReader:
         """Read a file's `images`.
 
         Raises:
-            DataError: there are none, two share an id, or a size is nowhere to be had.
+            DataError: there are none, two have one id, or an image's size cannot be found out.
         """
         if not isinstance(rows, list) or not rows:
             self.faults.refuse(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ddetr_data.boxes import (
     Masks,
-    find_shares,
+    find_normalised,
     find_wrong_format,
     judge_boxes,
     outline_box,
@@ -65,8 +65,8 @@ class ObjectReader:
 
     def _rows_of(self, values: list[Any]) -> list[Row]:
         strange = [number for number, row in enumerate(values) if not isinstance(row, dict)]
-        places = (f"annotation row {number}" for number in strange)
-        self.faults.add_rows("row_not_object", str(self.path), places, len(strange))
+        locations = (f"annotation row {number}" for number in strange)
+        self.faults.add_rows("row_not_object", str(self.path), locations, len(strange))
         return [row for row in values if isinstance(row, dict)] if strange else values
 
     def _distinct(self, rows: list[Row]) -> list[Row]:
@@ -74,19 +74,19 @@ class ObjectReader:
         ids = [as_id(row.get("id")) for row in rows]
         if None not in ids and len(set(ids)) == len(ids):
             return rows
-        known: set[Hashable] = set()  # ids, and ids with the whole row
+        known: set[Hashable] = set()  # ids, and pairs of an id and its row as text
         kept = []
         for identity, row in zip(ids, rows, strict=True):
-            where = f"{self.path}, {_place_of(row)}"
-            whole = (identity, json.dumps(row, sort_keys=True))
+            where = f"{self.path}, {_location_of(row)}"
+            id_and_row = (identity, json.dumps(row, sort_keys=True))
             if identity is None:
                 self.faults.add("annotation_without_id", where)
-            elif whole in known:
+            elif id_and_row in known:
                 self.faults.add("repeated_annotation", where)
                 continue
             elif identity in known:
                 self.faults.add("shared_annotation_id", where)
-            known |= {identity, whole}
+            known |= {identity, id_and_row}
             kept.append(row)
         return kept
 
@@ -117,7 +117,7 @@ class ObjectReader:
             "unknown_category",
             f"{self.path}: category_id {rows[0]['category_id']!r} of annotation "
             f"{rows[0].get('id')!r} is not in `categories` ({len(rows)} such annotations)",
-            (f"{_place_of(row)}: category_id {row['category_id']!r}" for row in rows),
+            (f"{_location_of(row)}: category_id {row['category_id']!r}" for row in rows),
             len(rows),
         )
 
@@ -133,11 +133,11 @@ class ObjectReader:
                 "other_box_format",
                 f"{self.path}: bbox must be left, top, width, height in pixels, the boxes of this "
                 f"file are {wrong_format}; the first is {rows[0].get('bbox')}",
-                (f"{_place_of(row)}: {row.get('bbox')}" for row in rows),
+                (f"{_location_of(row)}: {row.get('bbox')}" for row in rows),
                 len(rows),
             )
             return boxes, np.logical_and.reduce(np.isfinite(boxes), axis=1)
-        found["share_box"] = find_shares(boxes, sizes_wh)
+        found["normalised_box"] = find_normalised(boxes, sizes_wh)
         boxes, judged = judge_boxes(boxes, sizes_wh)
         usable = np.ones(len(rows), np.bool_)
         for fault, mask in (*found.items(), *judged.items()):
@@ -193,10 +193,10 @@ class ObjectReader:
 
     def _count(self, fault: str, mask: NDArray[np.bool_], rows: Sequence[Row]) -> None:
         found = [rows[index] for index in np.flatnonzero(mask).tolist()]
-        self.faults.add_rows(fault, str(self.path), map(_place_of, found), len(found))
+        self.faults.add_rows(fault, str(self.path), map(_location_of, found), len(found))
 
 
-def _place_of(row: Row) -> str:
+def _location_of(row: Row) -> str:
     return f"annotation {row.get('id')}, image {row.get('image_id')}"
 
 

@@ -26,7 +26,7 @@ def contradicted_sizes(
     sizes_wh: NDArray[np.int32],  # (I, 2), as the file states them
     locate: Callable[[int], AnyFile],  # image -> where it lies
 ) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Look into images that a box reaches out of; give those of another size that it fits.
+    """Find images whose stated size is wrong: boxes reach out of it, and fit the actual one.
 
     A stated size that is the image's before a resize or a turn is believed, and the boxes follow
     the image later, unless more boxes lie far outside it and inside the image than the other way.
@@ -34,6 +34,7 @@ def contradicted_sizes(
     Yields:
         An image's index, and its width and height in pixels.
     """
+    # Only doubted images are opened: behind a URL each costs a request, and most sets have none.
     stops = _stops(boxes_xywh)
     outside = ~_fits(stops, sizes_wh[owners])
     doubted = np.unique(owners[outside & np.isfinite(stops).all(axis=1)])
@@ -82,7 +83,7 @@ def _votes(
     sizes_wh: NDArray[np.int32],
     found: dict[int, ImageHeader],
 ) -> NDArray[np.int64]:
-    """For each image (I,): boxes that only its own size holds, less those that only the stated."""
+    """For each image (I,): boxes that fit its actual size alone, minus those of the stated one."""
     actual_wh = sizes_wh.copy()
     for index, header in found.items():
         actual_wh[index] = header.size_wh

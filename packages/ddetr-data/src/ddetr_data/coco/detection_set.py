@@ -73,7 +73,7 @@ def load_sources(
 ) -> DetectionSet:
     """Read all files of all sources as one set.
 
-    Image ids stay as they are when no two images share one; otherwise all are numbered from 1.
+    Image ids stay as they are when no two images have the same; otherwise all are numbered from 1.
 
     Args:
         sources: at least one.
@@ -121,7 +121,7 @@ def tell_faults(detection_set: DetectionSet) -> None:
 
 
 def check_ids_below(categories: Sequence[Category], num_classes: int | None, where: str) -> None:
-    """Refuse category ids that a model of num_classes classes has no place for.
+    """Refuse category ids that are no class index of a model of num_classes classes.
 
     Raises:
         DataError: the text names the id and the num_classes that would do.

@@ -80,7 +80,7 @@ def ends_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class ImageTable(Sequence[ImageRecord]):
-    """A sequence of records that are made, from the columns, when they are asked for."""
+    """A sequence of records, each made from the columns when it is asked for, and not kept."""
 
     def __init__(self, columns: ImageColumns, image_dirs: Sequence[str]) -> None:
         self.columns = columns
@@ -108,8 +108,10 @@ class ImageTable(Sequence[ImageRecord]):
         start, stop = self.columns.name_ends[index : index + 2].tolist()
         return self.columns.names[start:stop].tobytes().decode("utf-8", "surrogatepass")
 
-    def places(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[str, str]]:
-        """Image folder and file name of images from start to stop, faster than by its record."""
+    def folders_and_names(
+        self, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[str, str]]:
+        """Image folder and file name of images from start to stop, faster than by their records."""
         sources = self.columns.sources[start:stop].tolist()
         ends = self.columns.name_ends[start : start + len(sources) + 1].tolist()
         names = self.columns.names[ends[0] : ends[-1]].tobytes()
@@ -118,7 +120,7 @@ class ImageTable(Sequence[ImageRecord]):
             yield self.image_dirs[source], name.decode("utf-8", "surrogatepass")
 
     def path(self, index: int) -> AnyFile:
-        """Where one image lies."""
+        """The path or URL of one image."""
         image_dir = self.image_dirs[int(self.columns.sources[index])]
         return locate_image(image_dir, self.file_name(index))
 
@@ -137,7 +139,7 @@ class ImageTable(Sequence[ImageRecord]):
 
 
 def as_table(images: Sequence[ImageRecord]) -> ImageTable:
-    """Say that the images of a set are a table, as those of load_sources are.
+    """Give the images of a set as the table that they are when load_sources made them.
 
     Raises:
         TypeError: they are a list or another sequence.

@@ -129,6 +129,7 @@ def _unpacked(path: AnyFile, data: bytes, faults: FaultLog) -> bytes:
 
 
 def _refuse_strangers(path: AnyFile, data: bytes) -> None:
+    """Name the usual files that are no JSON: a parser would only say "Expecting value"."""
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(_LFS_MAGIC):
         raise DataError(f"{path} is a Git LFS pointer, fetch the file itself with `git lfs pull`")
@@ -139,6 +140,7 @@ def _refuse_strangers(path: AnyFile, data: bytes) -> None:
 
 
 def _explain(path: AnyFile, error: json.JSONDecodeError) -> str:
+    """Say whether the file was cut off, or else where it stops being JSON."""
     text = error.doc.rstrip()
     is_at_end = error.pos >= len(text) - (text[-1:] not in _LAST_LETTERS)
     if is_at_end or error.msg.startswith("Unterminated"):

@@ -39,7 +39,7 @@ def prepare_labels(
     Where data_root names the images' folder, boxes are brought to the images as they are: those of
     an image that was resized, or described before its EXIF turn, follow it.
 
-    Crowd boxes are left out and counted: neither format has a place for them. YOLO's class numbers
+    Crowd boxes are left out and counted: neither format can hold them. YOLO's class numbers
     count from 0 in the order of the category ids, which is the order of classmap.txt; categories of
     one name are one class.
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ddetr_data.boxes import find_shares, judge_boxes
+from ddetr_data.boxes import find_normalised, judge_boxes
 from ddetr_data.convert.label_rules import LABEL_FILE_RULES
 from ddetr_data.convert.sequences import LabelledFile
 from ddetr_data.faults import RULES, DataError
@@ -44,7 +44,7 @@ class Tally:
     def count(
         self, where: str, reason: str, class_name: str = "", action: str | None = None
     ) -> None:
-        """Count what is dropped or repaired, by its rule or as action says, with its place."""
+        """Count what is dropped or repaired, by its rule or as action says, with its location."""
         counts = self.dropped if (action or _action(reason)) == "drop" else self.repaired
         counts[reason, class_name] += 1
         self.faults.append(Fault(where, reason, class_name))
@@ -128,7 +128,7 @@ class ChunkReader:
             tally.count(str(file.label), "shared_label_file")
         if not fault:
             return header.size_wh, [row for row in rows if self._is_wanted(row, tally)]
-        # An image whose objects nobody can tell is no background, unless that is asked for.
+        # Without labels an image may hold objects: it is background only if that is asked for.
         if self.missing_labels == "error":
             _refuse(file.label, fault)
         if self.missing_labels == "empty":
@@ -170,10 +170,12 @@ class ChunkReader:
         corners = np.array([row.box_xyxy for row in rows], np.float64).reshape(-1, 4)
         with np.errstate(invalid="ignore"):  # infinity minus infinity; judged below
             sides = np.round(corners[:, 2:] - corners[:, :2], _DECIMALS)
+        # As in COCO files: a normalised box may be a zero box too, and a row has one fault.
         unjudged = np.concatenate([corners[:, :2], sides], axis=1)
-        shares = find_shares(unjudged, sizes_wh)
+        normalised = find_normalised(unjudged, sizes_wh)
         boxes, masks = judge_boxes(unjudged, sizes_wh)
-        masks = {"share_box": shares, **{name: mask & ~shares for name, mask in masks.items()}}
+        others = {name: mask & ~normalised for name, mask in masks.items()}
+        masks = {"normalised_box": normalised, **others}
         usable = np.ones(len(rows), np.bool_)
         for reason, mask in masks.items():
             for index in np.flatnonzero(mask):

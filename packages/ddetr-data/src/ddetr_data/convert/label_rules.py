@@ -21,7 +21,7 @@ LABEL_FILE_RULES: Mapping[str, FaultRule] = {
     ),
     "shared_label_file": FaultRule(
         "repair",
-        "images that differ in their ending alone share a label file: each has its objects",
+        "images that differ in their ending alone have one label file: each has its objects",
     ),
     "malformed_line": FaultRule("drop", "a line with other columns than its format has"),
     "unknown_class_number": FaultRule("drop", "a YOLO class number beyond the classmap"),

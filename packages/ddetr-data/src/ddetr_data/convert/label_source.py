@@ -86,7 +86,7 @@ def refuse_urls(config: ConvertConfig) -> None:
     """Only COCO JSON is read from elsewhere, and nothing is written there.
 
     Raises:
-        DataError: a key that must name a place on this machine is a URL.
+        DataError: a key that must name a path on this machine is a URL.
     """
     named: list[tuple[str, str | None]] = [("results_dir", config.results_dir)]
     if config.format not in FROM_COCO:

@@ -32,7 +32,7 @@ def split_folds(
     groups = _by_sequence(sequences) if mode == "sequence" else [[index] for index in everything]
     groups.sort(key=lambda group: _hash(file_names[group[0]]))
     if val_split is not None:
-        folds = _take_share(groups, val_split / 100)
+        folds = _take_fraction(groups, val_split / 100)
     else:
         folds = _balance(groups, num_partitions)
     return [sorted(index for group in fold for index in group) for fold in folds]
@@ -56,17 +56,17 @@ def _hash(name: str) -> bytes:
     return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
-def _take_share(groups: list[list[int]], share: float) -> list[list[list[int]]]:
-    """Two folds: groups as long as they bring fold 0 nearer to its share, and the others."""
+def _take_fraction(groups: list[list[int]], fraction: float) -> list[list[list[int]]]:
+    """Two folds: groups as long as they bring fold 0 nearer to its fraction, and the others."""
     total = sum(map(len, groups))
     taken: list[list[int]] = []
     count = 0
     for group in groups:
         after = count + len(group)
-        if after < total and abs(after - total * share) < abs(count - total * share):
+        if after < total and abs(after - total * fraction) < abs(count - total * fraction):
             taken.append(group)
             count = after
-    if share > 0 and not taken and len(groups) > 1:
+    if fraction > 0 and not taken and len(groups) > 1:
         taken.append(min(groups, key=len))
     return [taken, [group for group in groups if group not in taken]]
 

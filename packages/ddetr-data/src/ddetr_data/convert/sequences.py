@@ -97,7 +97,7 @@ def list_files(
 
     A label file has its image's path inside the label folder, and label_extension for an ending.
     Images that differ in their ending alone have label files that keep it (a.jpg.txt, a.png.txt),
-    or share one (a.txt).
+    or have one together (a.txt).
     """
     wanted = None if image_extension is None else f".{image_extension.lower().lstrip('.')}"
     for number, sequence in enumerate(sequences):

@@ -33,7 +33,7 @@ class RankFile:
 
 @contextmanager
 def rank_file(folder: Path, kind: str, index: int) -> Iterator[RankFile]:
-    """Begin the file of one process, and close it."""
+    """Open the file of one process for writing, and close it when the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with naming(folder), _path(folder, kind, index).open("w", encoding="utf-8") as file:
         yield RankFile(file, folder)

@@ -31,7 +31,9 @@ class _DetectorConfig(DeviceConfig):
         None,
         description="Checkpoint (.pth, .safetensors, a folder of transformers') or ONNX file.",
     )
-    trt_engine: Path | None = Field(None, description="TensorRT engine to run in its place.")
+    trt_engine: Path | None = Field(
+        None, description="TensorRT engine to run instead of the checkpoint."
+    )
     results_dir: Path | None = Field(None, description="Folder for the results.")
     batch_size: int | None = Field(
         None, gt=0, description="Images a batch; null takes dataset.batch_size."

@@ -1,4 +1,4 @@
-"""What finds objects in images, whoever runs it."""
+"""What a detector must offer, whichever runtime is behind it, and one checked call of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ddetr_data.types import Category, Detections, ImageLike
 
 
 class Detector(Protocol):
-    """A checkpoint, an ONNX file, an engine, a test's stub; subclasses have the defaults."""
+    """Anything that detects: a checkpoint, an ONNX file, an engine, or a class of one's own.
+
+    A class that inherits from this one has the defaults below.
+    """
 
     batch_size: int  # images that it likes to get at once
     categories: tuple[Category, ...]  # the classes that labels refer to; empty if it has no names
@@ -30,7 +33,7 @@ class Detector(Protocol):
 
 
 def detect(detector: Detector, images: Sequence[ImageLike]) -> list[Detections]:
-    """Run a detector and see that it has answered for every image.
+    """Run a detector, and check that its results are finite and as many as the images.
 
     Raises:
         DataError: it gives more or fewer results than images, or NaN.
@@ -49,7 +52,7 @@ def detect(detector: Detector, images: Sequence[ImageLike]) -> list[Detections]:
 
 
 def setup_notices(detector: Detector, dataset: DatasetConfig) -> list[str]:
-    """What runs the detector, how it resizes, and that dataset.augmentation asks for another."""
+    """Sentences on what runs, how it resizes, and where dataset.augmentation differs from that."""
     config = detector.preprocess_config
     resizing = "" if config is None else f"images are {config.resizing}"
     notices = ["; ".join(filter(None, (detector.description, resizing))), *detector.notices]
@@ -67,6 +70,6 @@ def setup_notices(detector: Detector, dataset: DatasetConfig) -> list[str]:
 
 
 def _deciding(config: PreprocessConfig, used: PreprocessConfig) -> dict[str, Any]:
-    """The values that decide the pixels; a fixed size leaves no say to the sides' limits."""
+    """The options that change pixels; beside a fixed size the limits on sides have no effect."""
     names = {"mean", "std"} | ({"shortest_edge", "max_size"} if used.mode != "fixed" else set())
     return config.model_dump(include=names)

@@ -34,7 +34,7 @@ def evaluate(
     """Write results.json and detections.json for dataset.test_data_sources, and give the scores.
 
     With several sources results.json also has "per_source", by the sources' names. Processes that
-    share the images all get the scores; the first one reports and writes the files.
+    divide the images all get the scores; the first one reports and writes the files.
 
     Raises:
         FileNotFoundError: the data are not there.
@@ -81,7 +81,7 @@ def prepare_evaluation(
 
 @dataclass(frozen=True)
 class PreparedEvaluation:
-    """An evaluation of which all is checked and nothing is detected yet."""
+    """An evaluation whose inputs have been checked, before the first image is looked at."""
 
     detector: Detector
     images: Sequence[ImageRecord]
@@ -91,7 +91,7 @@ class PreparedEvaluation:
     observers: Sequence[Observer]
 
     def run(self, results_dir: str | os.PathLike[str], ranks: RankSlice = ALONE) -> Scores:
-        """Detect, score and write, as evaluate once its arguments are right."""
+        """Detect, score, and write the files that `evaluate` describes."""
         observers = self.observers if ranks.is_first else ()
         count, threshold = len(self.images), self.config.conf_threshold
         emit(observers, RunEvent("started", f"evaluating {count} images", total_steps=count))

@@ -43,7 +43,7 @@ def emit(observers: Sequence[Observer], event: RunEvent) -> None:
 
 
 class Progress:
-    """Called with what is done of a work and all of it, and reports a step with the time left."""
+    """Emits a step with the time left, whenever it is called with items done and items in all."""
 
     def __init__(self, observers: Sequence[Observer], message: str = "") -> None:
         self._observers, self._message = observers, message

@@ -36,7 +36,7 @@ def label(
 
     A video gets `labels/<video>/<frame>.txt` and `videos_annotated/<video>`; its frame 7 is
     <video>#7 in the files of all detections. One batch is in memory at a time, and files that do
-    not decode are left out, logged and listed. Processes that share the files all get the summary
+    not decode are left out, logged and listed. Processes that divide the files all get the summary
     of all of them; the first one reports.
 
     Raises:
@@ -74,7 +74,7 @@ def prepare_labelling(
 
 @dataclass(frozen=True)
 class PreparedLabelling:
-    """Files to label of which all is checked and nothing is detected yet."""
+    """Images and videos to label whose options have been checked, before the first is read."""
 
     detector: Detector
     images: Media
@@ -86,7 +86,7 @@ class PreparedLabelling:
     def run(
         self, results_dir: str | os.PathLike[str], ranks: RankSlice = ALONE
     ) -> InferenceSummary:
-        """Detect and write, as label once its arguments are right."""
+        """Detect, and write the files that `label` describes."""
         observers = self.observers if ranks.is_first else ()
         nouns = ((self.images, "image"), (self.videos, "video"))
         there = " and ".join(counted(len(each), noun) for each, noun in nouns if each)

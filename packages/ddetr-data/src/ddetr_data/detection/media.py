@@ -37,8 +37,8 @@ def find_media(
 
     Args:
         entries: folders (searched with their sub-folders) and files.
-        by_own_folder: give <folder of the file>/<file> as relative paths; files that would share
-            one keep theirs.
+        by_own_folder: give <folder of the file>/<file> as relative paths; files that would
+            have the same keep theirs.
 
     Raises:
         FileNotFoundError: an entry does not exist, or there is neither image nor video.

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RankSlice:
-    """The part of one process; alone it is all of it.
+    """What one process of a run looks at; a process alone looks at everything.
 
     Every process makes the same batches as one alone would, so that results do not depend on how
     many there are. Whoever starts several processes gives them a `gather` that really gathers.
@@ -25,7 +25,7 @@ class RankSlice:
         return self.index == 0
 
     def of(self, total: int, batch_size: int = 1) -> range:
-        """Give the positions 0..total-1 of this process: neighbours, in whole batches."""
+        """Give this process's range of the positions 0..total-1, cut where a batch begins."""
         batches = -(-total // batch_size)
         first, last = (batches * each // self.count for each in (self.index, self.index + 1))
         return range(min(first * batch_size, total), min(last * batch_size, total))

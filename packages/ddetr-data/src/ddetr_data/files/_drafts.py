@@ -1,8 +1,8 @@
 """Files and folders that are not finished yet: named, locked while written, removed after a kill.
 
-A draft lies beside the place that it is to take, so that a rename is all that is left to do. Its
-name is short, since the place's own may be as long as names can be, and it is locked while its
-process lives: an unlocked draft is the leftover of a run that was killed. Where there are no locks
+A draft lies in the folder of its target, so that a rename is all that is left to do. Its name is
+short, since the target's own may be as long as names can be, and it is locked while its process
+lives: an unlocked draft is the leftover of a run that was killed. Where there are no locks
 (Windows, some disks of a network) nothing is taken for a leftover.
 """
 
@@ -31,10 +31,10 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # disks of a network that know no sync
 
 
 class Draft:
-    """An unfinished file or folder beside the place that it is to take, without leftovers there.
+    """An unfinished file or folder beside its target; leftovers of killed runs there are removed.
 
     Args:
-        place: its folder is made.
+        target: the path that the draft is renamed to; its folder is made.
         is_folder: else it is a file.
         among_many: look for leftovers once a process: the folder may hold 100,000 label files.
 
@@ -42,13 +42,13 @@ class Draft:
         OSError: nothing can be written there; the error names the draft.
     """
 
-    def __init__(self, place: Path, *, is_folder: bool = False, among_many: bool = False) -> None:
-        self.place = place
+    def __init__(self, target: Path, *, is_folder: bool = False, among_many: bool = False) -> None:
+        self.target = target
         self._is_folder, self._is_published = is_folder, False
-        place.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.path.abspath(place.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.path.abspath(target.parent)
         _remove_leftovers_once(folder, os.getpid()) if among_many else remove_leftovers(folder)
-        self.path, self._handle = _begin_folder(place) if is_folder else _begin_file(place)
+        self.path, self._handle = _begin_folder(target) if is_folder else _begin_file(target)
         if not is_folder:
             self._take_mode()
 
@@ -58,13 +58,13 @@ class Draft:
             os.fsync(self._handle)
 
     def publish(self) -> None:
-        """Take the place; a folder only where there is none."""
+        """Rename to the target; a folder only where there is none."""
         if fcntl is None:
             self._let_go()  # Windows renames no open file
         if self._is_folder:
-            self.path.rename(self.place)
+            self.path.rename(self.target)
         else:
-            os.replace(self.path, self.place)
+            os.replace(self.path, self.target)
         self._is_published = True  # its name may be another draft's from now on
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Draft:
     def _take_mode(self) -> None:
         """Keep the mode of a file that is replaced, as `open` would; its owner may write it."""
         with suppress(OSError):  # there is none yet, or the disk knows no modes
-            mode = stat.S_IMODE(os.stat(self.place).st_mode)
+            mode = stat.S_IMODE(os.stat(self.target).st_mode)
             os.chmod(self.path, mode | stat.S_IWUSR)
 
     def _let_go(self) -> None:
@@ -122,13 +122,13 @@ def _remove_leftovers_once(folder: str, process: int) -> None:
     remove_leftovers(folder)
 
 
-def _begin_file(place: Path) -> tuple[Path, int]:
-    """Make a draft named after its place, or of any name while another process writes that place.
+def _begin_file(target: Path) -> tuple[Path, int]:
+    """Make a draft named after its target, or of any name while another process writes that.
 
     So the next who writes a file removes what was left of it, wherever it looked before.
     """
-    name = hashlib.blake2b(os.fsencode(place.name), digest_size=8).hexdigest()
-    path = place.with_name(f".ddetr-{name}.part")
+    name = hashlib.blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
+    path = target.with_name(f".ddetr-{name}.part")
     with suppress(OSError):  # there is none, it is locked, or another's
         _remove_unlocked(path, is_folder=False)
     while True:
@@ -136,12 +136,12 @@ def _begin_file(place: Path) -> tuple[Path, int]:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
             if _is_kept(path, handle):
                 return path, handle
-        path = _random_path(place.parent)
+        path = _random_path(target.parent)
 
 
-def _begin_folder(place: Path) -> tuple[Path, int | None]:
+def _begin_folder(target: Path) -> tuple[Path, int | None]:
     while True:
-        path = _random_path(place.parent)
+        path = _random_path(target.parent)
         path.mkdir()
         if fcntl is None:  # Windows opens no folders
             return path, None
@@ -168,7 +168,7 @@ def _lock(handle: int) -> bool | None:
 
 
 def _is_kept(path: Path, handle: int) -> bool:
-    """Lock a new draft; False, and closed, where another process took it for a leftover before."""
+    """Lock a new draft; close it and give False where another process removed it as a leftover."""
     if _lock(handle) is not False:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.stat(path), os.fstat(handle)):
@@ -178,7 +178,7 @@ def _is_kept(path: Path, handle: int) -> bool:
 
 
 def _remove_unlocked(path: str | Path, *, is_folder: bool) -> None:
-    """Remove a leftover; the name of one that was published meanwhile is gone already."""
+    """Remove a draft that nobody holds a lock on, unless it was published meanwhile."""
     if fcntl is None:
         return
     handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)

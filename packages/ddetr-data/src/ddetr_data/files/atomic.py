@@ -1,6 +1,6 @@
 """Write files so that each one appears whole or not at all: the one way to write a result.
 
-Everything is written beside its place and renamed: a kill, an error or a full disk leaves what was
+Everything is written beside its target and renamed: a kill, an error or a full disk leaves what was
 there before. Leftovers of killed runs are removed by the next one that writes in the same folder.
 
 With `sync` a file's bytes, and then its name, are on the disk before the call returns. Without it
@@ -33,7 +33,7 @@ def write_whole(path: str | os.PathLike[str], content: Content, *, sync: bool = 
     """Write a file, making its folder.
 
     Args:
-        path: its place; a device or a pipe is written to as it is.
+        path: where to; a device or a pipe is written to as it is.
         content: text, written as UTF-8; bytes; or a function that is given the open file.
         sync: as this module says.
 
@@ -58,7 +58,7 @@ def write_all(contents: Mapping[Path, Content], *, sync: bool = True) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Path]:
-    """Give the path to write to in place of `path`, which it takes when the block succeeds.
+    """Give the path of a draft to write to, which is renamed to `path` when the block succeeds.
 
     Raises:
         OSError: as write_whole; one of the block that names no file gets this one's name.
@@ -75,12 +75,12 @@ def replacing_all(paths: Sequence[Path], *, sync: bool = True) -> Iterator[list[
         yield [drafts[path].path if path in drafts else path for path in paths]
         written = drafts.values()
         for draft in written if sync else ():
-            with naming(draft.place):
+            with naming(draft.target):
                 draft.sync()
         for draft in written:
-            with naming(draft.place):
+            with naming(draft.target):
                 draft.publish()
-        for folder in {draft.place.parent for draft in written} if sync else ():
+        for folder in {draft.target.parent for draft in written} if sync else ():
             with naming(folder):
                 sync_folder(folder)
 
@@ -144,8 +144,8 @@ def discard_folder(folder: Path) -> None:
 
 
 @contextmanager
-def naming(place: str | os.PathLike[str]) -> Iterator[None]:
-    """Name the place in an error that names none, as that of a full disk, or names a draft.
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the path in an error that names none, as that of a full disk, or names a draft.
 
     The disk's own error is told, too, where a library has made another one of it.
     """
@@ -155,18 +155,18 @@ def naming(place: str | os.PathLike[str]) -> Iterator[None]:
         is_of_a_draft = is_draft(error.filename) or is_draft(error.filename2)
         if error.errno is None or not (error.filename is None or is_of_a_draft):
             raise
-        raise OSError(error.errno, error.strerror, os.fspath(place)) from error
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     except Exception as error:
         cause = error.__context__
         if not isinstance(cause, OSError) or cause.errno not in _NO_ROOM:
             raise
-        raise OSError(cause.errno, cause.strerror, os.fspath(place)) from error
+        raise OSError(cause.errno, cause.strerror, os.fspath(path)) from error
 
 
 def _begun(path: Path, stack: ExitStack, sync: bool) -> Draft:
     try:
         return stack.enter_context(closing(Draft(path, among_many=not sync)))
-    except FileExistsError as error:  # in the place of a folder
+    except FileExistsError as error:  # where a folder should be
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error

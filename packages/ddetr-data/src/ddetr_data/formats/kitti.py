@@ -31,7 +31,7 @@ class KittiObject:
 
     name: str
     box_xyxy: tuple[float, float, float, float]
-    truncated: float = 0.0  # share of the object outside the image, 0 to 1
+    truncated: float = 0.0  # fraction of the object outside the image, 0 to 1
     occluded: int = 0  # 0 visible, 1 partly, 2 largely, 3 unknown
     alpha: float = 0.0
     dimensions_hwl: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -146,7 +146,7 @@ def _fault(words: list[str]) -> str:
         return f"a KITTI line has 15 columns (16 with a score), this one has {len(words)}"
     tail = words[-_NUMBERS:]
     bad = next((word for word in tail if not _is_number(word)), words[0])
-    return f"a class name and 14 or 15 numbers are expected, {bad!r} stands in a wrong place"
+    return f"a class name and 14 or 15 numbers are expected, {bad!r} stands in a wrong column"
 
 
 def _is_number(word: str) -> bool:
@@ -160,5 +160,5 @@ def _is_number(word: str) -> bool:
 def _decimal(value: float) -> str:
     """Two decimals at least, six at most."""
     text = f"{value:.6f}".rstrip("0")
-    whole, point, decimals = text.partition(".")
-    return f"{whole}.{decimals:0<2}" if point else text  # no point in nan and inf
+    integer, point, decimals = text.partition(".")
+    return f"{integer}.{decimals:0<2}" if point else text  # no point in nan and inf

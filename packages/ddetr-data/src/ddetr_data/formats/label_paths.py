@@ -18,13 +18,13 @@ def label_names(relatives: Sequence[AnyPath]) -> dict[AnyPath, AnyPath]:
     The ending is replaced, or kept before .txt (a.jpg.txt) where images differ in it alone, or
     where a folder of images has the shorter name. What would be too long for a name is cut.
     """
-    whole = {
+    with_ending = {
         relative: relative.with_name(fitting_name(relative.name, ".txt")) for relative in relatives
     }
-    folders = {folder for relative in whole for folder in relative.parents}
-    taken = Counter(relative.with_suffix(".txt") for relative in whole) + Counter(folders)
+    folders = {folder for relative in with_ending for folder in relative.parents}
+    taken = Counter(relative.with_suffix(".txt") for relative in with_ending) + Counter(folders)
     short = {
         relative: relative.with_suffix(".txt") if taken[relative.with_suffix(".txt")] == 1 else name
-        for relative, name in whole.items()
+        for relative, name in with_ending.items()
     }
-    return short if len(set(short.values())) == len(short) else whole
+    return short if len(set(short.values())) == len(short) else with_ending

@@ -1,4 +1,4 @@
-"""What every label format is read to: one row an object, with its place in the file."""
+"""What every label format is read to: one row an object, with its file and line."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def read_voc_rows(label: Path, header: ImageHeader) -> Iterator[LabelRow]:
 
 
 def _annotation_of(content: bytes) -> ElementTree.Element | None:
-    """The root of a VOC document, its names without name spaces; None for anything else."""
+    """The root of a VOC document, its tags without XML namespaces; None for anything else."""
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError):  # the latter for odd encodings

@@ -1,4 +1,4 @@
-"""YOLO label files: "class cx cy width height" a line, as shares of the image, class from 0."""
+"""YOLO label files: "class cx cy width height" a line, normalised, class from 0."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class YoloReader:
 
     def _read_line(self, image_size_wh: tuple[int, int], line: str, where: str) -> LabelRow:
         try:
-            label, *shares = (float(word) for word in line.split())
-            box = _box_of(shares, image_size_wh)
+            label, *numbers = (float(word) for word in line.split())
+            box = _box_of(numbers, image_size_wh)
         except ValueError:
             return faulty_row(where, "malformed_line")
         if not label.is_integer():
@@ -40,26 +40,26 @@ class YoloReader:
 def format_yolo_line(
     class_number: int, box_xywh: Sequence[float], image_size_wh: tuple[int, int]
 ) -> str:
-    """A line without its end; shares have eight decimals, finer than a pixel of any image."""
+    """A line without its end; eight decimals are finer than a pixel of any image."""
     width, height = image_size_wh
     left, top, box_width, box_height = box_xywh
     center_x, center_y = left + box_width / 2, top + box_height / 2
-    shares = (center_x / width, center_y / height, box_width / width, box_height / height)
-    return " ".join([str(class_number), *(f"{share:.8f}" for share in shares)])
+    box = (center_x / width, center_y / height, box_width / width, box_height / height)
+    return " ".join([str(class_number), *(f"{number:.8f}" for number in box)])
 
 
 def _box_of(
-    shares: list[float], image_size_wh: tuple[int, int]
+    numbers: list[float], image_size_wh: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """Pixels from a box's or polygon's shares; ValueError for another number of columns."""
+    """Pixels from a normalised box or polygon; ValueError for another number of columns."""
     width, height = image_size_wh
-    columns = len(shares) + 1
+    columns = len(numbers) + 1
     if columns in _BOX_COLUMNS:
-        x, y, w, h = shares[:4]
+        x, y, w, h = numbers[:4]
         left, top, right, bottom = x - w / 2, y - h / 2, x + w / 2, y + h / 2
     elif columns >= _FEWEST_POLYGON_COLUMNS and columns % 2:
-        left, right = min(shares[::2]), max(shares[::2])
-        top, bottom = min(shares[1::2]), max(shares[1::2])
+        left, right = min(numbers[::2]), max(numbers[::2])
+        top, bottom = min(numbers[1::2]), max(numbers[1::2])
     else:
         raise ValueError(f"a YOLO line has 5 or 6 columns or a polygon, got {columns}")
     return left * width, top * height, right * width, bottom * height

@@ -1,4 +1,4 @@
-"""What is said of an image that cannot be read."""
+"""The error text for an image that cannot be read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def complaint(source: AnyImageFile, error: Exception) -> str:
 
 
 def _likeness(start: bytes | None) -> str:
-    """What a file that is no image seems to be."""
+    """What kind of file it is instead of an image, by its first bytes."""
     start = start or b""
     if start.startswith(_LFS_MAGIC):
         return "it is a Git LFS pointer: fetch the file itself with `git lfs pull`"

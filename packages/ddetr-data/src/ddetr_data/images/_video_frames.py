@@ -33,7 +33,7 @@ _TURNS = {
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a video."""
+    """One image of a video."""
 
     image: Image.Image
     shown_at: int | None  # in units of the stream's time base; None where the file does not say
@@ -59,7 +59,7 @@ def read_frames(source: Any, path: Path) -> Iterator[Frame]:
         raise DataError(f"{path} has no frame that decodes{reason}")
     if damages:
         logger.warning(
-            "video=%s is damaged in %d places, which are left out: %s",
+            "video=%s has %d damaged parts, which are left out: %s",
             path,
             len(damages),
             damages[0],
@@ -87,8 +87,8 @@ def _decoded(source: Any, stream: Any, damages: list[str]) -> Iterator[Any]:
 
 def _upright(frame: Any) -> Image.Image:
     image: Image.Image = frame.to_image()
-    for place in range(len(frame.side_data)):
-        data = frame.side_data[place]
+    for index in range(len(frame.side_data)):
+        data = frame.side_data[index]
         if data.type.name == _TURN:
             matrix = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2]
             turn = _TURNS.get(tuple(np.sign(matrix).ravel().tolist()))

@@ -23,7 +23,7 @@ def writing(target: Path, rate: Fraction, time_base: Fraction) -> Iterator[Calla
     """Give what writes a frame; all are brought to the first one's size, less odd last pixels.
 
     Args:
-        target: written beside its place, which it takes at the end.
+        target: written as a draft beside it, which is renamed at the end.
         rate: frames a second, for those that do not say when they are shown.
         time_base: seconds, the unit of the frames' times.
 

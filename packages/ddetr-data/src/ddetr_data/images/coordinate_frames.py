@@ -1,4 +1,10 @@
-"""The frame that boxes are in, where an image is not of the size that its labels state.
+"""Moving boxes between coordinate frames, where an image is not of the size that its labels state.
+
+There are up to three frames of one image, all with x to the right and y down from the top left
+corner, in pixels: the stored one, as the pixels lie in the file; the upright one, after the turn
+that EXIF asks for, which every reader here gives; and the stated one, which the labels are in.
+Labelling tools that ignore EXIF state the stored frame; a set that was resized after labelling
+states the size from before.
 
 N objects of one image.
 """
@@ -19,10 +25,10 @@ from ddetr_data.types import Annotations, ImageRecord
 def fit_objects(
     record: ImageRecord, header: ImageHeader
 ) -> tuple[str, Annotations, NDArray[np.bool_]]:
-    """Bring an image's objects from the size that is stated to the size it has.
+    """Bring an image's objects from the stated frame to the upright one, which its header tells.
 
     Returns:
-        The rule, all N objects, and which of them (N,) are inside the image.
+        The fault (a key of RULES), all N objects, and which of them (N,) are inside the image.
     """
     stated_wh = (record.width, record.height)
     fault, moved = move_boxes(record.boxes_xywh, stated_wh, header)
@@ -35,7 +41,7 @@ def fit_objects(
 def move_boxes(
     boxes_xywh: NDArray[np.float64], stated_wh: tuple[int, int], header: ImageHeader
 ) -> tuple[str, NDArray[np.float64]]:
-    """Bring boxes (N, 4) from the frame that labels state to that of the image; also the rule."""
+    """Bring boxes (N, 4) from the stated frame to the upright one; also the fault's name."""
     fault = size_fault(stated_wh, header)
     if fault == "turned_image":
         return fault, turn_boxes(boxes_xywh, stated_wh, header.orientation)
@@ -46,10 +52,11 @@ def move_boxes(
 
 
 def size_fault(stated_wh: tuple[int, int], header: ImageHeader) -> str:
-    """Name the rule for an image whose size is not the stated one."""
+    """Name the fault of an image whose size is not the stated one."""
     stated, actual = stated_wh, header.size_wh
     if stated == header.stored_wh and header.orientation in QUARTER_TURNS:
         return "turned_image"
+    # The same shape, but for sides that a resize rounded to whole pixels.
     if abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual):
         return "resized_image"
     return "other_image_size"
@@ -60,7 +67,11 @@ def turn_boxes(
     stored_wh: tuple[int, int],
     orientation: int,
 ) -> NDArray[np.float64]:
-    """Turn boxes as the EXIF orientations 5 to 8 turn the stored image; gives (N, 4)."""
+    """Turn boxes as the EXIF orientations 5 to 8 turn the stored image; gives (N, 4).
+
+    All four swap the axes: 5 mirrors at the main diagonal, 6 turns clockwise by a quarter, 7
+    mirrors at the other diagonal, and 8 turns the other way.
+    """
     left, top, width, height = boxes_xywh.T
     from_right = stored_wh[0] - left - width
     from_bottom = stored_wh[1] - top - height

@@ -27,7 +27,7 @@ def find_images(
 
     Returns:
         (path, relative path) sorted by relative path. Relative paths are unique: they start at the
-        folder, or at the deepest folder that all entries of a list share.
+        folder, or at the deepest folder that holds all entries of a list.
 
     Raises:
         FileNotFoundError: an entry does not exist, or there is no image at all.
@@ -50,7 +50,7 @@ def find_images(
 
 
 def named_below(found: Iterable[Path], paths: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Pair files with their path below the folder that all given places share, sorted by it."""
+    """Pair files with their path below the deepest folder that holds all paths, sorted by it."""
     roots = [path if path.is_dir() else path.parent for path in paths]
     base = Path(os.path.commonpath(roots)) if roots else Path()
     return sorted(((path, path.relative_to(base)) for path in found), key=lambda pair: pair[1])

@@ -111,7 +111,7 @@ def shortest_edge_hw(height: int, width: int, edge: int, max_size: int) -> tuple
 
 
 def image_batches(images: Sequence[ImageLike], batch_size: int) -> Iterator[Sequence[ImageLike]]:
-    """Divide what `predict` is given.
+    """Divide the images that `predict` is given into batches.
 
     Raises:
         TypeError: it is a single image.
@@ -183,6 +183,9 @@ def pad_batch(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Stack images of different sizes; each stands at the top left, the rest is zero.
 
+    At the top left, so that a pixel's coordinates are the same with and without padding, and boxes
+    need no offset. Zero is the mean colour of a normalised image.
+
     Returns:
         images (B, 3, H, W), and mask (B, H, W), true on padding. H x W is size_hw, or else the
         largest height and the largest width.
@@ -198,7 +201,7 @@ def pad_batch(
         raise ValueError(f"images of up to {largest_hw} (h, w) do not fit into {(height, width)}")
     images = np.zeros((len(pixels), 3, height, width), np.float32)
     mask = np.ones((len(pixels), height, width), np.bool_)
-    for place, image in enumerate(pixels):
-        images[place, :, : image.shape[1], : image.shape[2]] = image
-        mask[place, : image.shape[1], : image.shape[2]] = False
+    for index, image in enumerate(pixels):
+        images[index, :, : image.shape[1], : image.shape[2]] = image
+        mask[index, : image.shape[1], : image.shape[2]] = False
     return images, mask

@@ -1,4 +1,4 @@
-"""Writing an image in the format that its name says, whole."""
+"""Writing an image in the format of its name's ending; the file appears when it is complete."""
 
 from __future__ import annotations
 

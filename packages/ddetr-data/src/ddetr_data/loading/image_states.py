@@ -20,7 +20,7 @@ from ddetr_data.images import check_whole
 from ddetr_data.locations import fetched, is_url, join, list_states
 from ddetr_data.parallel import IO_THREADS
 
-MISSING = -1  # in place of a file's size
+MISSING = -1  # instead of a file's size
 _PART = 4096  # images a thread asks for at a time
 _UNKNOWN = (float(MISSING), 0.0)
 
@@ -44,7 +44,7 @@ class SeenFiles:
         return cls(at, file_states(table)[:, 0].astype(np.int64))
 
     def kept(self, before: ImageTable, after: ImageTable, *, is_complete: bool) -> SeenFiles:
-        """Tell the images of the set that are still in it from those that were left out."""
+        """Divide the files into those of images that are still in the set, and those left out."""
         is_kept = np.isin(before.columns.ids, after.columns.ids)
         left_out = tuple(
             (int(before.columns.sources[index]), before.file_name(index), size)
@@ -86,8 +86,8 @@ def file_states(table: ImageTable) -> States:
 
 
 def _states_of(table: ImageTable, listings: Listings, start: int) -> States:
-    places = table.places(start, min(start + _PART, len(table)))
-    return np.array([_state_of(image_dir, name, listings) for image_dir, name in places])
+    images = table.folders_and_names(start, min(start + _PART, len(table)))
+    return np.array([_state_of(image_dir, name, listings) for image_dir, name in images])
 
 
 def _state_of(image_dir: str, name: str, listings: Listings) -> tuple[float, float]:

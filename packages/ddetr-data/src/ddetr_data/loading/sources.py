@@ -53,7 +53,7 @@ def open_sources(
     """Load sources and verify their images, as a run needs them.
 
     serialized keeps the result in a store under cache_dir, named by the contents of the JSON
-    files: the next run maps it in seconds, and workers share its pages. A store that is damaged is
+    files: the next run maps it in seconds, and all workers use the same pages. A damaged store is
     built anew, and so is one of which an image file was removed, added back or changed: files of
     another size, or of a later time and not as they were. default reads and verifies each time and
     gives a plain list. What was mended or left out is logged each time.
@@ -126,7 +126,7 @@ def default_cache_dir() -> Path:
 
 
 def store_key(sources: Sequence[DataSource], corrupt_images: str) -> str:
-    """Name a store by all that its contents depend on: the JSON files' bytes, not their places."""
+    """Name a store by all that its contents depend on: the JSON files' bytes, not their paths."""
     digests = [file_digests(find_json_files(source.json_file)) for source in sources]
     image_dirs = [absolute(source.image_dir) for source in sources]
     facts = [FORMAT_VERSION, image_dirs, digests, corrupt_images]

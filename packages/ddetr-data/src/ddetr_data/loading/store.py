@@ -1,8 +1,12 @@
-"""A detection set as memory-mapped columns on disk, shared by all workers and ranks.
+"""A detection set as memory-mapped columns on disk, one copy for all workers and ranks.
+
+Why a store: a list of Python objects is copied into every worker by and by, since each change of a
+reference count makes a forked page private. Mapped arrays stay one copy, in the page cache, and a
+worker that is started afresh is sent the folder's path alone.
 
 A store is a folder: one .npy file a column, and index.json with the classes, image folders, faults
-and the columns' digests. It is written beside its place and renamed, so a half-written store is
-never seen.
+and the columns' digests. It is written as a draft and renamed, so a half-written store is never
+seen.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from ddetr_data.locations import absolute
 from ddetr_data.types import Category
 
 CACHE_VARIABLE = "DDETR_CACHE"
-FORMAT_VERSION = 4  # also raised when a rule for faulty labels changes
+FORMAT_VERSION = 5  # also raised when a rule for faulty labels changes
 _INDEX = "index.json"
 _FILE_SIZES = "file_sizes"
 _OWN_DIGEST = "index_digest"
@@ -97,7 +101,7 @@ def is_store(folder: Path) -> bool:
 
 
 def check_store(folder: Path) -> tuple[StoredSet, SeenFiles]:
-    """Read all of a store once; also the image files as they were when it was built.
+    """Open a store whose files have the digests of its index; also the image files as they were.
 
     Raises:
         DataError: it is no store of this version, or damaged.
@@ -115,8 +119,8 @@ def check_store(folder: Path) -> tuple[StoredSet, SeenFiles]:
         raise DataError(f"{folder} is damaged, its contents have changed: {', '.join(damaged)}")
     left_out = tuple((source, name, size) for source, name, size in index["left_out"])
     sizes_bytes = _map_column(_column_path(folder, _FILE_SIZES))
-    whole = index["left_out_is_complete"]
-    return read_store(folder), SeenFiles(index["looked_at"], sizes_bytes, left_out, whole)
+    is_complete = index["left_out_is_complete"]
+    return read_store(folder), SeenFiles(index["looked_at"], sizes_bytes, left_out, is_complete)
 
 
 def note_looked_at(folder: Path, at: float) -> None:
@@ -127,7 +131,7 @@ def note_looked_at(folder: Path, at: float) -> None:
 
 
 def discard_store(folder: Path) -> None:
-    """Remove what stands in a store's place; processes that have mapped it keep it."""
+    """Remove a store, or what has its name; processes that have mapped it keep it."""
     if folder.exists():
         with _saying_what_to_do(folder):
             discard_folder(folder)

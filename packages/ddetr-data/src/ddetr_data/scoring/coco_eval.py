@@ -109,16 +109,17 @@ def _judge_fast(run: Any, annotations: Sequence[Mapping[str, Any]]) -> None:
 
 def _count_objects(params: Any, annotations: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
     """Count the objects that can be found, (K, A): those of the images judged, without crowds."""
-    images, places = set(params.imgIds), {id: place for place, id in enumerate(params.catIds)}
+    images = set(params.imgIds)
+    index_of = {id: index for index, id in enumerate(params.catIds)}
     judged = [
         row
         for row in annotations
-        if not row["iscrowd"] and row["image_id"] in images and row["category_id"] in places
+        if not row["iscrowd"] and row["image_id"] in images and row["category_id"] in index_of
     ]
-    labels = np.array([places[row["category_id"]] for row in judged], np.int64)
+    labels = np.array([index_of[row["category_id"]] for row in judged], np.int64)
     area = np.array([row["area"] for row in judged], np.float64)
     inside = [(area >= smallest) & (area <= largest) for smallest, largest in params.areaRng]
-    counts = [np.bincount(labels[mask], minlength=len(places)) for mask in inside]
+    counts = [np.bincount(labels[mask], minlength=len(index_of)) for mask in inside]
     return np.stack(counts, axis=1)
 
 

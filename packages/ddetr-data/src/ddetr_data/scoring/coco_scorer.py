@@ -108,8 +108,8 @@ class CocoScorer:
         """Precision over recall of each class at IoU 0.50, and where F1 is best."""
         verdict = self._judge()
         return {
-            name: precision_recall(verdict, place)
-            for place, name in enumerate(unique_names(self.categories))
+            name: precision_recall(verdict, index)
+            for index, name in enumerate(unique_names(self.categories))
         }
 
     def _add_rows(self, image_id: int, rows: list[ResultRow]) -> None:
@@ -130,14 +130,14 @@ class CocoScorer:
         return Scores(
             overall=dict(zip(METRICS, verdict.figures, strict=True)),
             per_class={
-                name: _class_scores(verdict.precision[:, :, place, 0, -1])
-                for place, name in enumerate(unique_names(self.categories))
+                name: _class_scores(verdict.precision[:, :, index, 0, -1])
+                for index, name in enumerate(unique_names(self.categories))
             },
         )
 
 
 def unique_names(categories: Sequence[Category]) -> list[str]:
-    """Name every category; where two share a name, the id is added to both."""
+    """Name every category; where two have one name, the id is added to both."""
     names = [category.name for category in categories]
     return told_apart(names, [f"(id {category.id})" for category in categories])
 

@@ -49,21 +49,21 @@ def confusion_table(
         conf_threshold: detections below it are left out.
         iou_threshold: overlap from which a detection belongs to an object.
     """
-    places = {category.id: place for place, category in enumerate(detection_set.categories)}
-    nothing = len(places)
+    index_of = {category.id: index for index, category in enumerate(detection_set.categories)}
+    nothing = len(index_of)
     counts = np.zeros((nothing + 1, nothing + 1), np.int64)
     for record in detection_set.images:
         found = detections.get(record.id, Detections.empty()).above(conf_threshold)
-        found = found.keep(np.isin(found.labels, list(places)))
+        found = found.keep(np.isin(found.labels, list(index_of)))
         partner = _match(record.annotations, found, iou_threshold)
         taken = set(partner.tolist())
         for row, object_ in enumerate(partner.tolist()):
-            true = nothing if object_ < 0 else places[int(record.labels[object_])]
+            true = nothing if object_ < 0 else index_of[int(record.labels[object_])]
             if object_ < 0 or not record.is_crowd[object_]:
-                counts[true, places[int(found.labels[row])]] += 1
+                counts[true, index_of[int(found.labels[row])]] += 1
         for object_ in np.flatnonzero(~record.is_crowd).tolist():
             if object_ not in taken:
-                counts[places[int(record.labels[object_])], nothing] += 1
+                counts[index_of[int(record.labels[object_])], nothing] += 1
     return ConfusionTable((*unique_names(detection_set.categories), NOTHING), counts)
 
 
@@ -88,8 +88,8 @@ def _overlap(boxes_xyxy: NDArray[np.float64], objects: Annotations) -> NDArray[n
     first, last = boxes_xyxy[:, None, :2], boxes_xyxy[:, None, 2:]
     start = objects.boxes_xywh[None, :, :2]
     stop = start + objects.boxes_xywh[None, :, 2:]
-    shared = np.clip(np.minimum(last, stop) - np.maximum(first, start), 0, None).prod(axis=2)
+    intersection = np.clip(np.minimum(last, stop) - np.maximum(first, start), 0, None).prod(axis=2)
     area = np.clip(last - first, 0, None).prod(axis=2)
-    union = area + np.where(objects.is_crowd, 0.0, (stop - start).prod(axis=2) - shared)
-    overlap: NDArray[np.float64] = shared / np.maximum(union, np.finfo(np.float64).tiny)
+    union = area + np.where(objects.is_crowd, 0.0, (stop - start).prod(axis=2) - intersection)
+    overlap: NDArray[np.float64] = intersection / np.maximum(union, np.finfo(np.float64).tiny)
     return overlap

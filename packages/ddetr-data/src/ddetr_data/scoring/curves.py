@@ -35,9 +35,9 @@ class PrecisionRecall:
         }
 
 
-def precision_recall(verdict: Verdict, place: int) -> PrecisionRecall:
-    """Take the curve of the class at a place of the verdict, at IoU 0.50."""
-    at = (_IOU_50, slice(None), place, _ALL_AREAS, _ALL_DETECTIONS)
+def precision_recall(verdict: Verdict, class_index: int) -> PrecisionRecall:
+    """Take the curve of one class, an index into the verdict's K classes, at IoU 0.50."""
+    at = (_IOU_50, slice(None), class_index, _ALL_AREAS, _ALL_DETECTIONS)
     precision, scores = verdict.precision[at], verdict.scores[at]
     if (precision < 0).all():
         nothing = np.zeros(0)

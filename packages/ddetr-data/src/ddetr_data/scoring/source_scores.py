@@ -24,4 +24,4 @@ def source_names(sources: Sequence[DataSource]) -> list[str]:
     """Name each source by its JSON, with its image folder where that alone names two."""
     files = [", ".join(source.json_file) for source in sources]
     names = told_apart(files, [f"in {source.image_dir}" for source in sources])
-    return told_apart(names, [f"({place})" for place in range(len(names))])
+    return told_apart(names, [f"({number})" for number in range(len(names))])

@@ -29,7 +29,7 @@ def contrasting_color(
 def ground_texture(
     rng: np.random.Generator, image_size_hw: tuple[int, int]
 ) -> NDArray[np.float32]:  # (H, W, 3)
-    """A picture's ground: two octaves of smooth noise between two colours, sometimes striped."""
+    """An image's ground: two octaves of smooth noise between two colours, sometimes striped."""
     height, width = image_size_hw
     blend = 0.6 * _smooth_noise(rng, image_size_hw, cells=3) + 0.4 * _smooth_noise(
         rng, image_size_hw, cells=11
@@ -68,9 +68,9 @@ def fill_texture(
 
 
 def _blend(
-    first: NDArray[np.float32], second: NDArray[np.float32], share: NDArray[np.float32]
+    first: NDArray[np.float32], second: NDArray[np.float32], fraction: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    return first + share[..., None] * (second - first)
+    return first + fraction[..., None] * (second - first)
 
 
 def _smooth_noise(
@@ -91,5 +91,5 @@ def _stripes(
     x = np.float32(np.cos(angle) * frequency) * np.arange(width, dtype=np.float32)
     y = np.float32(np.sin(angle) * frequency) * np.arange(height, dtype=np.float32)
     waves = np.sin(x[None, :] + y[:, None] + np.float32(phase))
-    share: NDArray[np.float32] = waves * np.float32(0.5) + np.float32(0.5)
-    return share
+    fraction: NDArray[np.float32] = waves * np.float32(0.5) + np.float32(0.5)
+    return fraction

@@ -39,18 +39,18 @@ def make_dataset(
     seed: int = 0,
     image_format: Literal["jpg", "png"] = "jpg",
 ) -> SyntheticDataset:
-    """Draw and label pictures; the same arguments give the same bytes.
+    """Draw and label images; the same arguments give the same bytes.
 
-    Picture i of a split depends on the seed, the split's name, i and the options alone, so a longer
+    Image i of a split depends on the seed, the split's name, i and the options alone, so a longer
     set begins like a shorter one. Boxes are the visible extent of an object after clipping and
     occlusion; `area` counts its visible pixels.
 
     Args:
         folder: gets images/<split>/, annotations/instances_<split>.json, kitti/<split>/label_2/
             and classmap.txt.
-        num_images: pictures of each split, {"train": 200, "val": 50} by default.
-        objects: fewest and most objects drawn in a picture; those mostly hidden get no label.
-        object_size: smallest and largest diameter, as a share of the shorter side.
+        num_images: images of each split, {"train": 200, "val": 50} by default.
+        objects: fewest and most objects drawn in an image; those mostly hidden get no label.
+        object_size: smallest and largest diameter, as a fraction of the shorter side.
 
     Raises:
         ValueError: no split, a negative count, or options that SceneConfig refuses.
@@ -93,7 +93,7 @@ def _lay_out(root: Path, splits: tuple[str, ...], num_classes: int) -> Synthetic
 def _write_split(
     made: SyntheticDataset, split: str, scenes: Iterable[Scene], image_format: str
 ) -> dict[str, list[dict[str, Any]]]:
-    """Write pictures and KITTI files one by one; the COCO table of the split comes back."""
+    """Write images and KITTI files one by one; the COCO table of the split comes back."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index, scene in enumerate(scenes):
@@ -112,10 +112,10 @@ def _write_split(
 
 
 def _kitti_row(item: SceneObject) -> KittiObject:
-    hidden = 1 - item.visible_share / max(1 - item.truncated_share, item.visible_share)
+    hidden = 1 - item.visible_fraction / max(1 - item.truncated_fraction, item.visible_fraction)
     return KittiObject(
         name=SHAPES[item.label].name,
         box_xyxy=item.box_xyxy,
-        truncated=round(item.truncated_share, 2),
+        truncated=round(item.truncated_fraction, 2),
         occluded=0 if hidden < 0.1 else 1 if hidden < 0.5 else 2,
     )

@@ -1,4 +1,4 @@
-"""One synthetic picture: textured ground, distractors, objects that hide each other."""
+"""One synthetic image: textured ground, distractors, objects that hide each other."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ddetr_data.synthetic.shapes import SHAPES, draw_mask
 
 # H, W pixels of the image; N objects.
 _SOLID = 0.5  # cover from which a pixel belongs to an object
-_PLACES = 10  # tries to find a place where an object hides little of the others
+_TRIES = 10  # to find a position where an object hides little of the others
 
 
 class SceneConfig(FrozenModel):
-    """What the pictures of a synthetic set show."""
+    """What the images of a synthetic set show."""
 
     image_size_hw: tuple[int, int] = Field(
         (192, 192), description="Height and width in pixels, 32 at least."
@@ -38,10 +38,10 @@ class SceneConfig(FrozenModel):
     )
     object_size: tuple[float, float] = Field(
         (0.12, 0.6),
-        description="Smallest and largest diameter, as a share of the image's shorter side.",
+        description="Smallest and largest diameter, as a fraction of the image's shorter side.",
     )
     truncated_prob: float = Field(
-        0.2, ge=0, le=1, description="Share of objects that may cross the border."
+        0.2, ge=0, le=1, description="Fraction of objects that may cross the border."
     )
     distractors: tuple[int, int] = Field(
         (2, 6), description="Fewest and most lines and specks without a label."
@@ -50,7 +50,7 @@ class SceneConfig(FrozenModel):
         6.0, ge=0, le=64, description="Standard deviation of the pixel noise, of 255."
     )
     min_visible: float = Field(
-        0.35, gt=0, le=1, description="Share of an object that must be seen for it to have a label."
+        0.35, gt=0, le=1, description="Fraction of an object that must be seen for a label."
     )
 
     @model_validator(mode="after")
@@ -75,40 +75,44 @@ class SceneObject:
     label: int
     box_xyxy: tuple[float, float, float, float]  # whole pixels, right and bottom exclusive
     visible_pixels: int
-    visible_share: (
-        float  # of the whole object, what is hidden or outside the image counts as not seen
+    visible_fraction: (
+        float  # of the object, whose hidden parts and those outside the image count too
     )
-    truncated_share: float  # of the whole object, outside the image
+    truncated_fraction: float  # of the object, outside the image
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture and its labels, from back to front."""
+    """An image and its labels, from back to front."""
 
     image: Image.Image
     objects: tuple[SceneObject, ...]
 
 
 def draw_scene(config: SceneConfig, seed: int, split: str, index: int) -> Scene:
-    """Draw picture `index` of a split; a function of its arguments, whatever was drawn before."""
+    """Draw image `index` of a split; a function of its arguments, whatever was drawn before."""
     rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
     canvas = ground_texture(rng, config.image_size_hw)
     canvas = _draw_distractors(rng, canvas, config.distractors)
-    owner = np.full(config.image_size_hw, -1, dtype=np.int16)  # (H, W) index of the front object
-    placed: list[_Placed] = []
+    owner = np.full(
+        config.image_size_hw, -1, dtype=np.int16
+    )  # (H, W), index of the object in front
+    items: list[_Item] = []
     for number in range(int(rng.integers(config.objects[0], config.objects[1] + 1))):
-        item = _place(rng, config, placed)
+        item = _draw_item(rng, config, items)
         cover = draw_mask(SHAPES[item.label], item.transform, config.image_size_hw)
         color = contrasting_color(rng, _mean_color(canvas, cover))
         surface = fill_texture(rng, config.image_size_hw, color, 2 * item.radius)
         canvas += cover[..., None] * (surface - canvas)
         owner[cover >= _SOLID] = number
-        placed.append(item)
-    return Scene(_develop(rng, canvas, config.noise), _labels(config, placed, owner))
+        items.append(item)
+    return Scene(_develop(rng, canvas, config.noise), _labels(config, items, owner))
 
 
 @dataclass(frozen=True, eq=False)
-class _Placed:
+class _Item:
+    """An object with its position, before its visible part is known."""
+
     label: int
     transform: NDArray[np.float64]  # (2, 3)
     center_xy: tuple[float, float]
@@ -116,12 +120,12 @@ class _Placed:
 
     @property
     def area(self) -> float:
-        """Pixels of the whole object, hidden and outside parts too."""
+        """Pixels of the object, hidden and outside parts too."""
         return SHAPES[self.label].area * float(abs(np.linalg.det(self.transform[:, :2])))
 
 
-def _place(rng: np.random.Generator, config: SceneConfig, placed: list[_Placed]) -> _Placed:
-    """Choose class, size, turn and stretch, then a place: overlaps happen, but stay small."""
+def _draw_item(rng: np.random.Generator, config: SceneConfig, items: list[_Item]) -> _Item:
+    """Draw class, size, turn and stretch, then a position: overlaps happen, but stay small."""
     height, width = config.image_size_hw
     label = int(rng.integers(config.num_classes))
     radius = rng.uniform(*config.object_size) * min(height, width) / 2
@@ -131,11 +135,11 @@ def _place(rng: np.random.Generator, config: SceneConfig, placed: list[_Placed])
     margin = 0.0 if rng.random() < config.truncated_prob else radius
     allowed = rng.uniform(0.0, 0.6)
     center = (width / 2, height / 2)
-    for _ in range(_PLACES):
+    for _ in range(_TRIES):
         center = (_between(rng, margin, width), _between(rng, margin, height))
-        if all(_overlap(center, radius, other) <= allowed for other in placed):
+        if all(_overlap(center, radius, other) <= allowed for other in items):
             break
-    return _Placed(label, np.column_stack([matrix, center]), center, radius)
+    return _Item(label, np.column_stack([matrix, center]), center, radius)
 
 
 def _between(rng: np.random.Generator, margin: float, side: int) -> float:
@@ -143,21 +147,21 @@ def _between(rng: np.random.Generator, margin: float, side: int) -> float:
     return float(rng.uniform(margin, side - margin))
 
 
-def _overlap(center_xy: tuple[float, float], radius: float, other: _Placed) -> float:
-    """How deep two circles reach into each other, as a share of the smaller diameter."""
+def _overlap(center_xy: tuple[float, float], radius: float, other: _Item) -> float:
+    """How deep two circles reach into each other, as a fraction of the smaller diameter."""
     distance = float(np.hypot(center_xy[0] - other.center_xy[0], center_xy[1] - other.center_xy[1]))
     return (radius + other.radius - distance) / (2 * min(radius, other.radius))
 
 
 def _labels(
-    config: SceneConfig, placed: list[_Placed], owner: NDArray[np.int16]
+    config: SceneConfig, items: list[_Item], owner: NDArray[np.int16]
 ) -> tuple[SceneObject, ...]:
     """Measure what is seen of every object; those mostly hidden or outside get no label."""
     labels = []
-    for number, item in enumerate(placed):
+    for number, item in enumerate(items):
         rows, columns = np.nonzero(owner == number)
-        visible_share = min(rows.size / item.area, 1.0)
-        if visible_share < config.min_visible or rows.size == 0:
+        visible_fraction = min(rows.size / item.area, 1.0)
+        if visible_fraction < config.min_visible or rows.size == 0:
             continue
         inside = np.count_nonzero(
             draw_mask(SHAPES[item.label], item.transform, config.image_size_hw) >= _SOLID
@@ -168,8 +172,8 @@ def _labels(
                 label=item.label,
                 box_xyxy=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
                 visible_pixels=int(rows.size),
-                visible_share=visible_share,
-                truncated_share=max(0.0, 1 - inside / item.area),
+                visible_fraction=visible_fraction,
+                truncated_fraction=max(0.0, 1 - inside / item.area),
             )
         )
     return tuple(labels)
@@ -202,7 +206,7 @@ def _mean_color(
 
 
 def _develop(rng: np.random.Generator, canvas: NDArray[np.float32], noise: float) -> Image.Image:
-    """Add exposure and pixel noise and turn the (H, W, 3) floats into a picture."""
+    """Add exposure and pixel noise and turn the (H, W, 3) floats into an image."""
     exposed = (canvas - 127) * rng.uniform(0.8, 1.15) + 127 + rng.uniform(-12, 12)
     noisy = exposed + noise * rng.standard_normal(canvas.shape, dtype=np.float32)
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
