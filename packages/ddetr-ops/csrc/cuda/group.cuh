@@ -113,14 +113,14 @@ struct Rows {
 // Calls run(kernel's T, kWidth) for the call's dtype and channels.
 template <template <typename, int> class Launch, typename... Arguments>
 void dispatch(const Inputs& inputs, const Arguments&... arguments) {
-  const bool whole = inputs.sizes.channels % 8 == 0;
+  const bool in_eights = inputs.sizes.channels % 8 == 0;
   switch (inputs.dtype) {
     case DType::kFloat16:
-      return whole ? Launch<__half, 8>::run(inputs, arguments...)
-                   : Launch<__half, 1>::run(inputs, arguments...);
+      return in_eights ? Launch<__half, 8>::run(inputs, arguments...)
+                        : Launch<__half, 1>::run(inputs, arguments...);
     case DType::kBFloat16:
-      return whole ? Launch<__nv_bfloat16, 8>::run(inputs, arguments...)
-                   : Launch<__nv_bfloat16, 1>::run(inputs, arguments...);
+      return in_eights ? Launch<__nv_bfloat16, 8>::run(inputs, arguments...)
+                        : Launch<__nv_bfloat16, 1>::run(inputs, arguments...);
     default:
       return inputs.sizes.channels % 4 == 0 ? Launch<float, 4>::run(inputs, arguments...)
                                             : Launch<float, 1>::run(inputs, arguments...);
