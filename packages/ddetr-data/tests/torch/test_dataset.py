@@ -29,7 +29,7 @@ SMALL = AugmentationConfig(
     random_resize_max_size=64,
 )
 # A fork of a process in which other tests have left threads may wait for one of them for good. The
-# server that forks in its place has no threads, and imports PyTorch once.
+# server that forks instead has no threads, and imports PyTorch once.
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(["ddetr_data.torch"])
 APART: Content = {"multiprocessing_context": FORK_SERVER}
@@ -53,7 +53,7 @@ def same(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
 
 
 def test_a_target_holds_what_a_criterion_needs(source: DataSource) -> None:
-    """Boxes are shares of the sample; sizes are height, width; the crowd is gone."""
+    """Boxes are fractions of the sample; sizes are height, width; the crowd is gone."""
     config = PreprocessConfig(shortest_edge=60, max_size=200)
     loaded = load_sources([source], num_classes=None)
     pixels, target = DetectionDataset(loaded, EvalTransform(config))[0]
@@ -101,7 +101,7 @@ def test_a_dataset_is_a_sequence(dataset: DetectionDataset) -> None:
 def test_boxes_follow_an_image_that_is_not_of_the_size_stated(
     source: DataSource, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also a set whose images were never verified, or changed since, has its boxes in place."""
+    """Boxes also fit images that were never verified, or changed since."""
     loaded = load_sources([source], num_classes=None)
     dataset = DetectionDataset(loaded, EvalTransform(PreprocessConfig(shortest_edge=60)))
     before = dataset[0][1]["boxes"]

@@ -47,7 +47,7 @@ def test_an_order_is_that_of_its_seed_and_epoch(name: SamplerName) -> None:
 
 
 def test_the_default_draws_every_image_once() -> None:
-    """Ranks share the images without overlap, but for the fill of the last step."""
+    """Ranks divide the images without overlap, but for the fill of the last step."""
     drawn = Counter(index for draws in ranks("default_sampler") for index in draws)
     assert set(drawn) == set(range(100))
     assert sum(drawn.values()) == 102
@@ -80,7 +80,7 @@ def test_a_draw_is_an_index_that_survives_a_queue() -> None:
 
 
 def test_non_uniform_gives_each_rank_its_own_images() -> None:
-    """Ranks never share an image, and keep theirs over the epochs."""
+    """Ranks never have an image in common, and keep theirs over the epochs."""
     first = [set(draws) for draws in ranks("non_uniform_sampler")]
     assert set.union(*first) == set(range(100))
     assert sum(len(images) for images in first) == 100

@@ -25,7 +25,7 @@ def objects_of(*boxes_xywh: list[float]) -> Annotations:
     return Annotations(boxes, labels, crowd, boxes[:, 2] * boxes[:, 3] / 2)
 
 
-def picture(*boxes_xywh: list[int]) -> Image.Image:
+def image_with(*boxes_xywh: list[int]) -> Image.Image:
     """Black, with a white rectangle for each box."""
     pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     for left, top, width, height in boxes_xywh:
@@ -34,7 +34,7 @@ def picture(*boxes_xywh: list[int]) -> Image.Image:
 
 
 def show(view: View, *boxes_xywh: list[int]) -> Sample:
-    return TrainTransform(PLAIN).show(view, picture(*boxes_xywh), objects_of(*boxes_xywh))
+    return TrainTransform(PLAIN).show(view, image_with(*boxes_xywh), objects_of(*boxes_xywh))
 
 
 def corners_in_pixels(sample: Sample) -> torch.Tensor:
@@ -90,8 +90,11 @@ def test_no_box_leaves_the_sample(
 
 @given(boxes=st.lists(BOXES, min_size=1, max_size=4))
 def test_two_flips_are_none(boxes: list[tuple[int, int, int, int]]) -> None:
-    """A mirrored view of a mirrored picture shows the picture and its boxes."""
-    image, objects = picture(*[list(box) for box in boxes]), objects_of(*[list(b) for b in boxes])
+    """A mirrored view of a mirrored image shows the image and its boxes."""
+    image, objects = (
+        image_with(*[list(box) for box in boxes]),
+        objects_of(*[list(b) for b in boxes]),
+    )
     transform = TrainTransform(PLAIN)
     plain = transform.show(View(*WHOLE, size_hw=(HEIGHT, WIDTH)), image, objects)
     flipped_objects = objects_of(*[[WIDTH - x - w, y, w, h] for x, y, w, h in boxes])
@@ -153,7 +156,7 @@ def test_evaluation_shows_exactly_the_one_preprocessing() -> None:
 
 def test_a_draw_depends_on_the_generator_alone() -> None:
     """The same seed shows the same view, another seed another."""
-    transform, image = TrainTransform(AugmentationConfig(scales=[32, 48, 64])), picture()
+    transform, image = TrainTransform(AugmentationConfig(scales=[32, 48, 64])), image_with()
     first, again, other = (
         transform(image, objects_of(), np.random.default_rng(seed)).pixels.shape
         for seed in (1, 1, 2)

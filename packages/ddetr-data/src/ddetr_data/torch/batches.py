@@ -34,7 +34,7 @@ def collate(
         raise ValueError(f"samples of up to {largest_hw} (h, w) do not fit into {(height, width)}")
     images = torch.zeros(len(items), 3, height, width)
     mask = torch.ones(len(items), height, width, dtype=torch.bool)
-    for place, (pixels, _) in enumerate(items):
-        images[place, :, : pixels.shape[1], : pixels.shape[2]] = pixels
-        mask[place, : pixels.shape[1], : pixels.shape[2]] = False
+    for index, (pixels, _) in enumerate(items):  # at the top left: boxes need no offset
+        images[index, :, : pixels.shape[1], : pixels.shape[2]] = pixels
+        mask[index, : pixels.shape[1], : pixels.shape[2]] = False
     return Batch(images, mask, [target for _, target in items])

@@ -29,7 +29,7 @@ Transform: TypeAlias = Callable[[Image.Image, Annotations, np.random.Generator],
 class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     """Images and targets of a detection set; crowds are left out of the targets.
 
-    A target holds boxes (N, 4) as cx, cy, w, h in shares of the sample, labels (N,) int64,
+    A target holds boxes (N, 4) as cx, cy, w, h, normalised by the sample, labels (N,) int64,
     area (N,), iscrowd (N,), image_id (), orig_size (2,) and size (2,), both height, width.
     """
 
@@ -45,7 +45,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.transform = transform
         self.seed = seed
         self.corrupt_images = corrupt_images
-        # Shared, so that workers that live over several epochs see the change.
+        # In shared memory: workers that live over several epochs see the change.
         self._epoch: Tensor = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
@@ -72,10 +72,12 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         """
         if not -len(self) <= index < len(self):
             raise IndexError(f"image index must be below {len(self)}, got {index}")
-        place = int(index) % len(self)
+        position = int(index) % len(self)
         again = [index.repetition] if isinstance(index, Draw) else []
-        record, image = self._read(place)
-        rng = np.random.default_rng([self.seed, self.epoch, place, *again])
+        record, image = self._read(position)
+        # Of nothing but these: a view depends neither on workers nor on what was drawn before, so a
+        # run that is continued shows what the uncut one would have shown.
+        rng = np.random.default_rng([self.seed, self.epoch, position, *again])
         objects = record.annotations
         if objects.is_crowd.any():
             objects = objects.keep(~objects.is_crowd)
@@ -94,8 +96,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     def _read(self, index: int) -> tuple[ImageRecord, Image.Image]:
         """Read an image that verify_images may have let through though its middle is damaged."""
         total = len(self)
-        for place in range(index, index + total):
-            record = self.detection_set.images[place % total]
+        for position in range(index, index + total):
+            record = self.detection_set.images[position % total]
             try:
                 image = read_image(record.path)
             except (DataError, FileNotFoundError) as error:

@@ -12,7 +12,9 @@ from torch.utils.data import Sampler
 from ddetr_data.coco import DetectionSet
 
 SamplerName: TypeAlias = Literal["default_sampler", "uniform_sampler", "non_uniform_sampler"]
-Order: TypeAlias = NDArray[np.int64]  # (draws of all ranks,), rank r takes r, r + R, r + 2R ...
+# (draws of all R ranks,): rank r takes the draws r, r + R, r + 2R ... Side by side, they make the
+# same global batches as one process with an R times larger batch.
+Order: TypeAlias = NDArray[np.int64]
 
 
 class Draw(int):
@@ -79,11 +81,17 @@ class DetectionSampler(Sampler[int]):
             self.epoch, self.offset = epoch, 0
 
     def state_dict(self, batches_done: int = 0, batch_size: int = 1) -> dict[str, int]:
-        """Say where an epoch stands after so many batches of this rank."""
+        """Give the epoch, and how many draws of this rank are done after so many of its batches.
+
+        Batches that were trained on, not those that a loader has fetched ahead.
+        """
         return {"epoch": self.epoch, "offset": min(batches_done * batch_size, self.draws_per_rank)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where state_dict was taken; only the next pass begins in the middle."""
+        """Go on where state_dict was taken: the next pass skips the draws done, later ones do not.
+
+        The rest is the same only with the seed, the images and the number of ranks of that time.
+        """
         self.epoch, self.offset = state["epoch"], state["offset"]
 
     @property
@@ -96,6 +104,8 @@ class DetectionSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         start, self.offset = self.offset, 0
+        # The epoch's whole order is drawn anew and then cut: it depends on seed and epoch alone, so
+        # a run that goes on at draw `start` sees exactly what the uncut run would have seen.
         rng = np.random.default_rng([self.seed, self.epoch])
         total = self.draws_per_rank * self.num_replicas
         order = _ORDERS[self.name](self.sources, total, self.num_replicas, rng)
@@ -105,12 +115,13 @@ class DetectionSampler(Sampler[int]):
 
 
 def _repetitions(order: Order) -> Order:
-    """How often each draw's index stands before it in the order."""
+    """How often each draw's index was drawn before it, by any rank, (draws,)."""
+    # Sorted by index, draws of one image are neighbours: the distance to the first one counts.
     by_index = np.argsort(order, kind="stable")
     counts = np.bincount(order)
-    first_places = np.cumsum(counts) - counts
+    first_rows = np.cumsum(counts) - counts
     repetitions = np.empty_like(order)
-    repetitions[by_index] = np.arange(len(order)) - first_places[order[by_index]]
+    repetitions[by_index] = np.arange(len(order)) - first_rows[order[by_index]]
     return repetitions
 
 
@@ -126,9 +137,9 @@ def _sources_alike(
     """Draw from each source in turn; one that is used up starts again in another order."""
     members = [np.flatnonzero(sources == source) for source in np.unique(sources)]
     rng.shuffle(members)
-    shares = [len(part) for part in np.array_split(np.arange(total), len(members))]
+    counts = [len(part) for part in np.array_split(np.arange(total), len(members))]
     draws = [
-        _draw_all_in_turn(part, share, rng) for part, share in zip(members, shares, strict=True)
+        _draw_all_in_turn(part, count, rng) for part, count in zip(members, counts, strict=True)
     ]
     return rng.permutation(np.concatenate(draws))
 

@@ -25,7 +25,7 @@ class Sample(NamedTuple):
     """An image and its objects, as a network is trained on them."""
 
     pixels: Tensor  # (3, H, W) float32, normalised
-    boxes_cxcywh: Tensor  # (N, 4) float32, shares of W and H
+    boxes_cxcywh: Tensor  # (N, 4) float32, normalised by W and H
     labels: Tensor  # (N,) int64
     area: Tensor  # (N,) float32, square pixels of the sample
     is_crowd: Tensor  # (N,) bool
@@ -72,7 +72,7 @@ class TrainTransform:
 
 
 class EvalTransform:
-    """The one preprocessing, with the objects beside it; nothing is drawn."""
+    """What `preprocess` does to an image, and the same to its objects; nothing is random."""
 
     def __init__(self, config: PreprocessConfig) -> None:
         self.config = config
@@ -92,30 +92,35 @@ def _three(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _sample(pixels: Tensor, objects: Annotations, view: View, image_hw: tuple[int, int]) -> Sample:
-    """Bring the objects of an image to a view of it, whose (3, H, W) pixels are given."""
+    """Bring the objects of an image to a view of it, whose (3, H, W) pixels are given.
+
+    Boxes go through the frames one after the other: the upright image, the region, the resized
+    region, and its mirror image. An object counts by what the region shows of it.
+    """
     corners = torch.tensor(objects.boxes_xywh)
     corners[:, 2:] += corners[:, :2]
     boxes = BoundingBoxes(corners, format=BoundingBoxFormat.XYXY, canvas_size=image_hw)
-    whole = F.clamp_bounding_boxes(boxes)
-    seen = F.crop(whole, view.top, view.left, view.height, view.width)
-    extent, full = seen[:, 2:] - seen[:, :2], whole[:, 2:] - whole[:, :2]
+    # What reaches over the border was never visible: it must not count as cut off by the region.
+    in_image = F.clamp_bounding_boxes(boxes)
+    seen = F.crop(in_image, view.top, view.left, view.height, view.width)
+    extent, full = seen[:, 2:] - seen[:, :2], in_image[:, 2:] - in_image[:, :2]
     keep = (extent >= SMALLEST_SIDE).all(1)
-    shares = extent.prod(1) / full.prod(1).clamp(min=SMALLEST_SIDE**2)
+    seen_fraction = extent.prod(1) / full.prod(1).clamp(min=SMALLEST_SIDE**2)
     enlargement = pixels.shape[1] * pixels.shape[2] / (view.height * view.width)
     shown = F.resize(seen, list(view.size_hw))
     shown = F.horizontal_flip(shown) if view.mirrored else shown
     return Sample(
         pixels,
-        _to_shares(shown, view.size_hw)[keep],
+        _normalised(shown, view.size_hw)[keep],
         torch.tensor(objects.labels)[keep],
-        (torch.tensor(objects.area) * shares * enlargement).float()[keep],
+        (torch.tensor(objects.area) * seen_fraction * enlargement).float()[keep],
         torch.tensor(objects.is_crowd)[keep],
     )
 
 
-def _to_shares(boxes: BoundingBoxes, size_hw: tuple[int, int]) -> Tensor:
-    """(N, 4) corners in pixels to centre and size in shares of the image, float32."""
+def _normalised(boxes: BoundingBoxes, size_hw: tuple[int, int]) -> Tensor:
+    """(N, 4) corners in pixels to normalised centre and size, float32."""
     centred = F.convert_bounding_box_format(boxes, new_format=BoundingBoxFormat.CXCYWH)
     height, width = size_hw
-    shares: Tensor = centred.as_subclass(Tensor) / torch.tensor([width, height, width, height])
-    return shares.float()
+    fractions: Tensor = centred.as_subclass(Tensor) / torch.tensor([width, height, width, height])
+    return fractions.float()

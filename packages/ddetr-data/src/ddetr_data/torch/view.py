@@ -102,10 +102,10 @@ def _draw_crop(
 
 
 def _to_original(start: int, extent: int, side: int, original: int) -> tuple[int, int]:
-    """Bring a stretch of a side of `side` pixels to whole pixels of one of `original`."""
-    share = original / side
-    first = min(int(start * share), original - 1)
-    return first, max(1, min(round(extent * share), original - first))
+    """Bring a range of pixels, of a side that was resized to `side`, to the original's pixels."""
+    scale = original / side
+    first = min(int(start * scale), original - 1)
+    return first, max(1, min(round(extent * scale), original - first))
 
 
 def _draw_size(
@@ -125,8 +125,8 @@ def _draw_size(
 
 
 def _shrink(size_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> tuple[int, int]:
-    share = min(canvas_hw[0] / size_hw[0], canvas_hw[1] / size_hw[1])
-    return max(1, int(size_hw[0] * share)), max(1, int(size_hw[1] * share))
+    scale = min(canvas_hw[0] / size_hw[0], canvas_hw[1] / size_hw[1])
+    return max(1, int(size_hw[0] * scale)), max(1, int(size_hw[1] * scale))
 
 
 def _jitter(image_hw: tuple[int, int], side: int, mirrored: bool, rng: np.random.Generator) -> View:
