@@ -106,7 +106,7 @@ def absolute(location: str) -> str:
 
 
 def list_states(url: str) -> dict[str, tuple[float, float]]:
-    """Size in bytes and time of change (0: not told) of the files in a folder behind a URL."""
+    """Size in bytes and time of change (0: unknown) of the files in a folder behind a URL."""
     filesystem, path = _open_filesystem(url)
     filesystem.invalidate_cache()  # fsspec keeps listings, and this asks for what is there now
     try:

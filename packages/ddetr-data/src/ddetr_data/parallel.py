@@ -56,7 +56,7 @@ def map_chunks(
     workers: int,
     executor: Executor = "local",
 ) -> Iterator[Result]:
-    """Yield function(chunk) for each chunk, in their order, whoever does the work.
+    """Yield function(chunk) for each chunk, in their order, from processes, threads or Ray.
 
     A worker that would have fewer than four chunks to do is not worth its start, so little work is
     done in this process. Workers are started afresh, not forked off this process with its threads:

@@ -23,7 +23,7 @@ _IS_POSSIBLE = not MISSING and not problem_on("cpu")
 
 
 def can_call_directly(value: Tensor) -> bool:
-    """Whether value may be read where it lies, and nobody has to see the call."""
+    """Whether value is a plain CPU tensor, and no mode, trace or transform must see the call."""
     return _IS_POSSIBLE and nobody_watches() and type(value) in PLAIN_CLASSES and value.is_cpu
 
 
@@ -57,7 +57,7 @@ def ms_deform_attn_direct(
     sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
     attention_weights: Tensor,  # (B, Q, M, L, P)
 ) -> Tensor | None:  # (B, Q, M*D)
-    """Call the kernels; None if they cannot read the arguments as they are, or these disagree."""
+    """Call the kernels; None where a tensor must be copied first, or the sizes disagree."""
     levels: tuple[Any, Any] = (spatial_shapes, level_start_index)
     if not isinstance(spatial_shapes, Tensor):
         if type(sampling_locations) not in PLAIN_CLASSES or sampling_locations.dim() != 6:

@@ -56,7 +56,7 @@ def ms_deform_attn(
     if chosen == "direct":
         output = ms_deform_attn_direct(*arguments)
         if output is not None:
-            return output  # else the operator has words for what disagrees
+            return output  # else the operator copies tensors, or raises the error that names one
     if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         arguments = (value, known_to_a_trace(spatial_shapes), *arguments[2:])
     return (ms_deform_attn_reference if chosen == "reference" else _call_operator)(*arguments)
@@ -68,7 +68,7 @@ def _choose_back_end(value: Tensor, backend: Backend) -> Literal["direct", "oper
     if can_call_directly(value):
         return "direct"
     if not isinstance(value, Tensor) or value.is_meta:
-        return "operator"  # which has words for the one, and knows the other's output
+        return "operator"  # raises for what is no tensor, and gives a meta tensor's output shape
     problem = problem_on(value.device.type)
     if value.is_cuda and value.dtype == torch.float64:
         problem = problem or "the CUDA kernels do not take float64"

@@ -199,7 +199,7 @@ class _Listed:
         return self.labels.images[self.number]
 
     def count_outside(self, header: ImageHeader) -> int:
-        """How many of its objects are outside of the image as it is."""
+        """How many of its objects lie outside once boxes were moved to the image's actual size."""
         if self.labels.table is None:
             return 0
         _, _, inside = fit_objects(self.labels.table[self.number], header)

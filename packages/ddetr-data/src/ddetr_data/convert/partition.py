@@ -39,7 +39,7 @@ def split_folds(
 
 
 def split_evenly(items: Sequence[T], parts: int) -> list[Sequence[T]]:
-    """Cut into at most `parts` runs whose lengths differ by one at most; none is empty."""
+    """Cut into at most `parts` parts whose lengths differ by one at most; none is empty."""
     parts = min(parts, len(items))
     cuts = [len(items) * part // parts for part in range(parts + 1)] if parts else [0]
     return [items[start:stop] for start, stop in pairwise(cuts)]

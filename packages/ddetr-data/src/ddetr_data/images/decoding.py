@@ -32,7 +32,7 @@ _OUR_OWN = (errno.EMFILE, errno.ENFILE)
 
 
 def read_image(source: AnyImageFile, *, most_pixels: int | None = None) -> Image.Image:
-    """Read an image of any kind of the list as RGB, turned as its EXIF data says.
+    """Read an image of a known kind as RGB, turned as its EXIF data says.
 
     16-bit grey is brought to 8 bit by its range, transparent parts become white, and of an
     animation the first frame is taken.
@@ -102,7 +102,7 @@ def _openable(source: AnyImageFile) -> str | os.PathLike[str] | io.BytesIO:
 class ImageHeader:
     """What an image file says about itself before its pixels."""
 
-    stored_wh: tuple[int, int]  # pixels, as they lie in the file
+    stored_wh: tuple[int, int]  # pixels, before the turn that EXIF asks for
     orientation: int  # EXIF, 1 (upright) to 8
 
     @property
@@ -154,7 +154,7 @@ def read_facts(source: AnyImageFile) -> ImageFacts:
 
 
 def check_whole(source: AnyImageFile) -> ImageHeader:
-    """Read the header, and see that read_image will not fail, as cheaply as the kind allows.
+    """Read the header, and check that read_image will not fail, as cheaply as the kind allows.
 
     PNG by its checksums, JPEG by decoding an eighth of its size; what fails there and other kinds
     by decoding.
@@ -190,8 +190,8 @@ def _is_told_before_pixels(image: Image.Image) -> bool:
 
 
 def _has_late_text(file: IO[bytes]) -> bool:
-    """Whether a PNG has EXIF data or texts after its pixels; the file's place stays."""
-    place, after_pixels = file.tell(), False
+    """Whether a PNG has EXIF data or texts after its pixels; the file's position stays."""
+    position, after_pixels = file.tell(), False
     file.seek(_PNG_SIGNATURE_BYTES)
     try:
         while len(start := file.read(8)) == 8 and start[4:] != b"IEND":
@@ -200,7 +200,7 @@ def _has_late_text(file: IO[bytes]) -> bool:
             after_pixels |= start[4:] == b"IDAT"
             file.seek(int.from_bytes(start[:4], "big") + 4, os.SEEK_CUR)  # and the checksum
     finally:
-        file.seek(place)
+        file.seek(position)
     return False
 
 

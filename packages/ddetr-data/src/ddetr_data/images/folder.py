@@ -57,7 +57,7 @@ def named_below(found: Iterable[Path], paths: Sequence[Path]) -> list[tuple[Path
 
 
 def walk_images(folder: Path) -> Iterator[Path]:
-    """Images below a folder, as walk_files; those of other kinds are counted and told once."""
+    """Images below a folder, as walk_files; images that cannot be read are counted and logged."""
     others: Counter[str] = Counter()
     for path in walk_files(folder, IMAGE_ENDINGS | OTHER_IMAGE_ENDINGS):
         if has_image_ending(path):

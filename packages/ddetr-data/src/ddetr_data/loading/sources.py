@@ -134,7 +134,7 @@ def store_key(sources: Sequence[DataSource], corrupt_images: str) -> str:
 
 
 def _found(folder: Path) -> tuple[StoredSet | None, str]:
-    """Open a store that is whole and whose images are as they were; else say why it is not used."""
+    """Open a store that is undamaged and whose image files are unchanged; else give the reason."""
     if not folder.exists():
         return None, ""
     try:

@@ -49,7 +49,7 @@ class StoredTable(ImageTable):
 
 
 def write_store(detection_set: DetectionSet, seen: SeenFiles, folder: Path) -> None:
-    """Write a set whose images are an ImageTable; a store that stands there already stays.
+    """Write a set whose images are an ImageTable, unless the store is there already.
 
     Raises:
         OSError: the folder cannot be written.
@@ -92,7 +92,7 @@ def read_store(folder: Path) -> StoredSet:
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a whole store of this version stands there."""
+    """Whether the folder is a complete store of this version."""
     try:
         _read_index(folder)
     except DataError:
@@ -124,7 +124,7 @@ def check_store(folder: Path) -> tuple[StoredSet, SeenFiles]:
 
 
 def note_looked_at(folder: Path, at: float) -> None:
-    """Keep the time at which the images were found as they were; a store may be read-only."""
+    """Note the time at which no image file had changed; not in a store that is read-only."""
     index = _read_index(folder) | {"looked_at": at}
     with contextlib.suppress(OSError):
         write_whole(folder / _INDEX, _index_text(index))

@@ -31,7 +31,7 @@ def verify_images(
     corrupt_images: Literal["error", "skip"] = "error",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> DetectionSet:
-    """See that every image can be decoded; bring sizes and boxes to the images as they are.
+    """Check that every image decodes, and move boxes where it is not of the stated size.
 
     Args:
         detection_set: as load_sources gives it.
@@ -61,7 +61,7 @@ def verify_images(
 
 
 def fit_to_headers(detection_set: DetectionSet) -> DetectionSet:
-    """Bring sizes and boxes to what the images' headers say; unreadable images keep theirs.
+    """Move boxes where a header tells another size than is stated; unreadable images keep theirs.
 
     Raises:
         TypeError: the set's images are not an ImageTable.
@@ -109,7 +109,7 @@ def _fitted(
     kept: NDArray[np.bool_],  # (I,)
     faults: FaultLog,
 ) -> DetectionSet:
-    """Take sizes from the images and bring their boxes along; leave out what is not kept.
+    """Take sizes from the headers, move boxes by them, and leave out images that are not kept.
 
     What this adds to the faults is logged.
     """

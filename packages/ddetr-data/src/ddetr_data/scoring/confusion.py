@@ -38,7 +38,7 @@ def confusion_table(
     conf_threshold: float = 0.5,
     iou_threshold: float = 0.5,
 ) -> ConfusionTable:
-    """Match detections with objects of any class, best score first, each object once.
+    """Count matches of detections and objects of any class: best score first, each object once.
 
     Detections inside a crowd region count nowhere, and neither do crowds. Detections of classes
     that the set does not have are left out, as COCO's scoring leaves them out.

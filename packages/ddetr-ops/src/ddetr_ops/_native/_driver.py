@@ -1,4 +1,4 @@
-"""Whether CUDA can run here: asked once, by whoever imports this first."""
+"""Whether CUDA can run here: asked once, at the first import of this module."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def forward_tensors(*arguments: Tensor | None) -> Tensor | None:
 
 
 def backward_tensors(*arguments: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Do as backward_cpu likewise."""
+    """Do as backward_cpu, under the conditions of forward_tensors."""
     return core.backward_tensors(*arguments, torch.get_num_threads())
 
 

@@ -34,7 +34,7 @@ _DTYPE_NAMES = {
 
 
 def array(tensor: Tensor) -> tuple[int, str, tuple[int, ...]]:
-    """What the core is told of a contiguous tensor; the caller keeps the tensor alive."""
+    """Address, dtype and sizes of a contiguous tensor; the caller keeps the tensor alive."""
     return tensor.data_ptr(), _DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tensor.shape
 
 
