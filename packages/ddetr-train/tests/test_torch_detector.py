@@ -16,7 +16,7 @@ from ddetr_data.images import open_image, pad_batch, preprocess
 from ddetr_data.synthetic import SyntheticDataset
 from ddetr_model import DeformableDETR, load_checkpoint, postprocess, save_checkpoint
 from ddetr_train import TorchDetector, open_detector
-from ddetr_train.process import launched_share
+from ddetr_train.process import joined_ranks
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_launched_processes_leave_what_one_does(
 
     def work(name: str) -> None:
         detector, folder = open_detector(checkpoint), tmp_path / name
-        with launched_share() as ranks:
+        with joined_ranks() as ranks:
             scores = evaluate(detector, dataset, EvaluateConfig(), folder / "scores", ranks=ranks)
             summary = label(detector, dataset, config, folder / "labels", ranks=ranks)
         counts = f"{summary.images} {scores.overall['AP']}"

@@ -24,7 +24,7 @@ from ddetr_model import (
     load_checkpoint,
     postprocess,
 )
-from ddetr_train.process import choose_devices, is_launched, launched_place
+from ddetr_train.process import choose_devices, is_launched, launched_local_rank
 
 __all__ = ["TorchDetector", "detections_of", "open_detector"]
 
@@ -148,7 +148,7 @@ def open_detector(
         encryption_key=encryption_key,
         batch_size=batch_size or 1,
         input_size_hw=input_size_hw,
-        device=[names[launched_place() % len(names)]] if is_launched() else names,
+        device=[names[launched_local_rank() % len(names)]] if is_launched() else names,
         network=network,
     )
     if chosen.notice:

@@ -89,9 +89,9 @@ def launched_ranks() -> AbstractContextManager[RankSlice]:
     """Join the other processes that a launcher has started, if there are any."""
     if not is_launched():  # nothing is shared, and PyTorch need not be there
         return nullcontext(ALONE)
-    from ddetr_train.process import launched_share
+    from ddetr_train.process import joined_ranks
 
-    return launched_share()
+    return joined_ranks()
 
 
 def _is_exported(path: Path) -> bool:

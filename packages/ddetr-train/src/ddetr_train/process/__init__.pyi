@@ -11,12 +11,12 @@ from .launcher import check_launch as check_launch
 from .launcher import current_launch as current_launch
 from .launcher import is_first_process as is_first_process
 from .launcher import is_launched as is_launched
-from .launcher import launched_place as launched_place
+from .launcher import launched_local_rank as launched_local_rank
 from .launcher import read_launch as read_launch
 from .lightning_logging import quiet_lightning as quiet_lightning
 from .process_group import PeerEndedError as PeerEndedError
 from .process_group import gather_objects as gather_objects
-from .process_group import launched_share as launched_share
+from .process_group import joined_ranks as joined_ranks
 from .process_group import peers_named as peers_named
 from .randomness import seed_batch as seed_batch
 from .randomness import seed_run as seed_run

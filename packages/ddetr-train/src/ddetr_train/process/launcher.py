@@ -29,7 +29,7 @@ __all__ = [
     "current_launch",
     "is_first_process",
     "is_launched",
-    "launched_place",
+    "launched_local_rank",
     "read_launch",
 ]
 
@@ -118,8 +118,8 @@ def is_launched() -> bool:
     return current_launch().is_shared
 
 
-def launched_place() -> int:
-    """Number this process among those of its machine; alone it is 0."""
+def launched_local_rank() -> int:
+    """Give the number of this process among those of its machine, from 0; alone it is 0."""
     launch = current_launch()
     return launch.local_rank if launch.is_shared else 0
 

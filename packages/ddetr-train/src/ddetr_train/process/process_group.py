@@ -78,7 +78,7 @@ def gather_objects(value: T) -> list[T]:
 
 
 @contextmanager
-def launched_share() -> Iterator[RankSlice]:
+def joined_ranks() -> Iterator[RankSlice]:
     """Join the other processes of an evaluation or inference until the block ends.
 
     A process that no launcher started beside others stays alone.
