@@ -18,7 +18,7 @@ DataType = Literal["FP32", "FP16", "INT8", "BF16"]
 
 
 class _Block(BaseModel):
-    """What every block shares: values never change, and an unknown key is an error."""
+    """The base of every block: values never change, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 

@@ -1,4 +1,7 @@
-"""Exceptions from a model's number format: `layers_precision`, rules such as "norm*:fp32"."""
+"""The rules of `layers_precision`: layers, by name, whose number format is not the model's.
+
+A rule is written as "norm*:fp32".
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ class LayerRule:
     pattern: str  # a name; * stands for any text
     format: str  # fp32, fp16 or int8
 
-    def places(self, names: Sequence[str]) -> list[int]:
-        """Where in names the rule's layers are.
+    def indices(self, names: Sequence[str]) -> list[int]:
+        """Give the indices of the names that the rule's pattern matches.
 
         Raises:
-            ValueError: nowhere.
+            ValueError: it matches none.
         """
-        found = [place for place, name in enumerate(names) if fnmatchcase(name, self.pattern)]
+        found = [index for index, name in enumerate(names) if fnmatchcase(name, self.pattern)]
         if not found:
             raise ValueError(
                 f"layers_precision {f'{self.pattern}:{self.format}'!r} names no layer of the "
@@ -32,10 +35,10 @@ class LayerRule:
 
 
 def layer_rules(texts: Iterable[str]) -> tuple[LayerRule, ...]:
-    """Read rules.
+    """Read rules written as "pattern:format".
 
     Raises:
-        ValueError: a text is no rule.
+        ValueError: a text is no such rule.
     """
     rules = []
     for text in texts:

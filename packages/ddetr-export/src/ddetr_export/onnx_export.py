@@ -52,7 +52,7 @@ def export_onnx(
     Raises:
         FileNotFoundError: there is no checkpoint, or no image where config says.
         FileExistsError: the file is there and config.overwrite is false.
-        ValueError: the checkpoint or the wish is unusable, or the key does not open it.
+        ValueError: checkpoint or config cannot be used, or the key does not open the checkpoint.
         ExportError: ONNX Runtime and PyTorch differ, or TensorRT would refuse the file.
     """
     return prepare_export(
@@ -78,7 +78,7 @@ def prepare_export(
     on_progress: Tell | None = None,
     network: DeformableDETR | None = None,
 ) -> PreparedExport:
-    """Read the checkpoint and find out all that can refuse the export, before its long work.
+    """Read the checkpoint and check all that can refuse the export, before its long work.
 
     The arguments are those of export_onnx.
 
@@ -112,7 +112,7 @@ def prepare_export(
 
 
 def checked_target(onnx_file: str | Path, config: ExportConfig, encryption_key: str | None) -> Path:
-    """Give the file that will be written.
+    """Give the path that will be written, once nothing stands against it.
 
     Raises:
         FileExistsError: it is there and config.overwrite is false.
@@ -134,7 +134,7 @@ def checked_target(onnx_file: str | Path, config: ExportConfig, encryption_key: 
 
 
 def describe(model: DeformableDETR, config: ExportConfig) -> ExportMetadata:
-    """Collect what the file will say about itself.
+    """Collect the metadata of the file.
 
     A checkpoint without preprocessing gets the usual ImageNet normalisation; the size of the
     image is the exported one, whatever it was in training.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 @contextlib.contextmanager
 def hushed(levels: Mapping[str, int]) -> Iterator[io.StringIO]:
-    """Let each logger say what is of its level and worse; yields what is printed meanwhile."""
+    """Set the levels of these loggers and hold back standard output; yields what was printed."""
     before = {name: logging.getLogger(name).level for name in levels}
     words = io.StringIO()
     try:

@@ -1,4 +1,4 @@
-"""What an export tells its caller."""
+"""What an export returns or raises."""
 
 from __future__ import annotations
 

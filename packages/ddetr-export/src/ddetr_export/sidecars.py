@@ -12,7 +12,6 @@ _TAO_PARSER = "/opt/nvidia/deepstream/deepstream/lib/libnvds_infercustomparser_t
 _THRESHOLD: float = InferenceConfig.model_fields["conf_threshold"].default
 _DYNAMIC_BATCH_LIMIT = 16  # of the configurations; the file itself has none
 
-
 SIDECAR_NAMES = ("labels.txt", "nvdsinfer_config.yaml", "config.pbtxt")
 
 

@@ -1,4 +1,4 @@
-"""One export: traced, compared with PyTorch, scored and written.
+"""One export whose arguments are checked: trace, compare with PyTorch, score and write.
 
 B images, H, W the input size, Q queries, C classes.
 """
@@ -54,7 +54,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PreparedExport:
-    """An export of which all is checked and nothing is made yet."""
+    """An export whose arguments are checked, ready to run."""
 
     checkpoint: Path
     target: Path
@@ -73,10 +73,12 @@ class PreparedExport:
         self.tell("tracing the network")
         graph, draft = make_draft(self.model, config, self.metadata)
         network = self._lowered(draft)
+        # What is compared is the network alone, with a body for every plugin node: ONNX Runtime has
+        # no plugin, and post-processing would hide the logits.
         runnable = network if config.on_cpu else _with_plugin_bodies(network)
         comparison = self._compare(graph, runnable)
         scores = self._score(runnable)
-        finished = self._finished(network)
+        finished = self._finished(network)  # sealed last: its digest is of all that is in it
         opset = config.opset_version
         certificate = certify(finished, self.checkpoint, comparison, opset, scores)
         if certificate.problems:
@@ -128,8 +130,8 @@ class PreparedExport:
         )
         if comparison.problems():
             one_run = images[np.arange(max(1, config.batch_size)) % len(images)]
-            place = first_divergence(graph, runnable, one_run, comparison.tolerance)
-            self._refuse([*comparison.problems(), *([f"first in {place}"] if place else [])])
+            layer = first_divergence(graph, runnable, one_run, comparison.tolerance)
+            self._refuse([*comparison.problems(), *([f"first in {layer}"] if layer else [])])
         return comparison
 
     def _score(self, runnable: onnx.ModelProto) -> tuple[Score, ...]:
@@ -151,7 +153,7 @@ class PreparedExport:
         )
 
     def _finished(self, network: onnx.ModelProto) -> onnx.ModelProto:
-        """Add what stands around the compared network: post-processing, plugin's body, digest."""
+        """Copy the compared network and add post-processing, the plugin's body and the digest."""
         config = self.config
         finished = copy.deepcopy(network)
         if config.postprocess:
@@ -179,7 +181,7 @@ class PreparedExport:
 
 
 def _with_plugin_bodies(network: onnx.ModelProto) -> onnx.ModelProto:
-    """The network as ONNX Runtime runs it."""
+    """Copy the network, with the plugin's body in it so that ONNX Runtime runs it."""
     runnable = copy.deepcopy(network)
     embed_fallback(runnable)
     return runnable

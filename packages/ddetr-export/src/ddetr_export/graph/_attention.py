@@ -1,4 +1,4 @@
-"""The model's two kinds of attention, rewritten so that every opset can say them.
+"""The model's two kinds of attention, rewritten in operators that every opset has.
 
 Every size but the batch is a Python int, so that it becomes a constant of the file.
 B images, S pixels of all levels together, Q queries, C channels, M heads, D = C / M channels a
@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from ddetr_export.graph.sampling import sample_by_gather
 
-# value (B, S, M, D), sizes of the levels, x, y and weights of the sampled places (B, Q, M, L * P)
+# value (B, S, M, D), sizes of the levels, x, y and weights of the sampling points (B, Q, M, L * P)
 # each, 0 to 1 inside the image -> (B, Q, M * D)
 Sampler = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor, Tensor], Tensor]
 
 
 class PlainForms:
-    """What a network's parts find here for their attentions; follows `ddetr_model.ExportForms`."""
+    """Gives a network's parts the exported form of their attentions.
+
+    It follows `ddetr_model.ExportForms`, which the parts know; they do not know this package.
+    """
 
     def deformable_attention(self, attention: Any) -> nn.Module:
         """Give the attention with its sampling in plain operators."""
@@ -36,7 +39,8 @@ class PlainForms:
 class ExportedDeformableAttention(nn.Module):
     """A `MSDeformAttn` with its projections kept and its sampling replaced.
 
-    The rows of one projection change places, so that it gives all x before all y.
+    The rows of the projection `sampling_offsets` are sorted, so that it gives all x before all y.
+    In a checkpoint x and y alternate, and would have to be taken apart image by image.
     """
 
     def __init__(self, attention: Any, sample: Sampler = sample_by_gather) -> None:
@@ -67,7 +71,7 @@ class ExportedDeformableAttention(nn.Module):
         offsets = self.sampling_offsets(query)
         width = heads * levels * points
         x, y = (
-            self._places(
+            self._locations(
                 each.reshape(-1, queries, heads, levels, points),
                 reference_points,
                 [shape_hw[1 - axis] for shape_hw in spatial_shapes],
@@ -79,27 +83,31 @@ class ExportedDeformableAttention(nn.Module):
         sampled = self.sample(value, spatial_shapes, x, y, weights.softmax(-1))
         return self.output_proj(sampled)  # type: ignore[no-any-return]
 
-    def _places(
+    def _locations(
         self,
         offsets: Tensor,  # (B, Q, M, L, P) of one axis
         reference_points: Tensor,  # (B, Q, L or 1, 2 or 4)
         sizes: Sequence[int],  # of the levels along that axis
         axis: int,  # 0 is x, 1 is y
     ) -> Tensor:
-        """Where to sample, 0 to 1 inside the image; (B, Q, M, L * P)."""
+        """Sampling locations along one axis, 0 to 1 inside the image; (B, Q, M, L * P)."""
         heads, levels, points = map(int, offsets.shape[2:])
         references = reference_points[:, :, None, :, None]  # (B, Q, 1, L or 1, 1, 2 or 4)
-        if reference_points.shape[-1] == 4:
+        if reference_points.shape[-1] == 4:  # boxes: an offset of P is half a box
             step = references[..., 2 + axis] * (0.5 / points)
         else:
             step = 1 / torch.tensor(sizes, dtype=torch.float32)
             step = step[:, None].repeat(heads, 1, points)  # (M, L, P)
-        places = references[..., axis] + offsets * step
-        return places.reshape(-1, int(offsets.shape[1]), heads, levels * points)
+        locations = references[..., axis] + offsets * step
+        return locations.reshape(-1, int(offsets.shape[1]), heads, levels * points)
 
 
 class ExportedSelfAttention(nn.Module):
-    """A batch-first `nn.MultiheadAttention` in matrix products: older opsets have no other form."""
+    """A batch-first `nn.MultiheadAttention` in matrix products: older opsets have no other form.
+
+    PyTorch's own becomes scaled_dot_product_attention, which the older exporter writes only from
+    opset 14 on.
+    """
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         """Take over the projections of attention; nothing is copied."""
@@ -123,8 +131,8 @@ class ExportedSelfAttention(nn.Module):
             for each, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )  # (B, M, Q, D) each
         scaled = queries * int(queries.shape[-1]) ** -0.5
-        shares = torch.matmul(scaled, keys.transpose(-1, -2)).softmax(-1)  # (B, M, Q, Q)
-        mixed = torch.matmul(shares, values).transpose(1, 2)  # (B, Q, M, D)
+        attended = torch.matmul(scaled, keys.transpose(-1, -2)).softmax(-1)  # (B, M, Q, Q)
+        mixed = torch.matmul(attended, values).transpose(1, 2)  # (B, Q, M, D)
         return self.out_proj(mixed.reshape(-1, *map(int, query.shape[1:]))), None
 
     def _split_heads(self, features: Tensor) -> Tensor:
@@ -134,7 +142,7 @@ class ExportedSelfAttention(nn.Module):
 
 
 def _all_x_before_all_y(offsets: nn.Linear) -> nn.Linear:
-    """The same projection with its rows, of x and y in turn, sorted."""
+    """Copy a projection whose rows are of x and y in turn, with all rows of x first."""
     turned = nn.Linear(offsets.in_features, offsets.out_features)
     with torch.no_grad():
         for ours, theirs in zip(turned.parameters(), offsets.parameters(), strict=True):

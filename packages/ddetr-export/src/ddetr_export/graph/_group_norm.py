@@ -1,4 +1,4 @@
-"""Group normalisation as the newer exporter shall write it.
+"""Group normalisation in the operators that the newer exporter is told to write it in.
 
 From opset 21 on it would write GroupNormalization, whose definition takes the variance as
 E[x^2] - E[x]^2. ONNX Runtime follows it and loses digits; InstanceNormalization does not.

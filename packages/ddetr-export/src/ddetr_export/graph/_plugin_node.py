@@ -36,9 +36,9 @@ def plugin_sampler(opset: int, plugin_version: str) -> Sampler:
     ) -> Tensor:  # (B, Q, M * D)
         areas = [height * width for height, width in shapes_hw]
         starts = list(accumulate(areas[:-1], initial=0))
-        queries, heads, places = map(int, x.shape[1:])
+        queries, heads, num_samples = map(int, x.shape[1:])  # num_samples = L * P
         channels, levels = int(value.shape[3]), len(shapes_hw)
-        sizes = (queries, heads, levels, places // levels)
+        sizes = (queries, heads, levels, num_samples // levels)
         output = emit(
             value,
             torch.tensor(shapes_hw, dtype=torch.int32),
@@ -67,7 +67,7 @@ def _emit_dynamo(*arguments: Any) -> Tensor:
 
 
 class _PluginNode(torch.autograd.Function):
-    """What the older exporter writes as one node."""
+    """A function that the older exporter writes as one plugin node, by its method `symbolic`."""
 
     @staticmethod
     def forward(
@@ -88,7 +88,7 @@ class _PluginNode(torch.autograd.Function):
 
     @staticmethod
     def symbolic(graph: Any, *arguments: Any) -> Any:
-        """Write the node."""
+        """Add the plugin node to the exporter's graph, and state its output as (B, Q, M, D)."""
         *inputs, plugin_version, sizes = arguments
         output = graph.op(
             f"{PLUGIN_DOMAIN}::{PLUGIN_OP}",

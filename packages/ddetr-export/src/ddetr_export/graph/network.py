@@ -33,12 +33,12 @@ class ExportGraph(nn.Module):
         """Copy the model and fix its input size; the model itself stays as it is.
 
         Raises:
-            ValueError: the size is too small for the model's feature levels, or a part of one's
-                own says no plain form where it needs one.
+            ValueError: the size is too small for the model's feature levels, or a part from outside
+                needs a plain form and has none.
         """
         super().__init__()
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        thaw_batch_norms(self.model)
+        thaw_batch_norms(self.model)  # exporters fold plain batch norms into convolutions
         _take_plain_forms(self.model, PlainForms())
         check_export_form(self.model)
         with torch.no_grad():
@@ -47,7 +47,7 @@ class ExportGraph(nn.Module):
         self.register_buffer("positions", pyramid.positions)
         self.register_buffer("pixel_centers", pyramid.pixel_places())
         self.register_buffer("valid_ratios", pyramid.valid_ratios)
-        self.eval()  # an exporter puts the mode back that it found
+        self.eval()  # an exporter sets the mode back to what it found
 
     def forward(
         self,
@@ -128,7 +128,7 @@ class _FixedPyramid(Pyramid):
 
 
 def _measure(model: DeformableDETR, image_size_hw: tuple[int, int]) -> Pyramid:
-    """Build the pyramid of an empty image, for all that does not depend on the pixels."""
+    """Build the pyramid of an empty image: its sizes and positions are those of every image."""
     try:
         return model.build_pyramid(torch.zeros(1, 3, *image_size_hw))
     except RuntimeError as error:
@@ -140,7 +140,7 @@ def _measure(model: DeformableDETR, image_size_hw: tuple[int, int]) -> Pyramid:
 
 
 def _take_plain_forms(module: nn.Module, forms: PlainForms) -> None:
-    """Put the plain form of every part that says one in its place."""
+    """Replace every part that has a plain form by it; parts inside of such a part are its own."""
     child: Any
     for name, child in module.named_children():
         if hasattr(child, "export_form"):

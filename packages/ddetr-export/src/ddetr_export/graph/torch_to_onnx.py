@@ -1,4 +1,4 @@
-"""From a PyTorch model to a complete ONNX model that nobody has compared yet.
+"""From a PyTorch model to a complete ONNX model, which is not compared with it yet.
 
 B images, H, W the input size, Q queries, C classes.
 """
@@ -32,7 +32,7 @@ from ddetr_export.onnx import (
 from ddetr_export.report import ExportError
 from ddetr_model import DeformableDETR, parts_from_outside
 
-_SCOPES_NOTE = "pkg.torch.onnx.name_scopes"  # the newer exporter's word on where a node came from
+_SCOPES_NOTE = "pkg.torch.onnx.name_scopes"  # the newer exporter's note of a node's modules
 
 
 def make_draft(
@@ -44,10 +44,10 @@ def make_draft(
         What was traced, and what came of it.
 
     Raises:
-        ValueError: the input size is too small for the model, or a part of one's own says no plain
-            form where it needs one.
+        ValueError: the input size is too small for the model, or a part from outside needs a plain
+            form and has none.
         ExportError: the exporter wrote another opset than the one asked for, or cannot write a part
-            of one's own.
+            from outside.
     """
     height, width = config.input_height, config.input_width
     graph = ExportGraph(model, (height, width))
@@ -90,7 +90,11 @@ def _traced_batch(config: ExportConfig) -> int:
 
 
 def choose_sampler(config: ExportConfig) -> Sampler:
-    """Pick plugin nodes, GridSample or gathers."""
+    """Pick plugin nodes, GridSample or gathers.
+
+    GridSample is one operator a level, but came with opset 16 only; gathers work at every opset,
+    so older files have them.
+    """
     if not config.on_cpu:
         return plugin_sampler(config.opset_version, config.plugin_version)
     may_use_grid = config.opset_version >= OLDEST_GRID_SAMPLE_OPSET
@@ -100,7 +104,7 @@ def choose_sampler(config: ExportConfig) -> Sampler:
 
 @contextmanager
 def _own_parts_named(model: DeformableDETR) -> Iterator[None]:
-    """Say in one sentence that parts from outside cannot be written; stock ones always can."""
+    """Name the parts from outside in the error of an exporter; stock parts alone never fail."""
     try:
         yield
     except Exception as error:  # an exporter raises what its parts raise, of no common class
@@ -127,7 +131,7 @@ def _name_by_module(exported: onnx.ModelProto) -> None:
 
 
 def _drop_exporters_notes(exported: onnx.ModelProto) -> None:
-    """Where each node came from: half of a small file, and full of this machine's paths."""
+    """Remove the notes on where each node came from: half of a small file, with private paths."""
     for node in exported.graph.node:
         node.ClearField("doc_string")
     graph = exported.graph

@@ -1,8 +1,8 @@
 """From a PyTorch module to an ONNX model, by the exporter that is right for the opset.
 
 PyTorch has two exporters. The older one writes opset 11 to 17 faithfully; the newer one writes 18
-and up, and what it converts down is damaged now and then. Both talk a lot: their words go to the
-log, not to the console.
+and up, and what it converts down to older opsets is damaged now and then. Both print a lot, which
+goes to the log and not to the console.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Putting other entries into the lists of a model, in place."""
+"""Changing the lists of an ONNX model, such as a graph's nodes and constants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 
 
 def replace_all(field: Any, values: Iterable[Any]) -> None:
-    """Let a repeated field of a protobuf message hold these values alone."""
+    """Replace all values of a repeated field of a protobuf message."""
     kept = list(values)
     del field[:]
     field.extend(kept)
@@ -20,9 +20,10 @@ def replace_nodes(
     nodes: Sequence[onnx.NodeProto],
     constants: Iterable[onnx.TensorProto] = (),
 ) -> None:
-    """Let the graph have these nodes and, beside its own, these constants.
+    """Replace the graph's nodes, and add constants to its own.
 
-    What no node reads and no output gives is dropped, and what is stated of values that are gone.
+    Constants that no node reads and that are no output are dropped, and so is what the graph
+    states of values that no node gives any more.
     """
     used = {name for node in nodes for name in node.input}
     used.update(output.name for output in graph.output)

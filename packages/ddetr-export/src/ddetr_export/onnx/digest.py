@@ -1,6 +1,6 @@
 """The SHA-256 of an exported file, kept in the file itself, so that damage is seen when it is read.
 
-The digest is that of the file's bytes with zeros in the place of its own 64 hexadecimal digits.
+The digest is that of the file's bytes with zeros instead of its own 64 hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BEFORE = _KEY.encode() + bytes([2 << 3 | 2, len(_ZEROS)])
 
 
 def seal(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Put the digest of the model's bytes into its metadata, in place; gives the same model.
+    """Put the digest of the model's bytes into its own metadata; gives the same model.
 
     Whatever changes the model afterwards has to seal it again.
     """

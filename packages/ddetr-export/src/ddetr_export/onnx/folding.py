@@ -1,7 +1,9 @@
 """Making a graph smaller without changing what it computes.
 
-What depends on no input is computed now; what leads to no output is dropped; equal constants are
-kept once. The older exporter leaves a thousand such nodes in a whole model.
+Nodes that depend on no input are computed now and become constants; nodes that lead to no output
+are dropped; equal constants are kept once. The older exporter leaves a thousand such nodes in a
+whole model. TensorRT's plugin takes sizes as constants alone, and a file should not depend on how
+much a runtime folds by itself.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ _NEVER_CONSTANT = frozenset(
 
 
 def fold_constants(model: onnx.ModelProto) -> None:
-    """Fold in place; a graph with control flow in it stays as it is."""
+    """Fold the model itself; a graph with control flow in it stays as it is."""
     graph = model.graph
     if any(_has_subgraph(node) for node in graph.node):
-        return
+        return  # the nodes of a branch read values of the graph around it, which are not seen here
     weights = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     folded: dict[str, Array] = {}
     kept = []
@@ -45,7 +47,7 @@ def fold_constants(model: onnx.ModelProto) -> None:
         else:
             folded.update(zip(outputs, values, strict=True))
     kept = _reachable(kept, [output.name for output in graph.output])
-    _share_equal(kept, folded)
+    _read_equal_once(kept, folded)
     constants = (numpy_helper.from_array(value, name) for name, value in folded.items())
     replace_nodes(graph, kept, constants)
 
@@ -63,7 +65,10 @@ def _evaluate(
     folded: Mapping[str, Array],
     opsets: Iterable[onnx.OperatorSetIdProto],
 ) -> list[Array] | None:
-    """The values of those outputs, or None where they depend on an input of the graph."""
+    """Compute those outputs; None where they depend on an input, are random or are too large.
+
+    QuantizeLinear is never computed: its pair with DequantizeLinear is what runtimes look for.
+    """
     if node.domain or node.op_type in _NEVER_CONSTANT:
         return None
     names = [name for name in node.input if name]
@@ -82,7 +87,7 @@ def _evaluate(
 
 
 def _reachable(nodes: list[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
-    """The nodes that an output depends on, in their order."""
+    """Give the nodes that an output depends on, in their order."""
     wanted = set(outputs)
     kept = []
     for node in reversed(nodes):
@@ -92,7 +97,7 @@ def _reachable(nodes: list[NodeProto], outputs: Iterable[str]) -> list[NodeProto
     return kept[::-1]
 
 
-def _share_equal(nodes: list[NodeProto], folded: Mapping[str, Array]) -> None:
+def _read_equal_once(nodes: list[NodeProto], folded: Mapping[str, Array]) -> None:
     """Let nodes that read equal constants read the first of them."""
     first: dict[tuple[object, ...], str] = {}
     for node in nodes:

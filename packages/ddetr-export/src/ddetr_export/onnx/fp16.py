@@ -45,26 +45,26 @@ def to_fp16(
         ValueError: a rule names no node, or wants 8 bit, which needs calibration.
     """
     halved = copy.deepcopy(model)
-    places = _halved_nodes(halved.graph) if by_default else set()
+    indices = _halved_nodes(halved.graph) if by_default else set()
     names = [node.name for node in halved.graph.node]
     for rule in rules:
         if rule.format == "int8":
             raise ValueError(f"layers_precision {rule.pattern}:int8 needs data_type INT8")
-        named = set(rule.places(names)) - _typed_nodes(halved.graph)
-        places = places | named if rule.format == "fp16" else places - named
-    _Halving(halved, places).run()
+        named = set(rule.indices(names)) - _typed_nodes(halved.graph)
+        indices = indices | named if rule.format == "fp16" else indices - named
+    _Halving(halved, indices).run()
     return halved
 
 
 def _typed_nodes(graph: onnx.GraphProto) -> set[int]:
-    return {place for place, node in enumerate(graph.node) if node.op_type in _TYPED}
+    return {index for index, node in enumerate(graph.node) if node.op_type in _TYPED}
 
 
 def _halved_nodes(graph: onnx.GraphProto) -> set[int]:
-    """Places of the nodes that compute in half: what leads to the projections' norms, products."""
-    maker = {name: place for place, node in enumerate(graph.node) for name in node.output}
+    """Indices of the nodes that compute in half: those before the projections' norms, products."""
+    maker = {name: index for index, node in enumerate(graph.node) for name in node.output}
     weights = {each.name for each in graph.initializer}
-    norms = {place for place, node in enumerate(graph.node) if node.op_type in _NORMS}
+    norms = {index for index, node in enumerate(graph.node) if node.op_type in _NORMS}
     backbone: set[int] = set()
     waiting = list(norms)
     while waiting:
@@ -72,8 +72,8 @@ def _halved_nodes(graph: onnx.GraphProto) -> set[int]:
         waiting += sources - backbone
         backbone |= sources
     products = {
-        place
-        for place, node in enumerate(graph.node)
+        index
+        for index, node in enumerate(graph.node)
         if node.op_type in _PRODUCTS and weights.intersection(node.input)
     }
     return (backbone | products) - norms - _typed_nodes(graph)
@@ -82,8 +82,8 @@ def _halved_nodes(graph: onnx.GraphProto) -> set[int]:
 class _Halving:
     """One pass over a graph; a value may exist as a float, as a half, or as both."""
 
-    def __init__(self, model: onnx.ModelProto, places: set[int]) -> None:
-        self.places = places  # of the nodes that compute in half
+    def __init__(self, model: onnx.ModelProto, indices: set[int]) -> None:
+        self.indices = indices  # of the nodes that compute in half
         self.graph = model.graph
         inferred = onnx.shape_inference.infer_shapes(model).graph
         values = (*inferred.input, *inferred.value_info, *inferred.output)
@@ -94,8 +94,8 @@ class _Halving:
 
     def run(self) -> None:
         nodes: list[NodeProto] = []
-        for place, node in enumerate(self.graph.node):
-            nodes += self._halve(node) if place in self.places else self._restore(node.input)
+        for index, node in enumerate(self.graph.node):
+            nodes += self._halve(node) if index in self.indices else self._restore(node.input)
             nodes.append(node)
         nodes += self._restore(output.name for output in self.graph.output)
         replace_nodes(self.graph, nodes)

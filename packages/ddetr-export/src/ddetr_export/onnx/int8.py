@@ -52,12 +52,12 @@ def to_int8(
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether the file holds 8-bit pairs already."""
+    """Whether the file holds QuantizeLinear nodes already."""
     return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 def with_scales_per_channel(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of the model, of the oldest opset that has scales a channel if it was below that."""
+    """Copy the model; below opset 13, the first with a scale for each channel, convert it to 13."""
     import onnx.version_converter
 
     if standard_opset(model) >= OLDEST_PER_CHANNEL_OPSET:
@@ -102,8 +102,8 @@ class _Images:
 
     def __init__(self, images: FloatArray, batch_size: int) -> None:
         """Take images (N, 3, H, W); the last run starts over with the first ones."""
-        places = np.arange(-(-len(images) // batch_size) * batch_size) % len(images)
-        self._feeds = ({"inputs": images[run]} for run in places.reshape(-1, batch_size))
+        indices = np.arange(-(-len(images) // batch_size) * batch_size) % len(images)
+        self._feeds = ({"inputs": images[run]} for run in indices.reshape(-1, batch_size))
 
     def get_next(self) -> dict[str, FloatArray] | None:
         return next(self._feeds, None)

@@ -71,7 +71,7 @@ class ExportMetadata:
 
 
 def _check_ids(categories: Sequence[Category], num_classes: int | None) -> None:
-    """A class is an index of the model's logits."""
+    """Refuse class ids that are no index of the model's logits."""
     if num_classes is None:
         return
     for each in categories:
@@ -80,7 +80,7 @@ def _check_ids(categories: Sequence[Category], num_classes: int | None) -> None:
 
 
 def write_metadata(model: onnx.ModelProto, metadata: ExportMetadata) -> None:
-    """Put the metadata into the model in place; keys of other tools stay."""
+    """Write the metadata into the model; keys of other tools stay."""
     from onnx import helper
 
     kept = {

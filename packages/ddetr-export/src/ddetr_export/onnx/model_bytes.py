@@ -1,4 +1,4 @@
-"""The bytes of an ONNX file as a model."""
+"""Parsing the bytes of an ONNX file."""
 
 from __future__ import annotations
 

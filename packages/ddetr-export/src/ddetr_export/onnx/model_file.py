@@ -1,4 +1,4 @@
-"""Exported models on the disk, plain or encrypted, and the files that stand beside them."""
+"""Exported models as files, plain or encrypted: their names, reading them and writing them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 
 
 def written_path(path: Path, encryption_key: str | None) -> Path:
-    """The name under which a model goes to the disk: with a key, `.enc` is added.
+    """Give the name under which a model is written: with a key, `.enc` is added.
 
     Raises:
         ValueError: the name says that it is encrypted and there is no key.
@@ -30,7 +30,7 @@ def plain_name(path: Path) -> Path:
 
 
 def beside(path: Path, ending: str) -> Path:
-    """A companion of model.onnx or model.onnx.enc: model and the ending."""
+    """Name a file beside model.onnx or model.onnx.enc: model and the ending."""
     return plain_name(path).with_suffix(ending)
 
 

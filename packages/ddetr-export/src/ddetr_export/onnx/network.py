@@ -1,4 +1,4 @@
-"""An ONNX file as a network that a detector runs.
+"""An ONNX file in ONNX Runtime, behind the protocol that a detector runs.
 
 B images of one run, H, W the file's input size.
 """
@@ -68,7 +68,7 @@ class OnnxNetwork:
 def check_signature(
     path: Path, shape: Sequence[Any] | None, outputs: Sequence[str], metadata: ExportMetadata
 ) -> None:
-    """See that a file takes the images its metadata describe and gives what detectors read.
+    """Check that a file takes the images its metadata describe and gives what detectors read.
 
     Args:
         path: The file, for the error.
@@ -94,6 +94,6 @@ def check_signature(
 
 
 def filled_up(array: Array, length: int) -> Array:
-    """The array (B, ...) with rows of zeros behind it until it has length rows."""
+    """Append rows of zeros to an array (B, ...) until it has length rows."""
     missing = max(length - len(array), 0)
     return np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)])

@@ -11,16 +11,16 @@ from onnx import helper, numpy_helper
 
 
 class NodeWriter:
-    """Collects nodes; what a method is called is the operator, which takes and gives names.
+    """Collects nodes: every method name is an operator, and takes and gives the names of values.
 
-    A number or a list of numbers in place of a name is a constant: int64, or float32.
+    A number or a list of numbers instead of a name becomes a constant: int64, or float32.
     """
 
     def __init__(self, prefix: str = "") -> None:
         """Begin the name of every value with prefix."""
         self.nodes: list[onnx.NodeProto] = []
         self._prefix = prefix
-        self._constants: dict[str, str] = {}  # by what is written
+        self._constants: dict[str, str] = {}  # names of the constants, by their text
 
     def __getattr__(self, operator: str) -> Callable[..., str]:
         def add(*inputs: Any, outputs: tuple[str, ...] = (), **attributes: Any) -> str:

@@ -1,4 +1,4 @@
-"""Is the graph made of what TensorRT's ONNX parser takes?
+"""Checks that a graph holds only operators and types that TensorRT's ONNX parser takes.
 
 Written from the operator table of the public onnx-tensorrt parser; no parser ran here.
 """

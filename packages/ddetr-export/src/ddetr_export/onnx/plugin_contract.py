@@ -1,4 +1,4 @@
-"""What TensorRT takes for granted about a plugin node, checked before TensorRT sees it.
+"""Checks of what TensorRT's plugin expects of its node and does not check itself.
 
 N images, S pixels of all levels together, Q queries, M heads, D channels a head,
 L feature levels, P sampling points a level.
@@ -38,7 +38,7 @@ def plugin_problems(model: onnx.ModelProto) -> list[str]:
 
 
 def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
-    """Types of all values; with a fixed batch a node's places may be a constant of the file."""
+    """Types of all values, constants too: with a fixed batch sampling locations may be one."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     types = {
         each.name: each.type.tensor_type

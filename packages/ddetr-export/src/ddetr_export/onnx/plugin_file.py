@@ -26,7 +26,7 @@ def plugin_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 def complete_plugin_nodes(
     model: onnx.ModelProto, queries: list[int], heads: tuple[int, int]
 ) -> None:
-    """State, in place, the domain's version and the output shape of each plugin node.
+    """Add the plugin domain's version and the output shape of each plugin node to the model.
 
     The exporters do not know what the node gives, and what they guess stops ONNX Runtime.
 
@@ -49,7 +49,7 @@ def complete_plugin_nodes(
 
 
 def embed_fallback(model: onnx.ModelProto) -> None:
-    """Put the plugin's body into the model, in place, for runtimes without the plugin.
+    """Add the plugin's body to the model, for runtimes without the plugin.
 
     Raises:
         ValueError: the model does not state the shape of what its plugin nodes give.
@@ -100,7 +100,9 @@ def prepare_standard(
     encryption_key: str | None = None,
     overwrite: bool = False,
 ) -> Callable[[], Path]:
-    """Do as to_standard, save that the file is written when what this gives is called.
+    """Make the standard model of a plugin file; the function returned writes it.
+
+    Arguments are those of to_standard.
 
     Raises:
         FileNotFoundError, FileExistsError, ValueError: as to_standard.

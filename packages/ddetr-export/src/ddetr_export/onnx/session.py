@@ -68,7 +68,7 @@ def silence_telemetry() -> None:
 
 
 def open_on_cpu(model: onnx.ModelProto, name: str) -> InferenceSession:
-    """Load a model in ONNX Runtime as on any machine.
+    """Load a model in ONNX Runtime on the CPU, which every machine has.
 
     Raises:
         ValueError: ONNX Runtime refuses it.

@@ -1,4 +1,4 @@
-"""What a model states of itself: its operator set, and the sizes of its values."""
+"""Reading an ONNX model's operator set and the sizes of its values."""
 
 from __future__ import annotations
 

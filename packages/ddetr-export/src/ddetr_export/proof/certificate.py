@@ -46,7 +46,7 @@ class Certificate:
         return [f"{name}: {each}" for name, found in self.checks.items() for each in found]
 
     def to_json(self) -> bytes:
-        """What stands in the certificate's file."""
+        """Give the content of the certificate's file."""
         content = {
             "passed": not self.problems,
             "comparison": asdict(self.comparison),
@@ -61,7 +61,7 @@ class Certificate:
 
 
 def certificate_path(onnx_file: Path) -> Path:
-    """Where a file's certificate stands: model.onnx(.enc) has model.certificate.json."""
+    """Give the path of a file's certificate: model.onnx(.enc) has model.certificate.json."""
     return beside(onnx_file, ".certificate.json")
 
 
@@ -108,7 +108,7 @@ def certify(
 
 
 def _signature_problems(model: onnx.ModelProto) -> Iterator[str]:
-    """Whether names, types and axes are those that the file promises."""
+    """Yield what is wrong with names, types and batches of inputs and outputs."""
     inputs = {each.name: each for each in model.graph.input}
     outputs = {each.name: each for each in model.graph.output}
     if tuple(outputs) not in (RAW_OUTPUTS, DETECTION_OUTPUTS):
@@ -126,7 +126,7 @@ def _signature_problems(model: onnx.ModelProto) -> Iterator[str]:
 
 
 def _loading_problems(model: onnx.ModelProto) -> tuple[str, ...]:
-    """What ONNX Runtime says against the finished file; a bare plugin it cannot know."""
+    """Give ONNX Runtime's refusal of the finished file; without a plugin's body none is asked for."""
     if any(plugin_nodes(model)) and not model.functions:
         return ()
     problem = loading_problem(model, "the file")

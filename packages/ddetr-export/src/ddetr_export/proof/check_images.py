@@ -38,7 +38,7 @@ def load_images(folder: str | Path | None, count: int, config: PreprocessConfig)
 
 
 def read_images(paths: Sequence[Path], config: PreprocessConfig) -> FloatArray:
-    """Preprocess images; those that cannot be read are left out and told.
+    """Preprocess images; those that cannot be read are left out, with a warning each.
 
     Returns:
         (N, 3, H, W), N being the number of those that can be read.
@@ -62,7 +62,7 @@ def read_images(paths: Sequence[Path], config: PreprocessConfig) -> FloatArray:
 
 
 def _clouds(index: int) -> Image.Image:
-    """Noise of four scales summed: edges and plains as photographs have, other than white noise."""
+    """Sum noise of four scales: it has edges and plain areas, as photographs have them."""
     generator = np.random.default_rng([_SEED, index])
     noises = [generator.integers(0, 256, (n, n, 3), np.uint8) for n in (4, 16, 64, 256)]
     size, kind = (256, 256), Image.Resampling.BICUBIC

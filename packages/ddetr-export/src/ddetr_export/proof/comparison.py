@@ -1,4 +1,4 @@
-"""Does the file compute what the checkpoint computes? ONNX Runtime against PyTorch.
+"""The comparison of an exported file in ONNX Runtime with the checkpoint in PyTorch.
 
 N images, B images of one run, H, W the file's input size, Q queries, C classes.
 """
@@ -33,8 +33,8 @@ class Comparison:
     batch_sizes: tuple[int, ...]
     tolerance: float
     max_error_logits: float
-    max_error_boxes: float  # parts of the image
-    same_detections: float  # share of PyTorch's that the file finds too: label, place and score
+    max_error_boxes: float  # normalised
+    same_detections: float  # fraction of PyTorch's that the file finds too: label, box and score
 
     def problems(self) -> tuple[str, ...]:
         """Say what is above the tolerance; NaN always is."""
@@ -61,7 +61,7 @@ def compare(
 
     With any_order the queries may come in another order, and those that give none of PyTorch's
     num_select detections may be others: the proposals of two stages, whose scores are close to
-    each other, change places with the last digits of a lowered precision.
+    each other, swap their order with the last digits of a lowered precision.
 
     Raises:
         ValueError: PyTorch itself gives NaN or infinite values.
@@ -87,7 +87,7 @@ def compare(
 
 
 def _batches(images: FloatArray, batch_size: int) -> Iterator[tuple[list[int], FloatArray]]:
-    """Full batches only: the last one starts over with the first images."""
+    """Yield image indices and images of full batches: the last one starts over with the first."""
     for start in range(0, len(images), batch_size):
         rows = [index % len(images) for index in range(start, start + batch_size)]
         yield rows, images[rows]
@@ -99,7 +99,7 @@ def _differences(
     num_select: int,
     any_order: bool,
 ) -> tuple[float, float, float]:
-    """Largest error of logits and of boxes, and the share of detections that is missing."""
+    """Largest error of logits and of boxes, and the fraction of detections that is missing."""
     sizes_hw = np.ones((len(found[0]), 2), np.int64)
     ours, theirs = (select_detections(*each, sizes_hw, num_select) for each in (found, expected))
     same = [agreement(one, other) for one, other in zip(ours, theirs, strict=True)]
@@ -130,7 +130,7 @@ def _errors_of_nearest(
 
 
 def agreement(found: Detections, expected: Detections) -> float:
-    """Share of expected detections with a found one of that label, IoU >= 0.9, score within 0.05.
+    """Fraction of expected detections that were found: same label, IoU >= 0.9, score within 0.05.
 
     1 where nothing is expected.
     """
@@ -148,5 +148,5 @@ def _iou(first: FloatArray, second: FloatArray) -> NDArray[np.float64]:
     low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
     overlap = np.clip(high - low, 0, None).prod(-1)
     area = (one[..., 2:] - one[..., :2]).prod(-1) + (other[..., 2:] - other[..., :2]).prod(-1)
-    share: NDArray[np.float64] = overlap / np.maximum(area - overlap, 1e-12)
-    return share
+    iou: NDArray[np.float64] = overlap / np.maximum(area - overlap, 1e-12)
+    return iou

@@ -1,4 +1,4 @@
-"""Where an exported file leaves the path of PyTorch: the first part whose output differs.
+"""The first part of a network whose output in the exported file differs from PyTorch's.
 
 N images, H, W the file's input size.
 """
@@ -99,7 +99,7 @@ def _modules_of(node: onnx.NodeProto, modules: Mapping[str, Any]) -> Iterator[st
 def _values(
     exported: onnx.ModelProto, names: list[str], images: FloatArray
 ) -> dict[str, FloatArray]:
-    """Run the model with further outputs."""
+    """Run the model, with inner values as further outputs, and give those by name."""
     probe = copy.deepcopy(exported)
     known = {each.name for each in probe.graph.output}
     wanted = list(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""What a number format costs: the AP of the file and of PyTorch on the same labelled images.
+"""The AP of the file and of PyTorch on the same labelled images: what a number format costs.
 
 B images, H, W the file's input size.
 """

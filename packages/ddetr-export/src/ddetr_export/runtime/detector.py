@@ -154,10 +154,10 @@ def _preprocess_config(metadata: ExportMetadata, path: Path) -> PreprocessConfig
         return PreprocessConfig(**metadata.preprocess)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        key = ".".join(map(str, first["loc"]))
         raise ValueError(
             f"{path} was written by ddetr-export {metadata.version}, whose preprocessing this "
-            f"version does not know ({place}: {first['msg']}); install that version"
+            f"version does not know ({key}: {first['msg']}); install that version"
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""What stands beside an engine: the metadata of its ONNX file, and how it was built.
+"""`<engine>.json` beside an engine: the metadata of its ONNX file, and how it was built.
 
-An engine file has no room for this, and trtexec takes it only as TensorRT wrote it.
+An engine file has no room for metadata, and trtexec takes it only as TensorRT wrote it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class EngineNotes:
 
 
 def notes_path(engine: Path) -> Path:
-    """Where an engine's notes stand: model.engine.json, and .enc behind it as for the engine."""
+    """Give the path of an engine's notes: model.engine.json, or model.engine.json.enc."""
     if engine.suffix == ENCRYPTED_SUFFIX:
         return engine.with_name(f"{engine.stem}.json{ENCRYPTED_SUFFIX}")
     return engine.with_name(f"{engine.name}.json")
 
 
 def notes_content(notes: EngineNotes) -> bytes:
-    """What stands in the notes' file."""
+    """Give the content of the notes' file."""
     content = {**vars(notes), "metadata": notes.metadata.to_properties()}
     return (json.dumps(content, indent=2) + "\n").encode()
 

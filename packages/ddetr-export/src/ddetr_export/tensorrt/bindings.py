@@ -11,10 +11,10 @@ _HINT = InstallHint("tensorrt", "ddetr-export")
 
 
 def check_tensorrt(what: str) -> None:
-    """Look whether TensorRT's Python module is there; nothing is loaded.
+    """Check that TensorRT's Python module is installed, without loading it.
 
     Args:
-        what: needs it.
+        what: What needs it; the error begins with this.
 
     Raises:
         MissingExtraError: it is not installed.

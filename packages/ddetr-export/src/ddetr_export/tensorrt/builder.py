@@ -31,7 +31,8 @@ class EngineBuilder:
         Args:
             trt: The module tensorrt.
             config: The block `gen_trt_engine`.
-            typed: The ONNX file alone decides the number formats.
+            typed: The ONNX file alone decides the number formats: from TensorRT 10 on, whose flags
+                for them are deprecated and gone in 11.
         """
         self._trt = trt
         self._config = config
@@ -112,14 +113,14 @@ class EngineBuilder:
         exact = [each for each in layers if each.type in plugins]
         if wanted.layers_precision or (exact and wanted.data_type != "FP32"):
             settings.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
-        for layer in exact:  # in half it is off by pixels: its coordinates are halves too
+        for layer in exact:  # in half it would be off by pixels: its locations are halves too
             layer.precision = self._trt.DataType.FLOAT
         for rule in layer_rules(wanted.layers_precision):
-            for place in rule.places([layer.name for layer in layers]):
-                layers[place].precision = getattr(self._trt.DataType, _LAYER_TYPES[rule.format])
+            for index in rule.indices([layer.name for layer in layers]):
+                layers[index].precision = getattr(self._trt.DataType, _LAYER_TYPES[rule.format])
 
     def _load_timing_cache(self, settings: Any) -> Any:
-        """The timings kept, or none yet where another GPU or version of TensorRT took them."""
+        """Load the kept timings; those of another GPU or version of TensorRT are dropped."""
         if self._config.timing_cache is None:
             return None
         path = Path(self._config.timing_cache)

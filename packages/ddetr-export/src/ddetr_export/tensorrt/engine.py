@@ -42,7 +42,7 @@ class EngineReport:
     batch_sizes: tuple[int, int, int]  # least, best, most; read back from the engine
     megabytes: float  # 10**6 bytes
     seconds: float
-    notices: tuple[str, ...]  # what was asked for and could not count
+    notices: tuple[str, ...]  # keys of the spec that the ONNX file overrules
 
 
 def build_engine(
@@ -86,9 +86,9 @@ def prepare_engine(
     trt: Any = None,
     cuda: Cuda | None = None,
 ) -> Callable[[], EngineReport]:
-    """Do as build_engine, save that what this gives, when called, does the long build.
+    """Check all that can refuse the engine; the function returned does the long build.
 
-    All that can refuse the engine is found out before.
+    Arguments are those of build_engine.
 
     Raises:
         FileNotFoundError, ValueError: as build_engine.
@@ -164,7 +164,7 @@ def _batch_sizes(
 def _lower_precision(
     content: bytes, source: Path, config: TrtEngineConfig, typed: bool, encryption_key: str | None
 ) -> bytes:
-    """The file's bytes, with the number formats in them where the builder has no flag for them."""
+    """Write the number formats into the file's bytes where the builder has no flag for them."""
     wanted = config.tensorrt
     if wanted.data_type == "INT8":
         content = calibrate(content, str(source), wanted.calibration, encryption_key)
@@ -179,7 +179,7 @@ def _lower_precision(
 
 
 def _without_effect(model: onnx.ModelProto, config: TrtEngineConfig) -> tuple[str, ...]:
-    """Sizes that the spec gives and the ONNX file decides otherwise."""
+    """Say which sizes of the spec do not count, because the ONNX file has others."""
     shape = [axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim]
     stated = {"input_height": shape[2], "input_width": shape[3]}
     return tuple(

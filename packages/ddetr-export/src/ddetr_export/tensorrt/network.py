@@ -1,4 +1,4 @@
-"""A TensorRT engine as a network that a detector runs.
+"""A TensorRT engine behind the protocol that a detector runs.
 
 It has run only against a fake that records calls: no machine with TensorRT was at hand.
 
