@@ -27,8 +27,8 @@ def load_beside():
     """Import a module that stands beside the tests, by name."""
 
     def load(name: str) -> ModuleType:
-        place = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, place)
+        path = Path(__file__).with_name(f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

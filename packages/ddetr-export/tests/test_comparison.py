@@ -50,7 +50,7 @@ def test_nan_is_never_within_the_tolerance() -> None:
         compare(network(), network(np.nan), IMAGES, (1,), num_select=2, tolerance=9.0)
 
 
-def test_queries_may_change_places_where_that_is_allowed() -> None:
+def test_queries_may_come_in_another_order_where_that_is_allowed() -> None:
     """Those that detect are compared with the nearest ones; what none is near to is an error."""
     logits = np.array([[[3, 0], [2, 0], [-5, -6]]], np.float32)
     boxes = np.array([[[0.1] * 4, [0.5] * 4, [0.9] * 4]], np.float32)
@@ -71,7 +71,7 @@ def test_queries_may_change_places_where_that_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("boxes", "scores", "labels", "share"),
+    ("boxes", "scores", "labels", "fraction"),
     [
         ([[0, 0, 10, 10], [5, 5, 9, 9]], [0.9, 0.5], [1, 2], 1.0),
         ([[5, 5, 9, 9], [0, 0, 10, 10]], [0.52, 0.88], [2, 1], 1.0),
@@ -80,7 +80,7 @@ def test_queries_may_change_places_where_that_is_allowed() -> None:
     ],
     ids=["same", "other order", "other label", "other box and score"],
 )
-def test_agreement_wants_label_place_and_score(boxes, scores, labels, share) -> None:
+def test_agreement_wants_label_box_and_score(boxes, scores, labels, fraction) -> None:
     """A detection counts as found if label, box and score agree, in whatever order."""
     expected = Detections(
         np.array([[0, 0, 10, 10], [5, 5, 9, 9]], np.float32),
@@ -88,7 +88,7 @@ def test_agreement_wants_label_place_and_score(boxes, scores, labels, share) -> 
         np.array([1, 2]),
     )
     found = Detections(np.array(boxes, np.float32), np.array(scores, np.float32), np.array(labels))
-    assert agreement(found, expected) == share
+    assert agreement(found, expected) == fraction
     assert agreement(found, Detections.empty()) == 1.0
 
 
@@ -117,7 +117,7 @@ def test_what_tensorrt_refuses_is_named() -> None:
 
 
 def test_folding_leaves_what_depends_on_the_input() -> None:
-    """Constant branches are computed, dead ones dropped, equal constants shared."""
+    """Constant branches are computed, dead ones dropped, equal constants kept once."""
     model = small_model(
         helper.make_node("Constant", [], ["two"], value_float=2.0),
         helper.make_node("Mul", ["two", "weight"], ["four"]),

@@ -47,11 +47,11 @@ def test_a_locked_checkpoint_becomes_a_locked_file(
         assert clear not in content
     certificate = json.loads((tmp_path / "out" / "m.certificate.json").read_text("utf-8"))
     assert certificate["passed"]
-    picture = np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8)
     plain = export_onnx(make_checkpoint(), tmp_path / "plain.onnx", config).path
     (found,), (expected,) = (
-        open_detector(report.path, encryption_key=KEY).predict([picture]),
-        open_detector(plain).predict([picture]),
+        open_detector(report.path, encryption_key=KEY).predict([image]),
+        open_detector(plain).predict([image]),
     )
     np.testing.assert_array_equal(found.scores, expected.scores)
 
@@ -73,14 +73,14 @@ def test_eight_bits_leave_nothing_readable(make_checkpoint, tmp_path, monkeypatc
     """The calibration's temporary folder is gone when the export ends."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    (tmp_path / "pictures").mkdir()
-    Image.new("RGB", (50, 40), "teal").save(tmp_path / "pictures" / "one.png")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (50, 40), "teal").save(tmp_path / "images" / "one.png")
     config = ExportConfig(
         **SIZES,
         precision="int8_qdq",
         opset_version=17,
         on_cpu=False,
-        calibration_image_dir=str(tmp_path / "pictures"),
+        calibration_image_dir=str(tmp_path / "images"),
     )
     report = export_onnx(make_checkpoint(), tmp_path / "out" / "m.onnx", config, encryption_key=KEY)
     assert list((tmp_path / "temporary").iterdir()) == []

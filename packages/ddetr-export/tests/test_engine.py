@@ -104,7 +104,7 @@ def test_bfloat_is_a_flag_in_version_10(toy_onnx, fake_tensorrt, tmp_path) -> No
 
 
 def test_layers_keep_the_precision_that_is_asked_for(toy_onnx, fake_tensorrt, tmp_path) -> None:
-    """By flags the builder is told, and the plugin is never left to compute places in half."""
+    """By flags the builder is told, and the plugin is never left to compute locations in half."""
     trt = fake_tensorrt("8.6.1")
     build(trt, toy_onnx(), tmp_path, data_type="FP16", layers_precision=["norm*:fp32"])
     full = trt.DataType.FLOAT
@@ -216,7 +216,7 @@ def test_eight_bits_of_a_quantized_file_need_no_images(
     assert fakes.parsed(trt) == (tmp_path / "pairs.onnx").read_bytes()
 
 
-def pictures(count: int) -> list[np.ndarray]:
+def images(count: int) -> list[np.ndarray]:
     random = np.random.default_rng(2)
     return [random.integers(0, 255, (40, 50, 3), np.uint8) for _ in range(count)]
 
@@ -235,8 +235,8 @@ def test_an_engine_detects_as_its_onnx_file(toy_onnx, fake_tensorrt, tmp_path, l
     detector = open_detector(tmp_path / "model.engine")
     assert detector.batch_size == most
     assert detector.providers == ("TensorRT 10.9.0",)
-    expected = open_detector(toy_onnx()).predict(pictures(5))
-    for found, other in zip(detector.predict(pictures(5)), expected, strict=True):
+    expected = open_detector(toy_onnx()).predict(images(5))
+    for found, other in zip(detector.predict(images(5)), expected, strict=True):
         np.testing.assert_allclose(found.boxes_xyxy, other.boxes_xyxy, rtol=1e-5)
         np.testing.assert_array_equal(found.labels, other.labels)
     with pytest.raises(ValueError, match=rf"takes {least} to {most} images|exported with batch"):
@@ -273,7 +273,7 @@ def test_with_a_key_engine_notes_and_caches_are_locked(toy_onnx, fake_tensorrt, 
     for name in written:
         assert b"red cell" not in (tmp_path / name).read_bytes()
     detector = open_detector(report.path, encryption_key="open sesame")
-    assert len(detector.predict(pictures(2))) == 2
+    assert len(detector.predict(images(2))) == 2
 
 
 @pytest.mark.gpu
@@ -292,6 +292,6 @@ def test_the_real_tensorrt_detects_as_onnx_runtime(
     wanted = TrtEngineConfig(tensorrt={"data_type": data_type, "max_batch_size": 4})
     engine = build_engine(path, tmp_path / "model.engine", wanted).path
     tolerance = 1e-3 if data_type == "FP32" else 5e-2
-    expected = open_detector(path, providers=["CPUExecutionProvider"]).predict(pictures(3))
-    for found, other in zip(open_detector(engine).predict(pictures(3)), expected, strict=True):
+    expected = open_detector(path, providers=["CPUExecutionProvider"]).predict(images(3))
+    for found, other in zip(open_detector(engine).predict(images(3)), expected, strict=True):
         np.testing.assert_allclose(found.scores, other.scores, atol=tolerance)

@@ -39,7 +39,7 @@ def certificate_of(folder) -> dict:
     return json.loads((folder / "model.certificate.json").read_text("utf-8"))
 
 
-def pictures(count: int = 3) -> list[Image.Image]:
+def images(count: int = 3) -> list[Image.Image]:
     random = np.random.default_rng(4)
     return [Image.fromarray(random.integers(0, 255, (70, 90, 3), np.uint8)) for _ in range(count)]
 
@@ -75,7 +75,7 @@ def test_detections_in_the_graph_are_those_outside(
     """The same checkpoint with and without post-processing inside gives the same detections."""
     plain = open_detector(export(make_checkpoint(), tmp_path).path, num_select=6)
     inside = open_detector(with_everything / "model.onnx")
-    for expected, found in zip(plain.predict(pictures()), inside.predict(pictures()), strict=True):
+    for expected, found in zip(plain.predict(images()), inside.predict(images()), strict=True):
         assert len(found) == 6
         np.testing.assert_array_equal(found.labels, expected.labels)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
@@ -161,7 +161,7 @@ def test_half_precision_halves_the_file(make_checkpoint, tmp_path) -> None:
     assert contract[0]["passed"]
 
 
-def test_proposals_may_change_places_in_half_precision(make_checkpoint, tmp_path) -> None:
+def test_proposals_may_swap_their_order_in_half_precision(make_checkpoint, tmp_path) -> None:
     """Those of two stages have close scores; each is compared with itself all the same."""
     report = export(make_checkpoint(two_stage=True), tmp_path, precision="fp16", opset_version=17)
     assert 0 < report.max_error_logits < 0.02
@@ -170,8 +170,8 @@ def test_proposals_may_change_places_in_half_precision(make_checkpoint, tmp_path
 
 def test_eight_bits_are_calibrated_with_a_fixed_batch(make_checkpoint, tmp_path) -> None:
     """Three images in runs of two: the first one fills up the last run."""
-    for index, picture in enumerate(pictures()):
-        picture.save(tmp_path / f"{index}.png")
+    for index, image in enumerate(images()):
+        image.save(tmp_path / f"{index}.png")
     settings = {"calibration_image_dir": str(tmp_path), "check_image_dir": str(tmp_path)}
     report = export(
         make_checkpoint(),
@@ -186,8 +186,8 @@ def test_eight_bits_are_calibrated_with_a_fixed_batch(make_checkpoint, tmp_path)
 
 def test_eight_bits_come_from_the_users_images(make_checkpoint, tmp_path) -> None:
     """Ranges are measured on a folder of images; its absence is said before any work."""
-    for index, picture in enumerate(pictures()):
-        picture.save(tmp_path / f"{index}.png")
+    for index, image in enumerate(images()):
+        image.save(tmp_path / f"{index}.png")
     report = export(
         make_checkpoint(),
         tmp_path,

@@ -24,11 +24,11 @@ def with_postprocess(path, num_select: int):
 @pytest.mark.parametrize("num_select", [4, 100])
 def test_the_graph_detects_what_numpy_detects(toy_onnx, num_select) -> None:
     """Boxes, scores and labels of ONNX Runtime equal those of post-processing, at any batch."""
-    pictures = [Image.new("RGB", (50 + 10 * n, 80 - 9 * n), (40 * n, 9, 200)) for n in range(5)]
-    plain = open_detector(toy_onnx(), num_select=num_select).predict(pictures)
+    images = [Image.new("RGB", (50 + 10 * n, 80 - 9 * n), (40 * n, 9, 200)) for n in range(5)]
+    plain = open_detector(toy_onnx(), num_select=num_select).predict(images)
     inside = open_detector(
         with_postprocess(toy_onnx(), num_select), num_select=num_select, batch_size=3
-    ).predict(pictures)
+    ).predict(images)
     for expected, found in zip(plain, inside, strict=True):
         np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-6)

@@ -13,7 +13,7 @@ from ddetr_export.config import CalibrationConfig
 from ddetr_export.onnx import to_fp16
 from ddetr_export.tensorrt import calibrate
 
-# A few steps of 1/127 of the range on each of 27 products, after a norm: the worst of 1152 places.
+# A few steps of 1/127 of the range on each of 27 products, after a norm: the worst of 1152 values.
 EIGHT_BITS = 0.1
 
 
@@ -73,8 +73,8 @@ def test_half_precision_stays_close_and_keeps_its_ends(network_file) -> None:
 
 
 @pytest.fixture
-def picture_folder(tmp_path):
-    folder = tmp_path / "pictures"
+def image_folder(tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     random = np.random.default_rng(8)
     for index in range(3):
@@ -83,9 +83,9 @@ def picture_folder(tmp_path):
     return folder
 
 
-def test_calibration_writes_pairs_around_convolutions(network_file, picture_folder) -> None:
+def test_calibration_writes_pairs_around_convolutions(network_file, image_folder) -> None:
     """The calibrated file computes nearly the same, in standard operators."""
-    config = CalibrationConfig(cal_image_dir=str(picture_folder), cal_batches=3)
+    config = CalibrationConfig(cal_image_dir=str(image_folder), cal_batches=3)
     content = calibrate(network_file.read_bytes(), "network.onnx", config)
     model = onnx.load_from_string(content)
     operators = [node.op_type for node in model.graph.node]
@@ -94,11 +94,11 @@ def test_calibration_writes_pairs_around_convolutions(network_file, picture_fold
     np.testing.assert_allclose(run(content), run(network_file.read_bytes()), atol=EIGHT_BITS)
 
 
-def test_a_changed_file_makes_the_cache_anew(network_file, picture_folder, tmp_path) -> None:
+def test_a_changed_file_makes_the_cache_anew(network_file, image_folder, tmp_path) -> None:
     """The cache is used for the same file and images, and for nothing else."""
     cache = tmp_path / "cache.bin"
     cache.write_bytes(b"another tool's cache")
-    config = CalibrationConfig(cal_image_dir=str(picture_folder), cal_cache_file=str(cache))
+    config = CalibrationConfig(cal_image_dir=str(image_folder), cal_cache_file=str(cache))
     first = calibrate(network_file.read_bytes(), "network.onnx", config)
     assert cache.read_bytes().endswith(first)
     marked = first + b"marked"

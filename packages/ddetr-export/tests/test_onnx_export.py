@@ -179,7 +179,7 @@ def test_odd_input_sizes_export(make_checkpoint, tmp_path) -> None:
 
 def test_detector_finds_what_the_checkpoint_finds(make_checkpoint, plain_file) -> None:
     """The torch-free runtime's boxes, scores and labels equal the PyTorch path's."""
-    pictures = [
+    images = [
         Image.fromarray(np.random.default_rng(seed).integers(0, 255, size, np.uint8))
         for seed, size in enumerate([(50, 70, 3), (130, 90, 3), (64, 96, 3)])
     ]
@@ -189,10 +189,10 @@ def test_detector_finds_what_the_checkpoint_finds(make_checkpoint, plain_file) -
         mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), mode="fixed", height=HEIGHT, width=WIDTH
     )
     assert [each.name for each in detector.categories] == ["red cell", "platelet"]
-    for picture, found in zip(pictures, detector.predict(pictures), strict=True):
+    for image, found in zip(images, detector.predict(images), strict=True):
         with torch.no_grad():
-            outputs = model(torch.from_numpy(preprocess(picture, config))[None])
-        size_hw = torch.tensor([[picture.height, picture.width]])
+            outputs = model(torch.from_numpy(preprocess(image, config))[None])
+        size_hw = torch.tensor([[image.height, image.width]])
         (expected,) = postprocess(outputs, size_hw, model.config.num_select)
         np.testing.assert_allclose(found.scores, expected["scores"], atol=TOLERANCE)
         np.testing.assert_array_equal(found.labels, expected["labels"])

@@ -47,8 +47,8 @@ def browser(load_beside, tmp_path):
 
 
 @pytest.fixture
-def picture(tmp_path) -> Path:
-    path = tmp_path / "picture.png"
+def image_file(tmp_path) -> Path:
+    path = tmp_path / "image.png"
     Image.fromarray(np.full((300, 400, 3), 120, np.uint8)).save(path)
     return path
 
@@ -59,18 +59,18 @@ def shown(browser) -> list[tuple[str, float]]:
     return [(row.split("\n")[0], float(row.split("\n")[1])) for row in rows]
 
 
-def test_a_dropped_image_gets_its_boxes(browser, address, toy_onnx, picture) -> None:
-    """The list has the detector's classes and scores, and boxes are painted into the picture."""
+def test_a_dropped_image_gets_its_boxes(browser, address, toy_onnx, image_file) -> None:
+    """The list has the detector's classes and scores, and boxes are painted into the image."""
     browser.open(address)
     browser.wait_for("document.getElementById('model').textContent.includes('toy.onnx')")
     browser.evaluate("document.getElementById('threshold').value = 0")
-    place = browser.evaluate(
+    position = browser.evaluate(
         "(({x, y, width, height}) => [x + width / 2, y + height / 2])"
         "(document.getElementById('drop').getBoundingClientRect())"
     )
-    browser.drop_file(picture, *place)
+    browser.drop_file(image_file, *position)
     browser.wait_for("document.querySelectorAll('#list li').length > 0")
-    (expected,) = open_detector(toy_onnx()).predict([picture])
+    (expected,) = open_detector(toy_onnx()).predict([image_file])
     names = {0: "class_0", 1: "red cell", 2: "platelet"}
     assert shown(browser) == [
         (names[int(label)], pytest.approx(float(score), abs=0.006))
@@ -85,14 +85,14 @@ def test_a_dropped_image_gets_its_boxes(browser, address, toy_onnx, picture) -> 
         "return [canvas.width, canvas.height, grey]; })()"
     )
     assert grey[:2] == [400, 300]
-    assert 1000 < grey[2] < 400 * 300 - 1000  # boxes and names cover a part of the picture
+    assert 1000 < grey[2] < 400 * 300 - 1000  # boxes and names cover a part of the image
 
 
-def test_the_threshold_filters_without_asking_again(browser, address, picture) -> None:
+def test_the_threshold_filters_without_asking_again(browser, address, image_file) -> None:
     """Moving the slider changes the list; the server is not asked."""
     browser.open(address)
     browser.evaluate("document.getElementById('threshold').value = 0")
-    browser.choose_file(picture, "#file")
+    browser.choose_file(image_file, "#file")
     browser.wait_for("document.querySelectorAll('#list li').length > 0")
     scores = [score for _, score in shown(browser)]
     middle = (scores[0] + scores[-1]) / 2
@@ -104,12 +104,14 @@ def test_the_threshold_filters_without_asking_again(browser, address, picture) -
     assert 0 < len(shown(browser)) < len(scores)
 
 
-def test_a_refusal_is_shown_and_the_next_image_works(browser, address, picture, tmp_path) -> None:
+def test_a_refusal_is_shown_and_the_next_image_works(
+    browser, address, image_file, tmp_path
+) -> None:
     """What is no image gets the server's sentence; it goes away with the next one."""
     (tmp_path / "text.png").write_text("no image")
     browser.open(address)
     browser.choose_file(tmp_path / "text.png", "#file")
     error = "document.getElementById('error')"
     browser.wait_for(f"!{error}.hidden && {error}.textContent.includes('no image of a known kind')")
-    browser.choose_file(picture, "#file")
+    browser.choose_file(image_file, "#file")
     browser.wait_for(f"{error}.hidden && !document.getElementById('canvas').hidden")

@@ -60,7 +60,7 @@ def plugin_model(opset: int = 12, *, spatial_shapes=None, starts=None, embed: bo
 
 
 def random_feeds(batch: int) -> dict[str, np.ndarray]:
-    """Places inside, outside, on pixel centres and on edges."""
+    """Sampling locations inside, outside, on pixel centres and on edges."""
     random = np.random.default_rng(3)
     locations = random.uniform(-0.3, 1.3, (batch, QUERIES, HEADS, len(SHAPES_HW), POINTS, 2))
     locations.reshape(-1)[:8] = [0, 1, 0.5 / 7, 0.5 / 5, -3, 7, 1 + 0.5 / 7, 0.5]
@@ -87,9 +87,9 @@ def sample_one_by_one(feeds: dict[str, np.ndarray]) -> np.ndarray:
         for column in (int(np.floor(x)), int(np.floor(x)) + 1):
             for row in (int(np.floor(y)), int(np.floor(y)) + 1):
                 if 0 <= column < width and 0 <= row < height:
-                    share = (1 - abs(x - column)) * (1 - abs(y - row))
+                    corner_weight = (1 - abs(x - column)) * (1 - abs(y - row))
                     pixel = value[n, start + row * width + column, m]
-                    output[n, q, m] += share * weights[n, q, m, level, p] * pixel
+                    output[n, q, m] += corner_weight * weights[n, q, m, level, p] * pixel
     return output
 
 
@@ -139,13 +139,13 @@ def test_a_right_node_has_no_problem() -> None:
     assert plugin_problems(plugin_model(embed=False)) == []
 
 
-def test_places_may_be_a_constant() -> None:
+def test_sampling_locations_may_be_a_constant() -> None:
     """With a fixed batch the first decoder layer's do not depend on the image; sizes count too."""
     for queries, is_right in ((QUERIES, True), (QUERIES + 1, False)):
         model = plugin_model(embed=False)
         shape = (2, queries, HEADS, len(SHAPES_HW), POINTS, 2)
-        places = numpy_helper.from_array(np.full(shape, 0.5, np.float32), "sampling_locations")
-        model.graph.initializer.append(places)
+        locations = numpy_helper.from_array(np.full(shape, 0.5, np.float32), "sampling_locations")
+        model.graph.initializer.append(locations)
         del model.graph.input[1]
         assert (plugin_problems(model) == []) == is_right
 
@@ -230,7 +230,7 @@ def test_a_whole_model_becomes_standard(plugin_export, tmp_path) -> None:
     from ddetr_export import open_detector
 
     to_standard(plugin_export, tmp_path / "standard.onnx")
-    pictures = [np.random.default_rng(1).integers(0, 255, (70, 80, 3), np.uint8)]
-    (before,) = open_detector(plugin_export).predict(pictures)
-    (after,) = open_detector(tmp_path / "standard.onnx").predict(pictures)
+    images = [np.random.default_rng(1).integers(0, 255, (70, 80, 3), np.uint8)]
+    (before,) = open_detector(plugin_export).predict(images)
+    (after,) = open_detector(tmp_path / "standard.onnx").predict(images)
     np.testing.assert_allclose(before.scores, after.scores, atol=TOLERANCE)

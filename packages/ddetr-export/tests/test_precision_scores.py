@@ -32,13 +32,13 @@ def knowing(labelled, shift: float):
         logits = np.full((len(images), 20, 3), -20, np.float32)
         boxes = np.full((len(images), 20, 4), 0.5, np.float32)
         for row, record in zip(range(len(images)), given, strict=False):
-            for place, (box, label) in enumerate(
+            for index, (box, label) in enumerate(
                 zip(record.boxes_xywh, record.labels, strict=True)
             ):
                 left, top, width, height = box / (96, 64, 96, 64)
                 centre = (left + width / 2 + shift, top + height / 2)
-                boxes[row, place] = (*centre, width, height)
-                logits[row, place, label] = 9
+                boxes[row, index] = (*centre, width, height)
+                logits[row, index, label] = 9
         return logits, boxes
 
     return forward
@@ -113,13 +113,13 @@ def test_an_export_certifies_its_scores(labelled, make_checkpoint, tmp_path, pre
     pytest.importorskip("torch")
     from ddetr_export import ExportConfig, export_onnx
 
-    pictures = str(labelled.images[0].path.parent)
+    folder = str(labelled.images[0].path.parent)
     config = ExportConfig(
         input_height=64,
         input_width=96,
         opset_version=17,
         precision=precision,
-        calibration_image_dir=pictures,
+        calibration_image_dir=folder,
         score_images=3,
     )
     report = export_onnx(make_checkpoint(), tmp_path / "m.onnx", config, labelled=labelled)

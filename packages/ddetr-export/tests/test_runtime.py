@@ -16,14 +16,14 @@ from ddetr_export import open_detector
 from ddetr_export.onnx import seal, write_model
 
 
-def picture(brightness: int, width: int = 40, height: int = 30) -> Image.Image:
+def plain_image(brightness: int, width: int = 40, height: int = 30) -> Image.Image:
     return Image.new("RGB", (width, height), (brightness,) * 3)
 
 
 def test_detections_are_in_pixels_of_the_original(toy_onnx) -> None:
-    """The same network output gives boxes that grow with the picture."""
+    """The same network output gives boxes that grow with the image."""
     detector = open_detector(toy_onnx())
-    small, large = detector.predict([picture(90), picture(90, 400, 300)])
+    small, large = detector.predict([plain_image(90), plain_image(90, 400, 300)])
     np.testing.assert_allclose(large.boxes_xyxy, small.boxes_xyxy * 10, rtol=1e-5)
     assert len(small) == 4  # num_select of the file
     assert (np.diff(small.scores) <= 0).all()
@@ -35,26 +35,26 @@ def test_categories_come_from_the_file(toy_onnx) -> None:
     assert [(each.id, each.name) for each in categories] == [(1, "red cell"), (2, "platelet")]
 
 
-def test_a_picture_is_detected_alike_alone_and_in_a_batch(toy_onnx) -> None:
+def test_an_image_is_detected_alike_alone_and_in_a_batch(toy_onnx) -> None:
     """Neither the batch size nor a filled-up last batch changes an answer."""
-    pictures = [picture(each) for each in (10, 200, 90, 255, 0)]
-    alone = open_detector(toy_onnx()).predict(pictures)
+    images = [plain_image(each) for each in (10, 200, 90, 255, 0)]
+    alone = open_detector(toy_onnx()).predict(images)
     for detector in (open_detector(toy_onnx(), batch_size=2), open_detector(toy_onnx(batch=3))):
-        together = detector.predict(pictures)
-        assert len(together) == len(pictures)
+        together = detector.predict(images)
+        assert len(together) == len(images)
         for one, other in zip(alone, together, strict=True):
             np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
             np.testing.assert_array_equal(one.scores, other.scores)
 
 
-def test_paths_pictures_and_arrays_are_the_same(toy_onnx, tmp_path) -> None:
+def test_paths_images_and_arrays_are_the_same(toy_onnx, tmp_path) -> None:
     """A path, a Pillow image and an array of the same pixels give the same detections."""
-    picture(120).save(tmp_path / "picture.png")
+    plain_image(120).save(tmp_path / "image.png")
     images = [
-        tmp_path / "picture.png",
-        str(tmp_path / "picture.png"),
-        picture(120),
-        np.asarray(picture(120)),
+        tmp_path / "image.png",
+        str(tmp_path / "image.png"),
+        plain_image(120),
+        np.asarray(plain_image(120)),
     ]
     first, *others = open_detector(toy_onnx()).predict(images)
     for other in others:
@@ -68,7 +68,7 @@ def test_no_image_gives_no_result(toy_onnx) -> None:
 
 def test_num_select_can_be_lowered(toy_onnx) -> None:
     """The argument wins over the file's number."""
-    (found,) = open_detector(toy_onnx(), num_select=2).predict([picture(5)])
+    (found,) = open_detector(toy_onnx(), num_select=2).predict([plain_image(5)])
     assert len(found) == 2
 
 
@@ -116,8 +116,8 @@ def test_a_damaged_file_is_refused(toy_onnx, tmp_path) -> None:
     path = tmp_path / "sealed.onnx"
     path.write_bytes(whole)
     assert open_detector(path).predict([GREY])
-    for place in range(5, len(whole), 61):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+    for index in range(5, len(whole), 61):
+        path.write_bytes(whole[:index] + bytes([whole[index] ^ 4]) + whole[index + 1 :])
         with pytest.raises(ValueError, match=r"sealed\.onnx"):
             open_detector(path)
     model.doc_string = "changed on purpose"
@@ -184,7 +184,7 @@ RGB = np.stack([GREY] * 3, axis=-1)
     ids=["grey", "one channel", "16 bit", "RGBA", "L image", "I;16 image", "RGBA image"],
 )
 def test_grey_transparent_and_16_bit_images_are_taken(toy_onnx, image) -> None:
-    """Each is detected in as the same picture in RGB."""
+    """Each is detected in as the same image in RGB."""
     (expected,) = open_detector(toy_onnx()).predict([RGB])
     (found,) = open_detector(toy_onnx()).predict([image])
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)

@@ -17,7 +17,7 @@ HEADS, CHANNELS, POINTS = 2, 5, 3
 
 
 def sampling_inputs(batch: int, queries: int) -> tuple:
-    """Random values and places, with edges, pixel centres and far outside among the places."""
+    """Random values and locations, among them edges, pixel centres and points far outside."""
     pixels = sum(height * width for height, width in SHAPES_HW)
     value = torch.randn(batch, pixels, HEADS, CHANNELS)
     x, y = torch.rand(2, batch, queries, HEADS, len(SHAPES_HW) * POINTS) * 1.4 - 0.2
@@ -50,8 +50,8 @@ def test_between_four_pixels_is_their_mean(sample) -> None:
 
 
 @pytest.mark.parametrize("sample", [sample_by_gather, sample_by_grid])
-def test_places_outside_add_nothing(sample) -> None:
-    """Places more than a pixel outside the image give zero."""
+def test_points_outside_add_nothing(sample) -> None:
+    """Points more than a pixel outside the image give zero."""
     value, x, y, weights = sampling_inputs(batch=1, queries=4)
     for away in (-9, 9):
         assert not sample(value, SHAPES_HW, x + away, y, weights).any()
@@ -91,7 +91,7 @@ def test_sampling_exports_with_a_dynamic_batch(sample, opset, tmp_path) -> None:
     torch.testing.assert_close(found[1:], expected[1:], atol=TOLERANCE, rtol=0)
 
 
-def test_a_place_that_is_no_number_spoils_its_own_image_alone() -> None:
+def test_a_location_that_is_no_number_spoils_its_own_image_alone() -> None:
     """In ONNX Runtime too, whose Gather refuses an index outside of the table."""
     value, x, y, weights = sampling_inputs(batch=2, queries=4)
     expected = sample_by_gather(value, SHAPES_HW, x, y, weights)

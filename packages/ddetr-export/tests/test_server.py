@@ -97,7 +97,7 @@ def test_a_decompression_bomb_is_known_from_its_header(client) -> None:
 
 
 def test_a_photograph_on_its_side_is_turned(client) -> None:
-    """The answer's size and boxes are those of the upright picture."""
+    """The answer's size and boxes are those of the upright image."""
     content = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -126,7 +126,7 @@ def _signature_problems(model: onnx.ModelProto) -> Iterator[str]:
 
 
 def _loading_problems(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Give ONNX Runtime's refusal of the finished file; without a plugin's body none is asked for."""
+    """Give ONNX Runtime's refusal of the finished file; a plugin without a body is not tried."""
     if any(plugin_nodes(model)) and not model.functions:
         return ()
     problem = loading_problem(model, "the file")
