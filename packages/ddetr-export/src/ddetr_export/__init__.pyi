@@ -4,6 +4,7 @@ from .config import TrtEngineConfig as TrtEngineConfig
 from .onnx import to_standard as to_standard
 from .onnx_export import export_onnx as export_onnx
 from .onnx_export import prepare_export as prepare_export
+from .prepared_export import PreparedExport as PreparedExport
 from .report import ExportError as ExportError
 from .report import ExportReport as ExportReport
 from .runtime import OnnxDetector as OnnxDetector
@@ -13,4 +14,3 @@ from .serving import serve as serve
 from .tensorrt import EngineBuildError as EngineBuildError
 from .tensorrt import EngineReport as EngineReport
 from .tensorrt import build_engine as build_engine
-from .traced_export import PreparedExport as PreparedExport

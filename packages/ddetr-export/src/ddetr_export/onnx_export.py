@@ -13,10 +13,10 @@ from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, find_images
 from ddetr_export.config import ExportConfig
 from ddetr_export.onnx import ExportMetadata, written_path
+from ddetr_export.prepared_export import PreparedExport, Tell
 from ddetr_export.proof import TOLERANCES
 from ddetr_export.report import ExportReport
 from ddetr_export.sidecars import SIDECAR_NAMES
-from ddetr_export.traced_export import PreparedExport, Tell
 from ddetr_model import DeformableDETR, load_checkpoint
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-from .network import ExportGraph as ExportGraph
+from .export_graph import ExportGraph as ExportGraph
 from .postprocess import append_postprocess as append_postprocess
 from .sampling import sample_by_gather as sample_by_gather
 from .sampling import sample_by_grid as sample_by_grid

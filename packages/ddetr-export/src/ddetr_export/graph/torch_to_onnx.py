@@ -15,7 +15,7 @@ import torch
 from ddetr_export.config import OLDEST_GRID_SAMPLE_OPSET, ExportConfig
 from ddetr_export.graph._attention import Sampler
 from ddetr_export.graph._plugin_node import plugin_sampler
-from ddetr_export.graph.network import ExportGraph
+from ddetr_export.graph.export_graph import ExportGraph
 from ddetr_export.graph.sampling import sample_by_gather, sample_by_grid
 from ddetr_export.graph.tracing import OLDEST_DYNAMO_OPSET, Signature, trace_to_onnx
 from ddetr_export.onnx import (

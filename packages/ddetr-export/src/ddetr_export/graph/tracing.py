@@ -19,7 +19,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ddetr_export.quiet import hushed
+from ddetr_export.silenced_libraries import hushed
 
 OLDEST_DYNAMO_OPSET = 18
 _TALKATIVE_LOGGERS = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")

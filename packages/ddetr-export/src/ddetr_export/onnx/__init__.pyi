@@ -1,5 +1,5 @@
+from .constant_folding import fold_constants as fold_constants
 from .digest import seal as seal
-from .folding import fold_constants as fold_constants
 from .fp16 import to_fp16 as to_fp16
 from .int8 import is_quantized as is_quantized
 from .int8 import to_int8 as to_int8
@@ -23,7 +23,8 @@ from .network import OnnxNetwork as OnnxNetwork
 from .network import check_signature as check_signature
 from .network import filled_up as filled_up
 from .node_writer import NodeWriter as NodeWriter
-from .operators import operator_problems as operator_problems
+from .opset_and_sizes import sizes_of as sizes_of
+from .opset_and_sizes import standard_opset as standard_opset
 from .plugin_contract import plugin_problems as plugin_problems
 from .plugin_fallback import PLUGIN_DOMAIN as PLUGIN_DOMAIN
 from .plugin_fallback import PLUGIN_INPUTS as PLUGIN_INPUTS
@@ -37,5 +38,4 @@ from .plugin_file import to_standard as to_standard
 from .session import loading_problem as loading_problem
 from .session import open_on_cpu as open_on_cpu
 from .session import silence_telemetry as silence_telemetry
-from .statements import sizes_of as sizes_of
-from .statements import standard_opset as standard_opset
+from .tensorrt_operators import operator_problems as operator_problems

@@ -15,7 +15,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ddetr_export.layer_rules import LayerRule
-from ddetr_export.onnx._replacing import replace_nodes
+from ddetr_export.onnx._model_edits import replace_nodes
 
 _NORMS = frozenset({"InstanceNormalization", "GroupNormalization"})
 _PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})

@@ -8,12 +8,12 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from ddetr_export.onnx._replacing import replace_all
+from ddetr_export.onnx._model_edits import replace_all
 from ddetr_export.onnx.digest import seal
 from ddetr_export.onnx.model_bytes import load_onnx
 from ddetr_export.onnx.model_file import read_model, write_model, written_path
+from ddetr_export.onnx.opset_and_sizes import sizes_of, standard_opset
 from ddetr_export.onnx.plugin_fallback import PLUGIN_DOMAIN, PLUGIN_OP, plugin_function
-from ddetr_export.onnx.statements import sizes_of, standard_opset
 
 _OLDEST_IR_WITH_FUNCTIONS = 8
 

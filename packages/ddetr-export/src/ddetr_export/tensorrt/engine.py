@@ -21,7 +21,7 @@ from ddetr_data.files import write_all
 from ddetr_export.config import TrtEngineConfig
 from ddetr_export.layer_rules import layer_rules
 from ddetr_export.onnx import load_onnx, locked, read_metadata, read_model, to_fp16, written_path
-from ddetr_export.tensorrt._notes import EngineNotes, notes_content, notes_path
+from ddetr_export.tensorrt._engine_notes import EngineNotes, notes_content, notes_path
 from ddetr_export.tensorrt.bindings import Cuda, import_cuda, import_tensorrt, major_version
 from ddetr_export.tensorrt.builder import EngineBuilder, EngineBuildError
 from ddetr_export.tensorrt.calibration import calibrate

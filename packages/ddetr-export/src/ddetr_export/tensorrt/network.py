@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ddetr_export.onnx import Array, check_signature, read_model
-from ddetr_export.tensorrt._notes import read_notes
+from ddetr_export.tensorrt._engine_notes import read_notes
 from ddetr_export.tensorrt.bindings import Cuda, import_cuda, import_tensorrt
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from ddetr_export.onnx._replacing import replace_nodes
+from ddetr_export.onnx._model_edits import replace_nodes
 
 Array = NDArray[np.generic]
 
