@@ -49,7 +49,7 @@ def test_migration_tells_the_fate_of_every_key(
 def test_migration_knows_older_keys_and_tells_bad_values(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A key without effect comes with its reason, a value that nothing takes with its place."""
+    """A key without effect comes with its reason, a value that nothing takes with its line."""
     spec = tmp_path / "old.yaml"
     spec.write_text("wandb: {enable: true}\ndataset: {batch_size: -1}\n")
     assert ddetr("migrate", "-e", str(spec)) == 0
@@ -85,7 +85,7 @@ def test_clean_data_have_no_findings(data_spec: Path, capsys: pytest.CaptureFixt
     assert "3 images" in capsys.readouterr().out
 
 
-def test_faults_are_listed_with_file_and_place(
+def test_faults_are_listed_with_file_and_line(
     data_spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A missing image is an error, in the table and in the JSON file."""
@@ -154,15 +154,15 @@ def test_the_labels_of_a_conversion_are_checked_by_its_spec(
     assert "none.txt is missing" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("where", ["before", "after"])
 def test_findings_can_be_read_from_standard_output(
-    data_spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+    data_spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
     """--json without a file shows JSON and nothing else, wherever it stands."""
     (tmp_path / "data" / "images" / "train" / "000000.jpg").write_bytes(b"")
     ways = [("-e", str(data_spec)), labelled_set(tmp_path)]
     for way in ways:
-        arguments = ("--json", *way) if place == "before" else (*way, "--json")
+        arguments = ("--json", *way) if where == "before" else (*way, "--json")
         assert ddetr("check", *arguments) == 2
         findings = json.loads(capsys.readouterr().out)["findings"]
         assert [(one["fault"], one["count"]) for one in findings] == [("unreadable_image", 1)]

@@ -66,7 +66,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_no_torn_figures() -> None:
     console.observe(RunEvent("step", epoch=0, step=1, total_steps=2, metrics=metrics))
     console.observe(RunEvent("epoch", epoch=0, metrics=metrics, eta_seconds=60))
     console.close()
-    console.scores({f"AP{place}": place / 20 for place in range(12)}, {})
+    console.scores({f"AP{index}": index / 20 for index in range(12)}, {})
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()
     assert ["0", "4", "0.25", "0:01:00"] in [line.split() for line in lines]
     assert ["AP11", "0.550"] in [line.split() for line in lines]

@@ -99,8 +99,8 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def assert_standard(path: Path, plugin: Path) -> None:
     """No foreign operator is left, and the detections are the same."""
     assert {node.domain for node in onnx.load(path).graph.node} == {""}
-    picture = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
-    (found,), (expected,) = (open_detector(each).predict([picture]) for each in (path, plugin))
+    image = np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8)
+    (found,), (expected,) = (open_detector(each).predict([image]) for each in (path, plugin))
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
@@ -176,7 +176,7 @@ def test_without_tensorrt_one_sentence_says_how_to_get_it(plugin_file: Path) -> 
 
 
 def test_a_locked_file_asks_for_its_key(plugin_file: Path) -> None:
-    """Before anything heavy is loaded, by name of the key's two places."""
+    """Before anything heavy is loaded, naming both ways to give the key."""
     folder = plugin_file.parent
     write_model(folder / "m.onnx.enc", plugin_file.read_bytes(), "open sesame")
     (folder / "spec.yaml").write_text("results_dir: out\n")

@@ -45,14 +45,14 @@ dataset:
     ],
 )
 def test_nothing_is_evaluated(load: Load, value: str) -> None:
-    """Resolvers, the environment's too, are refused with the key's place."""
+    """Resolvers, the environment's too, are refused with the key's line."""
     with pytest.raises(SpecError, match=r"results_dir: .* asks for more than a key.*spec.yaml:1"):
         load(f'results_dir: "{value}"')
 
 
 @pytest.mark.parametrize("value", ["${no.such.key}", "${results_dir}", "${train.", "${}"])
 def test_a_key_that_gives_nothing_is_named(load: Load, value: str) -> None:
-    """Unknown keys, circles and open braces are one sentence with the place."""
+    """Unknown keys, circles and open braces are one sentence with the line."""
     with pytest.raises(SpecError, match=r"results_dir.*spec.yaml:1"):
         load(f'results_dir: "{value}"')
 

@@ -125,14 +125,14 @@ def test_one_name_may_be_left_open(tmp_path: Path, text: str, nothing: str) -> N
 
 
 def test_two_names_with_two_values_are_refused(tmp_path: Path) -> None:
-    """Nobody can tell which one is meant; the place is that of the name here."""
+    """Nobody can tell which one is meant; the line is that of the name here."""
     text = "model:\n  pretrained_model_path: a.pth\n"
     with pytest.raises(SpecError, match=r"are one setting with two values: give one \(override "):
         loaded(tmp_path, text, None, "model.pretrained_backbone_path=b.pth")
 
 
 def test_an_older_name_can_be_set_and_referred_to(tmp_path: Path) -> None:
-    """By an override, and as ${...} from another key; a wrong value is told with its place."""
+    """By an override, and as ${...} from another key; a wrong value is told with its line."""
     text = "results_dir: ${train.optim.monitor_name}\ntrain: {optim: {monitor_name: val_loss}}"
     found = loaded(tmp_path, text, None, "train.optim.monitor_name=train_loss")
     assert found.spec.train.optim.lr_monitor == found.spec.results_dir == "train_loss"

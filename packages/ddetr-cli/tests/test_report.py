@@ -140,7 +140,7 @@ def test_only_the_scored_classes_count(judged: DetectionSet, tmp_path: Path) -> 
 def test_the_page_shows_mistakes_and_needs_no_other_file(
     judged: DetectionSet, tmp_path: Path
 ) -> None:
-    """Charts and pictures are inside; names of classes and files are escaped, in any script."""
+    """Charts and images are inside; names of classes and files are escaped, in any script."""
     text = write_evaluation_report(tmp_path, judged).read_text("utf-8")
     for title in ("Precision and recall", "Confusion", "Worst images"):
         assert f"<h2>{title}</h2>" in text
@@ -153,9 +153,7 @@ def test_the_page_shows_mistakes_and_needs_no_other_file(
     assert "\u72ac" in text
 
 
-def test_a_small_picture_is_enlarged_so_that_words_fit(
-    judged: DetectionSet, tmp_path: Path
-) -> None:
+def test_a_small_image_is_enlarged_so_that_words_fit(judged: DetectionSet, tmp_path: Path) -> None:
     """Four times at most: labels are drawn at their own size, not blown up with the pixels."""
     mistakes = find_mistakes(judged, read_detections(tmp_path / "detections.json"))
     bad = mistakes.worst[0]
@@ -166,7 +164,7 @@ def test_a_small_picture_is_enlarged_so_that_words_fit(
         assert drawn.width == min(4 * width, 360)
 
 
-def test_a_picture_that_is_gone_is_said_so(judged: DetectionSet, tmp_path: Path) -> None:
+def test_an_image_that_is_gone_is_said_so(judged: DetectionSet, tmp_path: Path) -> None:
     """The report is written all the same."""
     (tmp_path / "<i>2.png").unlink()
     text = write_evaluation_report(tmp_path, judged).read_text("utf-8")

@@ -173,7 +173,7 @@ def test_a_wrong_spec_leaves_no_results_folder(
 def test_a_results_folder_that_cannot_be_made_is_one_sentence(
     finish: Callable[..., Finished], tmp_path: Path
 ) -> None:
-    """A file in its place is named."""
+    """A file where the folder should be is named."""
     (tmp_path / "file").write_text("")
     end = finish(lambda run: None, f"results_dir={tmp_path}/file")
     assert end.exit_status == 2

@@ -1,4 +1,4 @@
-"""Wrong keys and wrong values: each named with its place, its limit and what to write instead."""
+"""Wrong keys and wrong values: each named with its line, its limit and what to write instead."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ BAD_VALUES = [
 
 
 @pytest.mark.parametrize(("override", "limit"), BAD_VALUES, ids=[key for key, _ in BAD_VALUES])
-def test_a_bad_value_is_one_sentence_with_key_limit_and_place(
+def test_a_bad_value_is_one_sentence_with_key_limit_and_line(
     load: Load, override: str, limit: str
 ) -> None:
     """Type, range and choice errors tell the whole key, the rule and the override."""
@@ -148,7 +148,7 @@ CROSS_FIELD = [
 
 @pytest.mark.parametrize(("text", "parts"), CROSS_FIELD)
 def test_values_that_disagree_are_both_named(load: Load, text: str, parts: list[str]) -> None:
-    """A rule over two keys names both, and the place of the one that was written."""
+    """A rule over two keys names both, and the line of the one that was written."""
     with pytest.raises(SpecError, match=r"spec\.yaml:1") as caught:
         load(text)
     assert all(part in str(caught.value) for part in parts)
@@ -181,7 +181,7 @@ def test_values_that_disagree_are_both_named(load: Load, text: str, parts: list[
         ("train.seed: 3", "write it as a key in a block, not with a dot"),
     ],
 )
-def test_an_unknown_key_is_named_with_its_place_and_its_neighbour(
+def test_an_unknown_key_is_named_with_its_line_and_its_neighbour(
     load: Load, text: str, sentence: str
 ) -> None:
     """A typo is answered by the nearest key, a key in the wrong block by the right block."""

@@ -41,11 +41,11 @@ def test_scalars_mean_what_they_look_like(written: str, value: object) -> None:
 def test_every_value_knows_its_line() -> None:
     """Keys, list entries and blocks remember the line that they stand on."""
     tree = parse_spec("a:\n  b: 1\n  c:\n    - x\n    - y: 2\n", "s.yaml")
-    assert tree.place_of(("a", "b")) == "s.yaml:2"
-    assert tree.place_of(("a", "c", 0)) == "s.yaml:4"
-    assert tree.place_of(("a", "c", 1, "y")) == "s.yaml:5"
-    assert tree.place_of(("a", "missing")) == "s.yaml:1"
-    assert tree.place_of(("nowhere",)) == ""
+    assert tree.location_of(("a", "b")) == "s.yaml:2"
+    assert tree.location_of(("a", "c", 0)) == "s.yaml:4"
+    assert tree.location_of(("a", "c", 1, "y")) == "s.yaml:5"
+    assert tree.location_of(("a", "missing")) == "s.yaml:1"
+    assert tree.location_of(("nowhere",)) == ""
 
 
 def test_keys_are_text_as_written() -> None:

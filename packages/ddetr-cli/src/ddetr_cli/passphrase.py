@@ -1,4 +1,4 @@
-"""The passphrase of encrypted files: where it is given, and how it stays out of sight.
+"""The passphrase of encrypted files: reading it, and hiding it from other users.
 
 Best is the environment variable, which other users cannot read. A word of the command line is seen
 by all of them: it is overwritten first of all, before anything that takes time is imported, and

@@ -1,4 +1,4 @@
-"""What each command of `ddetr` can be told: declared here and nowhere else.
+"""The options and arguments of every command of `ddetr`, declared here and nowhere else.
 
 A class holds the arguments of a command, each with what its help says. Only typer is imported, so
 that `ddetr --help` is there at once.
@@ -89,7 +89,7 @@ class CheckArguments:
     overrides: Overrides = None
     images: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="In place of a spec: the folder of images, or its URL."),
+        typer.Option(metavar="DIR", help="Instead of a spec: the folder of images, or its URL."),
     ] = None
     annotations: Annotated[
         list[str] | None,

@@ -51,7 +51,7 @@ def main(arguments: CheckArguments, console: RunConsole) -> int:
 
 
 def _with_files_of_a_glob(arguments: CheckArguments) -> CheckArguments:
-    """Take further words for annotations, as a shell writes the files of a glob apart."""
+    """Take further words as annotation files: a shell expands a glob into several words."""
     if arguments.spec is not None or not arguments.annotations:
         return arguments
     words = arguments.overrides or []
@@ -114,7 +114,8 @@ def _of_spec(experiment: Experiment, spec_file: Path) -> tuple[Splits, CheckOpti
     splits = {
         "train": dataset.train_data_sources,
         "val": dataset.val_data_sources,
-        # The same data for validation and for test are one split, not a picture in two.
+        # The same data for validation and for test are one split: as two, every image would be a
+        # fault, being in both.
         "test": [it for it in dataset.test_data_sources if it not in dataset.val_data_sources],
     }
     if not any(splits.values()):

@@ -19,8 +19,8 @@ from ddetr_data.files import write_whole
 NUM_IMAGES = {"train": 1600, "val": 60, "test": 150}
 IMAGE_SIZE_HW = (128, 128)
 NUM_CLASSES = 3
-OBJECTS = (2, 5)  # fewest and most in a picture
-OBJECT_SIZE = (0.16, 0.4)  # of the picture's side
+OBJECTS = (2, 5)  # fewest and most in an image
+OBJECT_SIZE = (0.16, 0.4)  # of the image's side
 AP_TOLERANCE = 0.005
 # A torch that cannot be imported proves that the runtime does without.
 _WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from ddetr_cli.app import main; main()"

@@ -87,7 +87,7 @@ def open_detector(
 
 def launched_ranks() -> AbstractContextManager[RankSlice]:
     """Join the other processes that a launcher has started, if there are any."""
-    if not is_launched():  # nothing is shared, and PyTorch need not be there
+    if not is_launched():  # ONNX files run without PyTorch, which need not be there
         return nullcontext(ALONE)
     from ddetr_train.process import joined_ranks
 

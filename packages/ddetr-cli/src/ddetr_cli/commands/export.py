@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from ddetr_export import PreparedExport
     from ddetr_export.proof import Score
 
-_STANDARD_ENDING = ".standard.onnx"  # in place of .onnx and of .onnx.enc
+_STANDARD_ENDING = ".standard.onnx"  # instead of .onnx and of .onnx.enc
 _FIGURES = ("opset", "nodes", "megabytes", "max_error_logits", "max_error_boxes", "seconds")
 
 
 def prepare(experiment: Experiment, run: Run) -> Work:
-    """Find a missing or locked checkpoint and a file in the way; read checkpoint and labels."""
+    """Refuse a missing or locked checkpoint and an existing file; read checkpoint and labels."""
     export = experiment.export
     checkpoint = existing_model(export.checkpoint, "export.checkpoint")
     readable_file(checkpoint, experiment.passphrase)
     onnx_file = given(export.onnx_file, "export.onnx_file")
     target = written_path(onnx_file, experiment.passphrase)
-    _free(target, "export.onnx_file", overwrite=export.overwrite)
+    _refuse_existing(target, "export.onnx_file", overwrite=export.overwrite)
     labelled = _labelled(experiment, run)
     from ddetr_export import prepare_export
 
@@ -70,12 +70,12 @@ def _export(prepared: PreparedExport, run: Run) -> Mapping[str, float]:
 
 
 def prepare_rewriting(experiment: Experiment, run: Run) -> Work:
-    """Find a missing or locked plugin file and a file in the way, and rewrite it in memory."""
+    """Refuse a missing or locked plugin file and an existing file; rewrite it in memory."""
     source = _plugin_file(experiment)
     readable_file(source, experiment.passphrase)
     standard = beside(source, _STANDARD_ENDING)
     target = written_path(standard, experiment.passphrase)
-    _free(target, "the standard file", overwrite=experiment.export.overwrite)
+    _refuse_existing(target, "the standard file", overwrite=experiment.export.overwrite)
     from ddetr_export.onnx import prepare_standard
 
     write = prepare_standard(
@@ -95,7 +95,7 @@ def _write_standard(write: Callable[[], Path], run: Run) -> Mapping[str, float]:
 
 
 def rewrite_as_standard(paths: Sequence[str], console: RunConsole) -> int:
-    """Do the same for SOURCE and perhaps TARGET, without a spec; the key is the environment's."""
+    """Rewrite SOURCE, as TARGET if there is one; the passphrase is the environment's."""
     from ddetr_export import to_standard
 
     if len(paths) not in (1, 2):
@@ -116,15 +116,16 @@ def _plugin_file(experiment: Experiment) -> Path:
     return locked if locked.is_file() else existing_file(named, "export.onnx_file")
 
 
-def _free(path: Path, what: str, *, overwrite: bool) -> None:
+def _refuse_existing(path: Path, what: str, *, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise FileExistsError(f"{what}: {path} exists; give export.overwrite=true to replace it")
 
 
 def _labelled(experiment: Experiment, run: Run) -> DetectionSet | None:
-    """The labelled images to score on: those of val_data_sources, else of test_data_sources.
+    """Read the labelled images to score on, of val_data_sources or else of test_data_sources.
 
-    A spec may name data that only the training machine has: that is said and AP left out.
+    A spec may name data that only the training machine has: then AP is not measured, which a
+    notice says.
     """
     data = experiment.dataset
     key = "val_data_sources" if data.val_data_sources else "test_data_sources"
@@ -157,7 +158,7 @@ TO_STANDARD = replace(EXPORT, prepare=prepare_rewriting)
 
 
 def main(arguments: ExportArguments, console: RunConsole) -> int:
-    """Export or rewrite by the spec, or rewrite the files that stand in its place.
+    """Export or rewrite by the spec, or rewrite the files that are given instead of it.
 
     Raises:
         typer.BadParameter: an export without a spec.

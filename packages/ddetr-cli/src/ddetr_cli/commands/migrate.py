@@ -1,4 +1,4 @@
-"""`ddetr migrate`: what becomes of each key of a spec that was written for another program."""
+"""`ddetr migrate`: how each key of a spec for another program is read here."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ def main(arguments: FileArguments, console: RunConsole) -> int:
     spec_file = arguments.spec
     tree = read_spec_file(spec_file)
     model = model_of(tree)
-    rows = [(dotted(path), tree.place_of(path), _fate(path, model)) for path in written_keys(tree)]
+    rows = [
+        (dotted(path), tree.location_of(path), _fate(path, model)) for path in written_keys(tree)
+    ]
     if rows:
-        console.table(str(spec_file), ["key", "place", "here"], rows)
+        console.table(str(spec_file), ["key", "location", "here"], rows)
     unknown = sum(fate.startswith("unknown") for _, _, fate in rows)
     console.say(f"{len(rows)} keys, {unknown} of them unknown")
     faults = _faults_of_values(spec_file, model)
@@ -65,7 +67,7 @@ def _faults_of_values(spec_file: Path, model: type[BaseModel]) -> list[str]:
 
 
 def _first_of_list(path: KeyPath) -> KeyPath:
-    """Cut the index off a value in a list; an entry's own keys stand under index 0."""
+    """Drop the index of a value in a list; keys of a list's entries all get index 0."""
     trimmed = path[:-1] if isinstance(path[-1], int) else path
     return tuple(0 if isinstance(key, int) else key for key in trimmed)
 

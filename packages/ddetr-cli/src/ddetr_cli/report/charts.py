@@ -10,7 +10,7 @@ from typing import Any
 _WIDTH_INCHES, _HEIGHT_INCHES = 7.0, 3.2
 _INCHES_A_BAR = 0.28
 _LARGEST_SQUARE_INCHES, _INCHES_A_CLASS = 9.0, 0.55
-_MOST_NAMED = 10  # curves with a colour and a place in the legend
+_MOST_NAMED = 10  # curves with a colour and a line in the legend
 _MOST_NUMBERED = 15  # classes of a confusion matrix that has its counts written in
 
 
@@ -41,9 +41,9 @@ def precision_recall_chart(
 ) -> str:
     """Draw (recalls, precisions) of each class; of many classes only the first have a colour."""
     axes = _axes(title, _HEIGHT_INCHES * 1.4)
-    for place, (name, (recalls, precisions)) in enumerate(curves.items()):
-        style = {"label": _plain(name)} if place < _MOST_NAMED else {"color": "#cccccc", "lw": 0.7}
-        axes.plot(recalls, precisions, zorder=-place, **style)
+    for index, (name, (recalls, precisions)) in enumerate(curves.items()):
+        style = {"label": _plain(name)} if index < _MOST_NAMED else {"color": "#cccccc", "lw": 0.7}
+        axes.plot(recalls, precisions, zorder=-index, **style)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("recall")
@@ -58,8 +58,8 @@ def confusion_chart(title: str, names: Sequence[str], counts: Sequence[Sequence[
     """Draw how often each true class (row) was taken for which (column), shaded by row."""
     side = min(_LARGEST_SQUARE_INCHES, 2.5 + _INCHES_A_CLASS * len(names))
     axes = _axes(title, side * 0.85, width_inches=side)
-    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    fractions = [[count / max(1, sum(row)) for count in row] for row in counts]
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     size = 9 if len(names) <= _MOST_NUMBERED else 5
     ticks = [_plain(name) for name in names]
     axes.set_xticks(range(len(names)), labels=ticks, rotation=45, ha="right", fontsize=size)
@@ -68,10 +68,10 @@ def confusion_chart(title: str, names: Sequence[str], counts: Sequence[Sequence[
     axes.set_ylabel("true")
     if len(names) <= _MOST_NUMBERED:
         for row, column in ((r, c) for r in range(len(names)) for c in range(len(names))):
-            color = "white" if shares[row][column] > 0.5 else "black"
+            color = "white" if fractions[row][column] > 0.5 else "black"
             text = str(counts[row][column])
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
-    axes.figure.colorbar(image, label="share of the row")
+    axes.figure.colorbar(image, label="fraction of the row")
     return _svg(axes.figure)
 
 

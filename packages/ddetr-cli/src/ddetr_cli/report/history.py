@@ -1,4 +1,4 @@
-"""The figures of each epoch, read back from status.json: the record that the console shows too."""
+"""Reading the figures of each epoch from status.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a detector errs: curves, confusions, and the images with the most mistakes."""
+"""A detector's mistakes: curves, confusions, and the images with the most of them."""
 
 from __future__ import annotations
 

@@ -152,11 +152,11 @@ def _worst(images: Sequence[BadImage], categories: Sequence[Category]) -> list[s
 def _figure(image: BadImage, categories: Sequence[Category]) -> str:
     name = escape(image.record.file_name)
     try:
-        picture = f'<img alt="{name}" src="{thumbnail(image, categories)}">'
+        shown = f'<img alt="{name}" src="{thumbnail(image, categories)}">'
     except (OSError, DataError) as error:
-        picture = f"<p>{escape(str(error))}</p>"
+        shown = f"<p>{escape(str(error))}</p>"
     counts = f"{image.missed} missed, {image.invented} invented, {image.confused} confused"
-    return f"<figure>{picture}<figcaption>{name}<br>{counts}</figcaption></figure>"
+    return f"<figure>{shown}<figcaption>{name}<br>{counts}</figcaption></figure>"
 
 
 def _epoch_table(history: Mapping[str, Mapping[int, float]], columns: Sequence[str]) -> str:

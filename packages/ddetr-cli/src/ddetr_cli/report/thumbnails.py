@@ -1,4 +1,4 @@
-"""Small pictures inside the page: what should have been found, and what was."""
+"""Small images inside the page, with objects and detections drawn on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddetr_data.images import draw_detections, open_image
 
 OBJECT_COLOR = "#1a9850"
 FOUND_COLOR = "#d73027"
-_SIDE = 360  # pixels of the longer one; a small picture is enlarged, so that words fit beside it
+_SIDE = 360  # pixels of the longer one; a small image is enlarged, so that words fit beside it
 _LARGEST_ENLARGEMENT = 4.0
 _JPEG_QUALITY = 80
 
@@ -26,21 +26,21 @@ def thumbnail(image: BadImage, categories: Sequence[Category]) -> str:
     Raises:
         FileNotFoundError, DataError: the image is not there any more, or cannot be read.
     """
-    picture = open_image(image.record.path)
-    scale = min(_LARGEST_ENLARGEMENT, _SIDE / max(picture.size))
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    drawn = _draw(picture.resize(size), image, categories, scale)
+    opened = open_image(image.record.path)
+    scale = min(_LARGEST_ENLARGEMENT, _SIDE / max(opened.size))
+    size = (max(1, round(opened.width * scale)), max(1, round(opened.height * scale)))
+    drawn = _draw(opened.resize(size), image, categories, scale)
     file = io.BytesIO()
     drawn.save(file, "JPEG", quality=_JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _draw(
-    picture: Image.Image, image: BadImage, categories: Sequence[Category], scale: float
+    resized: Image.Image, image: BadImage, categories: Sequence[Category], scale: float
 ) -> Image.Image:
-    pen = ImageDraw.Draw(picture)
+    pen = ImageDraw.Draw(resized)
     for left, top, width, height in (image.record.boxes_xywh * scale).tolist():
         pen.rectangle((left, top, left + width, top + height), outline=OBJECT_COLOR, width=2)
     found = replace(image.found, boxes_xyxy=image.found.boxes_xyxy * scale)
     colors = {category.name: FOUND_COLOR for category in categories}
-    return draw_detections(picture, found, categories, color_map=colors, outline_width=1)
+    return draw_detections(resized, found, categories, color_map=colors, outline_width=1)

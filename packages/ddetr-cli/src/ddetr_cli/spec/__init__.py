@@ -1,4 +1,4 @@
-"""Specs: read, checked, and every wrong value told with its line."""
+"""Reading and checking specs; every wrong value is named with its file and line."""
 
 from ddetr_cli.spec.experiment import (
     Experiment,

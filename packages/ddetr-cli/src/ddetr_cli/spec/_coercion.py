@@ -1,4 +1,8 @@
-"""What a written value stands for: nothing yet, the text that was typed, the home folder."""
+"""Turning written values into what they mean: not given, text as it was typed, a home folder.
+
+YAML gives `0123` or `yes` a type that a key of text does not want, and templates hold marks for
+values that are still to be given.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,13 @@ _TO_BE_GIVEN = "???"  # omegaconf's mark for a value that an override is to supp
 _SECRET: KeyPath = ("encryption_key",)
 _VARIABLE = re.compile(r"\$[A-Za-z_]\w*(?=/|$)")
 
-
-_NOT_GIVEN = object()  # stands for a value that leaves the default
+_NOT_GIVEN = object()  # marks a value whose key keeps its default
 
 
 def settle(tree: SpecTree, model: type[BaseModel]) -> None:
-    """Drop values that are still to be given, keep text as it was typed, find the home folder.
+    """Drop values that are not given, keep text as it was typed, expand `~` to the home folder.
 
-    Not given are `???`, the empty text that templates have for names and places, null where the
+    Not given are `???`, the empty text that templates have for names and paths, null where the
     key has no null of its own, and a block or a list in which nothing was given.
 
     Raises:
@@ -63,11 +66,11 @@ def _settled_scalar(value: Any, path: KeyPath, tree: SpecTree, model: type[BaseM
 
 
 def _without_home(text: str, path: KeyPath, tree: SpecTree) -> str:
-    """Write ~/data as the folder that it is; the environment is not read."""
+    """Expand a leading `~`; refuse a leading environment variable, since none is read."""
     variable = _VARIABLE.match(text)
     if variable is not None:
         raise SpecError(
             f"{dotted(path)}: the environment is not read, so {variable.group()} stays a word; "
-            f"write the folder itself ({tree.place_of(path)})"
+            f"write the folder itself ({tree.location_of(path)})"
         )
     return str(Path(text).expanduser()) if text == "~" or text.startswith("~/") else text

@@ -1,4 +1,4 @@
-"""pydantic's findings as sentences: what must be what, where it was written, what to do."""
+"""pydantic's errors as sentences: the key, the rule, the value, and its file and line."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def sentences(error: ValidationError, tree: SpecTree, model: Model) -> list[str]
     findings: list[Any] = error.errors(include_url=False)
     for details in findings:
         faults.setdefault(_key_path(details, tree.values), []).append(details)
+    # A union reports each of its members; the fault inside of a block says more than the block's.
     outer = {path for path in faults if any(_is_inside(other, path) for other in faults)}
     return [
         _sentence(path, details, tree, model)
@@ -49,12 +50,12 @@ def sentences(error: ValidationError, tree: SpecTree, model: Model) -> list[str]
 
 
 def unknown_key(path: KeyPath, tree: SpecTree, model: Model) -> str:
-    """Name an unknown key, its place and the nearest known one."""
+    """Name an unknown key, its file and line, and the nearest known key."""
     nearest = nearest_key(model, path)
     hint = f"; did you mean {nearest}?" if nearest else ""
     if nearest == dotted(path):  # "train.seed: 3" in a file
         hint = "; write it as a key in a block, not with a dot"
-    return f"unknown key {dotted(path)}{_place([path], tree)}{hint}"
+    return f"unknown key {dotted(path)}{_located([path], tree)}{hint}"
 
 
 def _sentence(path: KeyPath, details: Sequence[Details], tree: SpecTree, model: Model) -> str:
@@ -62,13 +63,13 @@ def _sentence(path: KeyPath, details: Sequence[Details], tree: SpecTree, model: 
     if kind == "extra_forbidden":
         return unknown_key(path, tree, model)
     if kind == "missing":
-        return f"{dotted(path)} is missing{_place([path], tree)}"
+        return f"{dotted(path)} is missing{_located([path], tree)}"
     if kind in ("value_error", "assertion_error"):
         return _own_sentence(path, str(details[0]["ctx"]["error"]), tree)
     rules = " or ".join(dict.fromkeys(_rule(found) for found in details))
     shown = "a secret" if path[-1:] and path[-1] in _SECRET_KEYS else _shown(details[0]["input"])
     hint = _list_hint(details[0]) if is_list(model, path) else ""
-    return f"{dotted(path)} must be {rules}, got {shown}{hint}{_place([path], tree)}"
+    return f"{dotted(path)} must be {rules}, got {shown}{hint}{_located([path], tree)}"
 
 
 def _list_hint(details: Details) -> str:
@@ -79,7 +80,7 @@ def _list_hint(details: Details) -> str:
 
 
 def _own_sentence(path: KeyPath, text: str, tree: SpecTree) -> str:
-    """Complete a config's own sentence by the full name of its key and by every key's place."""
+    """Complete a config's own sentence by its key's full name and by the line of each key."""
     named = [(*path, word) for word in re.findall(r"[a-z_0-9]+", text) if word.isidentifier()]
     written = [key for key in dict.fromkeys(named) if key in tree.origins]
     last = str(path[-1]) if path else ""
@@ -89,7 +90,7 @@ def _own_sentence(path: KeyPath, text: str, tree: SpecTree) -> str:
         text = dotted(path) + text[len(last) :]
     elif path:
         text = f"{dotted(path)}: {text}"
-    return text + _place(written or [path], tree)
+    return text + _located(written or [path], tree)
 
 
 def _rule(details: Details) -> str:
@@ -114,9 +115,10 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
-def _place(paths: Sequence[KeyPath], tree: SpecTree) -> str:
-    places = [place for place in dict.fromkeys(map(tree.place_of, paths)) if place]
-    return f" ({', '.join(places)})" if places else ""
+def _located(paths: Sequence[KeyPath], tree: SpecTree) -> str:
+    """Give the source locations of keys in brackets; empty for what only the defaults give."""
+    locations = [each for each in dict.fromkeys(map(tree.location_of, paths)) if each]
+    return f" ({', '.join(locations)})" if locations else ""
 
 
 def _key_path(details: Details, values: Any) -> KeyPath:

@@ -73,4 +73,4 @@ def _chosen(written: Any, resolved: Any) -> Any:
 
 
 def _fault(tree: SpecTree, path: KeyPath, reason: str) -> str:
-    return f"{dotted(path)}: {reason} ({tree.place_of(path)})"
+    return f"{dotted(path)}: {reason} ({tree.location_of(path)})"

@@ -1,4 +1,4 @@
-"""What is done to a spec between its file and its check, in the order it is done."""
+"""The passes that a spec goes through between its file and its check, in their order."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def read_through(
     *,
     is_flat: bool,
 ) -> list[str]:
-    """Send the tree through all passes; gives what its reader should know.
+    """Apply all passes to the tree; returns the notices for the person who wrote it.
 
     Args:
-        tree: As the file has it, changed in place.
-        model: What it is to become.
+        tree: As the file has it, changed by the passes.
+        model: The config model that checks it afterwards.
         task: The subtask that it is read for.
         overrides: `key.sub=value` each.
         is_flat: It is the spec of `convert`, which no other program has had.
@@ -38,17 +38,21 @@ def read_through(
     Raises:
         SpecError: a pass refuses the spec.
     """
-    # Overrides are written as the file is, with every name and mark that it may have.
+    # Overrides come first: they may hold all that a file may, such as older names, `???` or `${a}`,
+    # and the passes below then see both alike.
     apply_overrides(tree, overrides, partial(is_list, model))
-    # From here on a key has one name, by which the models say what it may hold.
+    # Then names: the passes below ask the models what a key may hold, and those know one name.
     notices = [] if is_flat else rename_older_keys(tree)
-    # What is not given is not there any more, so that nothing later takes it for a value.
+    # Then values that are not given go, so that no later pass takes `???` or null for a value.
     settle(tree, model)
     if not is_flat:
-        notices += drop_without_effect(tree)  # before anyone asks what such keys hold
+        # Keys without effect go before references are resolved: theirs need not exist here.
+        notices += drop_without_effect(tree)
         complete_for(tree, task)
-    interpolate(tree, model().model_dump(mode="json"))  # it may take any key that is left
-    _fill_in_the_key(tree, model)  # a passphrase may well hold a `${` that means nothing
+    # References come late, for they may name any key that is left, completed ones too.
+    interpolate(tree, model().model_dump(mode="json"))
+    # The environment's passphrase comes last: a `${` in it is no reference.
+    _fill_in_the_key(tree, model)
     return notices
 
 
@@ -60,7 +64,7 @@ def _fill_in_the_key(tree: SpecTree, model: type[BaseModel]) -> None:
     if written in (None, _MASK) and (key := key_of_environment()):
         tree.values["encryption_key"] = key
     elif written == _MASK:
-        place = tree.place_of(("encryption_key",))
+        location = tree.location_of(("encryption_key",))
         raise SpecError(
-            f"encryption_key is masked ({place}); give it as an override or in {KEY_VARIABLE}"
+            f"encryption_key is masked ({location}); give it as an override or in {KEY_VARIABLE}"
         )

@@ -1,4 +1,4 @@
-"""What must be there before anything heavy is loaded: values that a subtask needs, and files."""
+"""Checks, before anything heavy is loaded, that required keys are set and their files exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ddetr_data import DataSource, is_url
 
 
 def given(value: str | os.PathLike[str] | None, key: str) -> Path:
-    """Give the path that stands under a key that this subtask cannot do without."""
+    """Give the path under a key that the subtask requires; the key must be set."""
     if value is None:
         raise SpecError(f"{key} is not set; add it to the spec or give {key}=PATH")
     return Path(value)

@@ -21,7 +21,7 @@ def apply_overrides(
     """Lay overrides over the tree, later ones over earlier ones.
 
     Args:
-        tree: the spec, changed in place.
+        tree: the spec, which is changed.
         overrides: `key.sub=value` each.
         is_list: whether a key holds a list, so that digits behind it are an index.
 
@@ -31,8 +31,8 @@ def apply_overrides(
     for override in overrides:
         written, text = split_override(override)
         path = tree.locate(written, is_list)
-        place = OVERRIDE + _without_secret(override)
-        tree.assign(path, *parse_value(text, path, place))
+        location = OVERRIDE + _without_secret(override)
+        tree.assign(path, *parse_value(text, path, location))
 
 
 def split_override(override: str) -> tuple[KeyPath, str]:

@@ -1,4 +1,4 @@
-"""What the config models say about a key path: its types, its neighbours, the nearest known key."""
+"""Looking up a key path in the config models: its types, and the nearest known key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIKE_A_SIBLING, _LIKE_ANOTHER = 0.6, 0.72  # least likeness of a suggestion, fr
 
 
 def arms(annotation: Any) -> list[Any]:
-    """Take a type apart at its unions: `int | None` is int and NoneType."""
+    """List the members of a union: of `int | None` int and NoneType."""
     if get_origin(annotation) is Annotated:
         return arms(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -73,7 +73,7 @@ def takes_null(model: Model, path: KeyPath) -> bool:
 
 
 def is_free_text(model: Model, path: KeyPath) -> bool:
-    """Whether the path holds text that the model does not choose from: names and places."""
+    """Whether the path holds free text, such as a name or a path, and not one of a few choices."""
     open_arms = [arm for arm in arms_at(model, path) if get_origin(arm) is not Literal]
     return any(_leaves(arm) & {str, Path} for arm in open_arms)
 

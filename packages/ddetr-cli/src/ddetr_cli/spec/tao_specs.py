@@ -1,7 +1,7 @@
-"""Keys and values of TAO's own specs, versions 4 to 7, that are not ours: what becomes of each.
+"""Keys and values of TAO's own specs, versions 4 to 7, that are not ours.
 
-A key that has another name here gets it, and a key without effect is taken out and said once, both
-before the spec is checked: the config models know one name of each key.
+A key that has another name here is renamed, and a key without effect is removed with one notice,
+both before the spec is checked: the config models know one name of each key.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WITHOUT_EFFECT: dict[KeyPath, str] = {
     ("inference", "num_nodes"): "one machine labels",
     ("gen_trt_engine", "opset_version"): "the ONNX file has its opset",
 }
-# -1 is "the other key's" there, as null is here.
+# There -1 takes the value of another key, as null does here.
 _MINUS_ONE_IS_NULL: tuple[KeyPath, ...] = (("evaluate", "batch_size"), ("inference", "batch_size"))
 _BATCH: KeyPath = ("dataset", "batch_size")
 _LEVELS: KeyPath = ("model", "num_feature_levels")
@@ -56,7 +56,7 @@ def rename_older_keys(tree: SpecTree) -> list[str]:
     notices = []
     for old, new in RENAMED.items():
         tree.values = _with_renamed_reference(tree, old, new)
-        value, place = tree.remove(old), tree.place_of(old)
+        value, location = tree.remove(old), tree.location_of(old)
         for path in [path for path in tree.origins if path[: len(old)] == old]:
             tree.origins.setdefault(new + path[len(old) :], tree.origins.pop(path))
         if value in _NOT_GIVEN:
@@ -65,12 +65,12 @@ def rename_older_keys(tree: SpecTree) -> list[str]:
         if known not in _NOT_GIVEN and known != value:
             raise SpecError(
                 f"{dotted(new)} and {dotted(old)} are one setting with two values: give one "
-                f"({tree.place_of(new)})"
+                f"({tree.location_of(new)})"
             )
         tree.assign(new, value, {new: tree.origins[new]})
         if old in _WORTH_A_NOTICE:
             notices.append(
-                f"{dotted(old)} is read as {dotted(new)} ({place}); {_WORTH_A_NOTICE[old]}"
+                f"{dotted(old)} is read as {dotted(new)} ({location}); {_WORTH_A_NOTICE[old]}"
             )
     return notices
 
@@ -83,10 +83,10 @@ def drop_without_effect(tree: SpecTree) -> list[str]:
     """
     unit = tree.get(("train", "checkpoint_interval_unit"))
     if unit not in (None, "epoch"):
-        place = tree.place_of(("train", "checkpoint_interval_unit"))
+        location = tree.location_of(("train", "checkpoint_interval_unit"))
         raise SpecError(
             f"train.checkpoint_interval_unit must be epoch, got {unit!r}; "
-            f"train.checkpoint_interval_steps counts steps ({place})"
+            f"train.checkpoint_interval_steps counts steps ({location})"
         )
     dropped = [path for path in WITHOUT_EFFECT if tree.remove(path) is not None]
     if not dropped:
@@ -119,6 +119,6 @@ def reason_without_effect(path: KeyPath) -> str | None:
 
 
 def _with_renamed_reference(tree: SpecTree, old: KeyPath, new: KeyPath) -> Any:
-    """Let `${old.key}` refer to the key by its name here."""
+    """Rename the key in references such as `${old.key}` too."""
     before, after = (f"${{{dotted(path)}}}" for path in (old, new))
     return with_texts(tree.values, lambda text: text.replace(before, after))

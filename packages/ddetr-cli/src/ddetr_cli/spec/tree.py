@@ -1,4 +1,4 @@
-"""A spec before it is checked: plain values, and for each where it was written."""
+"""A spec before it is checked: plain values, and for each its location in the source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-OVERRIDE = "override "  # how the place of an override begins
+OVERRIDE = "override "  # how the location of an override begins
 KeyPath: TypeAlias = tuple[str | int, ...]  # ("dataset", "train_data_sources", 0, "image_dir")
 
 
@@ -17,15 +17,15 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value was written, and for a scalar the very characters."""
+    """Where a value was written, and for a scalar its text as it was typed."""
 
-    place: str  # "spec.yaml:12", or the override as it was typed
+    location: str  # "spec.yaml:12", or the override as it was typed
     text: str | None = None
 
     @property
     def in_file(self) -> bool:
         """Whether it stands in the file, not in an override."""
-        return not self.place.startswith(OVERRIDE)
+        return not self.location.startswith(OVERRIDE)
 
 
 @dataclass
@@ -35,20 +35,20 @@ class SpecTree:
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[KeyPath, Origin] = field(default_factory=dict)
 
-    def place_of(self, path: KeyPath) -> str:
-        """Name the place of the path, else of the nearest block around it, else of a key inside.
+    def location_of(self, path: KeyPath) -> str:
+        """Give file and line of the path, else of the nearest block around it or of a key inside.
 
         Empty for a value that only the defaults give.
         """
         around = (path[:length] for length in range(len(path), 0, -1))
         inside = (known for known in self.origins if known[: len(path)] == path)
         found = next((near for near in (*around, *inside) if near and near in self.origins), None)
-        return self.origins[found].place if found else ""
+        return self.origins[found].location if found else ""
 
     def locate(
         self, path: KeyPath, is_list: Callable[[KeyPath], bool] = lambda _: False
     ) -> KeyPath:
-        """Read the digits in a path as indices wherever the tree holds a list.
+        """Turn the digits in a path into indices wherever the tree holds a list.
 
         Where it holds nothing yet, is_list decides.
         """
@@ -83,17 +83,17 @@ class SpecTree:
         node[path[-1]] = merged(node[path[-1]], value)
         self.origins.update(origins)
         for length in range(1, len(path)):
-            self.origins.setdefault(path[:length], Origin(origins[path].place))
+            self.origins.setdefault(path[:length], Origin(origins[path].location))
 
     def get(self, path: KeyPath) -> Any:
-        """Give what stands at a path of blocks; None where there is none."""
+        """Give the value at a path of blocks; None where there is none."""
         node: Any = self.values
         for key in path:
             node = node.get(key) if isinstance(node, dict) else None
         return node
 
     def remove(self, path: KeyPath) -> Any:
-        """Take a value out and give it; None where there is none. Its origin stays."""
+        """Remove a value and return it; None where there is none. Its origin stays for messages."""
         node = self.get(path[:-1])
         return node.pop(path[-1], None) if isinstance(node, dict) else None
 

@@ -88,16 +88,16 @@ def parse_spec(text: str, name: str) -> SpecTree:
     """Parse the text of a spec; name is what errors and origins call it."""
     tree = SpecTree()
 
-    def place(node: yaml.Node) -> str:
+    def location(node: yaml.Node) -> str:
         return f"{name}:{node.start_mark.line + 1}"
 
-    tree.values = _parse(text, name, (), tree.origins, place) or {}
+    tree.values = _parse(text, name, (), tree.origins, location) or {}
     if not isinstance(tree.values, dict):
         raise SpecError(f"{name}:1: a spec must be a block of keys (key: value)")
     return tree
 
 
-def parse_value(text: str, path: KeyPath, place: str) -> tuple[Any, dict[KeyPath, Origin]]:
+def parse_value(text: str, path: KeyPath, location: str) -> tuple[Any, dict[KeyPath, Origin]]:
     """Parse the right side of an override: its value, and the origins of all in it.
 
     Brackets, braces and quotes are YAML's; everything else is one plain scalar, whatever signs it
@@ -105,10 +105,10 @@ def parse_value(text: str, path: KeyPath, place: str) -> tuple[Any, dict[KeyPath
     """
     origins: dict[KeyPath, Origin] = {}
     if text[:1] in ("[", "{", '"', "'"):
-        value = _parse(text, place, path, origins, lambda _: place)
+        value = _parse(text, location, path, origins, lambda _: location)
     else:
         value = _plain_scalar(text)
-    return value, {**origins, path: Origin(place, text)}
+    return value, {**origins, path: Origin(location, text)}
 
 
 def _plain_scalar(text: str) -> Any:
@@ -124,7 +124,7 @@ def _parse(
     name: str,
     path: KeyPath,
     origins: dict[KeyPath, Origin],
-    place: Callable[[yaml.Node], str],
+    location: Callable[[yaml.Node], str],
 ) -> Any:
     try:
         loader = SpecLoader(text)
@@ -135,7 +135,7 @@ def _parse(
         ) from None
     try:
         node = loader.get_single_node()
-        return None if node is None else _Builder(loader, origins, place).build(node, path)
+        return None if node is None else _Builder(loader, origins, location).build(node, path)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark and not path else ""
         raise SpecError(f"{name}{line}: not valid YAML: {_problem(error)}") from None
@@ -156,19 +156,21 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
 
 @dataclass
 class _Builder:
-    """Turns YAML nodes into plain data and notes each one's origin on the way."""
+    """Turns YAML nodes into plain data, and keeps the origin of each."""
 
     loader: SpecLoader
     origins: dict[KeyPath, Origin]
-    place: Callable[[yaml.Node], str]
+    location: Callable[[yaml.Node], str]
     count: int = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
         self.count += 1
         if self.count > _MOST_VALUES:
-            raise SpecError(f"{self.place(node)}: a spec must hold at most {_MOST_VALUES} values")
+            raise SpecError(
+                f"{self.location(node)}: a spec must hold at most {_MOST_VALUES} values"
+            )
         text = node.value if isinstance(node, yaml.ScalarNode) else None
-        self.origins.setdefault(path, Origin(self.place(node), text))
+        self.origins.setdefault(path, Origin(self.location(node), text))
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self._block(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
@@ -183,23 +185,22 @@ class _Builder:
             self._refuse_odd_key(key, value)
             at = (*path, str(key.value))
             text = value.value if isinstance(value, yaml.ScalarNode) else None
-            self.origins[at] = Origin(self.place(key), text)
+            self.origins[at] = Origin(self.location(key), text)
             block[str(key.value)] = self.build(value, at)
         return block
 
     def _refuse_odd_key(self, key: yaml.Node, value: yaml.Node) -> None:
         """Refuse lists and blocks as keys, and `{car:red}`, which YAML takes for one key."""
         if not isinstance(key, yaml.ScalarNode) or not key.value:
-            raise SpecError(f"{self.place(key)}: a key must be a word")
+            raise SpecError(f"{self.location(key)}: a key must be a word")
         is_empty = isinstance(value, yaml.ScalarNode) and not value.value and value.style is None
         if key.style is None and ":" in key.value and is_empty:
-            raise SpecError(f"{self.place(key)}: write a space after the colon of {key.value}")
+            raise SpecError(f"{self.location(key)}: write a space after the colon of {key.value}")
 
     def _refuse_doubles(self, node: yaml.MappingNode) -> None:
         seen: dict[str, yaml.Node] = {}
         for key, _ in node.value:
             first = seen.setdefault(str(key.value), key)
             if first is not key and key.tag != f"{_TAG}merge":
-                raise SpecError(
-                    f"{self.place(key)}: {key.value} stands twice, first at {self.place(first)}"
-                )
+                line, first_line = self.location(key), self.location(first)
+                raise SpecError(f"{line}: {key.value} stands twice, first at {first_line}")
