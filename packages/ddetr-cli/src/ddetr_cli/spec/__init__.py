@@ -9,7 +9,8 @@ from ddetr_cli.spec.experiment import (
     model_of,
     spec_yaml,
 )
-from ddetr_cli.spec.inputs import (
+from ddetr_cli.spec.overrides import apply_overrides, split_override
+from ddetr_cli.spec.required_files import (
     existing_file,
     existing_images,
     existing_model,
@@ -17,7 +18,6 @@ from ddetr_cli.spec.inputs import (
     given,
     optional_file,
 )
-from ddetr_cli.spec.overrides import apply_overrides, split_override
 from ddetr_cli.spec.schema import DERIVED_KEYS, arms, arms_at, known_keys, nearest_key
 from ddetr_cli.spec.tao_specs import RENAMED, WITHOUT_EFFECT, reason_without_effect
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
