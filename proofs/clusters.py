@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from proofs.record import Proof, run_proof
-from proofs.tiny import ddetr, environment, make_project
+from proofs.small_project import ddetr, environment, make_project
 
 IMAGES, SLICE_IMAGES = 64, 12
 CONVERTED_IMAGES, SLICE_CONVERTED_IMAGES = 5000, 1200  # a worker takes 1000 at a time

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proofs.record import Proof, run_proof
-from proofs.tiny import ddetr, environment, write_toy_onnx
+from proofs.small_project import ddetr, environment, write_toy_onnx
 
 CLIENTS, SECONDS = 24, 60.0
 SLICE_CLIENTS, SLICE_SECONDS = 6, 4.0

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proofs.record import MissingToolError, Proof, run_proof
-from proofs.tiny import ddetr, environment, make_project, write_toy_onnx
+from proofs.small_project import ddetr, environment, make_project, write_toy_onnx
 
 NETWORK_CALLS = "connect,sendto,sendmsg,sendmmsg,bind"
 FILE_CALLS = (

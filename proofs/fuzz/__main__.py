@@ -16,7 +16,7 @@ from proofs.fuzz.cases import Case, Group, groups
 from proofs.fuzz.doors import DOORS, SCREEN
 from proofs.fuzz.worker import Worker
 from proofs.record import Known, Proof, run_proof
-from proofs.tiny import SPEC, write_toy_onnx
+from proofs.small_project import SPEC, write_toy_onnx
 
 KNOWN = (
     Known(
