@@ -128,8 +128,8 @@ def _torchrun(words: Sequence[str]) -> tuple[list[list[str]], list[Mapping[str, 
 def _nodes(words: Sequence[str]) -> tuple[list[list[str]], list[Mapping[str, str]]]:
     """One process on each of two machines, told by plain variables."""
     command = ddetr(*words, "train.num_nodes=2")
-    place = _rendezvous()
-    return [command] * 2, [place | {"NODE_RANK": str(rank)} for rank in range(2)]
+    rendezvous = _rendezvous()
+    return [command] * 2, [rendezvous | {"NODE_RANK": str(rank)} for rank in range(2)]
 
 
 def _slurm(words: Sequence[str]) -> tuple[list[list[str]], list[Mapping[str, str]]]:

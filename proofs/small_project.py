@@ -84,14 +84,14 @@ def ddetr(*words: str | Path) -> list[str]:
 
 def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """Give variables with which every cache, home and temporary file lies below a folder."""
-    places = {
+    folders = {
         "DDETR_CACHE": "cache/ddetr",
         "XDG_CACHE_HOME": "cache",
         "HOME": "home",
         "TMPDIR": "temporary",
     }
-    for name in places.values():
+    for name in folders.values():
         (folder / name).mkdir(parents=True, exist_ok=True)
-    own = {variable: str(folder / name) for variable, name in places.items()}
+    own = {variable: str(folder / name) for variable, name in folders.items()}
     fixed = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     return os.environ | own | fixed | (variables or {})

@@ -95,12 +95,12 @@ def _prove_one(proof: Proof, subtask: Traced, tracer: str, project: Path) -> Non
     status, complaints = _run(command, project, until_ready=subtask.name == "serve")
     proof.require(status in (0, 130), subtask.name, f"exit status {status}: {complaints[-300:]}")
     allowed = [*subtask.may_write, "cache", "temporary"]
-    places = tuple(str(project / each) for each in allowed)
+    allowed_paths = tuple(str(project / each) for each in allowed)
     calls = 0
     for name, arguments in _calls(trace.read_text("utf-8", "replace")):
         calls += 1
         if problem := _network_problem(arguments) or _file_problem(
-            name, arguments, project, places
+            name, arguments, project, allowed_paths
         ):
             proof.failed(subtask.name, problem.replace(str(project), "PROJECT"))
     proof.require(calls > 0, f"{subtask.name}: calls looked at", "strace has seen nothing")
@@ -162,15 +162,15 @@ def _network_problem(arguments: str) -> str:
     return f"asks the network: port {port[1] if port else 'unknown'}"
 
 
-def _file_problem(name: str, arguments: str, project: Path, places: tuple[str, ...]) -> str:
-    """Say what is changed outside of the places; "" for nothing."""
+def _file_problem(name: str, arguments: str, project: Path, allowed_paths: tuple[str, ...]) -> str:
+    """Say what is changed outside of the allowed paths; "" for nothing."""
     if name in NETWORK_CALLS.split(","):
         return ""
     if name.startswith("open") and not WRITING.search(arguments):
         return ""
     for match in QUOTED.finditer(arguments):
         whole = str(project / (match[1] or match[2] or "") / match[3])
-        if whole != str(project / "results") and not whole.startswith((*DEVICES, *places)):
+        if whole != str(project / "results") and not whole.startswith((*DEVICES, *allowed_paths)):
             return f"{name} changes {whole}"
     return ""
 

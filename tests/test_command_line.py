@@ -149,8 +149,8 @@ def test_evaluation_shows_and_keeps_the_scores(
     assert (project / "results" / "evaluate" / "detections.json").exists()
 
 
-def test_inference_writes_labels_and_pictures(project: Path) -> None:
-    """A label file of 16 KITTI columns and a picture for each image."""
+def test_inference_writes_labels_and_annotated_images(project: Path) -> None:
+    """A label file of 16 KITTI columns and an annotated image for each image."""
     colour = "inference.color_map.circle=red"
     assert ddetr("inference", "-e", str(project / "spec.yaml"), colour) == 0
     results = project / "results" / "inference"

@@ -118,7 +118,7 @@ def test_arrows_run_down_between_wings(package: str) -> None:
 
 
 def private_names(path: Path) -> Iterator[str]:
-    """Yield each place where a test reaches behind a face: an import, or a patched name."""
+    """Yield file and line wherever a test reaches behind a face: an import, or a patched name."""
     ours: set[str] = set()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, (ast.Import, ast.ImportFrom)):

@@ -70,7 +70,7 @@ def run(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]
 
 def told(text: str, folder: Path) -> str:
     """Leave out what must differ."""
-    return RUNS_ON.sub("MODEL runs on PLACE", text).replace(str(folder), "FOLDER")
+    return RUNS_ON.sub("MODEL runs on DEVICE", text).replace(str(folder), "FOLDER")
 
 
 @pytest.mark.parametrize("task", ["evaluate", "inference"])
@@ -82,7 +82,7 @@ def test_every_detector_tells_and_writes_the_same(
     assert expected.status == 0
     messages = [message for _, message in expected.lines]
     assert messages[1] == (
-        "MODEL runs on PLACE; images are stretched to 64 x 96 pixels (height x width)"
+        "MODEL runs on DEVICE; images are stretched to 64 x 96 pixels (height x width)"
     )
     assert "not as dataset.augmentation says" in messages[2]
     assert [status for status, _ in expected.lines].count("RUNNING") == len(messages) - 2

@@ -33,7 +33,7 @@ from ddetr_export.tensorrt import calibrate
 
 TOY = Path(__file__).parents[2] / "packages/ddetr-export/tests/toy_model.py"
 WIDTH, HEIGHT = 40, 30
-PICTURE = Image.fromarray(
+IMAGE = Image.fromarray(
     np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 )
 KITTI = "bag 0 0 0 4 5 20 25 0 0 0 0 0 0 0\n"
@@ -241,7 +241,7 @@ def test_every_kind_is_found_and_read(folder: Folder, door: str) -> None:
     """One list of kinds stands behind all doors."""
     names = sorted(f"{ending[1:]}{ending}" for ending in IMAGE_ENDINGS)
     for name in names:
-        save_image(PICTURE, folder.path / "images" / name)
+        save_image(IMAGE, folder.path / "images" / name)
     folder.label()
     outcome = DOORS[door](folder)
     assert sorted(outcome.read) == names
@@ -255,8 +255,8 @@ def test_a_damaged_file_of_every_kind_is_named_and_counted(
 ) -> None:
     """No decoder's failure ends a door without the file's name; the others are read."""
     images = folder.path / "images"
-    save_image(PICTURE, images / "good.png")
-    save_image(PICTURE, images / f"whole{ending}")
+    save_image(IMAGE, images / "good.png")
+    save_image(IMAGE, images / f"whole{ending}")
     (images / f"bad{ending}").write_bytes(damaged((images / f"whole{ending}").read_bytes(), ending))
     folder.label()
     outcome = DOORS[door](folder)
@@ -271,8 +271,8 @@ def test_a_damaged_file_of_every_kind_is_named_and_counted(
 def test_a_decoder_is_met_under_any_name(folder: Folder, door: str) -> None:
     """A damaged AVIF raises a RuntimeError, whatever the file is called."""
     encoded = io.BytesIO()
-    PICTURE.save(encoded, "AVIF")
-    save_image(PICTURE, folder.path / "images" / "good.png")
+    IMAGE.save(encoded, "AVIF")
+    save_image(IMAGE, folder.path / "images" / "good.png")
     bad = damaged(encoded.getvalue(), ".avif")
     (folder.path / "images" / "bad.jpg").write_bytes(bad)
     folder.label()
@@ -284,7 +284,7 @@ def test_a_decoder_is_met_under_any_name(folder: Folder, door: str) -> None:
 @pytest.mark.parametrize("door", ["train", "check", "evaluate", "serve"])
 def test_kinds_outside_the_list_are_not_opened(folder: Folder, door: str) -> None:
     """PostScript that labels name, or that calls itself an image, starts no Ghostscript."""
-    save_image(PICTURE, folder.path / "images" / "good.png")
+    save_image(IMAGE, folder.path / "images" / "good.png")
     for name in ("drawing.eps", "drawing.png"):
         drawing = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
         (folder.path / "images" / name).write_bytes(drawing)

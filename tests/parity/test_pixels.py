@@ -18,7 +18,7 @@ from ddetr_model import DeformableDETR, ModelConfig, export_huggingface, load_ch
 from ddetr_train import open_detector as open_checkpoint
 
 KEY = "open sesame"
-ANSWER_TOLERANCE = 1e-3  # of sums in another order; a picture on its side is off by 0.1 and more
+ANSWER_TOLERANCE = 1e-3  # of sums in another order; an image on its side is off by 0.1 and more
 PIXEL_TOLERANCE = 0.05  # of the standard deviation; resizing rounds to 1/255 in one of the two
 
 

@@ -85,7 +85,7 @@ class Inputs:
 Writer: TypeAlias = Callable[[Path, int, Inputs], object]
 
 
-def picture(version: int) -> Image.Image:
+def plain_image(version: int) -> Image.Image:
     return Image.new("RGB", (40, 30), (version, 10, 10))
 
 
@@ -188,7 +188,7 @@ WRITERS: dict[str, Writer] = {
     "class list": classes,
     "scores": lambda folder, n, _: write_results(folder, scores(n), []),
     "labelled images": labelled,
-    "annotated image": lambda folder, n, _: save_image(picture(n), folder / "a.jpg"),
+    "annotated image": lambda folder, n, _: save_image(plain_image(n), folder / "a.jpg"),
     "annotated video": video,
     "shards": shards,
     "YOLO labels": yolo,

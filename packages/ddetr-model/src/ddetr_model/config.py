@@ -93,7 +93,7 @@ class ModelConfig(BaseModel):
         0, ge=0, description="Times that training shows each object in noise; 0 does not."
     )
     denoising_label_noise: float = Field(
-        0.2, ge=0, le=1, description="Share of the noised objects that get a random class."
+        0.2, ge=0, le=1, description="Fraction of the noised objects that get a random class."
     )
     denoising_box_noise: float = Field(
         0.4, ge=0, lt=1, description="Largest change of a noised box, as a part of its own size."

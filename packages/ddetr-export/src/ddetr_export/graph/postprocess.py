@@ -15,7 +15,7 @@ _TYPES = (TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.INT32)
 
 
 def append_postprocess(model: onnx.ModelProto, num_select: int) -> None:
-    """Replace the outputs pred_logits and pred_boxes, in place, by detections.
+    """Replace the outputs pred_logits and pred_boxes of the model by detections.
 
     The file gets a second input, target_sizes (B, 2) float32, height and width of each original
     image, and the outputs boxes (B, K, 4) xyxy in its pixels, scores (B, K) and labels (B, K)
