@@ -194,7 +194,7 @@ def transformers_step(model: DeformableDetrForObjectDetection, sample: Sample) -
 def our_step(model: DeformableDETR, sample: Sample) -> float:
     """Forward, losses and backward by ours; the summed loss."""
     model.zero_grad()
-    criterion = SetCriterion(model.config)
+    criterion = SetCriterion(model.losses)
     targets = [{"boxes": sample.boxes, "labels": sample.labels}]
     total = criterion.total_loss(criterion(model(sample.image), targets))
     total.backward()

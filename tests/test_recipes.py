@@ -36,9 +36,9 @@ def test_a_recipe_is_explained_and_loads(path: Path) -> None:
 def test_a_recipe_describes_a_model_that_trains(path: Path) -> None:
     """It is built, with its optimiser, its rates and its schedule; the weights' file aside."""
     experiment = load_spec(Experiment, path).spec
-    config = experiment.model.model_copy(update={"pretrained_backbone_path": None})
-    network = DeformableDETR(config, load_backbone_file=False)
+    config = experiment.model.architecture(pretrained_backbone_path=None)
+    network = DeformableDETR(config, losses=experiment.model.losses(), load_backbone_file=False)
     optim = experiment.train.optim
-    groups = parameter_groups(network.named_parameters(), optim, config)
+    groups = parameter_groups(network.named_parameters(), optim)
     assert [group["name"] for group in groups] == ["base", "backbone", "linear_proj"]
     build_schedule(build_optimizer(groups, optim), optim)

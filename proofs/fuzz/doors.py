@@ -165,7 +165,7 @@ def prepare(folder: Path) -> Outcome:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     spec = load(Experiment, folder / "spec.yaml").spec
-    model = DeformableDETR(spec.model.model_copy(update={"num_classes": 4}))
+    model = DeformableDETR(spec.model.architecture(num_classes=4))
     save_checkpoint(model, folder / "checkpoint.pth")
     weights = {name: weight.clone() for name, weight in model.state_dict().items()}
     save_file(weights, folder / "checkpoint.safetensors")

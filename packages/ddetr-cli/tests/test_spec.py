@@ -59,7 +59,39 @@ def test_a_value_still_to_be_given_counts_as_absent(load: Load) -> None:
     assert load(text, ["evaluate.checkpoint=/m.pth"]).evaluate.checkpoint == Path("/m.pth")
 
 
+def test_the_model_block_is_its_owners_parts(load: Load) -> None:
+    """Each part holds its own keys of the block; none is lost, none is in two."""
+    block = load("dataset: {num_classes: 7}\nmodel: {hidden_dim: 64, focal_alpha: 0.5}").model
+    parts = {**dict(block.architecture()), **dict(block.losses())}
+    assert (block.architecture().num_classes, parts["hidden_dim"], parts["focal_alpha"]) == (
+        7,
+        64,
+        0.5,
+    )
+    optimizer = {"backbone_names", "linear_proj_names", "clip_max_norm"}
+    assert parts.keys() | optimizer == dict(block).keys()
+    assert not dict(block.architecture()).keys() & dict(block.losses()).keys()
+
+
+def test_the_optimiser_is_told_what_the_model_block_says(load: Load) -> None:
+    """Name parts, and a gradient limit where train has none of its own."""
+    text = "model: {backbone_names: [body], linear_proj_names: [offsets], clip_max_norm: 0.5}"
+    train = load(text).train
+    assert (train.optim.backbone_names, train.optim.linear_proj_names) == (("body",), ("offsets",))
+    assert train.clip_grad_norm == 0.5
+    assert load(f"{text}\ntrain: {{clip_grad_norm: 0.1}}").train.clip_grad_norm == 0.1
+    assert load().train.clip_grad_norm == 0.1
+
+
+def test_the_name_parts_have_one_key(load: Load) -> None:
+    """The optimiser's own field is no key of a spec, and stands in no written one."""
+    with pytest.raises(SpecError, match=r"unknown key train\.optim\.backbone_names \(spec\.yaml:1"):
+        load("train: {optim: {backbone_names: [body]}}")
+    assert spec_yaml(load()).count("backbone_names") == 1
+
+
 SPECS = [
+    "model: {backbone_names: [body], clip_max_norm: 0.5, loss_types: [boxes], denoising_groups: 2}",
     "",
     "dataset: {num_classes: 4}\nmodel: {num_queries: 10}",
     "dataset: {num_classes: auto, infer_data_sources: {image_dir: [a, b]}}",

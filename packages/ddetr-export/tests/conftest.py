@@ -81,7 +81,12 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory):
         path = folder / f"{abs(hash(repr(sorted(settings.items()))))}.pth"
         if not path.exists():
             torch.manual_seed(1)
-            model = ddetr_model.DeformableDETR(ddetr_model.ModelConfig(**{**small, **settings}))
+            fields = {**small, **settings}
+            names = ddetr_model.LossConfig.model_fields
+            losses = {name: fields.pop(name) for name in names if name in fields}
+            model = ddetr_model.DeformableDETR(
+                ddetr_model.ModelConfig(**fields), losses=ddetr_model.LossConfig(**losses)
+            )
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter += 0.05 * torch.randn_like(parameter)

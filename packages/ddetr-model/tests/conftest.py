@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision
 
-from ddetr_model import ModelConfig
+from ddetr_model import DeformableDETR, LossConfig, ModelConfig
 
 TINY = {
     "num_classes": 5,
@@ -29,6 +29,17 @@ def tiny_config():
 
     def make(**fields):
         return ModelConfig(**{**TINY, **fields})
+
+    return make
+
+
+@pytest.fixture
+def tiny_detector(tiny_config):
+    """Give a factory of small detectors; keywords are fields of either config."""
+
+    def make(**fields):
+        losses = {name: fields.pop(name) for name in LossConfig.model_fields if name in fields}
+        return DeformableDETR(tiny_config(**fields), losses=LossConfig(**losses))
 
     return make
 

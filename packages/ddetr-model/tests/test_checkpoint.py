@@ -249,6 +249,48 @@ def test_the_older_name_of_the_backbone_file_is_read(model, tmp_path: Path) -> N
     )
 
 
+def older(path, **changes):
+    """Write a file as the first versions did, with the whole block of a spec under `model`."""
+    contents = torch.load(path, weights_only=True)
+    metadata = contents["ddetr"]
+    optimizer = {"backbone_names": ["backbone.0"], "linear_proj_names": [], "clip_max_norm": 0.1}
+    metadata["model"] |= metadata.pop("losses") | optimizer | changes
+    torch.save(contents, path)
+
+
+def test_losses_are_carried(tiny_detector, tmp_path: Path) -> None:
+    """A file says what its network is trained to do, and gives back the denoising part."""
+    model = tiny_detector(denoising_groups=2, cls_loss_coef=3, aux_loss=False).eval()
+    save_checkpoint(model, tmp_path / "model.pth")
+    loaded = load_checkpoint(tmp_path / "model.pth")
+    assert loaded.losses == loaded.metadata.losses == model.losses
+    assert torch.equal(loaded.denoising.box_embed.weight, model.denoising.box_embed.weight)
+    same_answers(model, loaded)
+
+
+def test_the_first_checkpoints_are_read(tiny_detector, tmp_path: Path) -> None:
+    """Their `model` holds the losses too, and options of the optimiser that nothing here needs."""
+    model = tiny_detector(denoising_groups=2, cls_loss_coef=3, aux_loss=False).eval()
+    save_checkpoint(model, tmp_path / "model.pth")
+    older(tmp_path / "model.pth")
+    loaded = load_checkpoint(tmp_path / "model.pth")
+    assert (loaded.config, loaded.losses) == (model.config, model.losses)
+    assert read_metadata(tmp_path / "model.pth").losses == model.losses
+    same_answers(model, loaded)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"colour": 3}, r"ddetr\.model\.colour"), ({"focal_alpha": 2}, r"ddetr\.losses\.focal_alpha")],
+)
+def test_an_unknown_key_of_the_first_checkpoints_is_refused(model, tmp_path, changes, words):
+    """Whatever was no key, or no value, then is none now."""
+    save_checkpoint(model, tmp_path / "model.pth")
+    older(tmp_path / "model.pth", **changes)
+    with pytest.raises(CheckpointError, match=rf"model\.pth has bad metadata: {words}"):
+        load_checkpoint(tmp_path / "model.pth")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [

@@ -6,7 +6,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from ddetr_model.config import ModelConfig
+from ddetr_model.config import LossConfig, ModelConfig
 
 BAD_VALUES = [
     ({"backbone": "resnet50"}, "did you mean resnet_50"),
@@ -27,19 +27,29 @@ BAD_VALUES = [
     ({"num_select": 300 * 91 + 1}, "num_queries x num_classes = 27300"),
     ({"two_stage": True, "with_box_refine": False}, "two_stage needs with_box_refine"),
     ({"dilation": True, "backbone": "gc_vit_tiny"}, "dilation needs backbone resnet_50"),
+    ({"num_classes": 0}, "num_classes"),
+    ({"unknown": 1}, "unknown"),
+    ({"aux_loss": False}, "aux_loss"),  # which is no part of the architecture
+]
+BAD_LOSSES = [
     ({"cls_loss_coef": 0}, "cls_loss_coef"),
     ({"focal_alpha": 0}, "focal_alpha"),
     ({"loss_types": ("masks",)}, "loss_types"),
-    ({"num_classes": 0}, "num_classes"),
-    ({"unknown": 1}, "unknown"),
+    ({"loss_types": ()}, "loss_types"),
+    ({"denoising_groups": -1}, "denoising_groups"),
+    ({"denoising_box_noise": 1}, "denoising_box_noise"),
+    ({"num_classes": 3}, "num_classes"),
 ]
 
 
-@pytest.mark.parametrize(("fields", "text"), BAD_VALUES)
-def test_bad_value_is_refused_by_name(fields, text):
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [(ModelConfig, *case) for case in BAD_VALUES] + [(LossConfig, *case) for case in BAD_LOSSES],
+)
+def test_bad_value_is_refused_by_name(kind, fields, text):
     """The error names the field and says what it may be."""
     with pytest.raises(ValidationError) as error:
-        ModelConfig(**fields)
+        kind(**fields)
     assert text in str(error.value)
 
 

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from ddetr_model import DeformableDETR, SetCriterion, export_original, load_checkpoint
+from ddetr_model import (
+    DeformableDETR,
+    LossConfig,
+    SetCriterion,
+    export_original,
+    load_checkpoint,
+)
 from ddetr_model.boxes import cxcywh_to_xyxy, generalized_iou
 from ddetr_model.decoder import Queries
 from ddetr_model.denoising import Denoising
@@ -16,18 +22,18 @@ EMPTY = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)
 
 
 @pytest.fixture
-def build(tiny_config, perturb):
+def build(tiny_detector, perturb):
     """Give a factory of detectors with three groups."""
 
     def make(**fields):
-        return perturb(DeformableDETR(tiny_config(denoising_groups=GROUPS, **fields)))
+        return perturb(tiny_detector(denoising_groups=GROUPS, **fields))
 
     return make
 
 
 def losses_of(model, batch, targets):
     torch.manual_seed(3)
-    return SetCriterion(model.config)(model(*batch, targets), targets)
+    return SetCriterion(model.losses)(model(*batch, targets), targets)
 
 
 def test_they_are_off_by_default(tiny_config):
@@ -70,7 +76,7 @@ def test_groups_and_padding_are_blocked_by_hand(tiny_config):
         {"boxes": torch.rand(2, 4), "labels": torch.tensor([1, 2])},
         {"boxes": torch.rand(1, 4), "labels": torch.tensor([3])},
     ]
-    noised = Denoising(tiny_config(denoising_groups=2))(targets)
+    noised = Denoising(tiny_config(), LossConfig(denoising_groups=2))(targets)
     start = Queries(torch.zeros(2, 1, 32), torch.zeros(2, 1, 32), torch.rand(2, 1, 2))
     queries = noised.before(start)
     assert queries.blocked.pairs.int().tolist() == [
@@ -98,9 +104,9 @@ def test_padding_of_a_group_changes_no_other_query(build, mixed_batch, targets):
 
 def test_noise_stays_in_its_limits(tiny_config):
     """Centres move by half the noise of the side, sides by the noise, classes by their share."""
-    config = tiny_config(denoising_groups=2000, denoising_box_noise=0.4, denoising_label_noise=0.5)
+    losses = LossConfig(denoising_groups=2000, denoising_box_noise=0.4, denoising_label_noise=0.5)
     box = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
-    denoising = Denoising(config)
+    denoising = Denoising(tiny_config(), losses)
     noised = denoising([{"boxes": box, "labels": torch.tensor([1])}])
     boxes = noised.boxes[0]
     moved = (boxes - box).abs() / torch.tensor([0.2, 0.4, 0.2, 0.4])
@@ -116,7 +122,7 @@ def test_losses_equal_a_plain_loop(build, mixed_batch, targets):
     model = build()
     torch.manual_seed(3)
     outputs = model(*mixed_batch, targets)
-    losses = SetCriterion(model.config)(outputs, targets)
+    losses = SetCriterion(model.losses)(outputs, targets)
     for place, suffix in ((0, "_0"), (1, "")):
         layer = outputs.denoised.layers[place]
         label = box = giou = 0.0
@@ -146,7 +152,7 @@ def test_every_parameter_gets_a_gradient(fields, build, mixed_batch, targets):
         model = build(**fields)
         losses = losses_of(model, mixed_batch, wanted)
         assert all(torch.isfinite(value) for value in losses.values())
-        SetCriterion(model.config).total_loss(losses).backward()
+        SetCriterion(model.losses).total_loss(losses).backward()
         learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
         assert not [name for name, parameter in learning.items() if parameter.grad is None]
         moved = model.denoising.label_embed.weight.grad.abs().sum().item()
@@ -157,7 +163,7 @@ def test_the_gradient_is_the_losses_slope(build, mixed_batch, targets):
     """A small step along the gradient of the box embedding changes the loss by its length."""
     model = build(dec_layers=1)  # between layers, references carry no gradient
     model.backbone.eval()
-    criterion = SetCriterion(model.config)
+    criterion = SetCriterion(model.losses)
 
     def loss():
         named = losses_of(model, mixed_batch, targets).items()
@@ -184,7 +190,7 @@ def test_activation_checkpointing_is_exact(build, mixed_batch, targets):
     for enabled in (False, True):
         model.set_activation_checkpointing(enabled)
         model.zero_grad()
-        loss = SetCriterion(model.config).total_loss(losses_of(model, mixed_batch, targets))
+        loss = SetCriterion(model.losses).total_loss(losses_of(model, mixed_batch, targets))
         loss.backward()
         results.append((loss.detach(), model.denoising.box_embed.weight.grad.clone()))
     torch.testing.assert_close(results[0], results[1], atol=0, rtol=0)

@@ -29,7 +29,7 @@ PUBLISHED_NAMES = {
 
 
 def total_loss(model, images, mask, targets):
-    criterion = SetCriterion(model.config)
+    criterion = SetCriterion(model.losses)
     return criterion.total_loss(criterion(model(images, mask), targets))
 
 
@@ -57,9 +57,9 @@ def test_every_documented_list_trains(indices, tiny_config, mixed_batch, targets
         {"two_stage": True, "aux_loss": False},
     ],
 )
-def test_whatever_learns_is_reached_by_a_loss(fields, tiny_config, mixed_batch, targets):
+def test_whatever_learns_is_reached_by_a_loss(fields, tiny_detector, mixed_batch, targets):
     """Data-parallel training would stop at a parameter that gets no gradient."""
-    model = DeformableDETR(tiny_config(**fields))
+    model = tiny_detector(**fields)
     total_loss(model, *mixed_batch, targets).backward()
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert not [name for name, parameter in learning.items() if parameter.grad is None]

@@ -109,7 +109,7 @@ def test_outputs_losses_and_gradients_agree(models, mixed_batch, targets):
     assert largest_difference(mine.pred_logits, theirs.logits) < OUTPUT_TOLERANCE
     assert largest_difference(mine.pred_boxes, theirs.pred_boxes) < OUTPUT_TOLERANCE
 
-    losses = SetCriterion(ours.config)(mine, targets)
+    losses = SetCriterion(ours.losses)(mine, targets)
     for name, value in theirs.loss_dict.items():
         if name.startswith("loss_"):
             assert abs(losses[name].item() - value.item()) < LOSS_TOLERANCE, name
@@ -153,7 +153,7 @@ def test_proposal_losses_agree(perturb, mixed_batch, targets, tmp_path):
         {"class_labels": torch.zeros_like(target["labels"]), "boxes": target["boxes"]}
         for target in targets
     ]
-    losses = SetCriterion(ours.config)(ours(images, mask), targets)
+    losses = SetCriterion(ours.losses)(ours(images, mask), targets)
     for name, value in criterion(proposals, objects).items():
         wanted = pytest.approx(value.item(), rel=LOSS_TOLERANCE, abs=LOSS_TOLERANCE)
         assert losses[f"{name}_enc"].item() == wanted, name

@@ -8,7 +8,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from ddetr_model import DetectorOutput, LayerOutput, ModelConfig, SetCriterion
+from ddetr_model import DetectorOutput, LayerOutput, LossConfig, SetCriterion
 from ddetr_model.losses import sigmoid_focal_loss
 
 
@@ -29,20 +29,20 @@ def test_focal_loss_by_hand():
     assert loss.tolist() == pytest.approx(wanted)
 
 
-def test_two_boxes_by_hand(tiny_config):
+def test_two_boxes_by_hand():
     """One object, one query: L1 is the summed difference and GIoU the overlap's."""
     box = torch.tensor([[[0.5, 0.5, 0.2, 0.2]]])
     outputs = DetectorOutput(torch.zeros(1, 1, 5), box)
     target = {"boxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]]), "labels": torch.tensor([2])}
-    losses = SetCriterion(tiny_config())(outputs, [target])
+    losses = SetCriterion(LossConfig())(outputs, [target])
     assert losses["loss_bbox"].item() == pytest.approx(0.4)
     assert losses["loss_giou"].item() == pytest.approx(0.75)
     assert losses["loss_ce"].item() == pytest.approx((0.25 + 4 * 0.75) * 0.25 * math.log(2))
 
 
-def test_total_weighs_each_loss_by_its_coefficient(tiny_config, targets):
+def test_total_weighs_each_loss_by_its_coefficient(targets):
     """cls, bbox and giou coefficients apply to every layer; errors are no losses."""
-    criterion = SetCriterion(tiny_config(cls_loss_coef=3, bbox_loss_coef=4, giou_loss_coef=6))
+    criterion = SetCriterion(LossConfig(cls_loss_coef=3, bbox_loss_coef=4, giou_loss_coef=6))
     losses = criterion(random_outputs(), targets)
     weights = {"ce": 3, "bbox": 4, "giou": 6}
     wanted = sum(
@@ -53,10 +53,10 @@ def test_total_weighs_each_loss_by_its_coefficient(tiny_config, targets):
     assert criterion.total_loss(losses).item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
-def test_batch_without_objects_trains_the_background(tiny_config):
+def test_batch_without_objects_trains_the_background():
     """Nothing to find still gives a focal loss, zero box losses and gradients."""
     empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    criterion, outputs = SetCriterion(tiny_config()), random_outputs()
+    criterion, outputs = SetCriterion(LossConfig()), random_outputs()
     losses = criterion(outputs, [empty, empty])
     assert losses["loss_bbox"].item() == losses["loss_giou"].item() == 0
     assert losses["loss_ce"].item() > 0
@@ -65,11 +65,11 @@ def test_batch_without_objects_trains_the_background(tiny_config):
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1.0])
-def test_degenerate_boxes_stay_finite(tiny_config, targets, size):
+def test_degenerate_boxes_stay_finite(targets, size):
     """Predictions without area give finite losses and gradients."""
     boxes = torch.full((2, 7, 4), size, requires_grad=True)
     outputs = random_outputs()._replace(pred_boxes=boxes)
-    criterion = SetCriterion(tiny_config())
+    criterion = SetCriterion(LossConfig())
     total = criterion.total_loss(criterion(outputs, targets))
     total.backward()
     assert torch.isfinite(total)
@@ -77,39 +77,39 @@ def test_degenerate_boxes_stay_finite(tiny_config, targets, size):
 
 
 @pytest.mark.parametrize("box", [[0.5, 0.5, 0.0, 0.0], [0.0, 1.0, 1e-20, 1.0], [0.5] * 4])
-def test_degenerate_objects_stay_finite(tiny_config, box):
+def test_degenerate_objects_stay_finite(box):
     """Objects without area, on the border, and many at one place give finite gradients."""
     outputs = random_outputs()
     target = {"boxes": torch.tensor([box] * 3), "labels": torch.tensor([1, 1, 2])}
-    criterion = SetCriterion(tiny_config())
+    criterion = SetCriterion(LossConfig())
     total = criterion.total_loss(criterion(outputs, [target, target]))
     total.backward()
     assert torch.isfinite(total)
     assert torch.isfinite(outputs.pred_boxes.grad).all()
 
 
-def test_more_objects_than_queries_train_every_query(tiny_config):
+def test_more_objects_than_queries_train_every_query():
     """Nine objects for seven queries: seven are matched, and all boxes get a gradient."""
     outputs = random_outputs(images=1, layers=1)
     target = {"boxes": torch.rand(9, 4) * 0.3 + 0.3, "labels": torch.arange(9) % 5}
-    losses = SetCriterion(tiny_config())(outputs, [target])
+    losses = SetCriterion(LossConfig())(outputs, [target])
     losses["loss_bbox"].backward()
     assert (outputs.pred_boxes.grad.abs().sum(-1) > 0).all()
 
 
 @pytest.mark.parametrize("extreme", [-6e4, 6e4])
-def test_half_precision_extremes_stay_finite(extreme, tiny_config, targets):
+def test_half_precision_extremes_stay_finite(extreme, targets):
     """Logits at the ends of float16 are lifted to float32 before anything is computed."""
     logits = torch.full((2, 7, 5), extreme, dtype=torch.float16)
     outputs = random_outputs()._replace(pred_logits=logits)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = SetCriterion(tiny_config())(outputs, targets)
+        losses = SetCriterion(LossConfig())(outputs, targets)
     assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in losses.values())
 
 
-def test_only_the_wanted_losses_are_computed(tiny_config, targets):
+def test_only_the_wanted_losses_are_computed(targets):
     """loss_types without boxes leaves the classes' loss alone."""
-    losses = SetCriterion(tiny_config(loss_types=("labels",)))(random_outputs(), targets)
+    losses = SetCriterion(LossConfig(loss_types=("labels",)))(random_outputs(), targets)
     assert {name for name in losses if name.startswith("loss_")} == {
         "loss_ce",
         "loss_ce_0",
@@ -117,13 +117,13 @@ def test_only_the_wanted_losses_are_computed(tiny_config, targets):
     }
 
 
-def test_errors_count_the_last_layer(tiny_config, targets):
+def test_errors_count_the_last_layer(targets):
     """Matched queries of the wrong class are the class error, in per cent."""
     outputs = random_outputs(layers=1)
     with torch.no_grad():
         outputs.pred_logits[:] = -5.0
         outputs.pred_logits[:, :, 0] = 5.0  # no object is of class 0
-    losses = SetCriterion(tiny_config())(outputs, targets)
+    losses = SetCriterion(LossConfig())(outputs, targets)
     assert losses["class_error"].item() == 100.0
     assert losses["cardinality_error"].item() == pytest.approx(7 - 2.0)
 
@@ -135,7 +135,7 @@ def _rank_gradient(rank, port, queue):
     )
     outputs, targets = _shared_batch()
     mine = DetectorOutput(*(value[rank : rank + 1] for value in outputs[:2]))
-    criterion = SetCriterion(_config())
+    criterion = SetCriterion(LossConfig())
     loss = criterion.total_loss(criterion(mine, targets[rank : rank + 1]))
     (gradient,) = torch.autograd.grad(loss, outputs.pred_boxes)
     torch.distributed.all_reduce(gradient)  # data-parallel training takes the mean
@@ -143,10 +143,6 @@ def _rank_gradient(rank, port, queue):
         queue.put((gradient / 2).tolist())
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
-
-
-def _config():
-    return ModelConfig(num_classes=5, num_queries=7)
 
 
 def _shared_batch():
@@ -172,7 +168,7 @@ def test_two_ranks_with_half_the_batch_equal_one_rank():
     for rank in ranks:
         rank.join()
     outputs, targets = _shared_batch()
-    criterion = SetCriterion(_config())
+    criterion = SetCriterion(LossConfig())
     loss = criterion.total_loss(criterion(outputs, targets))
     (alone,) = torch.autograd.grad(loss, outputs.pred_boxes)
     torch.testing.assert_close(joined, alone, atol=1e-6, rtol=1e-5)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_convert, generalized_box_iou
 
-from ddetr_model import DetectorOutput, LayerOutput, SetCriterion
+from ddetr_model import DetectorOutput, LayerOutput, LossConfig, SetCriterion
 
 LOSS_TOLERANCE = 1e-5  # float32 sums in another order
 
@@ -74,9 +74,9 @@ def random_outputs(proposals):
 
 
 @pytest.mark.parametrize("proposals", [None, 20])
-def test_criterion_equals_a_plain_loop(tiny_config, targets, proposals):
+def test_criterion_equals_a_plain_loop(targets, proposals):
     """All layers at once give the losses and gradients of one layer and image at a time."""
-    config, outputs = tiny_config(), random_outputs(proposals)
+    config, outputs = LossConfig(), random_outputs(proposals)
     losses = SetCriterion(config)(outputs, targets)
     wanted = plain_losses(config, outputs, targets, 4.0)
     assert set(wanted) == {name for name in losses if name.startswith("loss_")}

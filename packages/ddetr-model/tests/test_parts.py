@@ -72,7 +72,7 @@ def config(tiny_config):
 def test_a_backbone_that_is_handed_in_trains(config, mixed_batch, targets):
     """Its maps become the levels, and its weights get gradients."""
     model = DeformableDETR(config, backbone=Patches())
-    criterion = SetCriterion(config)
+    criterion = SetCriterion(model.losses)
     criterion.total_loss(criterion(model(*mixed_batch), targets)).backward()
     assert model.backbone[0].second.weight.grad.abs().sum() > 0
     assert model.input_proj[1][0].in_channels == 12
@@ -166,7 +166,7 @@ def test_layers_that_are_handed_in_train(tiny_config, mixed_batch, targets):
     transformer = DeformableTransformer(config, encoder_layer=Convolved, decoder_layer=Gated)
     model = DeformableDETR(config, transformer=transformer)
     assert torch.equal(transformer.encoder.layers[0].mix.weight, torch.eye(config.hidden_dim))
-    criterion = SetCriterion(config)
+    criterion = SetCriterion(model.losses)
     criterion.total_loss(criterion(model(*mixed_batch), targets)).backward()
     assert all(layer.gate.grad.abs().item() > 0 for layer in transformer.decoder.layers)
 

@@ -36,15 +36,14 @@ def test_a_half_precision_model_detects(dtype, two_stage, tiny_config, mixed_bat
 
 
 @pytest.mark.parametrize("fields", [{"two_stage": True}, {"denoising_groups": 2}])
-def test_a_double_precision_model_trains(fields, tiny_config, mixed_batch, targets):
+def test_a_double_precision_model_trains(fields, tiny_detector, mixed_batch, targets):
     """Boxes, losses and gradients are float64 throughout."""
-    config = tiny_config(**fields)
-    model = DeformableDETR(config).double()
+    model = tiny_detector(**fields).double()
     images, mask = mixed_batch
     wide = [{**target, "boxes": target["boxes"].double()} for target in targets]
     outputs = model(images.double(), mask, wide)
     assert outputs.pred_boxes.dtype is torch.float64
-    criterion = SetCriterion(config)
+    criterion = SetCriterion(model.losses)
     total = criterion.total_loss(criterion(outputs, wide))
     assert total.dtype is torch.float64
     total.backward()

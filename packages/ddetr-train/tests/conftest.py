@@ -19,7 +19,7 @@ import torch
 from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource, InferSource
 from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.synthetic import SyntheticDataset, make_dataset
-from ddetr_model import DeformableDETR, ModelConfig
+from ddetr_model import DeformableDETR, LossConfig, ModelConfig
 from ddetr_train.config import TrainConfig
 from ddetr_train.engine import TrainResult, train
 
@@ -143,6 +143,7 @@ def run_training(
         data: DatasetConfig = dataset,
         model: ModelConfig | DeformableDETR = model_config,
         results_dir: Path = tmp_path / "run",
+        losses: LossConfig | None = None,
         encryption_key: str | None = None,
         observers: Sequence[Observer] = (),
         **options: object,
@@ -153,6 +154,7 @@ def run_training(
             data,
             config,
             results_dir,
+            losses=losses,
             observers=[recorder, *observers],
             encryption_key=encryption_key,
         )

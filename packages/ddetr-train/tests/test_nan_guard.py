@@ -133,6 +133,17 @@ def test_loss_scaling_may_skip_some_updates(tmp_path) -> None:
         guard.check(Scaled(), math.nan)
 
 
+def test_evidence_of_before_is_replayed(run_training, poisoned) -> None:
+    """The first files hold the losses beside the architecture."""
+    with pytest.raises(NonFiniteError) as stop:
+        run_training(model=poisoned("transformer.encoder.layers.0.linear2"))
+    wanted = replay(stop.value.evidence)
+    content = torch.load(stop.value.evidence, weights_only=True)
+    content["model"] |= content.pop("losses") | {"backbone_names": [], "clip_max_norm": 0.1}
+    torch.save(content, stop.value.evidence)
+    assert replay(stop.value.evidence) == wanted
+
+
 def test_a_file_without_a_step_is_refused(tmp_path) -> None:
     """Any other checkpoint cannot be replayed."""
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
@@ -146,9 +157,9 @@ def test_a_bad_picture_is_named_rather_than_the_first_module(model_config, datas
     batch = next(iter(data.train_dataloader()))
     batch.images[1, 0, 3, 4] = math.inf
     network = DeformableDETR(model_config)
-    found = first_non_finite(network, SetCriterion(network.config), batch)
+    found = first_non_finite(network, SetCriterion(network.losses), batch)
     image_id = int(batch.targets[1]["image_id"])
     assert found == f"the input of image {image_id}"
     files = ["first.jpg", "second.jpg"]
-    found = first_non_finite(network, SetCriterion(network.config), batch, files)
+    found = first_non_finite(network, SetCriterion(network.losses), batch, files)
     assert found == "the input of image second.jpg"

@@ -40,12 +40,11 @@ def curve(config: OptimizerConfig, epochs: int) -> list[float]:
     return rates
 
 
-def test_every_parameter_is_in_the_group_of_its_rate(network, model_config) -> None:
+def test_every_parameter_is_in_the_group_of_its_rate(network) -> None:
     """Backbone, linear projections and the rest have their own rates, and none is lost."""
     config = OptimizerConfig(lr=1e-3, lr_backbone=1e-4, lr_linear_proj_mult=0.5)
     groups = {
-        group["name"]: group
-        for group in parameter_groups(network.named_parameters(), config, model_config)
+        group["name"]: group for group in parameter_groups(network.named_parameters(), config)
     }
     assert {name: group["lr"] for name, group in groups.items()} == {
         "base": 1e-3,
@@ -60,18 +59,18 @@ def test_every_parameter_is_in_the_group_of_its_rate(network, model_config) -> N
     assert sum(len(group["params"]) for group in groups.values()) == trained
 
 
-def test_a_frozen_group_is_left_out(network, model_config) -> None:
+def test_a_frozen_group_is_left_out(network) -> None:
     """The optimiser has no empty group after freezing the backbone."""
     freeze_modules(network, ["backbone"])
-    groups = parameter_groups(network.named_parameters(), OptimizerConfig(), model_config)
+    groups = parameter_groups(network.named_parameters(), OptimizerConfig())
     assert [group["name"] for group in groups] == ["base", "linear_proj"]
 
 
-def test_a_wholly_frozen_model_is_refused(network, model_config) -> None:
+def test_a_wholly_frozen_model_is_refused(network) -> None:
     """Nothing to train is an error before the first step."""
     network.requires_grad_(False)
     with pytest.raises(ValueError, match="every parameter is frozen"):
-        parameter_groups(network.named_parameters(), OptimizerConfig(), model_config)
+        parameter_groups(network.named_parameters(), OptimizerConfig())
 
 
 def test_momentum_is_used_by_sgd_alone() -> None:

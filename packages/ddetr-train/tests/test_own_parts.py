@@ -14,6 +14,7 @@ from ddetr_model import (
     DeformableDETR,
     DeformableTransformer,
     DetectorOutput,
+    LossConfig,
     ModelConfig,
     SetCriterion,
     parts_from_outside,
@@ -42,7 +43,7 @@ class Gated(DeformableDecoderLayer):
 class WithSizes(SetCriterion):
     """The stock losses, and one that wants few boxes to be large."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: LossConfig) -> None:
         super().__init__(config)
         self.weights["loss_size"] = 0.1
 
@@ -105,7 +106,7 @@ def test_a_detector_is_made_of_the_network_that_is_given(run, build, dataset) ->
 
 def test_a_loss_of_ones_own_is_trained(run, model_config) -> None:
     """It is weighed into the total, and a run goes on with the same losses alone."""
-    criterion = WithSizes(model_config)
+    criterion = WithSizes(LossConfig())
     result = run(model_config, 1, criterion=criterion)
     stored = torch.load(result.latest_checkpoint, weights_only=True)["hyper_parameters"]
     assert stored["parts"] == {"criterion": f"{here}.WithSizes"}

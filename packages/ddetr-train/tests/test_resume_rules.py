@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddetr_model import DeformableDETR, LossConfig
+from ddetr_train import GroupNames
 from ddetr_train.checkpoints import LATEST_NAME, ResumeError
 from ddetr_train.config import TrainConfig
 from ddetr_train.engine import train
@@ -86,6 +88,44 @@ def test_another_architecture_is_refused_by_its_difference(run_training, model_c
     """The text names the key and both values."""
     with pytest.raises(ValueError, match=r"model\.dec_layers is 2 there and 1 here"):
         run_training(num_epochs=2, model=model_config.model_copy(update={"dec_layers": 1}))
+
+
+@pytest.mark.usefixtures("after_one_epoch")
+def test_other_losses_are_refused_by_their_difference(run_training) -> None:
+    """The name is the key of a spec, whose `model` block holds them."""
+    with pytest.raises(ValueError, match=r"model\.aux_loss is True there and False here"):
+        run_training(num_epochs=2, losses=LossConfig(aux_loss=False))
+
+
+@pytest.mark.usefixtures("after_one_epoch")
+def test_other_groups_of_parameters_are_refused(run_training) -> None:
+    """The optimiser's state is of the groups that the run began with."""
+    with pytest.raises(ValueError, match=r"model\.backbone_names is \['backbone\.0'\] there"):
+        run_training(num_epochs=2, optim={"backbone_names": ["body"]})
+
+
+def test_a_checkpoint_of_before_is_continued(run_training, recorder, after_one_epoch) -> None:
+    """The first ones hold the losses and the groups' names under `model`; nothing has changed."""
+    path = after_one_epoch / LATEST_NAME
+    contents = torch.load(path, weights_only=True)
+    options = contents["hyper_parameters"]
+    names = {key: options["train"]["optim"].pop(key) for key in GroupNames.model_fields}
+    block = contents["ddetr"].pop("losses") | names | {"clip_max_norm": 0.1}
+    del options["losses"]
+    for model in (contents["ddetr"]["model"], options["model"]):
+        model |= block
+    torch.save(contents, path)
+    run_training(num_epochs=2)
+    assert {event.epoch for event in recorder.of("step")} == {1}
+    assert "changed" not in recorder.text()
+    assert "from here on" not in recorder.text()
+
+
+def test_a_network_has_its_own_losses(run_training, model_config) -> None:
+    """Others beside it would be of no effect, so they are refused."""
+    network = DeformableDETR(model_config)
+    with pytest.raises(ValueError, match="losses goes with a ModelConfig"):
+        run_training(model=network, losses=LossConfig(cls_loss_coef=3))
 
 
 @pytest.mark.usefixtures("after_one_epoch")

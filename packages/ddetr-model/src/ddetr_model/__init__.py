@@ -15,6 +15,7 @@ __all__ = [
     "HungarianMatcher",
     "LayerOutput",
     "LoadReport",
+    "LossConfig",
     "ModelConfig",
     "ModelSummary",
     "Pyramid",

@@ -6,6 +6,7 @@ from .checkpoints import load_checkpoint as load_checkpoint
 from .checkpoints import load_pretrained as load_pretrained
 from .checkpoints import read_metadata as read_metadata
 from .checkpoints import save_checkpoint as save_checkpoint
+from .config import LossConfig as LossConfig
 from .config import ModelConfig as ModelConfig
 from .deformable_detr import DeformableDETR as DeformableDETR
 from .export_form import ExportForms as ExportForms

@@ -1,4 +1,4 @@
-"""What one Deformable DETR is built from, and how its losses weigh; loads no torch."""
+"""What one Deformable DETR is built from, and what it is trained to do; loads no torch."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ DEFAULT_NUM_SELECT = 100
 FEATURE_LISTS = ((0, 1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3), (1, 2), (1,), (3,))
 
 
-class ModelConfig(BaseModel):
-    """The `model:` block of a spec, and the number of classes that the dataset block decides."""
+_STRICT = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
-    )
+
+class ModelConfig(BaseModel):
+    """The architecture: what decides a network's tensors and its answers."""
+
+    model_config = _STRICT
 
     num_classes: int = Field(91, gt=0, description="Largest category id + 1.")
 
@@ -89,40 +90,6 @@ class ModelConfig(BaseModel):
         description="Detections kept an image; the default shrinks to num_queries x num_classes.",
     )
 
-    denoising_groups: int = Field(
-        0, ge=0, description="Times that training shows each object in noise; 0 does not."
-    )
-    denoising_label_noise: float = Field(
-        0.2, ge=0, le=1, description="Fraction of the noised objects that get a random class."
-    )
-    denoising_box_noise: float = Field(
-        0.4, ge=0, lt=1, description="Largest change of a noised box, as a part of its own size."
-    )
-
-    aux_loss: bool = Field(True, description="Losses on every decoder layer, not only the last.")
-    cls_loss_coef: float = Field(
-        2.0, gt=0, description="Weight of the focal loss, also in matching."
-    )
-    bbox_loss_coef: float = Field(5.0, gt=0, description="Weight of the L1 loss, also in matching.")
-    giou_loss_coef: float = Field(
-        2.0, gt=0, description="Weight of the GIoU loss, also in matching."
-    )
-    focal_alpha: float = Field(0.25, gt=0, le=1, description="Focal loss weight of the positives.")
-    loss_types: tuple[Literal["labels", "boxes"], ...] = Field(
-        ("labels", "boxes"), min_length=1, description="Losses that are computed."
-    )
-
-    backbone_names: tuple[str, ...] = Field(
-        ("backbone.0",), description="Parameter name parts that learn at train.optim.lr_backbone."
-    )
-    linear_proj_names: tuple[str, ...] = Field(
-        ("reference_points", "sampling_offsets"),
-        description="Parameter name parts whose rate is multiplied by lr_linear_proj_mult.",
-    )
-    clip_max_norm: float = Field(
-        0.1, ge=0, description="Gradient norm limit where train.clip_grad_norm is not given."
-    )
-
     @field_validator("backbone")
     @classmethod
     def _check_backbone(cls, name: str) -> str:
@@ -176,3 +143,32 @@ class ModelConfig(BaseModel):
         if self.backbone_output_norms and not self.backbone.startswith("gc_vit"):
             raise ValueError(f"backbone_output_norms needs a gc_vit backbone, got {self.backbone}")
         return self
+
+
+class LossConfig(BaseModel):
+    """What a network is trained to do: which losses there are, how they weigh, what is noised."""
+
+    model_config = _STRICT
+
+    denoising_groups: int = Field(
+        0, ge=0, description="Times that training shows each object in noise; 0 does not."
+    )
+    denoising_label_noise: float = Field(
+        0.2, ge=0, le=1, description="Fraction of the noised objects that get a random class."
+    )
+    denoising_box_noise: float = Field(
+        0.4, ge=0, lt=1, description="Largest change of a noised box, as a part of its own size."
+    )
+
+    aux_loss: bool = Field(True, description="Losses on every decoder layer, not only the last.")
+    cls_loss_coef: float = Field(
+        2.0, gt=0, description="Weight of the focal loss, also in matching."
+    )
+    bbox_loss_coef: float = Field(5.0, gt=0, description="Weight of the L1 loss, also in matching.")
+    giou_loss_coef: float = Field(
+        2.0, gt=0, description="Weight of the GIoU loss, also in matching."
+    )
+    focal_alpha: float = Field(0.25, gt=0, le=1, description="Focal loss weight of the positives.")
+    loss_types: tuple[Literal["labels", "boxes"], ...] = Field(
+        ("labels", "boxes"), min_length=1, description="Losses that are computed."
+    )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ddetr_model.backbones import Backbone, BackboneProtocol, build_backbone, check_backbone
-from ddetr_model.config import EXTRA_LEVEL, ModelConfig
+from ddetr_model.config import EXTRA_LEVEL, LossConfig, ModelConfig
 from ddetr_model.denoising import Denoising
 from ddetr_model.freezing import freeze_modules
 from ddetr_model.heads import build_heads
@@ -42,6 +42,7 @@ class DeformableDETR(nn.Module):
         self,
         config: ModelConfig,
         *,
+        losses: LossConfig | None = None,
         backbone: BackboneProtocol | None = None,
         transformer: DeformableTransformer | None = None,
         load_backbone_file: bool = True,
@@ -50,6 +51,8 @@ class DeformableDETR(nn.Module):
 
         Args:
             config: the architecture.
+            losses: what it is trained to do: a head that no loss reaches is frozen, and denoising
+                has tensors of its own. The defaults if None; of no effect on what is detected.
             backbone: a backbone of one's own, with its weights, in the place of the one that config
                 names.
             transformer: likewise, a `DeformableTransformer` with layers of one's own, or a class
@@ -63,6 +66,7 @@ class DeformableDETR(nn.Module):
         """
         super().__init__()
         self.config = config
+        self.losses = losses or LossConfig()
         width = config.hidden_dim
         self.metadata: CheckpointMetadata | None = None  # of the checkpoint this came from
         self.backbone_report: LoadReport | None = None  # of the file that the backbone is from
@@ -80,7 +84,7 @@ class DeformableDETR(nn.Module):
         if not config.two_stage:
             self.query_embed = nn.Embedding(config.num_queries, width * 2)
         self.class_embed, self.bbox_embed = build_heads(config)
-        self.denoising = Denoising(config) if config.denoising_groups else None
+        self.denoising = Denoising(config, self.losses) if self.losses.denoising_groups else None
         self._list_heads_as_published()
         self._freeze_heads_without_loss()
 
@@ -96,7 +100,7 @@ class DeformableDETR(nn.Module):
             images: (B, 3, H, W) float, normalised, padding zero.
             mask: (B, H, W) bool, True where an image is padded; None if nothing is.
             targets: an image's boxes (N, 4) cxcywh and labels (N,), of which training makes
-                denoising queries where config asks for them; of no effect otherwise.
+                denoising queries where losses ask for them; of no effect otherwise.
         """
         noised = None
         if self.denoising is not None and self.training and targets is not None:
@@ -110,7 +114,7 @@ class DeformableDETR(nn.Module):
             LayerOutput(class_head(content), box)
             for class_head, content, box in zip(self.class_embed, contents, boxes, strict=False)
         ]
-        if not self.config.aux_loss:
+        if not self.losses.aux_loss:
             layers = layers[-1:]
         denoised = None
         if noised is not None:
@@ -183,13 +187,12 @@ class DeformableDETR(nn.Module):
 
     def _freeze_heads_without_loss(self) -> None:
         # Data-parallel training refuses parameters that no loss reaches.
-        config = self.config
-        only_last = config.with_box_refine and not config.aux_loss
+        only_last = self.config.with_box_refine and not self.losses.aux_loss
         for loss, heads in (("labels", self.class_embed), ("boxes", self.bbox_embed)):
-            if loss not in config.loss_types:
+            if loss not in self.losses.loss_types:
                 heads.requires_grad_(False)
             elif only_last:
-                heads[: config.dec_layers - 1].requires_grad_(False)
+                heads[: self.config.dec_layers - 1].requires_grad_(False)
 
 
 def _start_backbone(backbone: Backbone, config: ModelConfig) -> LoadReport | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ddetr_model.config import ModelConfig
+from ddetr_model.config import LossConfig, ModelConfig
 from ddetr_model.decoder import Blocked, Queries
 from ddetr_model.matcher import pad_targets
 from ddetr_model.position import encode_coordinates
@@ -56,13 +56,13 @@ class NoisedObjects(NamedTuple):
 class Denoising(nn.Module):
     """Makes queries of an image's objects: classes flipped, boxes moved and scaled at random."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        """Take the number of groups and the noise from config."""
+    def __init__(self, config: ModelConfig, losses: LossConfig) -> None:
+        """Take width and classes from config, the number of groups and the noise from losses."""
         super().__init__()
         width = config.hidden_dim
-        self.num_groups = config.denoising_groups
-        self.label_noise = config.denoising_label_noise
-        self.box_noise = config.denoising_box_noise
+        self.num_groups = losses.denoising_groups
+        self.label_noise = losses.denoising_label_noise
+        self.box_noise = losses.denoising_box_noise
         self.label_embed = nn.Embedding(config.num_classes, width)
         self.box_embed = nn.Linear(2 * width, width)
 

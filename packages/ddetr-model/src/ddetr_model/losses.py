@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddetr_model.boxes import cxcywh_to_xyxy, generalized_iou
-from ddetr_model.config import ModelConfig
+from ddetr_model.config import LossConfig
 from ddetr_model.matcher import (
     FOCAL_GAMMA,
     HungarianMatcher,
@@ -33,7 +33,7 @@ NO_OBJECT_LOGIT = -1e4  # of a slot without an object: its focal loss is zero, a
 class SetCriterion(nn.Module):
     """Matches predictions with objects and says how wrong they are."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: LossConfig) -> None:
         """Take loss weights, focal alpha and the wanted losses from config."""
         super().__init__()
         self.matcher = HungarianMatcher(config)

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ddetr_model.boxes import cxcywh_to_xyxy, generalized_iou
-from ddetr_model.config import ModelConfig
+from ddetr_model.config import LossConfig
 from ddetr_model.outputs import DetectorOutput, LayerOutput
 from ddetr_model.precision import widen
 
@@ -51,7 +51,7 @@ class Matches(NamedTuple):
 class HungarianMatcher(nn.Module):
     """Pairs each object with one query so that the summed cost is least."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: LossConfig) -> None:
         """Take the weights of the three costs and the focal alpha from config."""
         super().__init__()
         self.class_cost = config.cls_loss_coef

@@ -5,6 +5,7 @@ import lazy_loader
 # Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
     "VALIDATION_FOLDER",
+    "GroupNames",
     "OptimizerConfig",
     "TorchDetector",
     "TrainConfig",

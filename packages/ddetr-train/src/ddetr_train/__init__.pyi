@@ -1,5 +1,6 @@
 from .__about__ import __version__ as __version__
 from .config import VALIDATION_FOLDER as VALIDATION_FOLDER
+from .config import GroupNames as GroupNames
 from .config import OptimizerConfig as OptimizerConfig
 from .config import TrainConfig as TrainConfig
 from .engine import TrainResult as TrainResult

@@ -20,10 +20,22 @@ VALIDATION_FOLDER = "validation"
 LoggerName: TypeAlias = Literal["tensorboard", "mlflow", "wandb"]
 
 
-class OptimizerConfig(BaseModel):
-    """The optimiser, its three learning rates and their schedule (block `train.optim`)."""
+class GroupNames(BaseModel):
+    """Which parameters have a learning rate of their own, by parts of their names."""
 
     model_config = _FROZEN
+
+    backbone_names: tuple[str, ...] = Field(
+        ("backbone.0",), description="Parameter name parts that learn at train.optim.lr_backbone."
+    )
+    linear_proj_names: tuple[str, ...] = Field(
+        ("reference_points", "sampling_offsets"),
+        description="Parameter name parts whose rate is multiplied by lr_linear_proj_mult.",
+    )
+
+
+class OptimizerConfig(GroupNames):
+    """The optimiser, its three learning rates and their schedule (block `train.optim`)."""
 
     optimizer: Literal["AdamW", "SGD"] = Field("AdamW", description="Update rule.")
     lr: float = Field(2e-4, gt=0, description="Learning rate of everything without its own.")

@@ -23,7 +23,14 @@ def main(arguments: SpecArguments, console: RunConsole) -> int:
 
     dataset = experiment.dataset.model_copy(update={"num_classes": model.num_classes})
     folder = experiment.results_of("train")
-    plan = plan_training(model, dataset, experiment.train, folder, [console.observe])
+    plan = plan_training(
+        model,
+        dataset,
+        experiment.train,
+        folder,
+        [console.observe],
+        losses=experiment.model.losses(),
+    )
     for line in plan.lines():
         console.say(line)
     console.say(f"free: {readable_size(free_disk_bytes(folder))} where {folder} is")

@@ -12,9 +12,9 @@ from ddetr_cli.terminal import RunConsole
 def main(arguments: SummaryArguments, console: RunConsole) -> int:
     """Show parameters and operations by part, and the memory of one image in training."""
     loaded = load_spec(Experiment, arguments.spec, arguments.overrides or ())
-    config = model_for_training(loaded.spec)
+    config, losses = model_for_training(loaded.spec), loaded.spec.model.losses()
     from ddetr_model import DeformableDETR, summarize
 
-    model = DeformableDETR(config, load_backbone_file=False)
+    model = DeformableDETR(config, losses=losses, load_backbone_file=False)
     console.say(summarize(model, (arguments.height, arguments.width)).table())
     return EXIT_SUCCESS

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_model, existing_sources, optional_file
 from ddetr_cli.terminal import Interrupted
-from ddetr_model import ModelConfig
 from ddetr_train.process import folder_locked
 
 if TYPE_CHECKING:
+    from ddetr_model import ModelConfig
     from ddetr_train import TrainConfig
     from ddetr_train.engine import PreparedTraining, TrainResult
 
@@ -49,6 +49,7 @@ def prepare(experiment: Experiment, run: Run) -> Work | None:
         experiment.dataset.model_copy(update={"num_classes": model.num_classes}),
         experiment.train,
         run.results_dir,
+        losses=experiment.model.losses(),
         observers=run.observers,
         encryption_key=experiment.passphrase,
     )
@@ -75,13 +76,12 @@ def _train(training: PreparedTraining, experiment: Experiment, run: Run) -> Mapp
 
 
 def model_for_training(experiment: Experiment) -> ModelConfig:
-    """Give the model block the data's number of classes, read from them where it is auto."""
+    """Give the architecture with the data's number of classes, read from them where it is auto."""
     if experiment.dataset.num_classes != "auto":
-        return experiment.model
+        return experiment.model.architecture()
     from ddetr_data.loading import resolve_num_classes
 
-    chosen = experiment.model.model_dump(exclude_unset=True)
-    return ModelConfig(**{**chosen, "num_classes": resolve_num_classes(experiment.dataset)})
+    return experiment.model.architecture(num_classes=resolve_num_classes(experiment.dataset))
 
 
 def what_is_left(config: TrainConfig, results_dir: Path) -> str:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.spec._errors import sentences, unknown_key
+from ddetr_cli.spec._model_block import ModelBlock
 from ddetr_cli.spec._passes import read_through
 from ddetr_cli.spec.schema import DERIVED_KEYS
 from ddetr_cli.spec.tree import SpecError, SpecTree, with_texts
@@ -19,7 +31,6 @@ from ddetr_cli.spec.yaml_tree import read_spec_file
 from ddetr_data import ConvertConfig, DatasetConfig
 from ddetr_data.detection import EvaluateConfig, InferenceConfig
 from ddetr_export import ExportConfig, TrtEngineConfig
-from ddetr_model import ModelConfig
 from ddetr_train import TrainConfig
 
 Spec = TypeVar("Spec", bound=BaseModel)
@@ -30,9 +41,9 @@ class Experiment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: ModelConfig = Field(ModelConfig(), description="The network.")
+    model: ModelBlock = Field(ModelBlock(), description="The network.")
     dataset: DatasetConfig = Field(DatasetConfig(), description="The data.")
-    train: TrainConfig = Field(TrainConfig(), description="Training.")
+    train: TrainConfig = Field(TrainConfig(), validate_default=True, description="Training.")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Scoring.")
     inference: InferenceConfig = Field(InferenceConfig(), description="Labelling and drawing.")
     export: ExportConfig = Field(ExportConfig(), description="The ONNX file.")
@@ -54,6 +65,12 @@ class Experiment(BaseModel):
         if num_classes == "auto":
             return blocks
         return {**blocks, "model": {**model, "num_classes": num_classes}}
+
+    @field_validator("train")
+    @classmethod
+    def _complete_training(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
+        model: ModelBlock | None = info.data.get("model")  # None where it is faulty
+        return train if model is None else model.completed(train)
 
     @property
     def passphrase(self) -> str | None:
@@ -115,12 +132,10 @@ def model_of(tree: SpecTree) -> type[ConvertConfig | Experiment]:
 
 def spec_yaml(spec: BaseModel) -> str:
     """Write a spec as YAML that loads again to an equal one, except that secrets are masked."""
-    derived: dict[str, Any] = {str(block): {key} for block, key in DERIVED_KEYS}
-    blocks = derived if isinstance(spec, Experiment) else None
     # A "${" that is part of a name would be taken for a reference when it is loaded.
-    values = with_texts(
-        spec.model_dump(mode="json", exclude=blocks), lambda text: text.replace("${", "\\${")
-    )
+    values = with_texts(spec.model_dump(mode="json"), lambda text: text.replace("${", "\\${"))
+    for *blocks, key in DERIVED_KEYS if isinstance(spec, Experiment) else ():
+        del reduce(getitem, blocks, values)[key]
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -12,10 +12,13 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from ddetr_cli.spec.tree import KeyPath, dotted
+from ddetr_train import GroupNames
 
 Model = type[BaseModel]
 # Keys of the models that no spec may hold, because another key decides them.
-DERIVED_KEYS: frozenset[KeyPath] = frozenset({("model", "num_classes")})
+DERIVED_KEYS: frozenset[KeyPath] = frozenset(
+    {("model", "num_classes"), *(("train", "optim", name) for name in GroupNames.model_fields)}
+)
 _TEXTS = {str, Path, SecretStr}
 _NUMBERS = {int, float, bool}
 _LIKE_A_SIBLING, _LIKE_ANOTHER = 0.6, 0.72  # least likeness of a suggestion, from 0 to 1

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from ddetr_model.backbones import VARIANTS
 from ddetr_model.checkpoints.filling import has_own_heads
-from ddetr_model.config import EXTRA_LEVEL, ModelConfig
+from ddetr_model.config import EXTRA_LEVEL
 from ddetr_model.weights import CheckpointError
 
-__all__ = ["backbone_hint", "build_config", "infer_config"]
+__all__ = ["backbone_hint", "build_config", "infer_fields"]
+
+Config = TypeVar("Config", bound=BaseModel)
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +31,10 @@ UNTOLD: dict[str, Any] = {"nheads": 8, "dilation": False}
 GC_VIT_WIDTHS = {name: variant.width for name, variant in VARIANTS.items()}
 
 
-def infer_config(
+def infer_fields(
     weights: Mapping[str, Tensor], hints: Mapping[str, Any], source: str
-) -> ModelConfig:
-    """Read sizes from shapes; hints give what shapes do not tell (heads, dropout, dilation).
+) -> dict[str, Any]:
+    """Read ModelConfig's sizes from shapes; hints give what they do not tell, such as heads.
 
     Heads and dilation that nothing tells are taken as published and logged, since they change what
     the model computes.
@@ -48,7 +50,7 @@ def infer_config(
     fields = {**UNTOLD, **_shapes(weights, hints, source), **hints}
     if assumed := ", ".join(f"{key} {UNTOLD[key]}" for key in UNTOLD if key not in hints):
         logger.warning("%s does not tell all of its architecture: %s assumed", source, assumed)
-    return build_config(fields, source)
+    return fields
 
 
 def backbone_hint(name: object) -> dict[str, Any]:
@@ -56,14 +58,14 @@ def backbone_hint(name: object) -> dict[str, Any]:
     return {"backbone": RESNETS[name]} if isinstance(name, str) and name in RESNETS else {}
 
 
-def build_config(fields: Mapping[str, Any], source: str) -> ModelConfig:
-    """Check the fields of an architecture; source is what errors call it.
+def build_config(kind: type[Config], fields: Mapping[str, Any], source: str) -> Config:
+    """Check the fields of a config that a file gives; source is what errors call it.
 
     Raises:
         CheckpointError: a field is unknown, or its value is none that can be built.
     """
     try:
-        return ModelConfig(**fields)
+        return kind(**fields)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

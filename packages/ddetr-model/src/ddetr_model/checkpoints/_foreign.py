@@ -27,7 +27,7 @@ class ForeignCheckpoint(NamedTuple):
     """A checkpoint with its tensors under the published names."""
 
     weights: dict[str, Tensor]
-    hints: dict[str, Any]  # ModelConfig fields that tensors do not tell
+    hints: dict[str, Any]  # of ModelConfig and LossConfig, what tensors do not tell
     categories: tuple[dict[str, Any], ...] = ()  # {"id", "name"}
     preprocess: dict[str, Any] | None = PUBLISHED_PREPROCESS  # of ddetr_data's PreprocessConfig
     config: ModelConfig | None = None  # where the file states all of it, as ours do

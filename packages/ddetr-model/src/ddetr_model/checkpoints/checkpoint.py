@@ -53,6 +53,7 @@ def save_checkpoint(
     """
     metadata = metadata_dict(
         model.config,
+        losses=model.losses,
         parts=parts_from_outside(model),
         categories=categories,
         preprocess=preprocess,
@@ -128,6 +129,7 @@ def load_pretrained(model: DeformableDETR, source: Source) -> LoadReport:
         model.freeze_pretrained_backbone()
     model.metadata = CheckpointMetadata(
         model_config_=model.config,
+        losses=model.losses,
         categories=stored.categories if report.has_classes else (),
         preprocess=stored.preprocess,
     )

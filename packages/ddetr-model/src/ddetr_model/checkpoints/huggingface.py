@@ -22,7 +22,7 @@ __all__ = ["export_huggingface", "is_huggingface", "read_huggingface", "read_hug
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
-# config.json -> ModelConfig, where both mean the same.
+# config.json -> our configs' fields, where both mean the same.
 FIELDS = {
     "encoder_attention_heads": "nheads",
     "dropout": "dropout_ratio",
@@ -123,15 +123,16 @@ def _huggingface_config(model: DeformableDETR) -> dict[str, Any]:
         "architectures": ["DeformableDetrForObjectDetection"],
         "model_type": "deformable_detr",
         "backbone_config": backbone,
-        **_huggingface_settings(config),
+        **_huggingface_settings(model),
         **_huggingface_sizes(config),
         "id2label": names,
         "label2id": {name: int(index) for index, name in names.items()},
     }
 
 
-def _huggingface_settings(config: ModelConfig) -> dict[str, Any]:
-    settings = {name: getattr(config, field) for name, field in FIELDS.items()}
+def _huggingface_settings(model: DeformableDETR) -> dict[str, Any]:
+    fields = dict(model.config) | dict(model.losses)
+    settings = {name: fields[field] for name, field in FIELDS.items()}
     for name in WHOLE_NUMBERS:
         weight = settings.pop(name)
         if float(weight).is_integer():  # otherwise transformers' own default stands

@@ -24,7 +24,7 @@ from ddetr_model.weights import CheckpointError, from_nvlabs, is_nvlabs
 
 __all__ = ["export_original", "read_original"]
 
-# Setting of the published command line -> ModelConfig field, where a tensor does not tell it.
+# Setting of the published command line -> our config's field, where a tensor does not tell it.
 FIELDS = {
     "nheads": "nheads",
     "dropout": "dropout_ratio",
@@ -75,8 +75,9 @@ def export_original(model: DeformableDETR, path: str | os.PathLike[str]) -> None
     """
     refuse_parts_from_outside(model, "the published layout")
     config = model.config
+    fields = dict(config) | dict(model.losses)
     args = argparse.Namespace(
-        **{name: getattr(config, field) for name, field in FIELDS.items()},
+        **{name: fields[field] for name, field in FIELDS.items()},
         backbone="resnet50",
         position_embedding="sine",
         hidden_dim=config.hidden_dim,

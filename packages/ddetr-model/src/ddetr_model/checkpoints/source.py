@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddetr_model.checkpoints._architecture import build_config, infer_config
+from ddetr_model.checkpoints._architecture import build_config, infer_fields
 from ddetr_model.checkpoints._foreign import ForeignCheckpoint
 from ddetr_model.checkpoints._openmmlab import read_openmmlab
 from ddetr_model.checkpoints._openmmlab_names import is_openmmlab
@@ -19,7 +19,7 @@ from ddetr_model.checkpoints.huggingface import (
     read_huggingface_file,
 )
 from ddetr_model.checkpoints.original import read_original
-from ddetr_model.config import ModelConfig
+from ddetr_model.config import LossConfig, ModelConfig
 from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_model.parts import described, parts_from_outside
 from ddetr_model.weights import (
@@ -58,8 +58,9 @@ def import_checkpoint(
         allow_partial: accept a file that lacks tensors; they stay random.
         network: fill this one instead of building the stock network; a file with parts from
             outside needs it, since no file names code to import. It keeps its own config.
-        overrides: ModelConfig fields that win over what is read or inferred; with another
-            num_classes the class heads start anew, and stand among the report's mismatched.
+        overrides: fields of ModelConfig and LossConfig that win over what is read or inferred;
+            with another num_classes the class heads start anew, and stand among the report's
+            mismatched.
 
     Returns:
         The detector, in eval mode with .metadata, and the report of what fitted.
@@ -86,6 +87,7 @@ def import_checkpoint(
     has_its_heads = not report.mismatched
     model.metadata = CheckpointMetadata(
         model_config_=model.config,
+        losses=model.losses,
         parts=parts_from_outside(model),
         categories=stored.categories if has_its_heads else (),
         preprocess=stored.preprocess,
@@ -152,7 +154,8 @@ def _chosen_network(
 ) -> DeformableDETR:
     if network is None:
         refuse_parts(stored.parts, name)
-        return DeformableDETR(_config(stored, overrides, name), load_backbone_file=False)
+        config, losses = _configs(stored, overrides, name)
+        return DeformableDETR(config, losses=losses, load_backbone_file=False)
     if overrides:
         raise TypeError(f"{', '.join(overrides)} cannot override what a given network is")
     check_heads(stored, network.config, name)
@@ -163,7 +166,7 @@ def _read_ours(contents: Mapping[str, Any], name: str) -> ForeignCheckpoint:
     metadata = metadata_of(contents, name)
     return ForeignCheckpoint(
         tensors_of(contents),
-        {},
+        metadata.losses.model_dump(),
         metadata.categories,
         metadata.preprocess,
         metadata.model_config_,
@@ -172,14 +175,16 @@ def _read_ours(contents: Mapping[str, Any], name: str) -> ForeignCheckpoint:
     )
 
 
-def _config(stored: ForeignCheckpoint, overrides: Mapping[str, Any], name: str) -> ModelConfig:
+def _configs(
+    stored: ForeignCheckpoint, overrides: Mapping[str, Any], name: str
+) -> tuple[ModelConfig, LossConfig]:
     # Other projects let padding leak into an image; their weights' own answers come only so.
-    stated = {"padding_invariant": False, **stored.hints}
-    if stored.config is not None:
-        stated = stored.config.model_dump()
+    stated = {"padding_invariant": False} if stored.config is None else dict(stored.config)
+    stated |= stored.hints
     if "num_classes" in overrides:
         stated.pop("num_select", None)  # may be more than what fewer classes can give
     fields = stated | dict(overrides)
-    if stored.config is not None:
-        return build_config(fields, name)
-    return infer_config(stored.weights, fields, name)
+    losses = {key: fields.pop(key) for key in LossConfig.model_fields if key in fields}
+    if stored.config is None:
+        fields = infer_fields(stored.weights, fields, name)
+    return build_config(ModelConfig, fields, name), build_config(LossConfig, losses, name)

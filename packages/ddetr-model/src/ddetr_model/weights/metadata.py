@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from ddetr_model.config import ModelConfig
+from ddetr_model.config import LossConfig, ModelConfig
 from ddetr_model.weights.files import CheckpointError
 
 __all__ = ["METADATA_KEY", "CheckpointMetadata", "metadata_dict", "metadata_of"]
 
 METADATA_KEY = "ddetr"
 FORMAT_VERSION = 1
+# The first checkpoints hold these of the optimiser's options beside the architecture.
+_OF_THE_OPTIMIZER = {"backbone_names", "linear_proj_names", "clip_max_norm"}
 
 
 class CheckpointMetadata(BaseModel):
@@ -25,6 +35,7 @@ class CheckpointMetadata(BaseModel):
 
     format_version: int = Field(FORMAT_VERSION, description="Raised when older readers would err.")
     model_config_: ModelConfig = Field(alias="model", description="The architecture.")
+    losses: LossConfig = Field(default_factory=LossConfig, description="What it is trained to do.")
     categories: tuple[dict[str, Any], ...] = Field((), description='{"id", "name"} of each class.')
     preprocess: dict[str, Any] | None = Field(None, description="How images become tensors.")
     metrics: dict[str, float] = Field(default_factory=dict, description="Scores when saved.")
@@ -62,22 +73,26 @@ class CheckpointMetadata(BaseModel):
             )
         return categories
 
-    @field_validator("model_config_", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _take_older_name(cls, model: object) -> object:
-        # The first checkpoints name the backbone's file twice, as specs do.
-        if not isinstance(model, Mapping) or "pretrained_model_path" not in model:
-            return model
-        fields = dict(model)
-        older = fields.pop("pretrained_model_path")
-        return fields | {
-            "pretrained_backbone_path": fields.get("pretrained_backbone_path") or older
-        }
+    def _read_older(cls, metadata: Any) -> Any:
+        """Take the first checkpoints' `model` apart, which is the whole block of a spec."""
+        if not isinstance(metadata, Mapping) or not isinstance(metadata.get("model"), Mapping):
+            return metadata
+        model = dict(metadata["model"])
+        if older := model.pop("pretrained_model_path", None):  # the backbone's file, as in specs
+            model["pretrained_backbone_path"] = model.get("pretrained_backbone_path") or older
+        if "losses" in metadata:
+            return {**metadata, "model": model}
+        losses = {name: model.pop(name) for name in LossConfig.model_fields if name in model}
+        model = {name: value for name, value in model.items() if name not in _OF_THE_OPTIMIZER}
+        return {**metadata, "model": model, "losses": losses}
 
 
 def metadata_dict(
     config: ModelConfig,
     *,
+    losses: LossConfig | None = None,
     parts: Mapping[str, str] | None = None,
     categories: Sequence[Mapping[str, Any]] = (),
     preprocess: Mapping[str, Any] | None = None,
@@ -86,6 +101,7 @@ def metadata_dict(
     """Make the plain value of a checkpoint's "ddetr" key, readable with weights_only=True."""
     metadata = CheckpointMetadata(
         model_config_=config,
+        losses=losses or LossConfig(),
         parts=dict(parts or {}),
         categories=tuple(dict(category) for category in categories),
         preprocess=None if preprocess is None else dict(preprocess),

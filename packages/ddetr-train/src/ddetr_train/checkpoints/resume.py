@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ddetr_data.files import EncryptionError
-from ddetr_model import DeformableDETR, ModelConfig, SetCriterion, parts_from_outside
+from ddetr_model import DeformableDETR, LossConfig, ModelConfig, SetCriterion, parts_from_outside
 from ddetr_model.checkpoints import check_tensors, refuse_non_finite
 from ddetr_model.weights import COUNTER, metadata_of, tensors_of
 from ddetr_train.checkpoints._optimizer_state import (
@@ -21,7 +21,7 @@ from ddetr_train.checkpoints._optimizer_state import (
 )
 from ddetr_train.checkpoints.checkpoint_io import AtomicCheckpointIO
 from ddetr_train.checkpoints.names import BEST_NAME, LATEST_NAME, epoch_files
-from ddetr_train.config import TrainConfig
+from ddetr_train.config import GroupNames, TrainConfig
 
 # Where the first weights came from does not matter once there is a checkpoint.
 _FREE_MODEL_KEYS = {"pretrained_backbone_path"}
@@ -139,6 +139,7 @@ def overtaken_notice(resume: Resume, results_dir: Path, files: AtomicCheckpointI
 def read_resume(
     path: Path,
     model: ModelConfig,
+    losses: LossConfig,
     config: TrainConfig,
     data_identity: Mapping[str, Any],
     files: AtomicCheckpointIO,
@@ -160,14 +161,14 @@ def read_resume(
             f"{path} holds weights but no training state: pass it as train.pretrained_model_path"
         )
     metadata = metadata_of(checkpoint, str(path))
-    there, here = (each.model_dump(mode="json") for each in (metadata.model_config_, model))
+    stored, options = _stored_options(checkpoint), config.model_dump(mode="json")
+    there = _model_block(metadata.model_config_, metadata.losses, stored["optim"])
+    here = _model_block(model, losses, options["optim"])
     _refuse_differences(path, "model", there, here, _FREE_MODEL_KEYS)
     stored_data = checkpoint["DetectionDataModule"]["identity"]
     chosen = {"batch_size"} if config.batch_size == "auto" else set()
     _refuse_differences(path, "dataset", stored_data, data_identity, chosen)
     _refuse_other_processes(path, checkpoint["DetectionDataModule"], processes)
-    stored = checkpoint["hyper_parameters"]["train"]
-    options = config.model_dump(mode="json")
     _refuse_differences(path, "train", _shaping(stored), _shaping(options), set())
     tensors = tensors_of(checkpoint)
     refuse_non_finite(tensors, str(path))
@@ -193,6 +194,24 @@ def _epochs_done(checkpoint: Mapping[str, Any], path: Path) -> int:
             f"{path} does not say how many epochs it has ({error!r}): take another checkpoint, or "
             "pass it as train.pretrained_model_path"
         ) from error
+
+
+def _stored_options(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the `train` block of a checkpoint; the first ones hold parts of it under `model`."""
+    model, train = (dict(checkpoint["hyper_parameters"][key]) for key in ("model", "train"))
+    names = {key: model[key] for key in GroupNames.model_fields if key in model}
+    is_default = train["clip_grad_norm"] == TrainConfig.model_fields["clip_grad_norm"].default
+    if is_default and "clip_max_norm" in model:  # which then was the limit
+        train["clip_grad_norm"] = model["clip_max_norm"]
+    return train | {"optim": names | train["optim"]}
+
+
+def _model_block(
+    model: ModelConfig, losses: LossConfig, optim: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Join what a spec has in one block, for its keys are what a user can change."""
+    fields = model.model_dump(mode="json") | losses.model_dump(mode="json")
+    return fields | {key: optim[key] for key in GroupNames.model_fields}
 
 
 def _has_live_norms(tensors: Iterable[str]) -> bool:

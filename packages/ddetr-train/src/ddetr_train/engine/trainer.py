@@ -13,6 +13,7 @@ from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_data.files import model_source
 from ddetr_model import (
     DeformableDETR,
+    LossConfig,
     ModelConfig,
     SetCriterion,
     freeze_modules,
@@ -54,9 +55,10 @@ def train(
     config: TrainConfig,
     results_dir: Path,
     *,
+    losses: LossConfig | None = None,
+    criterion: SetCriterion | None = None,
     observers: Sequence[Observer] = (),
     encryption_key: str | None = None,
-    criterion: SetCriterion | None = None,
 ) -> TrainResult:
     """Train, or continue the run whose state lies in results_dir.
 
@@ -66,9 +68,10 @@ def train(
         dataset: images and labels.
         config: how to train.
         results_dir: where everything that the run leaves behind lies.
+        losses: what an architecture is trained to do; a network was built with its own.
+        criterion: losses of one's own; by default the stock ones.
         observers: called with what happens.
         encryption_key: the passphrase of checkpoints; None writes them plain.
-        criterion: losses of one's own; by default those of the model's config.
 
     Raises:
         FileNotFoundError: data or a given checkpoint are not there.
@@ -86,9 +89,10 @@ def train(
             dataset,
             config,
             results_dir,
+            losses=losses,
+            criterion=criterion,
             observers=observers,
             encryption_key=encryption_key,
-            criterion=criterion,
         ).run()
 
 
@@ -98,9 +102,10 @@ def prepare_training(
     config: TrainConfig,
     results_dir: Path,
     *,
+    losses: LossConfig | None = None,
+    criterion: SetCriterion | None = None,
     observers: Sequence[Observer] = (),
     encryption_key: str | None = None,
-    criterion: SetCriterion | None = None,
 ) -> PreparedTraining:
     """Find out all that can refuse the run, and write nothing, not even the results folder.
 
@@ -113,8 +118,8 @@ def prepare_training(
     began = time.monotonic()
     observers = observers if is_first_process(by_hand=True) else ()
     files = AtomicCheckpointIO(encryption_key)
-    model_config = model if isinstance(model, ModelConfig) else model.config
-    criterion = criterion or SetCriterion(model_config)
+    model_config, losses = _configs(model, losses)
+    criterion = criterion or SetCriterion(losses)
     with quiet_lightning():
         devices = choose_run_devices(config, observers)
         notice = check_options(config, dataset, devices, is_encrypted=encryption_key is not None)
@@ -123,7 +128,7 @@ def prepare_training(
         dataset = with_batch_size(dataset, config)
         data = DetectionDataModule(dataset, seed=config.seed, num_classes=model_config.num_classes)
         processes = devices.count * config.num_nodes
-        resume = _find_resume(model_config, config, data, results_dir, files, processes)
+        resume = _find_resume(model_config, losses, config, data, results_dir, files, processes)
         run = PreparedTraining(config, devices, data, files, results_dir, observers, resume, began)
         if resume is not None:
             _tell(observers, *resume.notices)
@@ -131,7 +136,7 @@ def prepare_training(
                 return run
             data.batch_size = resume.batch_size
         seed_run(config.seed)
-        network = _build_network(model, config, observers, encryption_key, resume is None)
+        network = _build_network(model, losses, config, observers, encryption_key, resume is None)
         if resume is not None:
             resume.prepare(network, criterion)
         _freeze(network, config, observers)
@@ -148,8 +153,19 @@ def prepare_training(
     return replace(run, module=module)
 
 
+def _configs(
+    model: ModelConfig | DeformableDETR, losses: LossConfig | None
+) -> tuple[ModelConfig, LossConfig]:
+    if isinstance(model, ModelConfig):
+        return model, losses or LossConfig()
+    if losses not in (None, model.losses):
+        raise ValueError("losses goes with a ModelConfig; a network is built with its own")
+    return model.config, model.losses
+
+
 def _find_resume(
     model: ModelConfig,
+    losses: LossConfig,
     config: TrainConfig,
     data: DetectionDataModule,
     results_dir: Path,
@@ -159,7 +175,7 @@ def _find_resume(
     path = find_resume_path(config, results_dir)
     if path is None or config.is_dry_run:
         return None
-    resume = read_resume(path, model, config, data.identity(), files, processes)
+    resume = read_resume(path, model, losses, config, data.identity(), files, processes)
     overtaken = overtaken_notice(resume, results_dir, files)
     return replace(resume, notices=(*resume.notices, overtaken)) if overtaken else resume
 
@@ -182,6 +198,7 @@ def _tell_plan(
 
 def _build_network(
     model: ModelConfig | DeformableDETR,
+    losses: LossConfig,
     config: TrainConfig,
     observers: Sequence[Observer],
     encryption_key: str | None,
@@ -190,7 +207,7 @@ def _build_network(
     if isinstance(model, DeformableDETR):
         network = model.train()
     else:
-        network = DeformableDETR(model, load_backbone_file=is_fresh)
+        network = DeformableDETR(model, losses=losses, load_backbone_file=is_fresh)
     if network.backbone_report is not None:
         name = f"backbone file {network.config.pretrained_backbone_path}"
         _tell(observers, network.backbone_report.describe(name))

@@ -51,7 +51,7 @@ class DetectionModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.criterion = criterion or SetCriterion(model.config)
+        self.criterion = criterion or SetCriterion(model.losses)
         self.config = config
         self.metrics: dict[str, float] = {}
         self.step_metrics: dict[str, float] = {}
@@ -63,6 +63,7 @@ class DetectionModule(pl.LightningModule):
         self.save_hyperparameters(
             {
                 "model": model.config.model_dump(mode="json"),
+                "losses": model.losses.model_dump(mode="json"),
                 "train": config.model_dump(mode="json"),
                 "parts": parts_of_run(model, self.criterion),
             },
@@ -126,7 +127,7 @@ class DetectionModule(pl.LightningModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Run the network and compute its errors, unweighted."""
-        noised = batch.targets if self.model.config.denoising_groups else None
+        noised = batch.targets if self.model.losses.denoising_groups else None
         outputs: DetectorOutput = self.model(batch.images, _needed_mask(batch), noised)
         losses: dict[str, Tensor] = self.criterion(outputs, batch.targets)
         return losses
@@ -134,7 +135,7 @@ class DetectionModule(pl.LightningModule):
     def build_optimizer(self) -> Optimizer:
         """Make the optimiser of the parameters that train."""
         optim = self.config.optim
-        groups = parameter_groups(self.model.named_parameters(), optim, self.model.config)
+        groups = parameter_groups(self.model.named_parameters(), optim)
         is_sharded = self.config.distributed_strategy == "fsdp"
         fused = self.config.precision != "fp16" and not is_sharded  # fused steps unscale unseen
         return build_optimizer(groups, optim, fused=fused)
@@ -169,8 +170,7 @@ class DetectionModule(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Measure the norm of all gradients together, stop if it is not finite, and clip."""
-        is_set = "clip_grad_norm" in self.config.model_fields_set
-        limit = self.config.clip_grad_norm if is_set else self.model.config.clip_max_norm
+        limit = self.config.clip_grad_norm
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in parameters if p.grad is not None]
         total = torch.nn.utils.get_total_norm(gradients)
@@ -186,6 +186,7 @@ class DetectionModule(pl.LightningModule):
         """Add what evaluation, inference and export need, and the epoch's running mean."""
         checkpoint["ddetr"] = metadata_dict(
             self.model.config,
+            losses=self.model.losses,
             parts=parts_from_outside(self.model),
             categories=[{"id": each.id, "name": each.name} for each in self._categories],
             preprocess=self._preprocess,

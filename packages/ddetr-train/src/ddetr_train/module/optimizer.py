@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from ddetr_model import ModelConfig
 from ddetr_train.config import OptimizerConfig
 
 # Epochs without a lower value of lr_monitor after which AutoReduce multiplies by lr_decay.
@@ -23,9 +22,7 @@ PLATEAU_PATIENCE_EPOCHS = 5
 
 
 def parameter_groups(
-    named_parameters: Iterable[tuple[str, nn.Parameter]],
-    config: OptimizerConfig,
-    model_config: ModelConfig,
+    named_parameters: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig
 ) -> list[dict[str, Any]]:
     """Sort the parameters that train into the groups `base`, `backbone` and `linear_proj`.
 
@@ -42,7 +39,7 @@ def parameter_groups(
     groups: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
     for name, parameter in named_parameters:
         if parameter.requires_grad:
-            groups[_group_of(name, model_config)].append(parameter)
+            groups[_group_of(name, config)].append(parameter)
     found = [
         {"params": groups[name], "lr": rate, "name": name}
         for name, rate in rates.items()
@@ -87,9 +84,9 @@ def learning_rates(optimizer: Optimizer) -> dict[str, float]:
     return {f"lr_{group['name']}": float(group["lr"]) for group in optimizer.param_groups}
 
 
-def _group_of(name: str, model_config: ModelConfig) -> str:
-    if any(part in name for part in model_config.backbone_names):
+def _group_of(name: str, config: OptimizerConfig) -> str:
+    if any(part in name for part in config.backbone_names):
         return "backbone"
-    if any(part in name for part in model_config.linear_proj_names):
+    if any(part in name for part in config.linear_proj_names):
         return "linear_proj"
     return "base"

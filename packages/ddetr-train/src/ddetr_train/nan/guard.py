@@ -107,6 +107,7 @@ class NanGuard:
         seed = (module.config.seed, step.epoch, step.batch_idx, module.global_rank)
         content: dict[str, Any] = {
             "model": module.model.config.model_dump(mode="json"),
+            "losses": module.model.losses.model_dump(mode="json"),
             "parts": parts_from_outside(module.model),
             "state_dict": {key: whole(value) for key, value in module.model.state_dict().items()},
             "has_frozen_norms": _has_frozen_norms(module.model),

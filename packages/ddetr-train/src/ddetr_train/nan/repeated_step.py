@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from ddetr_data.torch import Batch
-from ddetr_model import DeformableDETR, ModelConfig, SetCriterion
+from ddetr_model import DeformableDETR, SetCriterion
 from ddetr_model.checkpoints import fill, refuse_parts
+from ddetr_model.weights import METADATA_KEY, metadata_of
 from ddetr_train.checkpoints import AtomicCheckpointIO
 from ddetr_train.nan.non_finite import first_non_finite
 from ddetr_train.process import seed_batch
@@ -55,7 +56,7 @@ def replay(
         evidence: the file.
         encryption_key: the passphrase of an encrypted one.
         network: the run's network, built anew, where it had parts from outside.
-        criterion: the run's losses, where they were not those of the model's config.
+        criterion: the run's losses, where they were not the stock ones.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -68,7 +69,7 @@ def replay(
         )
     model = _build_model(content, evidence, network)
     batch = Batch(**content["batch"])
-    criterion = criterion or SetCriterion(model.config)
+    criterion = criterion or SetCriterion(model.losses)
     seed_batch(*content["seed"])
     first_bad = first_non_finite(model, criterion, batch, content["images"])
     seed_batch(*content["seed"])
@@ -90,9 +91,11 @@ def replay(
 def _build_model(
     content: dict[str, Any], evidence: Path, network: DeformableDETR | None
 ) -> DeformableDETR:
-    if network is None:
-        refuse_parts(content.get("parts", {}), str(evidence))  # older runs were all stock
-    model = network or DeformableDETR(ModelConfig(**content["model"]), load_backbone_file=False)
+    model = network
+    if model is None:
+        stored = metadata_of({METADATA_KEY: content}, str(evidence))  # the same keys, some absent
+        refuse_parts(stored.parts, str(evidence))
+        model = DeformableDETR(stored.model_config_, losses=stored.losses, load_backbone_file=False)
     if content["has_frozen_norms"]:
         model.freeze_pretrained_backbone()
     fill(model, content["state_dict"], str(evidence))

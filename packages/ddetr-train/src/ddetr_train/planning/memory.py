@@ -149,9 +149,9 @@ def _without_hooks(network: DeformableDETR) -> DeformableDETR:
 
 def _run_step(network: DeformableDETR, config: TrainConfig, batch: Batch) -> None:
     """Do what training does with a batch: forward, backward and an update."""
-    groups = parameter_groups(network.named_parameters(), config.optim, network.config)
+    groups = parameter_groups(network.named_parameters(), config.optim)
     optimizer = build_optimizer(groups, config.optim)
-    criterion = SetCriterion(network.config)
+    criterion = SetCriterion(network.losses)
     dtype = torch.float16 if config.precision == "fp16" else torch.bfloat16
     with torch.autocast(batch.images.device.type, dtype, enabled=config.precision != "fp32"):
         losses = criterion(network(batch.images, batch.mask), batch.targets)

@@ -11,7 +11,7 @@ import torch
 
 from ddetr_data import DatasetConfig
 from ddetr_data.detection import Observer, RunEvent, emit
-from ddetr_model import DeformableDETR, ModelConfig, freeze_modules
+from ddetr_model import DeformableDETR, LossConfig, ModelConfig, freeze_modules
 from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule
 from ddetr_train.planning.memory import (
@@ -142,6 +142,8 @@ def plan_training(
     config: TrainConfig,
     results_dir: Path,
     observers: Sequence[Observer] = (),
+    *,
+    losses: LossConfig | None = None,
 ) -> Plan:
     """Say what `train` would take, without training; the network has random weights.
 
@@ -157,7 +159,7 @@ def plan_training(
         data = DetectionDataModule(
             with_batch_size(dataset, config), seed=config.seed, num_classes=model.num_classes
         )
-        network = DeformableDETR(model, load_backbone_file=False)
+        network = DeformableDETR(model, losses=losses, load_backbone_file=False)
         network.set_activation_checkpointing(config.activation_checkpoint)
         freeze_modules(network, config.freeze)
         choose_batch_size(network, config, data, devices, observers)
