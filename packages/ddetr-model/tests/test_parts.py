@@ -33,6 +33,7 @@ class Patches(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.strides_of_maps = self.strides
         self.first = nn.Conv2d(3, 8, 8, stride=8)
         self.norm = nn.BatchNorm2d(8)
         self.second = nn.Conv2d(8, 12, 2, stride=2)
@@ -44,7 +45,7 @@ class Patches(nn.Module):
         maps = [first, self.second(first)]
         return [
             each[..., : -(-height // stride), : -(-width // stride)]
-            for each, stride in zip(maps, self.strides, strict=True)
+            for each, stride in zip(maps, self.strides_of_maps, strict=True)
         ]
 
     def freeze_pretrained(self) -> None:
@@ -122,6 +123,52 @@ def test_a_backbone_that_does_not_fit_is_refused_with_a_reason(config, tiny_conf
     with_file = config.model_copy(update={"pretrained_backbone_path": "r50.pth"})
     with pytest.raises(ValueError, match="load the weights of Patches before it is handed in"):
         DeformableDETR(with_file, backbone=Patches())
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        (
+            {"strides": (8, 32)},
+            r"level 1 12 channels and stride 32, 3 x 3 pixels of an image of 80 x 96, but gives 12 "
+            r"channels and 5 x 6 pixels",
+        ),
+        (
+            {"num_channels": (9, 12)},
+            r"level 0 9 channels and stride 8, .* but gives 8 channels and 10 x 12 pixels",
+        ),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_maps_that_are_not_as_declared_are_told(wrapped, declared, words, config, mixed_batch):
+    """Before they are cut to the declared size, and before a projection fails by its shape."""
+    network = Patches()
+    if wrapped:
+        kind = {"num_channels": (8, 12), "strides": (8, 16)} | declared
+        backbone = Backbone(network, padding="leak", **kind)
+    else:
+        for name, value in declared.items():
+            setattr(network, name, value)
+        backbone = network
+    model = DeformableDETR(config, backbone=backbone)
+    with pytest.raises(ValueError, match=f"backbone Patches declares for {words}"):
+        model(*mixed_batch)
+
+
+def test_another_number_of_maps_is_told(config, mixed_batch):
+    """One map more than are declared would be taken for the coarsest."""
+    layers = [nn.Conv2d(3, 8, 8, 8), nn.Conv2d(8, 12, 2, 2), nn.Conv2d(12, 16, 2, 2)]
+    backbone = Backbone(Pyramidal(*layers), num_channels=(8, 12), strides=(8, 16))
+    with pytest.raises(ValueError, match="backbone Pyramidal declares 2 maps, but gives 3"):
+        DeformableDETR(config, backbone=backbone).eval()(*mixed_batch)
+
+
+def test_maps_of_any_rounding_are_as_declared(config):
+    """A stride without padding leaves the rest of an odd side out, which is no other stride."""
+    network = Pyramidal(nn.Conv2d(3, 8, 8, 8), nn.Conv2d(8, 12, 2, 2))
+    backbone = Backbone(network, num_channels=(8, 12), strides=(8, 16), padding="leak")
+    model = DeformableDETR(config, backbone=backbone)
+    assert model(torch.randn(1, 3, 79, 97)).pred_boxes.shape == (1, 7, 4)
 
 
 class Gated(DeformableDecoderLayer):

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from ddetr_model.backbones import Backbone, BackboneProtocol, build_backbone, check_backbone
+from ddetr_model.backbones import (
+    Backbone,
+    BackboneProtocol,
+    build_backbone,
+    check_backbone,
+    check_maps,
+)
 from ddetr_model.config import EXTRA_LEVEL, LossConfig, ModelConfig
 from ddetr_model.denoising import Denoising
 from ddetr_model.freezing import freeze_modules
@@ -79,6 +85,7 @@ class DeformableDETR(nn.Module):
             backbone.freeze_pretrained()
             cast(nn.Module, backbone).requires_grad_(False)
         self.backbone = nn.Sequential(cast(nn.Module, backbone), SinePositionEncoding(width))
+        self._are_maps_checked = isinstance(backbone, Backbone)  # which looks at them itself
         self.input_proj = _build_projections(backbone.num_channels, config)
         self.transformer = transformer or DeformableTransformer(config)
         if not config.two_stage:
@@ -153,6 +160,10 @@ class DeformableDETR(nn.Module):
         """Turn images (B, 3, H, W) and their mask (B, H, W) into what the transformer reads."""
         backbone, encode_positions = self.backbone
         features = backbone(images, mask)
+        if not self._are_maps_checked:
+            self._are_maps_checked = check_maps(
+                type(backbone), backbone.num_channels, backbone.strides, images, features
+            )
         maps, masks, positions = [], [], []
         for level, projection in enumerate(self.input_proj):
             source = features[min(level, len(features) - 1)]  # (B, channels of the stage, H, W)

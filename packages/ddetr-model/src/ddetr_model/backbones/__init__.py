@@ -4,7 +4,7 @@ from ddetr_model.backbones.backbone import Backbone, PaddingRule
 from ddetr_model.backbones.batch_norms import freeze_batch_norms, thaw_batch_norms
 from ddetr_model.backbones.build import build_backbone
 from ddetr_model.backbones.gc_vit import VARIANTS, GCViT
-from ddetr_model.backbones.protocol import BackboneProtocol, check_backbone
+from ddetr_model.backbones.protocol import BackboneProtocol, check_backbone, check_maps
 
 __all__ = [
     "VARIANTS",
@@ -14,6 +14,7 @@ __all__ = [
     "PaddingRule",
     "build_backbone",
     "check_backbone",
+    "check_maps",
     "freeze_batch_norms",
     "thaw_batch_norms",
 ]

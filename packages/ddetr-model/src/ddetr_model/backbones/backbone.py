@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ddetr_model.backbones.batch_norms import freeze_batch_norms
+from ddetr_model.backbones.protocol import check_maps
 from ddetr_model.export_form import ExportForms
 from ddetr_model.padding import PaddingEraser, run_unpadded
 
@@ -52,6 +53,7 @@ class Backbone(nn.Module):
         self.num_channels, self.strides = list(num_channels), list(strides)
         self.padding, self.name = padding, name
         self.pretrained_frozen = tuple(pretrained_frozen)
+        self._are_maps_checked = False
         self._eraser = PaddingEraser(body) if padding == "erase" else None
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> list[Tensor]:
@@ -63,6 +65,9 @@ class Backbone(nn.Module):
 
         Returns:
             A map (B, C, H, W) a stride, finest first.
+
+        Raises:
+            ValueError: the first maps are not as declared.
         """
         if self.padding == "alone" and not self.training:
             return run_unpadded(self._run, images, mask, self.strides)
@@ -72,7 +77,12 @@ class Backbone(nn.Module):
 
     def _run(self, images: Tensor) -> list[Tensor]:
         features = self.body(images)
-        return list(features.values() if isinstance(features, dict) else features)
+        maps = list(features.values() if isinstance(features, dict) else features)
+        if not self._are_maps_checked:
+            self._are_maps_checked = check_maps(
+                type(self.body), self.num_channels, self.strides, images, maps
+            )
+        return maps
 
     def freeze_pretrained(self) -> None:
         """Keep what small batches would spoil: batch norms, and what pretrained_frozen names."""

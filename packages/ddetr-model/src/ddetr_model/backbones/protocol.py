@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ddetr_model.config import EXTRA_LEVEL, ModelConfig
 
-__all__ = ["BackboneProtocol", "check_backbone"]
+__all__ = ["BackboneProtocol", "check_backbone", "check_maps"]
 
 
 class BackboneProtocol(Protocol):
@@ -79,3 +80,45 @@ def check_backbone(backbone: BackboneProtocol, config: ModelConfig) -> None:
             f"pretrained_backbone_path {config.pretrained_backbone_path} is for a backbone that "
             f"config names: load the weights of {kind} before it is handed in"
         )
+
+
+def check_maps(
+    kind: type[nn.Module],
+    num_channels: Sequence[int],
+    strides: Sequence[int],
+    images: Tensor,  # (B, 3, H, W)
+    maps: Sequence[Tensor],  # L of (B, C, h, w)
+) -> bool:
+    """Compare the maps that a network of this class gives with what is declared of them.
+
+    Networks differ in how they round a side that is no multiple of the stride; either way will do.
+
+    Returns:
+        False in a graph that is traced or compiled, where sizes may be no numbers.
+
+    Raises:
+        ValueError: another number of maps, of channels, or of pixels; the text names the level.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    if len(maps) != len(strides):
+        raise ValueError(
+            f"backbone {kind.__name__} declares {len(strides)} maps, but gives {len(maps)}"
+        )
+    height, width = images.shape[-2:]
+    for level, (channels, stride, found) in enumerate(
+        zip(num_channels, strides, maps, strict=True)
+    ):
+        *_, found_channels, found_height, found_width = found.shape
+        if (
+            found_channels != channels
+            or found_height not in (height // stride, -(-height // stride))
+            or found_width not in (width // stride, -(-width // stride))
+        ):
+            raise ValueError(
+                f"backbone {kind.__name__} declares for level {level} {channels} channels and "
+                f"stride {stride}, {-(-height // stride)} x {-(-width // stride)} pixels of an "
+                f"image of {height} x {width}, but gives {found_channels} channels and "
+                f"{found_height} x {found_width} pixels"
+            )
+    return True
