@@ -1,5 +1,7 @@
 """Parts that are handed in: a backbone and transformer layers of one's own."""
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from ddetr_model import (
     export_original,
     import_checkpoint,
     load_checkpoint,
+    load_pretrained,
     parts_from_outside,
     read_metadata,
     save_checkpoint,
@@ -286,6 +289,43 @@ def test_a_given_network_must_be_that_of_the_file(tiny_config, tmp_path):
         load_checkpoint(tmp_path / "mine.pth", network=other)
     with pytest.raises(TypeError, match="num_queries cannot override what a given network is"):
         import_checkpoint(tmp_path / "mine.pth", network=doubled(config), num_queries=3)
+
+
+def test_a_given_network_must_have_the_parts_of_the_file(tiny_config, tmp_path):
+    """The stock network's tensors would fit; the module that the class came from may have moved."""
+    config = tiny_config()
+    save_checkpoint(doubled(config), tmp_path / "mine.pth")
+    told = rf"layers is {here}\.Doubled\): build that network in Python and pass it"
+    with pytest.raises(CheckpointError, match=told):
+        load_checkpoint(tmp_path / "mine.pth", network=DeformableDETR(config))
+    contents = torch.load(tmp_path / "mine.pth", weights_only=True)
+    contents["ddetr"]["parts"] = {"transformer.decoder.layers": "__main__.Doubled"}
+    torch.save(contents, tmp_path / "moved.pth")
+    load_checkpoint(tmp_path / "moved.pth", network=doubled(config))
+
+
+def test_fine_tuning_from_parts_from_outside_needs_them(tiny_config, tmp_path):
+    """The sentence names the class as it was saved; from a stock file one's own parts may start."""
+    config = tiny_config()
+    save_checkpoint(doubled(config), tmp_path / "mine.pth")
+    save_checkpoint(DeformableDETR(config), tmp_path / "stock.pth")
+    told = rf"layers is {here}\.Doubled\): build that network in Python and load the file into that"
+    with pytest.raises(CheckpointError, match=told):
+        load_pretrained(DeformableDETR(config), tmp_path / "mine.pth")
+    assert not load_pretrained(doubled(config), tmp_path / "mine.pth").missing
+    assert not load_pretrained(doubled(config), tmp_path / "stock.pth").missing
+
+
+def test_no_file_imports_the_code_that_it_names(tiny_config, tmp_path):
+    """A class is text: its module stays unloaded, whatever reads the file."""
+    save_checkpoint(doubled(tiny_config()), tmp_path / "mine.pth")
+    contents = torch.load(tmp_path / "mine.pth", weights_only=True)
+    contents["ddetr"]["parts"] = {"transformer.decoder.layers": "antigravity.Doubled"}
+    torch.save(contents, tmp_path / "named.pth")
+    with pytest.raises(CheckpointError, match=r"is antigravity\.Doubled"):
+        load_checkpoint(tmp_path / "named.pth")
+    load_checkpoint(tmp_path / "named.pth", network=doubled(tiny_config()))
+    assert "antigravity" not in sys.modules
 
 
 @pytest.mark.parametrize("export", [export_original, export_huggingface])

@@ -10,9 +10,10 @@ from ddetr_model.checkpoints.filling import check_tensors, fill, refuse_non_fini
 from ddetr_model.checkpoints.huggingface import export_huggingface
 from ddetr_model.checkpoints.huggingface_names import to_published_names
 from ddetr_model.checkpoints.original import export_original
-from ddetr_model.checkpoints.source import import_checkpoint, read_checkpoint, refuse_parts
+from ddetr_model.checkpoints.source import check_parts, import_checkpoint, read_checkpoint
 
 __all__ = [
+    "check_parts",
     "check_tensors",
     "export_huggingface",
     "export_original",
@@ -23,7 +24,6 @@ __all__ = [
     "read_checkpoint",
     "read_metadata",
     "refuse_non_finite",
-    "refuse_parts",
     "save_checkpoint",
     "to_published_names",
 ]

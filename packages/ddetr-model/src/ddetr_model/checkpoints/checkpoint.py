@@ -11,7 +11,12 @@ import torch
 
 from ddetr_model.checkpoints._whole_file import writing_whole
 from ddetr_model.checkpoints.filling import complete_heads
-from ddetr_model.checkpoints.source import check_heads, import_checkpoint, read_checkpoint
+from ddetr_model.checkpoints.source import (
+    check_heads,
+    check_parts,
+    import_checkpoint,
+    read_checkpoint,
+)
 from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_model.parts import parts_from_outside
 from ddetr_model.weights import (
@@ -85,7 +90,7 @@ def load_checkpoint(
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the file is something else, tensors are missing, misshapen, unknown or not
-            finite, or it has parts from outside and no network is given.
+            finite, or it has parts from outside that the network has not.
     """
     return import_checkpoint(source, strict=strict, network=network)[0]
 
@@ -110,10 +115,12 @@ def load_pretrained(model: DeformableDETR, source: Source) -> LoadReport:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: no tensor fits, or one beside the class heads has another shape.
+        CheckpointError: no tensor fits, one beside the class heads has another shape, or the file
+            is of a network with parts from outside that the model has not.
     """
     name = name_of(source)
     stored = read_checkpoint(source)
+    check_parts(stored.parts, name, model, how="load the file into that")
     check_heads(stored, model.config, name)
     weights = complete_heads(stored.weights, model.state_dict(), are_tied=stored.ties_heads)
     report = compare(model.state_dict(), weights)

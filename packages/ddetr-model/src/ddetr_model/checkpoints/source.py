@@ -35,7 +35,7 @@ from ddetr_model.weights import (
     tensors_of,
 )
 
-__all__ = ["check_heads", "import_checkpoint", "read_checkpoint", "refuse_parts"]
+__all__ = ["check_heads", "check_parts", "import_checkpoint", "read_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def import_checkpoint(
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the layout is unknown, tensors are missing, misshapen, unknown or not
-            finite, or it has parts from outside and no network is given.
+            finite, or it has parts from outside that the network has not.
         TypeError: there are overrides beside a network.
     """
     name = name_of(source)
@@ -121,16 +121,35 @@ def read_checkpoint(source: Source) -> ForeignCheckpoint:
     return read_original(contents, tensors, name)
 
 
-def refuse_parts(parts: Mapping[str, str], name: str) -> None:
-    """Keep a network with parts from outside from being taken for the stock network.
+def check_parts(
+    parts: Mapping[str, str],
+    name: str,
+    network: DeformableDETR | None,
+    how: str = "pass it with the file, as network=...",
+) -> None:
+    """Keep a network with parts from outside from being taken for another, such as the stock one.
+
+    A class may have moved to another module since; what is compared is its own name.
+
+    Args:
+        parts: their classes, by what the file of this name says.
+        name: of the file.
+        network: what shall be filled; None for the stock network.
+        how: what is done with the right network, for the error's text.
 
     Raises:
-        CheckpointError: there are such parts, by what the file of this name says.
+        CheckpointError: the network lacks such a part; the text names its class as it was saved.
     """
-    if parts:
+    present = {} if network is None else parts_from_outside(network)
+    lacking = {
+        part: kind
+        for part, kind in parts.items()
+        if present.get(part, "").rpartition(".")[2] != kind.rpartition(".")[2]
+    }
+    if lacking:
         raise CheckpointError(
-            f"{name} is of a network with parts from outside of ddetr-model ({described(parts)}): "
-            "build that network in Python and pass it with the file, as network=..."
+            f"{name} is of a network with parts from outside of ddetr-model "
+            f"({described(lacking)}): build that network in Python and {how}"
         )
 
 
@@ -152,8 +171,8 @@ def _chosen_network(
     overrides: Mapping[str, Any],
     name: str,
 ) -> DeformableDETR:
+    check_parts(stored.parts, name, network)
     if network is None:
-        refuse_parts(stored.parts, name)
         config, losses = _configs(stored, overrides, name)
         return DeformableDETR(config, losses=losses, load_backbone_file=False)
     if overrides:

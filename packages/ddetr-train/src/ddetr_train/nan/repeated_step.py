@@ -10,7 +10,7 @@ import torch
 
 from ddetr_data.torch import Batch
 from ddetr_model import DeformableDETR, SetCriterion
-from ddetr_model.checkpoints import fill, refuse_parts
+from ddetr_model.checkpoints import check_parts, fill
 from ddetr_model.weights import METADATA_KEY, metadata_of
 from ddetr_train.checkpoints import AtomicCheckpointIO
 from ddetr_train.nan.non_finite import first_non_finite
@@ -91,11 +91,11 @@ def replay(
 def _build_model(
     content: dict[str, Any], evidence: Path, network: DeformableDETR | None
 ) -> DeformableDETR:
-    model = network
-    if model is None:
-        stored = metadata_of({METADATA_KEY: content}, str(evidence))  # the same keys, some absent
-        refuse_parts(stored.parts, str(evidence))
-        model = DeformableDETR(stored.model_config_, losses=stored.losses, load_backbone_file=False)
+    stored = metadata_of({METADATA_KEY: content}, str(evidence))  # the same keys, some absent
+    check_parts(stored.parts, str(evidence), network)
+    model = network or DeformableDETR(
+        stored.model_config_, losses=stored.losses, load_backbone_file=False
+    )
     if content["has_frozen_norms"]:
         model.freeze_pretrained_backbone()
     fill(model, content["state_dict"], str(evidence))
