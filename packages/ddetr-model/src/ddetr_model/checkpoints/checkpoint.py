@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import torch
 
 from ddetr_model.checkpoints._whole_file import writing_whole
-from ddetr_model.checkpoints.filling import complete_heads
+from ddetr_model.checkpoints.filling import complete_heads, fill
 from ddetr_model.checkpoints.source import (
     check_heads,
     check_parts,
@@ -131,7 +131,7 @@ def load_pretrained(model: DeformableDETR, source: Source) -> LoadReport:
         )
     if not report.loaded:
         raise CheckpointError(f"{name} holds none of this model's {len(report.missing)} tensors")
-    model.load_state_dict({each: weights[each] for each in report.loaded}, strict=False)
+    fill(model, weights, report)
     if _covers_backbone(report):
         model.freeze_pretrained_backbone()
     model.metadata = CheckpointMetadata(

@@ -28,26 +28,9 @@ HEAD_PREFIXES = ("", "transformer.decoder.")  # both name the same heads
 HEAD = re.compile(r"(?:transformer\.decoder\.)?(class_embed|bbox_embed)\.(\d+)\.")
 
 
-def fill(
-    model: nn.Module,
-    weights: Mapping[str, Tensor],
-    source: str,
-    *,
-    strict: bool = True,
-    allow_partial: bool = False,
-    new_classes: bool = False,
-) -> LoadReport:
-    """Give a model a file's tensors; the arguments are check_tensors'."""
-    report = check_tensors(
-        model,
-        weights,
-        source,
-        strict=strict,
-        allow_partial=allow_partial,
-        new_classes=new_classes,
-    )
+def fill(model: nn.Module, weights: Mapping[str, Tensor], report: LoadReport) -> None:
+    """Give a model those of a file's tensors that fit by the report of check_tensors."""
     model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
-    return report
 
 
 def check_tensors(

@@ -12,7 +12,12 @@ from ddetr_model.checkpoints._architecture import build_config, infer_fields
 from ddetr_model.checkpoints._foreign import ForeignCheckpoint
 from ddetr_model.checkpoints._openmmlab import read_openmmlab
 from ddetr_model.checkpoints._openmmlab_names import is_openmmlab
-from ddetr_model.checkpoints.filling import complete_heads, fill, refuse_non_finite
+from ddetr_model.checkpoints.filling import (
+    check_tensors,
+    complete_heads,
+    fill,
+    refuse_non_finite,
+)
 from ddetr_model.checkpoints.huggingface import (
     is_huggingface,
     read_huggingface,
@@ -75,7 +80,7 @@ def import_checkpoint(
     stored = read_checkpoint(source)
     model = _chosen_network(stored, network, overrides, name)
     weights = complete_heads(stored.weights, model.state_dict(), are_tied=stored.ties_heads)
-    report = fill(
+    report = check_tensors(
         model,
         weights,
         name,
@@ -83,6 +88,7 @@ def import_checkpoint(
         allow_partial=allow_partial,
         new_classes="num_classes" in overrides,
     )
+    fill(model, weights, report)
     refuse_non_finite(model.state_dict(), name)
     has_its_heads = not report.mismatched
     model.metadata = CheckpointMetadata(

@@ -10,7 +10,7 @@ import torch
 
 from ddetr_data.torch import Batch
 from ddetr_model import DeformableDETR, SetCriterion
-from ddetr_model.checkpoints import check_parts, fill
+from ddetr_model.checkpoints import check_parts, check_tensors, fill
 from ddetr_model.weights import METADATA_KEY, metadata_of
 from ddetr_train.checkpoints import AtomicCheckpointIO
 from ddetr_train.nan.non_finite import first_non_finite
@@ -98,5 +98,6 @@ def _build_model(
     )
     if content["has_frozen_norms"]:
         model.freeze_pretrained_backbone()
-    fill(model, content["state_dict"], str(evidence))
+    weights = content["state_dict"]
+    fill(model, weights, check_tensors(model, weights, str(evidence)))
     return model.float().train()
