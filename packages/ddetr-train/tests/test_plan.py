@@ -14,13 +14,14 @@ from ddetr_train.data import DetectionDataModule, worst_size_hw
 from ddetr_train.planning import (
     Plan,
     PlanError,
+    Setup,
     check_disk,
     check_memory,
+    choose_batch_size,
     estimate_step_bytes,
     largest_batch_size,
     plan_run,
     plan_training,
-    preflight,
     readable_size,
 )
 from ddetr_train.process import Devices
@@ -128,7 +129,7 @@ def test_auto_is_for_one_gpu(model_config, dataset) -> None:
     data = DetectionDataModule(dataset, seed=0, num_classes=4)
     config = TrainConfig(batch_size="auto")
     with pytest.raises(ValueError, match="one GPU"):
-        preflight.choose_batch_size(None, config, data, Devices("gpu", [0, 1]), ())
+        choose_batch_size(None, Setup(config, data, Devices("gpu", [0, 1]), ()))
 
 
 @pytest.mark.parametrize("room", [1, 2, 3, 7, 8, 10, 99])

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
 
-from ddetr_data.detection import Observer, RunEvent, emit
+from ddetr_data.detection import RunEvent, emit
 from ddetr_train.callbacks import choose_callbacks
 from ddetr_train.checkpoints import BEST_NAME, LATEST_NAME, AtomicCheckpointIO, Resume
-from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule
 from ddetr_train.engine._full_disk import folder_named
 from ddetr_train.engine._loggers import build_loggers
 from ddetr_train.engine._strategy import build_strategy, choose_precision, cluster_environment
 from ddetr_train.module import DetectionModule
+from ddetr_train.planning import Setup
 from ddetr_train.process import (
-    Devices,
     current_launch,
     folder_locked,
     peers_named,
@@ -44,12 +42,9 @@ class TrainResult:
 class PreparedTraining:
     """A training of which all is checked and nothing is written yet."""
 
-    config: TrainConfig
-    devices: Devices
-    data: DetectionDataModule
+    setup: Setup
     files: AtomicCheckpointIO
     results_dir: Path
-    observers: Sequence[Observer]
     resume: Resume | None
     began: float  # by time.monotonic
     module: DetectionModule | None = None  # None where nothing is left to train
@@ -57,7 +52,7 @@ class PreparedTraining:
     @property
     def is_done(self) -> bool:
         """Whether the checkpoint that it would continue from has all epochs."""
-        return self.resume is not None and self.resume.epochs_done >= self.config.num_epochs
+        return self.resume is not None and self.resume.epochs_done >= self.setup.config.num_epochs
 
     def run(self) -> TrainResult:
         """Train, and write the results; as `train` from its first step on."""
@@ -65,10 +60,10 @@ class PreparedTraining:
             return self._already_done(self.resume)
         if self.module is None:
             raise ValueError("nothing to run: prepare_training makes the module")
-        lock = nullcontext() if self.config.is_dry_run else folder_locked(self.results_dir)
+        lock = nullcontext() if self.setup.config.is_dry_run else folder_locked(self.results_dir)
         with quiet_lightning(), lock:
             trainer = self._build_trainer()
-            _fit(trainer, self.module, self.data, self.resume)
+            _fit(trainer, self.module, self.setup.data, self.resume)
         result = TrainResult(
             best_checkpoint=_existing(self.results_dir / BEST_NAME),
             latest_checkpoint=_existing(self.results_dir / LATEST_NAME),
@@ -78,7 +73,7 @@ class PreparedTraining:
         )
         if trainer.is_global_zero:
             text = f"trained {result.epochs} epochs in {result.seconds:.0f} s"
-            emit(self.observers, RunEvent("finished", text, metrics=result.metrics))
+            emit(self.setup.observers, RunEvent("finished", text, metrics=result.metrics))
         return result
 
     def _already_done(self, resume: Resume) -> TrainResult:
@@ -86,8 +81,8 @@ class PreparedTraining:
             f"{resume.path} has all {resume.epochs_done} epochs, nothing is left to train: raise "
             "train.num_epochs to go on"
         )
-        emit(self.observers, RunEvent("notice", text))
-        emit(self.observers, RunEvent("finished", text, metrics=resume.metrics))
+        self.setup.tell(text)
+        emit(self.setup.observers, RunEvent("finished", text, metrics=resume.metrics))
         return TrainResult(
             best_checkpoint=_existing(self.results_dir / BEST_NAME),
             latest_checkpoint=resume.path,
@@ -98,21 +93,22 @@ class PreparedTraining:
 
     def _build_trainer(self) -> pl.Trainer:
         """Set up Lightning for the options; a dry run logs and keeps nothing."""
-        config, is_dry_run = self.config, self.config.is_dry_run
+        config, devices, data = self.setup.config, self.setup.devices, self.setup.data
+        is_dry_run = config.is_dry_run
         steps_done = self.resume.steps_done if self.resume else 0
         return pl.Trainer(
-            accelerator=self.devices.accelerator,
-            devices=self.devices.devices,
+            accelerator=devices.accelerator,
+            devices=devices.devices,
             num_nodes=config.num_nodes,
-            strategy=build_strategy(config, self.devices),
-            precision=choose_precision(config, self.devices),
+            strategy=build_strategy(config, devices),
+            precision=choose_precision(config, devices),
             max_epochs=1 if is_dry_run else config.num_epochs,
             limit_train_batches=1 if is_dry_run else None,
             limit_val_batches=1 if is_dry_run else None,
             check_val_every_n_epoch=1 if is_dry_run else config.validation_interval,
             accumulate_grad_batches=config.accumulate_grad_batches,
             deterministic=config.deterministic,
-            callbacks=choose_callbacks(config, self.results_dir, self.data, self.observers),
+            callbacks=choose_callbacks(config, self.results_dir, data, self.setup.observers),
             plugins=[self.files, cluster_environment(current_launch(by_hand=True))],
             logger=False if is_dry_run else build_loggers(config, self.results_dir, steps_done),
             default_root_dir=self.results_dir,

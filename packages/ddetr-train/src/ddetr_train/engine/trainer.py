@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddetr_data import Category, DatasetConfig, as_categories, compare_categories
-from ddetr_data.detection import Observer, RunEvent, emit
+from ddetr_data.detection import Observer
 from ddetr_data.files import model_source
 from ddetr_model import (
     DeformableDETR,
@@ -32,16 +32,8 @@ from ddetr_train.engine._loggers import check_loggers
 from ddetr_train.engine.prepared import PreparedTraining, TrainResult
 from ddetr_train.module import DetectionModule, ShardedDetectionModule
 from ddetr_train.nan import NanGuard
-from ddetr_train.planning import (
-    check_disk,
-    check_options,
-    choose_batch_size,
-    choose_run_devices,
-    make_plan,
-    with_batch_size,
-)
+from ddetr_train.planning import Setup, check_disk, choose_batch_size, make_plan, open_setup
 from ddetr_train.process import (
-    Devices,
     folder_locked,
     is_first_process,
     quiet_lightning,
@@ -120,34 +112,37 @@ def prepare_training(
     files = AtomicCheckpointIO(encryption_key)
     model_config, losses = _configs(model, losses)
     criterion = criterion or SetCriterion(losses)
+    check_loggers(config)
     with quiet_lightning():
-        devices = choose_run_devices(config, observers)
-        notice = check_options(config, dataset, devices, is_encrypted=encryption_key is not None)
-        _tell(observers, *([notice] if notice else []))
-        check_loggers(config)
-        dataset = with_batch_size(dataset, config)
-        data = DetectionDataModule(dataset, seed=config.seed, num_classes=model_config.num_classes)
-        processes = devices.count * config.num_nodes
-        resume = _find_resume(model_config, losses, config, data, results_dir, files, processes)
-        run = PreparedTraining(config, devices, data, files, results_dir, observers, resume, began)
+        setup = open_setup(
+            dataset,
+            config,
+            model_config.num_classes,
+            observers,
+            is_encrypted=encryption_key is not None,
+        )
+        resume = _find_resume(model_config, losses, setup, results_dir, files)
+        run = PreparedTraining(setup, files, results_dir, resume, began)
         if resume is not None:
-            _tell(observers, *resume.notices)
+            setup.tell(*resume.notices)
             if run.is_done:
                 return run
-            data.batch_size = resume.batch_size
+            setup.data.batch_size = resume.batch_size
         seed_run(config.seed)
-        network = _build_network(model, losses, config, observers, encryption_key, resume is None)
+        network = _build_network(model, losses, setup, encryption_key, resume is None)
         if resume is not None:
             resume.prepare(network, criterion)
-        _freeze(network, config, observers)
-        _tell(observers, *_other_classes(network, data))
+        _freeze(network, setup)
+        setup.tell(*_other_classes(network, setup.data))
         if resume is None:
-            choose_batch_size(network, config, data, devices, observers)
-        _tell_plan(network, config, data, devices, results_dir, observers)
+            choose_batch_size(network, setup)
+        if not config.is_dry_run:
+            plan = make_plan(network, setup)
+            setup.tell(*plan.lines())
+            check_disk(plan, results_dir)
         if config.compile:
             network.compile()
-        guard = NanGuard(results_dir, files, data.train_set)
-        module = _build_module(network, config, data, guard, criterion)
+        module = _build_module(network, criterion, run)
         if resume is not None:
             resume.check_optimizer(module.build_optimizer())
     return replace(run, module=module)
@@ -166,41 +161,24 @@ def _configs(
 def _find_resume(
     model: ModelConfig,
     losses: LossConfig,
-    config: TrainConfig,
-    data: DetectionDataModule,
+    setup: Setup,
     results_dir: Path,
     files: AtomicCheckpointIO,
-    processes: int,
 ) -> Resume | None:
+    config = setup.config
     path = find_resume_path(config, results_dir)
     if path is None or config.is_dry_run:
         return None
-    resume = read_resume(path, model, losses, config, data.identity(), files, processes)
+    identity = setup.data.identity()
+    resume = read_resume(path, model, losses, config, identity, files, setup.processes)
     overtaken = overtaken_notice(resume, results_dir, files)
     return replace(resume, notices=(*resume.notices, overtaken)) if overtaken else resume
-
-
-def _tell_plan(
-    network: DeformableDETR,
-    config: TrainConfig,
-    data: DetectionDataModule,
-    devices: Devices,
-    results_dir: Path,
-    observers: Sequence[Observer],
-) -> None:
-    """Say what the run will take, and refuse it early when that does not fit."""
-    if config.is_dry_run:
-        return
-    plan = make_plan(network, config, data, devices)
-    _tell(observers, *plan.lines())
-    check_disk(plan, results_dir)
 
 
 def _build_network(
     model: ModelConfig | DeformableDETR,
     losses: LossConfig,
-    config: TrainConfig,
-    observers: Sequence[Observer],
+    setup: Setup,
     encryption_key: str | None,
     is_fresh: bool,
 ) -> DeformableDETR:
@@ -210,12 +188,12 @@ def _build_network(
         network = DeformableDETR(model, losses=losses, load_backbone_file=is_fresh)
     if network.backbone_report is not None:
         name = f"backbone file {network.config.pretrained_backbone_path}"
-        _tell(observers, network.backbone_report.describe(name))
-    network.set_activation_checkpointing(config.activation_checkpoint)
-    if is_fresh and config.pretrained_model_path is not None:
-        path = config.pretrained_model_path
+        setup.tell(network.backbone_report.describe(name))
+    network.set_activation_checkpointing(setup.config.activation_checkpoint)
+    path = setup.config.pretrained_model_path
+    if is_fresh and path is not None:
         with model_source(path, encryption_key) as source:
-            _tell(observers, load_pretrained(network, source).describe(str(path)))
+            setup.tell(load_pretrained(network, source).describe(str(path)))
     return network
 
 
@@ -235,30 +213,22 @@ def _other_classes(network: DeformableDETR, data: DetectionDataModule) -> list[s
     return [text for text in differences if text]
 
 
-def _freeze(network: DeformableDETR, config: TrainConfig, observers: Sequence[Observer]) -> None:
-    if config.freeze:
-        frozen = freeze_modules(network, config.freeze)
-        _tell(observers, f"{len(frozen)} tensors of {', '.join(config.freeze)} do not train")
+def _freeze(network: DeformableDETR, setup: Setup) -> None:
+    if names := setup.config.freeze:
+        frozen = freeze_modules(network, names)
+        setup.tell(f"{len(frozen)} tensors of {', '.join(names)} do not train")
 
 
 def _build_module(
-    network: DeformableDETR,
-    config: TrainConfig,
-    data: DetectionDataModule,
-    guard: NanGuard,
-    criterion: SetCriterion,
+    network: DeformableDETR, criterion: SetCriterion, run: PreparedTraining
 ) -> DetectionModule:
+    config, data = run.setup.config, run.setup.data
     kind = ShardedDetectionModule if config.distributed_strategy == "fsdp" else DetectionModule
     return kind(
         network,
         config,
         categories=data.train_set.categories,
         preprocess=data.preprocess.model_dump(mode="json"),
-        guard=guard,
+        guard=NanGuard(run.results_dir, run.files, data.train_set),
         criterion=criterion,
     )
-
-
-def _tell(observers: Sequence[Observer], *notices: str) -> None:
-    for text in notices:
-        emit(observers, RunEvent("notice", text))

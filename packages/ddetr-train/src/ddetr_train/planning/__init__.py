@@ -11,29 +11,27 @@ from ddetr_train.planning.plan import (
     readable_size,
 )
 from ddetr_train.planning.preflight import (
-    check_options,
+    Setup,
     choose_batch_size,
-    choose_run_devices,
     make_plan,
+    open_setup,
     plan_training,
-    with_batch_size,
 )
 
 __all__ = [
     "Plan",
     "PlanError",
+    "Setup",
     "check_disk",
     "check_memory",
-    "check_options",
     "choose_batch_size",
-    "choose_run_devices",
     "estimate_step_bytes",
     "free_disk_bytes",
     "largest_batch_size",
     "make_plan",
+    "open_setup",
     "peak_process_bytes",
     "plan_run",
     "plan_training",
     "readable_size",
-    "with_batch_size",
 ]

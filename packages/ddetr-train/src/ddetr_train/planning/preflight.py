@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,85 +32,79 @@ from ddetr_train.process import (
 )
 
 
-def choose_run_devices(config: TrainConfig, observers: Sequence[Observer]) -> Devices:
-    """Apply the rule of num_gpus, gpu_ids and accelerator, and tell when the CPU steps in.
+@dataclass(frozen=True)
+class Setup:
+    """What a run works with, and who is told of it."""
 
-    Raises:
-        ValueError: a GPU is not there, or other processes were started than the options ask for.
-    """
-    launch = current_launch(by_hand=True)
-    devices = choose_devices(
-        config.num_gpus,
-        config.gpu_ids,
-        gpus_present=torch.cuda.device_count(),
-        accelerator=config.accelerator,
-        cpu_processes=launch.local_world_size,
-    )
-    check_launch(launch, devices, config.num_nodes)
-    if devices.notice:
-        emit(observers, RunEvent("notice", devices.notice))
-    return devices
+    config: TrainConfig
+    data: DetectionDataModule
+    devices: Devices
+    observers: Sequence[Observer]
 
+    @property
+    def processes(self) -> int:
+        """Processes of all machines together."""
+        return self.devices.count * self.config.num_nodes
 
-def check_options(
-    config: TrainConfig, dataset: DatasetConfig, devices: Devices, *, is_encrypted: bool
-) -> str | None:
-    """Refuse options that do not go together, and return what to tell about the rest.
-
-    Raises:
-        ValueError: the text names both options.
-    """
-    if config.distributed_strategy == "fsdp" and is_encrypted:
-        raise ValueError("encryption_key does not go with distributed_strategy fsdp: use ddp")
-    if config.distributed_strategy == "fsdp" and config.ema_decay is not None:
-        raise ValueError("train.ema_decay does not go with distributed_strategy fsdp: use ddp")
-    if not dataset.val_data_sources:
-        if config.early_stopping_patience is not None:
-            raise ValueError(
-                "train.early_stopping_patience needs dataset.val_data_sources to watch"
-            )
-        if config.optim.lr_scheduler == "AutoReduce" and config.optim.lr_monitor == "val_loss":
-            raise ValueError(
-                "train.optim.lr_monitor val_loss needs dataset.val_data_sources: give them, or "
-                "set it to train_loss"
-            )
-    if config.precision == "fp16" and devices.accelerator == "cpu":
-        return "CPUs have no fp16 training: precision is bf16 here."
-    return None
+    def tell(self, *notices: str) -> None:
+        """Send notices to the observers."""
+        for text in notices:
+            emit(self.observers, RunEvent("notice", text))
 
 
-def choose_batch_size(
-    network: DeformableDETR,
+def open_setup(
+    dataset: DatasetConfig,
     config: TrainConfig,
-    data: DetectionDataModule,
-    devices: Devices,
+    num_classes: int,
     observers: Sequence[Observer],
-) -> None:
+    *,
+    is_encrypted: bool = False,
+) -> Setup:
+    """Choose devices, refuse options that do not go together, and read the labels.
+
+    A number in train.batch_size wins over dataset.batch_size.
+
+    Raises:
+        FileNotFoundError, ValueError: as `train`, before its first step.
+    """
+    devices = _choose_devices(config)
+    notices = [devices.notice, _check_options(config, dataset, devices, is_encrypted=is_encrypted)]
+    for text in filter(None, notices):
+        emit(observers, RunEvent("notice", text))
+    if isinstance(config.batch_size, int):
+        dataset = dataset.model_copy(update={"batch_size": config.batch_size})
+    data = DetectionDataModule(dataset, seed=config.seed, num_classes=num_classes)
+    return Setup(config, data, devices, observers)
+
+
+def choose_batch_size(network: DeformableDETR, setup: Setup) -> None:
     """Give the data the largest batch size that the GPU holds, where train.batch_size is auto.
 
     Raises:
         ValueError: there are several processes, or not even one image fits.
     """
-    if config.batch_size != "auto":
+    data = setup.data
+    if setup.config.batch_size != "auto":
         return
-    if devices.accelerator == "cpu":
-        text = f"train.batch_size auto measures GPUs; on the CPU it is {data.batch_size}"
-        emit(observers, RunEvent("notice", text))
+    if setup.devices.accelerator == "cpu":
+        setup.tell(f"train.batch_size auto measures GPUs; on the CPU it is {data.batch_size}")
         return
-    if devices.count * config.num_nodes > 1:
+    if setup.processes > 1:
         raise ValueError(
             "train.batch_size auto works with one GPU: run `ddetr plan` with num_gpus 1 and set "
             "train.batch_size to what it finds"
         )
-    data.batch_size = largest_batch_size(
-        partial(_fits, network, config, data, devices), limit=len(data.train_set.images)
-    )
-    emit(observers, RunEvent("notice", f"train.batch_size auto found {data.batch_size}"))
+    free = free_gpu_bytes(_own_device(setup.devices))
+
+    def fits(batch_size: int) -> bool:
+        step_bytes = _measured_bytes(network, setup, batch_size)
+        return step_bytes is not None and step_bytes <= free
+
+    data.batch_size = largest_batch_size(fits, limit=len(data.train_set.images))
+    setup.tell(f"train.batch_size auto found {data.batch_size}")
 
 
-def make_plan(
-    network: DeformableDETR, config: TrainConfig, data: DetectionDataModule, devices: Devices
-) -> Plan:
+def make_plan(network: DeformableDETR, setup: Setup) -> Plan:
     """Count steps, memory and disk; a GPU is measured with the largest batch.
 
     On the CPU the libraries and labels that this process holds by now are part of the memory.
@@ -119,20 +112,21 @@ def make_plan(
     Raises:
         PlanError: that batch does not fit into memory.
     """
+    config, data = setup.config, setup.data
     plan = plan_run(
         config,
-        batches_per_epoch=data.batches_per_epoch(devices.count * config.num_nodes),
+        batches_per_epoch=data.batches_per_epoch(setup.processes),
         num_values=sum(value.numel() for value in network.state_dict().values()),
         num_trained=sum(p.numel() for p in network.parameters() if p.requires_grad),
     )
     size_hw = data.worst_size_hw()
     step_bytes = estimate_step_bytes(network, config, data.batch_size, size_hw)
     plan = replace(plan, batch_size=data.batch_size, batch_size_hw=size_hw, step_bytes=step_bytes)
-    if devices.accelerator == "cpu":
+    if setup.devices.accelerator == "cpu":
         plan = replace(plan, step_bytes=step_bytes + peak_process_bytes())
         check_memory(plan, machine_bytes(), "this machine")
     elif config.distributed_strategy == "ddp":  # a split model need not fit into one GPU
-        return _measured(plan, network, config, data, devices)
+        return _measured(plan, network, setup)
     return plan
 
 
@@ -152,62 +146,73 @@ def plan_training(
         PlanError: memory or disk are too small.
     """
     with quiet_lightning():
-        devices = choose_run_devices(config, observers)
-        notice = check_options(config, dataset, devices, is_encrypted=False)
-        if notice:
-            emit(observers, RunEvent("notice", notice))
-        data = DetectionDataModule(
-            with_batch_size(dataset, config), seed=config.seed, num_classes=model.num_classes
-        )
+        setup = open_setup(dataset, config, model.num_classes, observers)
         network = DeformableDETR(model, losses=losses, load_backbone_file=False)
         network.set_activation_checkpointing(config.activation_checkpoint)
         freeze_modules(network, config.freeze)
-        choose_batch_size(network, config, data, devices, observers)
-        plan = make_plan(network, config, data, devices)
+        choose_batch_size(network, setup)
+        plan = make_plan(network, setup)
     check_disk(plan, results_dir)
     return plan
 
 
-def with_batch_size(dataset: DatasetConfig, config: TrainConfig) -> DatasetConfig:
-    """Let a number in train.batch_size win over dataset.batch_size."""
-    if not isinstance(config.batch_size, int):
-        return dataset
-    return dataset.model_copy(update={"batch_size": config.batch_size})
+def _choose_devices(config: TrainConfig) -> Devices:
+    """Apply the rule of num_gpus, gpu_ids and accelerator."""
+    launch = current_launch(by_hand=True)
+    devices = choose_devices(
+        config.num_gpus,
+        config.gpu_ids,
+        gpus_present=torch.cuda.device_count(),
+        accelerator=config.accelerator,
+        cpu_processes=launch.local_world_size,
+    )
+    check_launch(launch, devices, config.num_nodes)
+    return devices
 
 
-def _fits(
-    network: DeformableDETR,
-    config: TrainConfig,
-    data: DetectionDataModule,
-    devices: Devices,
-    batch_size: int,
-) -> bool:
-    device = _own_device(devices)
+def _check_options(
+    config: TrainConfig, dataset: DatasetConfig, devices: Devices, *, is_encrypted: bool
+) -> str | None:
+    """Refuse options that do not go together, by both names; give what to tell of the rest."""
+    if config.distributed_strategy == "fsdp" and is_encrypted:
+        raise ValueError("encryption_key does not go with distributed_strategy fsdp: use ddp")
+    if config.distributed_strategy == "fsdp" and config.ema_decay is not None:
+        raise ValueError("train.ema_decay does not go with distributed_strategy fsdp: use ddp")
+    if not dataset.val_data_sources:
+        if config.early_stopping_patience is not None:
+            raise ValueError(
+                "train.early_stopping_patience needs dataset.val_data_sources to watch"
+            )
+        if config.optim.lr_scheduler == "AutoReduce" and config.optim.lr_monitor == "val_loss":
+            raise ValueError(
+                "train.optim.lr_monitor val_loss needs dataset.val_data_sources: give them, or "
+                "set it to train_loss"
+            )
+    if config.precision == "fp16" and devices.accelerator == "cpu":
+        return "CPUs have no fp16 training: precision is bf16 here."
+    return None
+
+
+def _measured(plan: Plan, network: DeformableDETR, setup: Setup) -> Plan:
+    device = _own_device(setup.devices)
     free = free_gpu_bytes(device)
-    batch = worst_batch(batch_size, data.worst_size_hw(), data.train_set, data.num_classes)
-    try:
-        return measure_step_bytes(network, config, batch, device) <= free
-    except torch.cuda.OutOfMemoryError:
-        return False
-
-
-def _measured(
-    plan: Plan,
-    network: DeformableDETR,
-    config: TrainConfig,
-    data: DetectionDataModule,
-    devices: Devices,
-) -> Plan:
-    device = _own_device(devices)
-    free = free_gpu_bytes(device)
-    batch = worst_batch(plan.batch_size, plan.batch_size_hw, data.train_set, data.num_classes)
-    try:
-        step_bytes = measure_step_bytes(network, config, batch, device)
-        plan = replace(plan, step_bytes=step_bytes, is_measured=True)
-    except torch.cuda.OutOfMemoryError:
+    step_bytes = _measured_bytes(network, setup, plan.batch_size)
+    if step_bytes is None:
         plan = replace(plan, step_bytes=max(plan.step_bytes, free + 1))
+    else:
+        plan = replace(plan, step_bytes=step_bytes, is_measured=True)
     check_memory(plan, free, f"{torch.cuda.get_device_name(device)} ({device})")
     return plan
+
+
+def _measured_bytes(network: DeformableDETR, setup: Setup, batch_size: int) -> int | None:
+    """Measure a step with the largest batch of so many images; None where it does not fit."""
+    data = setup.data
+    batch = worst_batch(batch_size, data.worst_size_hw(), data.train_set, data.num_classes)
+    try:
+        return measure_step_bytes(network, setup.config, batch, _own_device(setup.devices))
+    except torch.cuda.OutOfMemoryError:
+        return None
 
 
 def _own_device(devices: Devices) -> torch.device:
