@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from ddetr_data.torch import Batch
 from ddetr_model import DeformableDETR, SetCriterion
@@ -76,7 +77,7 @@ def _outputs_watched(model: nn.Module) -> Iterator[list[str]]:
 
     def watch(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if not all(is_finite(value) for value in _floats(output)):
+            if not all(is_finite(value) for value in tree_leaves(output) if _is_float(value)):
                 bad.append(name)
 
         return hook
@@ -91,16 +92,8 @@ def _outputs_watched(model: nn.Module) -> Iterator[list[str]]:
             handle.remove()
 
 
-def _floats(output: Any) -> Iterator[Tensor]:
-    if isinstance(output, Tensor):
-        if output.is_floating_point():
-            yield output
-    elif isinstance(output, Mapping):
-        for value in output.values():
-            yield from _floats(value)
-    elif isinstance(output, (list, tuple)):
-        for value in output:
-            yield from _floats(value)
+def _is_float(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def is_finite(value: Tensor) -> bool:

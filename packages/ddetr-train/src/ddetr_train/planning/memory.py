@@ -12,7 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from lightning_fabric.utilities import move_data_to_device
 
 from ddetr_data.coco import DetectionSet
 from ddetr_data.torch import Batch
@@ -75,7 +75,7 @@ def measure_step_bytes(
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     try:
-        _run_step(deepcopy(network).to(device).train(), config, _moved(batch, device))
+        _run_step(deepcopy(network).to(device).train(), config, move_data_to_device(batch, device))
         torch.cuda.synchronize(device)
         return int(torch.cuda.max_memory_allocated(device) - before)
     finally:
@@ -157,11 +157,3 @@ def _run_step(network: DeformableDETR, config: TrainConfig, batch: Batch) -> Non
         losses = criterion(network(batch.images, batch.mask), batch.targets)
     criterion.total_loss(losses).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-
-
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    def move(target: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: value.to(device) for name, value in target.items()}
-
-    targets = [move(target) for target in batch.targets]
-    return Batch(batch.images.to(device), batch.mask.to(device), targets)
