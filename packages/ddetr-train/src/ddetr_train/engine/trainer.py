@@ -108,7 +108,7 @@ def prepare_training(
         FileNotFoundError, ValueError: as train, before its first step.
     """
     began = time.monotonic()
-    observers = observers if is_first_process(by_hand=True) else ()
+    observers = observers if is_first_process() else ()
     files = AtomicCheckpointIO(encryption_key)
     model_config, losses = _configs(model, losses)
     criterion = criterion or SetCriterion(losses)
@@ -227,8 +227,8 @@ def _build_module(
     return kind(
         network,
         config,
+        criterion,
+        NanGuard(run.results_dir, run.files, data.train_set),
         categories=data.train_set.categories,
         preprocess=data.preprocess.model_dump(mode="json"),
-        guard=NanGuard(run.results_dir, run.files, data.train_set),
-        criterion=criterion,
     )

@@ -43,15 +43,15 @@ class DetectionModule(pl.LightningModule):
         self,
         model: DeformableDETR,
         config: TrainConfig,
+        criterion: SetCriterion,
+        guard: NanGuard,
         *,
-        categories: Sequence[Category] = (),
-        preprocess: Mapping[str, Any] | None = None,
-        guard: NanGuard | None = None,
-        criterion: SetCriterion | None = None,
+        categories: Sequence[Category],
+        preprocess: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self.model = model
-        self.criterion = criterion or SetCriterion(model.losses)
+        self.criterion = criterion
         self.config = config
         self.metrics: dict[str, float] = {}
         self.step_metrics: dict[str, float] = {}
@@ -86,8 +86,7 @@ class DetectionModule(pl.LightningModule):
         self.step_metrics = {"step_loss": value} | {
             f"step_{name}": float(losses[name].detach()) for name in _SHOWN if name in losses
         }
-        if self._guard is not None:
-            loss = self._guard.watch(batch, loss, self.current_epoch, batch_idx)
+        loss = self._guard.watch(batch, loss, self.current_epoch, batch_idx)
         return loss * self._share_of_update(batch_idx)
 
     @override
@@ -178,8 +177,7 @@ class DetectionModule(pl.LightningModule):
             torch.nn.utils.clip_grads_with_norm_(parameters, limit, total)
         norm = float(total.full_tensor() if hasattr(total, "full_tensor") else total)
         self.step_metrics["gradient_norm"] = norm
-        if self._guard is not None:
-            self._guard.check(self, norm)
+        self._guard.check(self, norm)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

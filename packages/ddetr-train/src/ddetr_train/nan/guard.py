@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import FrozenBatchNorm2d
 
 from ddetr_data.coco import DetectionSet
@@ -110,7 +110,9 @@ class NanGuard:
             "losses": module.model.losses.model_dump(mode="json"),
             "parts": parts_from_outside(module.model),
             "state_dict": {key: whole(value) for key, value in module.model.state_dict().items()},
-            "has_frozen_norms": _has_frozen_norms(module.model),
+            "has_frozen_norms": any(
+                isinstance(each, FrozenBatchNorm2d) for each in module.model.modules()
+            ),
             "batch": step.batch._asdict(),
             "images": files,
             "seed": list(seed),
@@ -146,7 +148,3 @@ def _repeated(module: GuardedModule, step: _Step, files: Sequence[str]) -> str |
 
 def _scales_loss(module: GuardedModule) -> bool:
     return getattr(module.trainer.precision_plugin, "scaler", None) is not None
-
-
-def _has_frozen_norms(model: nn.Module) -> bool:
-    return any(isinstance(module, FrozenBatchNorm2d) for module in model.modules())

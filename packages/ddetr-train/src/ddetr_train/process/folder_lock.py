@@ -34,7 +34,7 @@ def folder_locked(results_dir: Path) -> Iterator[None]:
         OSError: the folder cannot be made or written.
     """
     mine = os.getpid(), results_dir.resolve()
-    if mine in _held or not is_first_process(by_hand=True):
+    if mine in _held or not is_first_process():
         yield
         return
     results_dir.mkdir(parents=True, exist_ok=True)

@@ -108,9 +108,9 @@ def current_launch(*, by_hand: bool = False) -> Launch:
     return read_launch(os.environ, by_hand=by_hand)
 
 
-def is_first_process(*, by_hand: bool = False) -> bool:
-    """Say whether this is the one process of a run that reports."""
-    return current_launch(by_hand=by_hand).is_first
+def is_first_process() -> bool:
+    """Say whether this is the one process of a training that reports."""
+    return current_launch(by_hand=True).is_first
 
 
 def is_launched() -> bool:

@@ -60,20 +60,18 @@ class GatheredSlice(RankSlice):
         Raises:
             PeerEndedError: another process has ended.
         """
-        parts: list[Any] = [None] * self.count
         try:
-            torch.distributed.all_gather_object(parts, value, self.group)
+            return gather_objects(value, self.group)
         except RuntimeError as error:
             raise PeerEndedError(self.count, error) from error
-        return parts
 
 
-def gather_objects(value: T) -> list[T]:
-    """Collect one value from every process of a training, on every process; alone it is one."""
+def gather_objects(value: T, group: Any = None) -> list[T]:
+    """Collect one value from every process of a run, on every process; alone it is one."""
     if not torch.distributed.is_initialized():
         return [value]
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, value)
+    parts: list[Any] = [None] * torch.distributed.get_world_size(group)
+    torch.distributed.all_gather_object(parts, value, group)
     return parts
 
 

@@ -18,10 +18,5 @@ def seed_run(seed: int) -> None:
 
 def seed_batch(seed: int, epoch: int, batch_idx: int, rank: int) -> None:
     """Seed PyTorch for one training step: dropout is all that draws from it."""
-    torch.manual_seed(batch_seed(seed, epoch, batch_idx, rank))
-
-
-def batch_seed(seed: int, epoch: int, batch_idx: int, rank: int) -> int:
-    """Mix the four into one 63-bit seed; neighbours get unrelated seeds."""
-    text = f"{seed}/{epoch}/{batch_idx}/{rank}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+    text = f"{seed}/{epoch}/{batch_idx}/{rank}".encode()  # neighbours get unrelated seeds
+    torch.manual_seed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1)
