@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from ddetr_model import DeformableDETR, SetCriterion
+from ddetr_model import DeformableDETR, SetCriterion, freeze_modules
 
 pytestmark = pytest.mark.usefixtures("shallow_resnet")
 
@@ -184,7 +184,7 @@ def test_autocast_keeps_boxes_in_float32(tiny_config, mixed_batch, targets):
 def test_freeze_stops_the_named_parts(tiny_config):
     """Whole modules by name; the rest still learns."""
     model = DeformableDETR(tiny_config())
-    frozen = model.freeze(["transformer.encoder", "input_proj"])
+    frozen = freeze_modules(model, ["transformer.encoder", "input_proj"])
     assert all(name.startswith(("transformer.encoder.", "input_proj.")) for name in frozen)
     assert not any(p.requires_grad for p in model.input_proj.parameters())
     assert all(p.requires_grad for p in model.transformer.decoder.parameters())
@@ -208,7 +208,7 @@ def test_freeze_stops_the_named_parts(tiny_config):
 def test_freeze_takes_modules_and_parameters(name, tiny_config):
     """All of what is named stops to learn, and what shares no name with it goes on."""
     model = DeformableDETR(tiny_config())
-    model.freeze([name])
+    freeze_modules(model, [name])
     for parameter, value in model.named_parameters():
         is_named = parameter == name or parameter.startswith(f"{name}.")
         shared = name == "bbox_embed" and ".bbox_embed." in parameter  # listed in the decoder
@@ -218,11 +218,11 @@ def test_freeze_takes_modules_and_parameters(name, tiny_config):
 def test_freeze_knows_shared_heads_by_both_names(tiny_config):
     """The decoder's refining heads are the detector's."""
     model = DeformableDETR(tiny_config())
-    model.freeze(["transformer.decoder.bbox_embed"])
+    freeze_modules(model, ["transformer.decoder.bbox_embed"])
     assert not any(p.requires_grad for p in model.bbox_embed.parameters())
 
 
 def test_freeze_offers_the_nearest_name(tiny_config):
     """A typing error in a spec is told with what was probably meant."""
     with pytest.raises(ValueError, match=r"'transformer.encodr'.*transformer\.encoder"):
-        DeformableDETR(tiny_config()).freeze(["transformer.encodr"])
+        freeze_modules(DeformableDETR(tiny_config()), ["transformer.encodr"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +98,7 @@ def count_activation_bytes(model: DeformableDETR, images_shape: tuple[int, ...])
         return tensor
 
     images = torch.zeros(images_shape, device="meta")
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, _same):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         outputs = shapes_only(images)  # alive until the sum is taken
     total = sum(kept.values())
     del outputs
@@ -126,24 +127,17 @@ def _count_attention(inputs: list[Any], _outputs: list[Any]) -> int:
     # Every sample is four neighbours weighed by position, then once by attention.
     value, locations = inputs[0], inputs[3]
     channels = value.type().sizes()[-1]
-    samples = _product(locations.type().sizes()[:-1])  # B * Q * M * L * P
+    samples: int = math.prod(locations.type().sizes()[:-1])  # B * Q * M * L * P
     return 5 * samples * int(channels)
 
 
 def _count_sampling(_inputs: list[Any], outputs: list[Any]) -> int:
-    return 5 * _product(outputs[0].type().sizes())  # B * M, D, Q, P
+    return 5 * int(math.prod(outputs[0].type().sizes()))  # B * M, D, Q, P
 
 
 def _count_dot_products(inputs: list[Any], _outputs: list[Any]) -> int:
     query, key = (value.type().sizes() for value in inputs[:2])  # (B, M, Q, D), (B, M, K, D)
-    return 2 * _product(query) * int(key[-2])  # with every key, then with every value
-
-
-def _product(sizes: list[int]) -> int:
-    product = 1
-    for size in sizes:
-        product *= int(size)
-    return product
+    return 2 * int(math.prod(query) * key[-2])  # with every key, then with every value
 
 
 def _native_attention(
@@ -158,10 +152,6 @@ def _native_attention(
 
 def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
 
 
 def _by_part(sizes: dict[str, int]) -> dict[str, int]:

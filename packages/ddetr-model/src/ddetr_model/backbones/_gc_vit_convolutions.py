@@ -7,16 +7,9 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.convnext import LayerNorm2d
 
-__all__ = ["ChannelNorm", "Downsample", "GlobalQuery", "Stem"]
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each pixel."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Normalise (B, C, H, W)."""
-        return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+__all__ = ["Downsample", "GlobalQuery", "Stem"]
 
 
 class SqueezeExcite(nn.Module):
@@ -55,10 +48,10 @@ class Downsample(nn.Module):
     def __init__(self, width: int, width_out: int) -> None:
         """Map width channels to width_out."""
         super().__init__()
-        self.norm1 = ChannelNorm(width)
+        self.norm1 = LayerNorm2d(width)
         self.conv_block = FusedBlock(width)
         self.reduction = nn.Conv2d(width, width_out, 3, stride=2, padding=1, bias=False)
-        self.norm2 = ChannelNorm(width_out)
+        self.norm2 = LayerNorm2d(width_out)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, width_out, H / 2, W / 2), rounded up."""

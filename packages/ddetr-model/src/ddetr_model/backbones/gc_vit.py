@@ -13,9 +13,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.convnext import LayerNorm2d
 from torchvision.ops import StochasticDepth
 
-from ddetr_model.backbones._gc_vit_convolutions import ChannelNorm, Downsample, GlobalQuery, Stem
+from ddetr_model.backbones._gc_vit_convolutions import Downsample, GlobalQuery, Stem
 
 __all__ = ["VARIANTS", "GCViT", "Variant"]
 
@@ -74,7 +75,7 @@ class GCViT(nn.Module):
         if output_norms:
             self.stages[-1].norm = nn.Identity()
         for stage, channels in zip(self.wanted, self.num_channels, strict=True):
-            norm = ChannelNorm(channels) if output_norms else nn.Identity()
+            norm = LayerNorm2d(channels) if output_norms else nn.Identity()
             self.add_module(f"norm{stage}", norm)
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -24,21 +24,19 @@ from ddetr_model.weights import CheckpointError, from_nvlabs, is_nvlabs
 
 __all__ = ["export_original", "read_original"]
 
-# Setting of the published command line -> our config's field, where a tensor does not tell it.
-FIELDS = {
-    "nheads": "nheads",
-    "dropout": "dropout_ratio",
-    "dilation": "dilation",
-    "aux_loss": "aux_loss",
-    "cls_loss_coef": "cls_loss_coef",
-    "bbox_loss_coef": "bbox_loss_coef",
-    "giou_loss_coef": "giou_loss_coef",
-    "focal_alpha": "focal_alpha",
+# Settings of the published command line that no tensor tells, by the same name in our configs.
+_SAME = (
+    *("nheads", "dilation", "aux_loss"),
+    *("cls_loss_coef", "bbox_loss_coef", "giou_loss_coef", "focal_alpha"),
     # Ours alone; the published code reads over them.
-    "num_select": "num_select",
-    "padding_invariant": "padding_invariant",
-    "reference_eps": "reference_eps",
-}
+    *("num_select", "padding_invariant", "reference_eps"),
+)
+FIELDS = {"dropout": "dropout_ratio"} | dict(zip(_SAME, _SAME, strict=True))
+# What tensors tell too, likewise.
+SIZES = (
+    *("hidden_dim", "enc_layers", "dec_layers", "dim_feedforward", "num_queries"),
+    *("num_feature_levels", "enc_n_points", "dec_n_points", "with_box_refine", "two_stage"),
+)
 BODY = "backbone.0.body."
 LARGEST_WINDOWS = f"{BODY}stages.2.blocks.0.attn.rel_pos.relative_position_bias_table"
 LARGE_384_OFFSETS = (2 * 24 - 1) ** 2  # between the pixels of a window
@@ -74,22 +72,12 @@ def export_original(model: DeformableDETR, path: str | os.PathLike[str]) -> None
         ValueError: the model has parts from outside, or a choice that the published code lacks.
     """
     refuse_parts_from_outside(model, "the published layout")
-    config = model.config
-    fields = dict(config) | dict(model.losses)
+    fields = dict(model.config) | dict(model.losses)
     args = argparse.Namespace(
         **{name: fields[field] for name, field in FIELDS.items()},
+        **{name: fields[name] for name in SIZES},
         backbone="resnet50",
         position_embedding="sine",
-        hidden_dim=config.hidden_dim,
-        enc_layers=config.enc_layers,
-        dec_layers=config.dec_layers,
-        dim_feedforward=config.dim_feedforward,
-        num_queries=config.num_queries,
-        num_feature_levels=config.num_feature_levels,
-        enc_n_points=config.enc_n_points,
-        dec_n_points=config.dec_n_points,
-        with_box_refine=config.with_box_refine,
-        two_stage=config.two_stage,
         masks=False,
     )
     _check_exportable(model)

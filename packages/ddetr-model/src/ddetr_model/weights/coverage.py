@@ -50,13 +50,6 @@ class LoadReport(NamedTuple):
         parts = sorted(set().union(*columns.values()))
         return [(part, {field: of[part] for field, of in columns.items()}) for part in parts]
 
-    def table(self) -> str:
-        """Write the counts of by_part, a line each part."""
-        lines = ["".join([f"{'part':<24}", *(f"{field:>12}" for field in self._fields)])]
-        for part, counts in self.by_part():
-            lines.append(f"{part:<24}" + "".join(f"{count:>12}" for count in counts.values()))
-        return "\n".join(lines)
-
 
 def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> LoadReport:
     """Match tensors by name; a batch norm's counter of steps is neither missing nor unexpected."""
