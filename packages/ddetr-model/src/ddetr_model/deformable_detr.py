@@ -22,7 +22,6 @@ from ddetr_model.backbones import (
 )
 from ddetr_model.config import EXTRA_LEVEL, LossConfig, ModelConfig
 from ddetr_model.denoising import Denoising
-from ddetr_model.freezing import freeze_modules
 from ddetr_model.heads import build_heads
 from ddetr_model.outputs import DenoisedOutput, DetectorOutput, LayerOutput
 from ddetr_model.padding import MaskedGroupNorm, downsample_mask, nearest_mask
@@ -136,17 +135,6 @@ class DeformableDETR(nn.Module):
             denoised=denoised,
         )
 
-    def freeze(self, names: Sequence[str]) -> list[str]:
-        """Stop named parts such as "backbone" or "transformer.encoder" from learning.
-
-        Returns:
-            Names of the parameters that this has frozen.
-
-        Raises:
-            ValueError: there is no such part; the text offers the nearest names.
-        """
-        return freeze_modules(self, names)
-
     def freeze_pretrained_backbone(self) -> None:
         """Keep of a pretrained backbone what small batches would spoil, as it says itself."""
         cast(BackboneProtocol, self.backbone[0]).freeze_pretrained()
@@ -161,9 +149,8 @@ class DeformableDETR(nn.Module):
         backbone, encode_positions = self.backbone
         features = backbone(images, mask)
         if not self._are_maps_checked:
-            self._are_maps_checked = check_maps(
-                type(backbone), backbone.num_channels, backbone.strides, images, features
-            )
+            declared = cast(BackboneProtocol, backbone)
+            self._are_maps_checked = check_maps(declared, type(backbone), images, features)
         maps, masks, positions = [], [], []
         for level, projection in enumerate(self.input_proj):
             source = features[min(level, len(features) - 1)]  # (B, channels of the stage, H, W)

@@ -79,9 +79,7 @@ class Backbone(nn.Module):
         features = self.body(images)
         maps = list(features.values() if isinstance(features, dict) else features)
         if not self._are_maps_checked:
-            self._are_maps_checked = check_maps(
-                type(self.body), self.num_channels, self.strides, images, maps
-            )
+            self._are_maps_checked = check_maps(self, type(self.body), images, maps)
         return maps
 
     def freeze_pretrained(self) -> None:

@@ -83,13 +83,12 @@ def check_backbone(backbone: BackboneProtocol, config: ModelConfig) -> None:
 
 
 def check_maps(
-    kind: type[nn.Module],
-    num_channels: Sequence[int],
-    strides: Sequence[int],
+    declared: BackboneProtocol,
+    kind: type,
     images: Tensor,  # (B, 3, H, W)
     maps: Sequence[Tensor],  # L of (B, C, h, w)
 ) -> bool:
-    """Compare the maps that a network of this class gives with what is declared of them.
+    """Compare the maps that a network of this class gives with what a backbone declares.
 
     Networks differ in how they round a side that is no multiple of the stride; either way will do.
 
@@ -99,15 +98,13 @@ def check_maps(
     Raises:
         ValueError: another number of maps, of channels, or of pixels; the text names the level.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         return False
-    if len(maps) != len(strides):
-        raise ValueError(
-            f"backbone {kind.__name__} declares {len(strides)} maps, but gives {len(maps)}"
-        )
+    if len(maps) != (count := len(declared.strides)):
+        raise ValueError(f"backbone {kind.__name__} declares {count} maps, but gives {len(maps)}")
     height, width = images.shape[-2:]
     for level, (channels, stride, found) in enumerate(
-        zip(num_channels, strides, maps, strict=True)
+        zip(declared.num_channels, declared.strides, maps, strict=True)
     ):
         *_, found_channels, found_height, found_width = found.shape
         if (
