@@ -92,7 +92,8 @@ def run_unpadded(
     """Run a network that mixes distant pixels on each image alone, cut to its own size.
 
     Returns:
-        A map (B, C, ceil(H / stride), ceil(W / stride)) a stride; zero where images are padded.
+        A map a stride, of shape (B, C, H / stride, W / stride), sides rounded up; zero where images
+        are padded.
     """
     if mask is None:
         return _run_at_multiple(network, images, strides)

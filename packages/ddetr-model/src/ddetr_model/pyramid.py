@@ -56,7 +56,7 @@ def flatten_levels(
     positions: Sequence[Tensor],  # L of (B or 1, C, H, W)
     masks: Sequence[Tensor] | None,  # L of (B, H, W) bool, True is padding
 ) -> Pyramid:
-    """Lay the levels out one after the other, finest first as given."""
+    """Lay the levels (B, C, H, W) out in one row (B, S, C), finest first as given."""
     shapes_hw = tuple((level.shape[-2], level.shape[-1]) for level in maps)
     if masks is None:
         padding, ratios = None, maps[0].new_ones(1, len(maps), 2, dtype=torch.float32)

@@ -98,7 +98,7 @@ class DeformableTransformer(nn.Module):
         box_heads: nn.ModuleList,
         noised: NoisedObjects | None = None,
     ) -> TransformerOutput:
-        """Encode the pyramid, start the queries and decode them, noised objects first."""
+        """Encode the pyramid (B, S, C) and decode the queries (B, Q, C), noised objects first."""
         memory = self.encoder(pyramid)  # (B, S, C)
         proposals = None
         if query_embed is None:

@@ -36,7 +36,7 @@ def check_arguments(
     sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
     attention_weights: Tensor,  # (B, Q, M, L, P)
 ) -> None:
-    """Compare ranks, sizes, dtypes and devices; read no element, so no host sync.
+    """Compare the shapes, dtypes and devices with value's; read no element, so no host sync.
 
     Raises:
         TypeError: an argument is no tensor or has a dtype that the operator does not take.

@@ -28,7 +28,7 @@ def known_to_a_trace(spatial_shapes: SpatialShapes) -> SpatialShapes:
 def level_sizes(
     spatial_shapes: SpatialShapes, level_start_index: Tensor | None, *, num_pixels: int
 ) -> list[tuple[int, int]]:
-    """Height and width of each level as Python ints; a tensor on a GPU costs a host sync.
+    """Height and width of each level (L, 2) as Python ints; a GPU's tensor costs a host sync.
 
     Raises:
         ValueError: a level is not positive, all levels together do not have num_pixels, or one

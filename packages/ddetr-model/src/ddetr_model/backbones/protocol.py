@@ -88,7 +88,7 @@ def check_maps(
     images: Tensor,  # (B, 3, H, W)
     maps: Sequence[Tensor],  # L of (B, C, h, w)
 ) -> bool:
-    """Compare the maps that a network of this class gives with what a backbone declares.
+    """Compare the maps (B, C, H, W) that a network of this class gives with what is declared.
 
     Networks differ in how they round a side that is no multiple of the stride; either way will do.
 

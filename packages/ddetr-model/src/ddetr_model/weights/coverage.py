@@ -52,7 +52,7 @@ class LoadReport(NamedTuple):
 
 
 def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> LoadReport:
-    """Match tensors by name; a batch norm's counter of steps is neither missing nor unexpected."""
+    """Match by name and shape; a batch norm's counter of steps is not missing nor unexpected."""
     shared = expected.keys() & found.keys()
     fitting = {name for name in shared if expected[name].shape == found[name].shape}
     return LoadReport(

@@ -11,12 +11,12 @@ from ddetr_ops._native.library import Inputs, core, memory_like
 
 
 def forward_cpu(*arguments: Tensor) -> Tensor:  # (B, Q, M*D)
-    """Sample and sum; the arguments are the operator's."""
+    """Sample and sum, (B, Q, M * D); the arguments are the operator's."""
     return _contiguous(*arguments).forward(core.forward, torch.get_num_threads())
 
 
 def backward_cpu(grad_output: Tensor, *arguments: Tensor) -> tuple[Tensor, ...]:
-    """Gradients of value, locations and weights."""
+    """Gradients of value (B, S, M, D), locations and weights, each in its own shape."""
     inputs = _contiguous(*arguments)
     gradients = memory_like(inputs.tensors, inputs.tensors)
     threads = torch.get_num_threads()
@@ -24,7 +24,7 @@ def backward_cpu(grad_output: Tensor, *arguments: Tensor) -> tuple[Tensor, ...]:
 
 
 def forward_tensors(*arguments: Tensor | None) -> Tensor | None:
-    """Do as forward_cpu with tensors that can be read where they are, in few Python calls.
+    """Do as forward_cpu, (B, Q, M * D), with tensors read where they are, in few Python calls.
 
     None, with nothing done, for any that are no plain contiguous tensors in the CPU's memory, and
     for what disagrees.
@@ -33,12 +33,12 @@ def forward_tensors(*arguments: Tensor | None) -> Tensor | None:
 
 
 def backward_tensors(*arguments: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Do as backward_cpu, under the conditions of forward_tensors."""
+    """Do as backward_cpu from a gradient (B, Q, M * D), under forward_tensors' conditions."""
     return core.backward_tensors(*arguments, torch.get_num_threads())
 
 
 def numbers(name: str, tensor: Tensor) -> list[Any]:
-    """Sizes or starts of the levels as a list.
+    """Sizes (L, 2) or starts (L,) of the levels as a list.
 
     Raises:
         TypeError: they are no whole numbers.

@@ -12,13 +12,16 @@ _VECTOR_BYTES = 16  # of the kernels' loads
 
 
 def forward_cuda(*arguments: Tensor) -> Tensor:  # (B, Q, M*D)
-    """Sample and sum; the arguments are the operator's."""
+    """Sample and sum, (B, Q, M * D); the arguments are the operator's."""
     inputs = _aligned_inputs(*arguments)
     return inputs.forward(core.forward_cuda, *_where(inputs.value), choice.cuda_tiles)
 
 
 def backward_cuda(grad_output: Tensor, *arguments: Tensor) -> tuple[Tensor, ...]:
-    """Gradients; by a slow kernel if torch.use_deterministic_algorithms asks for it."""
+    """Gradients of one of (B, Q, M * D), each in its tensor's own shape.
+
+    A slow kernel computes them where torch.use_deterministic_algorithms asks for it.
+    """
     inputs = _aligned_inputs(*arguments)
     value_sums = torch.zeros_like(inputs.value, dtype=torch.float32)
     of_value, *of_points = inputs.backward(

@@ -55,11 +55,11 @@ class Inputs(NamedTuple):
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What has a gradient."""
+        """What has a gradient: value (B, S, M, D), locations and weights."""
         return self.value, self.sampling_locations, self.attention_weights
 
     def forward(self, kernel: Callable[..., None], *where: object) -> Tensor:
-        """Call a forward kernel; its output, (B, Q, M*D)."""
+        """Call a forward kernel; its output, (B, Q, M * D)."""
         value, locations = self.value, self.sampling_locations
         make = value.new_empty if locations.numel() else value.new_zeros
         output = make(value.shape[0], locations.shape[1], value.shape[2:].numel())
@@ -73,7 +73,7 @@ class Inputs(NamedTuple):
         gradients: Sequence[Tensor],  # memory for those of `tensors`
         *where: object,
     ) -> tuple[Tensor, ...]:
-        """Call a backward kernel."""
+        """Call a backward kernel with a gradient of (B, Q, M * D); gives the filled memory."""
         kernel(array(grad_output), *self._arrays(), *map(array, gradients), *where)
         return tuple(gradients)
 

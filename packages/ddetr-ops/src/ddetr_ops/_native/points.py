@@ -26,7 +26,7 @@ def points_cpu(
 def points_backward_cpu(
     *arguments: Tensor,  # gradients of locations and weights, reference_points, offsets, weights
 ) -> tuple[Tensor, ...]:
-    """Gradients of reference points, offsets and logits."""
+    """Gradients of points (B or 1, Q, L, 2 or 4), offsets (B, Q, M, L, P, 2) and logits."""
     *tensors, spatial_shapes = arguments
     inputs = [tensor.contiguous() for tensor in tensors]
     return _call(core.points_backward, inputs, spatial_shapes, memory_like(inputs[2:], inputs))

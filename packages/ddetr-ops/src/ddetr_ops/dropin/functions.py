@@ -20,7 +20,7 @@ class MSDeformAttnFunction:
         attention_weights: Tensor,  # (B, Q, M, L, P)
         im2col_step: int = 64,  # noqa: ARG004
     ) -> Tensor:  # (B, Q, M*D)
-        """Sample and sum; im2col_step is taken and not needed, any batch size is fine."""
+        """Sample and sum, (B, Q, M * D); im2col_step is not needed, any batch size is fine."""
         return ms_deform_attn(
             value,
             value_spatial_shapes,
@@ -43,7 +43,7 @@ class MultiScaleDeformableAttention(nn.Module):
         attention_weights: Tensor,  # (B, Q, M, L, P)
         im2col_step: int = 64,  # noqa: ARG002
     ) -> Tensor:  # (B, Q, M*D)
-        """Sample and sum; the list of sizes and im2col_step are taken and not needed."""
+        """Sample and sum, (B, Q, M * D); the list of sizes and im2col_step are not needed."""
         return ms_deform_attn(
             value, value_spatial_shapes, level_start_index, sampling_locations, attention_weights
         )
@@ -58,7 +58,7 @@ def multi_scale_deformable_attn_pytorch(
     sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
     attention_weights: Tensor,  # (B, Q, M, L, P)
 ) -> Tensor:  # (B, Q, M*D)
-    """Stands for the function in plain PyTorch of mmcv, detrex and, below, the original."""
+    """Give (B, Q, M * D) as the function of mmcv, detrex and, below, the original does."""
     starts = None
     if isinstance(value_spatial_shapes, Tensor):
         areas = value_spatial_shapes.prod(1)
