@@ -21,7 +21,7 @@ from ddetr_export import (  # noqa: E402
     ExportError,
     export_onnx,
     open_detector,
-    traced_export,
+    prepared_export,
 )
 from ddetr_export.onnx_export import describe  # noqa: E402
 from ddetr_export.sidecars import sidecars  # noqa: E402
@@ -205,7 +205,7 @@ def test_a_file_that_tensorrt_would_refuse_is_an_error(
     make_checkpoint, tmp_path, monkeypatch
 ) -> None:
     """A plugin node that breaks the contract stops the export, and nothing is kept."""
-    real = traced_export.embed_fallback
+    real = prepared_export.embed_fallback
 
     def damage(model) -> None:
         real(model)
@@ -213,7 +213,7 @@ def test_a_file_that_tensorrt_would_refuse_is_an_error(
             if node.domain:
                 del node.attribute[:]
 
-    monkeypatch.setattr(traced_export, "embed_fallback", damage)
+    monkeypatch.setattr(prepared_export, "embed_fallback", damage)
     with pytest.raises(ExportError, match="attribute plugin_version must be a string"):
         export(make_checkpoint(), tmp_path, on_cpu=False)
     assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from ddetr_export import (  # noqa: E402
     ExportError,
     export_onnx,
     open_detector,
-    traced_export,
+    prepared_export,
 )
 from ddetr_export.proof import first_divergence  # noqa: E402
 from ddetr_model import load_checkpoint  # noqa: E402
@@ -219,7 +219,7 @@ def test_an_existing_file_stays_unless_overwritten(make_checkpoint, tmp_path) ->
 )
 def test_a_wrong_file_never_gets_its_name(make_checkpoint, tmp_path, monkeypatch, settings) -> None:
     """A difference above the tolerance is an error that says where; the folder stays as it was."""
-    make_draft = traced_export.make_draft
+    make_draft = prepared_export.make_draft
 
     def make_damaged(model, config, metadata):
         graph, exported = make_draft(model, config, metadata)
@@ -229,7 +229,7 @@ def test_a_wrong_file_never_gets_its_name(make_checkpoint, tmp_path, monkeypatch
                 tensor.CopyFrom(onnx.numpy_helper.from_array(damaged, tensor.name))
         return graph, exported
 
-    monkeypatch.setattr(traced_export, "make_draft", make_damaged)
+    monkeypatch.setattr(prepared_export, "make_draft", make_damaged)
     message = r"in logits, more than 0\.\d+.*first in transformer\.encoder\.layers\.0\.norm1 "
     with pytest.raises(ExportError, match=message):
         export(make_checkpoint(**SLIM), tmp_path, **settings)
