@@ -65,7 +65,7 @@ def _train(training: PreparedTraining, experiment: Experiment, run: Run) -> Mapp
 
     try:
         result = training.run()
-    except TrainingPreempted as stop:
+    except TrainingPreempted as stop:  # its text says which checkpoint continues
         raise Interrupted(str(stop)) from stop
     except KeyboardInterrupt:
         raise Interrupted(what_is_left(experiment.train, run.results_dir)) from None

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from ddetr_cli.running.extras import in_our_name
 from ddetr_cli.terminal import Interrupted, State
 
+# 130 is what shells give after Ctrl+C (128 + SIGINT). SIGTERM and a preempted training have it too:
+# nothing failed, the work is not done, and the same command goes on with it.
 EXIT_SUCCESS, EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 _OUR_PACKAGES = "ddetr_"
 _PATH_ERRORS = (
@@ -34,7 +36,11 @@ class Ending:
 
 
 def ending_of(error: BaseException, task: str, *, interrupted: bool) -> Ending:
-    """Judge what ended a run; `interrupted` outweighs whatever a library made of the signal."""
+    """Judge what ended a run.
+
+    `interrupted` tells that a signal came; then the error counts for nothing, since a library may
+    have turned the KeyboardInterrupt into an error of its own.
+    """
     if isinstance(error, Interrupted):
         return Ending("INTERRUPTED", EXIT_INTERRUPTED, f"{task} was interrupted: {error}")
     if interrupted or isinstance(error, KeyboardInterrupt):

@@ -116,11 +116,15 @@ def _attempt(
     record: RunRecord,
     interrupts: Interrupts,
 ) -> Ending:
-    """Prepare, open the record, work; say how it ended."""
+    """Prepare, open the record, work; say how it ended.
+
+    The record opens between the two phases: earlier, a refused run would overwrite the spec and
+    status of the run before it; later, a run that dies at work would leave no trace.
+    """
     secret = _secret_of(loaded.spec)
     with RunLog(run.notice, secret) as log:
         try:
-            record.claim()
+            record.claim()  # first: a folder in use is known before data are read for minutes
             _tell_notices(loaded, run, secret)
             work = subtask.prepare(loaded.spec, run)
             if work is None:
@@ -130,7 +134,7 @@ def _attempt(
             figures = work()
             return Ending("SUCCESS", EXIT_SUCCESS, f"{subtask.name} is done", figures)
         except BaseException as error:
-            interrupts.ignore()
+            interrupts.ignore()  # a second Ctrl+C must not cut the last line of status.json
             ending = ending_of(error, subtask.name, interrupted=interrupts.received is not None)
             message = masked(ending.message, secret)
             if ending.exit_status == EXIT_FAILURE and record.is_open:

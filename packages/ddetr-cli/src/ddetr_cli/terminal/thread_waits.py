@@ -14,7 +14,7 @@ def shorten_waits() -> None:
     """Tell libgomp, which reads this once, when PyTorch is loaded; who has chosen is left alone.
 
     A thread that waits keeps its core busy. Where other programs want the cores too, the thread
-    that it waits for gets none, and training slows down by more than those programs' share.
+    that it waits for gets none, and training slows down by more than those programs take.
     """
     if not any(name in os.environ for name in _CHOICES):
         os.environ["GOMP_SPINCOUNT"] = _SPINS
