@@ -26,11 +26,11 @@ def test_levels_lie_one_after_the_other_row_by_row():
     torch.testing.assert_close(pyramid.pixels[:, 24 + 5], maps[1][:, :, 1, 2])
 
 
-def test_pixel_places_by_hand():
+def test_pixel_centers_by_hand():
     """A 1 x 2 level has its centres at x 1/4 and 3/4, y 1/2."""
     _, pyramid = build([(1, 2), (2, 1)])
     wanted = [[0.25, 0.5], [0.75, 0.5], [0.5, 0.25], [0.5, 0.75]]
-    assert pyramid.pixel_places()[0].tolist() == wanted
+    assert pyramid.pixel_centers()[0].tolist() == wanted
 
 
 def test_without_padding_every_level_sees_the_same_place():
@@ -38,8 +38,8 @@ def test_without_padding_every_level_sees_the_same_place():
     _, pyramid = build([(4, 6), (2, 3)])
     points = pyramid.reference_points()
     assert points.shape == (1, 30, 2, 2)
-    torch.testing.assert_close(points[:, :, 0], pyramid.pixel_places())
-    torch.testing.assert_close(points[:, :, 1], pyramid.pixel_places())
+    torch.testing.assert_close(points[:, :, 0], pyramid.pixel_centers())
+    torch.testing.assert_close(points[:, :, 1], pyramid.pixel_centers())
 
 
 def test_reference_points_reach_a_pixel_of_the_same_place_on_each_level():

@@ -26,7 +26,7 @@ def generalized_iou(
     boxes1_xyxy: Tensor,  # (..., 4)
     boxes2_xyxy: Tensor,  # (..., 4), broadcast against boxes1_xyxy
 ) -> Tensor:
-    """Give IoU minus the empty share of the hull (Rezatofighi et al. 2019), -1 to 1, shape (...).
+    """Give IoU minus the empty fraction of the hull (Rezatofighi et al. 2019), -1 to 1; (...).
 
     Two boxes without area give 0 instead of NaN, so that a degenerate prediction stays trainable.
     """

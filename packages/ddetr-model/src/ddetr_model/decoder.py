@@ -1,4 +1,4 @@
-"""The decoder: queries attend to each other, then to a few places of the encoder's memory.
+"""The decoder: queries attend to each other, then to a few sampling points of the encoder's memory.
 
 B images, Q queries, S pixels of all levels together, C channels, L feature levels.
 """
@@ -82,12 +82,12 @@ class DeformableDecoderLayer(nn.Module):
         blocked: Blocked | None = None,
     ) -> Tensor:
         """Let the queries agree on who takes what, then look at the image, (B, Q, C)."""
-        placed = content + positions
+        positioned = content + positions
         masks = {}
         if blocked is not None:
             masks = {"attn_mask": blocked.pairs, "key_padding_mask": blocked.queries}
-        shared, _ = self.self_attn(placed, placed, content, need_weights=False, **masks)
-        content = self.norm2(content + self.dropout(shared))
+        exchanged, _ = self.self_attn(positioned, positioned, content, need_weights=False, **masks)
+        content = self.norm2(content + self.dropout(exchanged))
         seen = self.cross_attn(
             content + positions,
             reference_points,

@@ -58,7 +58,7 @@ class DeformableDETR(nn.Module):
             config: the architecture.
             losses: what it is trained to do: a head that no loss reaches is frozen, and denoising
                 has tensors of its own. The defaults if None; of no effect on what is detected.
-            backbone: a backbone of one's own, with its weights, in the place of the one that config
+            backbone: a backbone of one's own, with its weights, instead of the one that config
                 names.
             transformer: likewise, a `DeformableTransformer` with layers of one's own, or a class
                 derived from it.

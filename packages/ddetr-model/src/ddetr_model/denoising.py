@@ -76,8 +76,8 @@ class Denoising(nn.Module):
         if labels.shape[1] == 0:  # one padded slot, so that every parameter stays in the graph
             labels, boxes = labels.new_zeros(len(counts), 1), boxes.new_zeros(len(counts), 1, 4)
         per_group = labels.shape[1]
-        places = torch.arange(per_group, device=labels.device)
-        padding = places >= torch.tensor(counts, device=labels.device)[:, None]  # (B, T)
+        slots = torch.arange(per_group, device=labels.device)
+        padding = slots >= torch.tensor(counts, device=labels.device)[:, None]  # (B, T)
         labels = self._flip(labels.repeat(1, self.num_groups))
         boxes = self._move(boxes.repeat(1, self.num_groups, 1))
         encoded = encode_coordinates(boxes, self.box_embed.out_features // 2)  # (B, D, 2 * C)

@@ -1,4 +1,4 @@
-"""The encoder: every pixel of every level attends to a few places on all levels.
+"""The encoder: every pixel of every level attends to a few sampling points on all levels.
 
 B images, S pixels of all levels together, C channels, L feature levels.
 """

@@ -17,7 +17,7 @@ __all__ = ["ExportForms", "HasExportForm"]
 
 
 class ExportForms(Protocol):
-    """What an exporter offers in the place of attentions; weights are taken over."""
+    """What an exporter offers instead of attentions; weights are taken over."""
 
     def deformable_attention(self, attention: MSDeformAttn) -> nn.Module:
         """Give a module of the same inputs, without padding, and the same output (B, Q, C)."""

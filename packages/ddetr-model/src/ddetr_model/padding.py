@@ -51,7 +51,7 @@ def nearest_mask(
 
 
 def valid_ratios(mask: Tensor) -> Tensor:
-    """Give the share of each map (B, H, W; True is padding) that is image, (B, 2), x then y."""
+    """Give the fraction of each map (B, H, W; True is padding) that is image, (B, 2), x then y."""
     _, height, width = mask.shape
     valid_height = (~mask[:, :, 0]).sum(1).float() / height
     valid_width = (~mask[:, 0, :]).sum(1).float() / width

@@ -23,7 +23,7 @@ def propose_boxes(pyramid: Pyramid) -> tuple[Tensor, Tensor]:
         (B or 1, S, 4) cxcywh logits, infinite where there is no proposal, and
         (B or 1, S) bool, True where there is one: inside the image and not at its very border.
     """
-    centers = pyramid.pixel_places()  # (B or 1, S, 2)
+    centers = pyramid.pixel_centers()  # (B or 1, S, 2)
     levels = torch.arange(len(pyramid.shapes_hw), device=centers.device)
     sides = pyramid.per_pixel((FINEST_BOX * 2.0**levels)[None, :, None].expand(-1, -1, 2))
     boxes = torch.cat([centers, sides.expand(centers.shape[0], -1, -1)], dim=-1)

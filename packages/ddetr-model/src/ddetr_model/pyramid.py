@@ -18,7 +18,7 @@ __all__ = ["Pyramid", "flatten_levels"]
 
 @dataclass(frozen=True)
 class Pyramid:
-    """Pixels of every level and where they lie; without padding a batch shares one geometry."""
+    """Pixels of every level and their centres; without padding a batch has one geometry."""
 
     pixels: Tensor  # (B, S, C)
     positions: Tensor  # (B or 1, S, C)
@@ -26,13 +26,15 @@ class Pyramid:
     shapes_hw: tuple[tuple[int, int], ...]  # L pairs; they sum to S
     valid_ratios: Tensor  # (B or 1, L, 2), x then y: the part of each level that is image
 
-    def pixel_places(self) -> Tensor:
+    def pixel_centers(self) -> Tensor:
         """Give each pixel's centre as a part of its image, x then y, (B or 1, S, 2).
 
         Quotients of whole numbers of pixels: an image's own pixels have the same bits in any batch.
         """
         ratios = self.valid_ratios.unbind(1)  # L of (B or 1, 2)
-        return torch.cat([_places(*level) for level in zip(self.shapes_hw, ratios, strict=True)], 1)
+        return torch.cat(
+            [_centers_of(*level) for level in zip(self.shapes_hw, ratios, strict=True)], 1
+        )
 
     def per_pixel(self, per_level: Tensor) -> Tensor:
         """Repeat a value of each level (B, L, ...) for each of its pixels, (B, S, ...)."""
@@ -43,12 +45,12 @@ class Pyramid:
         return torch.cat(repeated, dim=1)
 
     def reference_points(self) -> Tensor:
-        """Give every pixel's place in the image, seen on each padded level.
+        """Give every pixel's centre in the image, seen on each padded level.
 
         Returns:
             (B or 1, S, L, 2), x then y: centre / own valid ratio * each level's valid ratio.
         """
-        return self.pixel_places()[:, :, None] * self.valid_ratios[:, None]
+        return self.pixel_centers()[:, :, None] * self.valid_ratios[:, None]
 
 
 def flatten_levels(
@@ -70,7 +72,7 @@ def _to_rows(levels: Sequence[Tensor]) -> Tensor:
     return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
 
 
-def _places(
+def _centers_of(
     shape_hw: tuple[int, int],
     valid_ratios: Tensor,  # (B, 2), x then y
 ) -> Tensor:  # (B, H*W, 2)

@@ -45,7 +45,7 @@ class ExportGraph(nn.Module):
             pyramid = _measure(model, image_size_hw)
         self.shapes_hw = pyramid.shapes_hw
         self.register_buffer("positions", pyramid.positions)
-        self.register_buffer("pixel_centers", pyramid.pixel_places())
+        self.register_buffer("pixel_centers", pyramid.pixel_centers())
         self.register_buffer("valid_ratios", pyramid.valid_ratios)
         self.eval()  # an exporter sets the mode back to what it found
 
@@ -120,7 +120,7 @@ class _FixedPyramid(Pyramid):
 
     centers: Tensor  # (1, S, 2)
 
-    def pixel_places(self) -> Tensor:
+    def pixel_centers(self) -> Tensor:
         return self.centers
 
     def reference_points(self) -> Tensor:

@@ -100,8 +100,8 @@ class Stage(nn.Module):
         self.downsample = Downsample(width // 2, width) if index else nn.Identity()
         self.global_block = GlobalQuery(width, QUERY_HALVINGS[index], window)
         self.blocks = nn.ModuleList(
-            Block(variant, index, use_global=place % 2 == 1, drop_rate=rate)
-            for place, rate in enumerate(drop_rates)
+            Block(variant, index, use_global=depth % 2 == 1, drop_rate=rate)
+            for depth, rate in enumerate(drop_rates)
         )
         last = len(variant.depths) - 1
         self.norm = nn.LayerNorm(width) if index == last else nn.Identity()
@@ -199,8 +199,8 @@ class RelativePositionBias(nn.Module):
         self.relative_position_bias_table = nn.Parameter(torch.empty(span**2, num_heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
-        places = torch.stack([y, x]).flatten(1)  # (2, N)
-        offsets = places[:, :, None] - places[:, None] + window - 1  # (2, N, N), from 0
+        positions = torch.stack([y, x]).flatten(1)  # (2, N)
+        offsets = positions[:, :, None] - positions[:, None] + window - 1  # (2, N, N), from 0
         index = (offsets[0] * span + offsets[1]).flatten()
         self.register_buffer("index", index, persistent=False)
 

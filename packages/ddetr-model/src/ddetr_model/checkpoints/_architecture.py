@@ -68,8 +68,8 @@ def build_config(kind: type[Config], fields: Mapping[str, Any], source: str) -> 
         return kind(**fields)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        where = f"{place}: " if place else ""
+        key = ".".join(str(part) for part in first["loc"])
+        where = f"{key}: " if key else ""
         raise CheckpointError(f"{source} cannot be built here: {where}{first['msg']}") from error
 
 

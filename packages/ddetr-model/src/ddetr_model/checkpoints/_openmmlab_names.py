@@ -76,8 +76,8 @@ def _published_name(name: str, num_levels: int) -> str:
     if match := BOX_BRANCH.match(name):  # layers 0, 2, 4 with ReLU between them
         return f"bbox_embed.{match[1]}.layers.{int(match[2]) // 2}.{match[3]}"
     if match := EXTRA_LEVEL.match(name):
-        place = 0 if match[2] == "conv" else 1
-        return f"input_proj.{num_levels + int(match[1])}.{place}.{match[3]}"
+        layer = 0 if match[2] == "conv" else 1
+        return f"input_proj.{num_levels + int(match[1])}.{layer}.{match[3]}"
     return _renamed(name, OTHER_RENAMES)
 
 

@@ -127,7 +127,7 @@ def _start(file: BinaryIO, name: str) -> bytes:
     """Read how a file begins.
 
     Raises:
-        CheckpointError: as what is often saved in the place of weights begins.
+        CheckpointError: as what is often saved instead of weights begins.
     """
     start = file.read(_LONGEST_START)
     file.seek(0)

@@ -1,4 +1,4 @@
-"""Sample pictures in TensorBoard: what was found beside what is there, after every validation."""
+"""Sample images in TensorBoard: what was found beside what is there, after every validation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ddetr_data.coco import DetectionSet
 from ddetr_data.images import draw_detections, read_image
 from ddetr_train.callbacks._scoring import ValidationScoring
 
-PICTURES = 4
+SAMPLE_COUNT = 4
 _LEAST_SCORE = 0.3
-_LONGEST_SIDE = 512  # of a logged picture, in pixels
+_LONGEST_SIDE = 512  # of a logged image, in pixels
 
 
-class SamplePictures(Callback):
+class SampleImages(Callback):
     """Draws the first validation images, detections on the left, labels on the right."""
 
     def __init__(self, detection_set: DetectionSet, scoring: ValidationScoring) -> None:
@@ -30,19 +30,19 @@ class SamplePictures(Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Log the pictures; must run before the scoring forgets the detections."""
+        """Log the images; must run before the scoring forgets the detections."""
         boards = [each for each in trainer.loggers if isinstance(each, TensorBoardLogger)]
         if not trainer.is_global_zero or not boards:
             return
-        for record in self._set.images[:PICTURES]:
+        for record in self._set.images[:SAMPLE_COUNT]:
             found = self._scoring.found.get(record.id)
             if found is None:  # another process has it
                 continue
-            picture = _side_by_side(record, found.above(_LEAST_SCORE), self._set)
+            image = _side_by_side(record, found.above(_LEAST_SCORE), self._set)
             for board in boards:
                 board.experiment.add_image(
                     f"validation/{record.file_name}",
-                    picture,
+                    image,
                     trainer.global_step,
                     dataformats="HWC",
                 )
@@ -57,8 +57,8 @@ def _side_by_side(
         draw_detections(image, shown, detection_set.categories) for shown in (found, _truth(record))
     ]
     width, height = image.size
-    share = min(1.0, _LONGEST_SIDE / max(width, height))
-    size = (max(1, round(width * share)), max(1, round(height * share)))
+    scale = min(1.0, _LONGEST_SIDE / max(width, height))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     rows: list[NDArray[np.uint8]] = [
         np.asarray(half.resize(size, Image.Resampling.BILINEAR)) for half in halves
     ]

@@ -54,7 +54,7 @@ class Preemption(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Listen, in the place of Lightning's own handler, which saves nothing."""
+        """Listen instead of Lightning's own handler, which saves nothing."""
         if threading.current_thread() is threading.main_thread():
             for number in _signals():
                 self._previous[number] = signal.signal(number, self._note)

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAverag
 from ddetr_data.detection import Observer
 from ddetr_train.callbacks._checkpoints import BEST_METRIC, Checkpoints
 from ddetr_train.callbacks._reporting import Reporting
-from ddetr_train.callbacks._sample_images import SamplePictures
+from ddetr_train.callbacks._sample_images import SampleImages
 from ddetr_train.callbacks._scoring import ValidationScoring
 from ddetr_train.callbacks.preemption import Preemption
 from ddetr_train.config import VALIDATION_FOLDER, TrainConfig
@@ -34,7 +34,7 @@ def choose_callbacks(
     if data.val_set is not None:
         folder = None if config.is_dry_run else results_dir / VALIDATION_FOLDER
         scoring = ValidationScoring(data.val_set, data.eval_class_ids, folder)
-        callbacks += [SamplePictures(data.val_set, scoring), scoring]
+        callbacks += [SampleImages(data.val_set, scoring), scoring]
         if config.early_stopping_patience is not None:
             callbacks.append(
                 EarlyStopping(

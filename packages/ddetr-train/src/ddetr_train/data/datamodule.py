@@ -120,8 +120,8 @@ class DetectionDataModule(pl.LightningDataModule):
             return []
         dataset = DetectionDataset(self.val_set, EvalTransform(self.preprocess), self._seed)
         replica = self._replica()
-        share = -(-len(dataset) // replica["num_replicas"]) * replica["num_replicas"]
-        indices = np.resize(np.arange(len(dataset)), share)
+        padded = -(-len(dataset) // replica["num_replicas"]) * replica["num_replicas"]
+        indices = np.resize(np.arange(len(dataset)), padded)
         mine = indices[replica["rank"] :: replica["num_replicas"]].tolist()
         batches = BatchSampler(mine, self.batch_size, drop_last=False)
         return self._loader(dataset, batches, collate)

@@ -87,7 +87,7 @@ class DetectionModule(pl.LightningModule):
             f"step_{name}": float(losses[name].detach()) for name in _SHOWN if name in losses
         }
         loss = self._guard.watch(batch, loss, self.current_epoch, batch_idx)
-        return loss * self._share_of_update(batch_idx)
+        return loss * self._fraction_of_update(batch_idx)
 
     @override
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -198,7 +198,7 @@ class DetectionModule(pl.LightningModule):
         self._train_loss.restore(checkpoint["train_loss"])
         self.metrics = dict(checkpoint["ddetr"]["metrics"])
 
-    def _share_of_update(self, batch_idx: int) -> float:
+    def _fraction_of_update(self, batch_idx: int) -> float:
         """Weigh an epoch's last batches, fewer than accumulate_grad_batches, as a whole update.
 
         Lightning divides every loss by accumulate_grad_batches, also where fewer are added.

@@ -58,7 +58,7 @@ def _bad_image(batch: Batch, files: Sequence[str]) -> str | None:
 
 
 def _image_name(target: Mapping[str, Tensor], number: int) -> str:
-    """Give the image's id in the data, else its place in the batch."""
+    """Give the image's id in the data, else its index in the batch."""
     return str(int(target["image_id"])) if "image_id" in target else f"{number} of the batch"
 
 

@@ -22,9 +22,9 @@ from ddetr_train.module import build_optimizer, parameter_groups
 
 _BYTES_PER_VALUE = 4
 # Of a GPU's free memory; the rest is left to fragmentation and to the libraries' workspaces.
-_USABLE_SHARE = 0.9
-# What convolutions and gradients on their way take beside what is kept, as a share of it.
-_WORKSPACE_SHARE = 0.25
+_USABLE_FRACTION = 0.9
+# What convolutions and gradients on their way take beside what is kept, as a fraction of it.
+_WORKSPACE_FRACTION = 0.25
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 
 
@@ -48,7 +48,7 @@ def estimate_step_bytes(
 ) -> int:
     """Count weights, gradients, the optimiser's state and what the backward pass needs, in fp32.
 
-    With activation checkpointing one layer at a time is computed again; its share is added.
+    With activation checkpointing one layer at a time is computed again; its bytes are added.
     """
     values = sum(value.numel() for value in network.state_dict().values())
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -60,7 +60,7 @@ def estimate_step_bytes(
     if config.activation_checkpoint:
         kept += _largest_layer_bytes(observed, shape, kept)
     state: int = (values + means + (1 + moments) * trained) * _BYTES_PER_VALUE
-    return state + round(kept * (1 + _WORKSPACE_SHARE))
+    return state + round(kept * (1 + _WORKSPACE_FRACTION))
 
 
 def measure_step_bytes(
@@ -105,7 +105,7 @@ def largest_batch_size(fits: Callable[[int], bool], limit: int) -> int:
 def free_gpu_bytes(device: torch.device) -> int:
     """Memory of a GPU that a run may plan with."""
     free, _ = torch.cuda.mem_get_info(device)
-    return int(free * _USABLE_SHARE)
+    return int(free * _USABLE_FRACTION)
 
 
 def machine_bytes() -> int:
@@ -131,7 +131,7 @@ def peak_process_bytes() -> int:
 def _largest_layer_bytes(
     network: DeformableDETR, shape: tuple[int, ...], kept_with_checkpoints: int
 ) -> int:
-    """Share what checkpointing saves among the layers that are computed again one by one."""
+    """Divide what checkpointing saves among the layers that are computed again one by one."""
     network.set_activation_checkpointing(False)
     kept = count_activation_bytes(network, shape)
     layers = network.config.enc_layers + network.config.dec_layers

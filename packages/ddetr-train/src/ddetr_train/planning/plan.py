@@ -73,7 +73,7 @@ def plan_run(
     )
 
 
-def check_memory(plan: Plan, available_bytes: int, place: str) -> None:
+def check_memory(plan: Plan, available_bytes: int, device: str) -> None:
     """Refuse a run whose largest batch does not fit.
 
     Raises:
@@ -83,7 +83,7 @@ def check_memory(plan: Plan, available_bytes: int, place: str) -> None:
         height, width = plan.batch_size_hw
         raise PlanError(
             f"a batch of {plan.batch_size} images of {height} x {width} needs "
-            f"{readable_size(plan.step_bytes)}, {place} has {readable_size(available_bytes)}: "
+            f"{readable_size(plan.step_bytes)}, {device} has {readable_size(available_bytes)}: "
             "lower dataset.batch_size or dataset.augmentation.scales, or set "
             "train.activation_checkpoint"
         )
