@@ -67,6 +67,19 @@ def test_transparent_parts_become_white(tmp_path: Path) -> None:
     assert read[1, 1].tolist() == [255, 255, 255]
 
 
+def test_large_images_are_converted_like_small_ones(tmp_path: Path) -> None:
+    """Colours and the range of values are those of the whole, though it is read in parts."""
+    wide = np.zeros((1200, 1000), np.uint16)
+    wide[0, 0], wide[-1, -1] = 257, 65535
+    read = np.asarray(read_image(save(tmp_path / "wide.png", wide)))
+    assert (read[0, 0, 0], read[-1, -1, 0]) == (1, 255)
+    clear = np.random.default_rng(0).integers(0, 256, (1200, 1000, 4), np.uint8)
+    white = Image.new("RGBA", (1000, 1200), "white")
+    white.alpha_composite(Image.fromarray(clear))
+    read = np.asarray(read_image(save(tmp_path / "clear.png", clear)))
+    assert (read == np.asarray(white.convert("RGB"))).all()
+
+
 def test_the_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:
     """An animated GIF is an image like another."""
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
@@ -169,8 +182,21 @@ def test_what_a_file_holds_is_read_too() -> None:
     assert read_image(whole.getvalue()).size == (8, 4)
     with pytest.raises(DataError, match="the image is 8 x 4 pixels, at most 31 are taken"):
         read_image(whole.getvalue(), most_pixels=31)
+    with pytest.raises(DataError, match="is 8 x 4 pixels, at most 7 on a side are taken"):
+        read_image(whole.getvalue(), most_pixels=32, most_side=7)
     with pytest.raises(DataError, match="the image cannot be read, it is no image"):
         read_image(b"nothing")
+
+
+def test_a_jpeg_of_endless_scans_is_known_before_it_is_decoded() -> None:
+    """Its last scan again and again; what follows the image's end is not counted."""
+    usual = io.BytesIO()
+    Image.fromarray(GREY).save(usual, "JPEG", progressive=True)
+    whole = usual.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    assert read_image(whole + last * 1000, most_scans=100).size == (8, 4)
+    with pytest.raises(DataError, match="a JPEG of more than 100 scans, which takes too long"):
+        read_image(whole[:-2] + last * 100 + whole[-2:], most_scans=100)
 
 
 def outcome(read: Callable[[Path], object], path: Path) -> bool:

@@ -6,24 +6,27 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from ddetr_data.faults import DataError
 from ddetr_data.images._complaints import AnyImageFile, complaint, named
+from ddetr_data.images._jpeg_scans import has_more_scans
 from ddetr_data.images.kinds import image_formats
 from ddetr_data.locations import RemoteFile
 
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _DEEP_PIXELS = ";16"  # in Pillow's name for how a file stores pixels that it opens as 8 bit
+_STRIP_PIXELS = 2**20  # that are converted at a time
 _PNG_SIGNATURE_BYTES = 8
 _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # where orientation may stand
 
@@ -31,7 +34,13 @@ _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # where orientation may stand
 _OUR_OWN = (errno.EMFILE, errno.ENFILE)
 
 
-def read_image(source: AnyImageFile, *, most_pixels: int | None = None) -> Image.Image:
+def read_image(
+    source: AnyImageFile,
+    *,
+    most_pixels: int | None = None,
+    most_side: int | None = None,
+    most_scans: int | None = None,
+) -> Image.Image:
     """Read an image of a known kind as RGB, turned as its EXIF data says.
 
     16-bit grey is brought to 8 bit by its range, transparent parts become white, and of an
@@ -40,21 +49,34 @@ def read_image(source: AnyImageFile, *, most_pixels: int | None = None) -> Image
     Args:
         source: where it lies, or what the file holds.
         most_pixels: width times height that is still decoded; absent, Pillow's own limit.
+        most_side: width or height that is still decoded. A row costs memory of its own, however
+            short it is.
+        most_scans: passes over the pixels of a JPEG that are still decoded. Each takes time.
 
     Raises:
         FileNotFoundError: the file is missing.
-        DataError: it is no image of such a kind, damaged, or has too many pixels.
+        DataError: it is no image of such a kind, damaged, or has too many pixels or scans.
     """
     with _decoding(source) as image:
-        size_wh = image.size
-        is_small = most_pixels is None or image.width * image.height <= most_pixels
-        whole = ImageOps.exif_transpose(image) if is_small else None
-    if whole is None:
-        width, height = size_wh
-        raise DataError(
-            f"{named(source)} is {width} x {height} pixels, at most {most_pixels} are taken"
-        )
+        width, height = image.size
+        excess = None
+        if most_pixels is not None and width * height > most_pixels:
+            excess = f"{width} x {height} pixels, at most {most_pixels} are taken"
+        elif most_side is not None and max(width, height) > most_side:
+            excess = f"{width} x {height} pixels, at most {most_side} on a side are taken"
+        elif most_scans is not None and _has_more_scans(image, most_scans):
+            excess = f"a JPEG of more than {most_scans} scans, which takes too long to decode"
+        else:
+            image.load()
+            whole = upright(image)
+    if excess:
+        raise DataError(f"{named(source)} is {excess}")
     return to_rgb(whole)
+
+
+def _has_more_scans(image: Image.Image, most: int) -> bool:
+    file = image.fp if isinstance(image, JpegImageFile) else None  # an MPO is one too
+    return file is not None and has_more_scans(file, most)
 
 
 @contextmanager
@@ -215,20 +237,45 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode in _WIDE_MODES:
-        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+        full_range = _full_range(image)
+        return _by_strips(image, lambda strip: _to_8_bit(strip, full_range))
     if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, "white")
-        opaque.alpha_composite(image.convert("RGBA"))
-        return opaque.convert("RGB")
+        return _by_strips(image, _on_white)
     return image.convert("RGB")
 
 
-def _to_8_bit(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale by the range that the values show: 0..1 floats, 8 bit in wide pixels, or 16 bit."""
-    values = np.nan_to_num(grey.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    largest = values.max(initial=0.0)
-    if np.issubdtype(grey.dtype, np.floating) and largest <= 1.0:
-        full_range = 1.0
-    else:
-        full_range = 255.0 if largest <= 255.0 else max(65535.0, float(largest))
-    return np.round(values.clip(0.0) * (255.0 / full_range)).astype(np.uint8)
+def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert to RGB some rows at a time: that costs no more memory than the result."""
+    rgb = Image.new("RGB", image.size)
+    for box in _strips(image):
+        rgb.paste(convert(image.crop(box)).convert("RGB"), box)
+    return rgb
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    opaque = Image.new("RGBA", image.size, "white")
+    opaque.alpha_composite(image.convert("RGBA"))
+    return opaque
+
+
+def _full_range(image: Image.Image) -> float:
+    """The range that the values show: 0..1 floats, 8 bit in wide pixels, or 16 bit."""
+    largest = max((float(_values(image.crop(box)).max()) for box in _strips(image)), default=0.0)
+    if image.mode == "F" and largest <= 1.0:
+        return 1.0
+    return 255.0 if largest <= 255.0 else max(65535.0, largest)
+
+
+def _values(image: Image.Image) -> NDArray[np.float64]:
+    return np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _to_8_bit(grey: Image.Image, full_range: float) -> Image.Image:
+    values = np.round(_values(grey).clip(0.0) * (255.0 / full_range))
+    return Image.fromarray(values.astype(np.uint8))
