@@ -20,7 +20,7 @@ pytest.importorskip("httpx")
 
 from fastapi.testclient import TestClient
 
-from ddetr_export.serving import BusyError, DetectionService, UploadLimits, create_app, serve
+from ddetr_export.serving import BusyError, DetectionService, ServeConfig, create_app, serve
 
 
 def png(width: int = 40, height: int = 30) -> bytes:
@@ -116,7 +116,7 @@ def test_many_at_once_are_answered_up_to_a_limit(toy_onnx) -> None:
             assert release.wait(30)
             return super().predict(images)
 
-    service = DetectionService(SlowDetector(toy_onnx()), UploadLimits(waiting=3))
+    service = DetectionService(SlowDetector(toy_onnx()), ServeConfig(max_waiting=3))
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(service.predict, png(), 0.0) for _ in range(3)]
         assert entered.acquire(timeout=30)
@@ -188,6 +188,51 @@ def test_stopping_leaves_a_slow_client_with_an_answer(toy_onnx, capfd) -> None:
     serving.join(30)
     assert answer.startswith(b"HTTP/1.1 503")
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_nothing_is_done_for_a_client_that_has_left(toy_onnx) -> None:
+    """Its image is passed over when its turn comes."""
+    uvicorn = pytest.importorskip("uvicorn")
+    entered, release, looked_at = threading.Event(), threading.Event(), []
+
+    class SlowDetector(OnnxDetector):
+        def predict(self, images):
+            looked_at.append(images[0].width)
+            entered.set()
+            assert release.wait(30)
+            return super().predict(images)
+
+    app = create_app(SlowDetector(toy_onnx()))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    serving.start()
+
+    def post(width: int) -> socket.socket:
+        image = png(width)
+        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(image)}\r\n\r\n"
+        client = socket.create_connection(listener.getsockname(), 30)
+        client.sendall(head.encode() + image)
+        return client
+
+    def metrics() -> str:
+        with socket.create_connection(listener.getsockname(), 30) as client:
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            return client.makefile().read()
+
+    with post(10) as first:
+        assert entered.wait(30)
+        with post(20):
+            while "in_flight 2" not in metrics():
+                time.sleep(0.01)
+        with post(30) as last:
+            while len(server.server_state.connections) != 2:  # the one that left is noticed
+                time.sleep(0.01)
+            release.set()
+            assert all(each.recv(1000).startswith(b"HTTP/1.1 200") for each in (first, last))
+    server.should_exit = True
+    serving.join(30)
+    assert looked_at == [10, 30]
 
 
 def test_serving_says_when_the_address_is_taken(toy_onnx) -> None:

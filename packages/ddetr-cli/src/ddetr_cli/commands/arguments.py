@@ -1,7 +1,8 @@
 """The options and arguments of every command of `ddetr`, declared here and nowhere else.
 
-A class holds the arguments of a command, each with what its help says. Only typer is imported, so
-that `ddetr --help` is there at once.
+A class holds the arguments of a command, each with what its help says: by typer's annotation, or as
+metadata of a field that another package declares. Nothing else is imported, so that `ddetr --help`
+is there at once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ddetr_export.serving import ServeConfig
 
 _SPEC = typer.Option(
     "-e",
@@ -71,14 +74,11 @@ class ExportArguments:
     ] = False
 
 
-@dataclass(frozen=True)
-class ServeArguments:
-    """A model and where to answer."""
+@dataclass(frozen=True, kw_only=True)
+class ServeArguments(ServeConfig):
+    """A model; where to answer, and the limits, are the server's own options."""
 
     model: Annotated[Path, typer.Argument(metavar="MODEL.ONNX", help="Or .onnx.enc, .engine.")]
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1"
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000
-    max_upload_mib: Annotated[int, typer.Option(min=1, help="Largest image file.")] = 20
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,11 @@ def main(arguments: ServeArguments, console: RunConsole) -> int:
     detector = open_detector(arguments.model, encryption_key=key)
     serve(
         detector,
-        host=arguments.host,
-        port=arguments.port,
-        max_upload_mib=arguments.max_upload_mib,
+        arguments,
         on_ready=lambda address: console.say(
             f"{detector.description}; "
             f"open {address} or post images to {address}/predict; Ctrl+C ends it"
         ),
+        on_notice=console.notice,
     )
     return EXIT_SUCCESS

@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from keyword import iskeyword
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -54,9 +54,21 @@ class Command:
             module = importlib.import_module(f"ddetr_cli.commands.{self.module}")
             raise typer.Exit(_run(module, self.arguments(**given)))
 
-        signature = inspect.signature(self.arguments, eval_str=True)
-        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__signature__ = _signature(self.arguments)  # type: ignore[attr-defined]
         return call
+
+
+def _signature(arguments: type[Any]) -> inspect.Signature:
+    """What typer reads; another package's field has help, min and max in its metadata."""
+    told = {field.name: field.metadata for field in fields(arguments) if field.metadata}
+    signature = inspect.signature(arguments, eval_str=True)
+    parameters = [
+        each.replace(annotation=Annotated[each.annotation, typer.Option(**told[name])])
+        if name in told
+        else each
+        for name, each in signature.parameters.items()
+    ]
+    return signature.replace(parameters=parameters)
 
 
 def _run(module: ModuleType, arguments: Any) -> int:

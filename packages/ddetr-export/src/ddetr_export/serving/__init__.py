@@ -1,6 +1,8 @@
 """Detection over HTTP with an exported file: the extra [serve]."""
 
-from ddetr_export.serving.server import create_app, serve
-from ddetr_export.serving.service import BusyError, DetectionService, UploadLimits
+import lazy_loader
 
-__all__ = ["BusyError", "DetectionService", "UploadLimits", "create_app", "serve"]
+# Found on first use; __init__.pyi says where each of them lives.
+__all__ = ["BusyError", "DetectionService", "ServeConfig", "create_app", "serve"]
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ddetr_data import ClassNames
 from ddetr_data.images import read_image
 from ddetr_export.runtime import OnnxDetector
+from ddetr_export.serving.config import ServeConfig
+from ddetr_export.serving.places import Places
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,37 +21,28 @@ if TYPE_CHECKING:
 _BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class BusyError(RuntimeError):
-    """Too many requests wait already."""
-
-
-@dataclass(frozen=True)
-class UploadLimits:
-    """What a request may ask for."""
-
-    upload_mib: int = 20
-    megapixels: int = 100  # 10**6 pixels, known from an image's header before it is decoded
-    waiting: int = 16  # requests at a time, the one that is answered among them
-
-    @property
-    def upload_bytes(self) -> int:
-        """Largest image file."""
-        return self.upload_mib << 20
+class GoneError(Exception):
+    """Nobody waits for the answer any more."""
 
 
 class DetectionService:
     """A detector for many callers, and what it did so far."""
 
-    def __init__(self, detector: OnnxDetector, limits: UploadLimits) -> None:
-        self.limits = limits
+    def __init__(self, detector: OnnxDetector, config: ServeConfig) -> None:
+        self.config = config
+        self.places = Places(
+            config.max_waiting,
+            config.max_waiting * config.upload_bytes,
+            config.min_upload_kib_s * 1024,
+        )
         self._detector = detector
         self._names = ClassNames(detector.categories)
         self._counts = {"answered": 0, "refused": 0, "busy": 0, "failed": 0}
-        self._in_flight = 0
         self._buckets = [0] * len(_BUCKETS_SECONDS)
         self._seconds = 0.0
         self._noting = threading.Lock()
-        self._detecting = threading.Lock()  # the runtime uses all cores for one image
+        # The runtime uses all cores for one image, and memory holds the pixels of one.
+        self._detecting = threading.Lock()
 
     def count(self, outcome: str) -> None:
         """Note one more request of that outcome: answered, refused, busy or failed."""
@@ -65,15 +56,31 @@ class DetectionService:
             BusyError: as many requests as allowed are under way.
             ValueError: content is no image that can be read, or one of too many pixels.
         """
-        with self._place():
+        with self.places.take():
+            return self.detect(content, threshold)
+
+    def detect(
+        self, content: bytes, threshold: float, has_left: Callable[[], bool] = lambda: False
+    ) -> dict[str, Any]:
+        """Detect for a request that holds a place already; as predict.
+
+        Raises:
+            GoneError: has_left says, when its turn has come, that nobody waits for the answer.
+        """
+        if not content:
+            raise ValueError("the body is empty; post an image file")
+        with self._detecting:
+            if has_left():
+                raise GoneError("the client left before its image was looked at")
             picture = self._decode(content)
-            with self._detecting:
-                started = time.perf_counter()
-                (found,) = self._detector.predict([picture])
-                seconds = time.perf_counter() - started
+            started = time.perf_counter()
+            (found,) = self._detector.predict([picture])
+            seconds = time.perf_counter() - started
+            width, height = picture.size
+            del picture
         self._note(seconds)
         return {
-            "image": {"width": picture.width, "height": picture.height},
+            "image": {"width": width, "height": height},
             "seconds": round(seconds, 4),
             "detections": self._rows(found.above(threshold)),
         }
@@ -92,7 +99,7 @@ class DetectionService:
     def metrics(self) -> str:
         """Count in Prometheus' text form."""
         with self._noting:
-            counts, in_flight = dict(self._counts), self._in_flight
+            counts, in_flight = dict(self._counts), self.places.taken
             buckets, seconds = list(self._buckets), self._seconds
         answered = counts["answered"]
         lines = [
@@ -114,18 +121,6 @@ class DetectionService:
         ]
         return "\n".join(lines) + "\n"
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        with self._noting:
-            if self._in_flight >= self.limits.waiting:
-                raise BusyError(f"{self._in_flight} images wait already; try again in a moment")
-            self._in_flight += 1
-        try:
-            yield
-        finally:
-            with self._noting:
-                self._in_flight -= 1
-
     def _note(self, seconds: float) -> None:
         with self._noting:
             self._counts["answered"] += 1
@@ -135,9 +130,17 @@ class DetectionService:
 
     def _decode(self, content: bytes) -> Image.Image:
         """The image, turned as its EXIF data says; its size is looked at before its pixels."""
-        if not content:
-            raise ValueError("the body is empty; post an image file")
-        return read_image(content, most_pixels=self.limits.megapixels * 10**6)
+        try:
+            return read_image(
+                content,
+                most_pixels=self.config.max_megapixels * 10**6,
+                most_side=self.config.max_side_pixels,
+                most_scans=self.config.max_scans,
+            )
+        except ValueError as error:
+            reason = str(error)
+        # Anew: the traceback holds the pixels, until Python looks for garbage.
+        raise ValueError(reason)
 
     def _rows(self, found: Detections) -> list[dict[str, Any]]:
         return [
