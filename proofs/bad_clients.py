@@ -101,9 +101,9 @@ def png(width: int, height: int) -> bytes:
 
 BAD_CLIENTS: Mapping[str, BadClients] = {
     "silent connections": partial(hold, b"", b"", 100),
-    "half heads": partial(hold, b"GET /health HTTP/1.1\r\nHost: local", b"", 100),
-    "heads byte by byte": partial(hold, b"G", b"E", 20),
-    "long heads": partial(hold, b"GET / HTTP/1.1\r\nX: ", b"a" * 4000, 5),
+    "half of the headers": partial(hold, b"GET /health HTTP/1.1\r\nHost: local", b"", 100),
+    "headers byte by byte": partial(hold, b"G", b"E", 20),
+    "long headers": partial(hold, b"GET / HTTP/1.1\r\nX: ", b"a" * 4000, 5),
     "idle connections": partial(hold, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", b"", 50),
     "bodies byte by byte": partial(hold, UPLOAD + b"Content-Length: 99999\r\n\r\n", b"x", 40),
     "stalled uploads": partial(

@@ -31,7 +31,7 @@ serve(
 )
 """
 PATIENCE_SECONDS = 60
-HALF_A_HEAD = b"GET /health HTTP/1.1\r\nHost: local"
+HALF_OF_HEADERS = b"GET /health HTTP/1.1\r\nHost: local"
 UPLOAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -97,7 +97,7 @@ def everything(client: socket.socket) -> bytes:
 @pytest.mark.parametrize(
     ("content", "status", "sentence"),
     [
-        (HALF_A_HEAD, b"408", b"the head of the request took longer than 0.5 s to come"),
+        (HALF_OF_HEADERS, b"408", b"the headers of the request took longer than 0.5 s to come"),
         (UPLOAD + b"Content-Length: 9\r\n\r\nab", b"408", b"the image took longer than 0.5 s"),
         (UPLOAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", b"408", b"the image took"),
         (UPLOAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n", b"400", b"Invalid HTTP request"),
@@ -147,7 +147,7 @@ def test_an_endless_body_behind_an_answer_is_cut_off(served) -> None:
 def test_a_connection_without_a_request_gives_way(served) -> None:
     """Others are answered, whoever holds how many connections."""
     with served(max_connections=4) as server, ExitStack() as clients:
-        silent = [clients.enter_context(server.connect(HALF_A_HEAD)) for _ in range(20)]
+        silent = [clients.enter_context(server.connect(HALF_OF_HEADERS)) for _ in range(20)]
         assert server.ask()[0] == 200
         answers = [everything(client) for client in silent[:15]]
         assert all(b"HTTP/1.1 503" in answer or not answer for answer in answers)
@@ -165,7 +165,7 @@ def test_too_many_connections_get_a_sentence(served) -> None:
 
 
 def test_a_stalled_upload_keeps_nobody_out(served) -> None:
-    """No body is read without a place, and no place is kept by who does not send."""
+    """No body is read without a slot, and no slot is kept by who does not send."""
     with served(max_waiting=1) as server:
         head = UPLOAD + b"Content-Length: 999\r\n"
         stalled = server.connect(head + b"Expect: 100-continue\r\n\r\n")
@@ -199,7 +199,7 @@ def test_few_files_are_enough(served) -> None:
     """It takes fewer connections, says so, and others are answered."""
     with served(files=100) as server, ExitStack() as clients:
         for _ in range(150):
-            clients.enter_context(server.connect(HALF_A_HEAD))
+            clients.enter_context(server.connect(HALF_OF_HEADERS))
         assert server.ask()[0] == 200
         complaints = server.stop()
     assert "this process may open 100 files (ulimit -n)" in complaints
@@ -221,7 +221,7 @@ def test_stopping_is_told_and_bounded(served, number) -> None:
     with served(stop_seconds=1) as server, ExitStack() as clients:
         slow = server.connect(UPLOAD + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n")
         assert b"100 Continue" in slow.recv(1000)
-        clients.enter_context(server.connect(HALF_A_HEAD))
+        clients.enter_context(server.connect(HALF_OF_HEADERS))
         started = time.monotonic()
         complaints = server.stop(number)
         assert time.monotonic() - started < 10

@@ -14,14 +14,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ddetr_export.serving.config import ServeConfig
 
-__all__ = ["Room", "connections_in"]
+__all__ = ["ConnectionPool", "connection_class"]
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _SMALL_CHUNK_BYTES = 128
 _SMALL_CHUNKS = 256  # of a body
 
 
-class Room:
+class ConnectionPool:
     """So many connections; the one that has waited longest for a request makes room for another."""
 
     def __init__(self, most: int, config: ServeConfig) -> None:
@@ -29,7 +29,7 @@ class Room:
 
         Args:
             most: Connections at a time.
-            config: Times for heads, and for answers to be taken.
+            config: Times for headers, and for answers to be taken.
         """
         self.most = most
         self.config = config
@@ -65,7 +65,7 @@ class Room:
 class _HttpState(h11.Connection):
     """HTTP as h11 reads it, without what would take long to read: it is Python, and others wait.
 
-    A head is at most so long even where it comes in one piece, and a body is not cut into tiny
+    Headers are bounded even where they come in one piece, and a body is not cut into tiny
     chunks. `fault` says, with a status, what was too much.
     """
 
@@ -82,7 +82,7 @@ class _HttpState(h11.Connection):
             RemoteProtocolError: what came is no HTTP, or takes too long to read.
         """
         if self.their_state is h11.IDLE:
-            self._check_head()
+            self._check_headers()
             self._chunks_left = _SMALL_CHUNKS
         event = super().next_event()
         if isinstance(event, h11.Data) and event.chunk_start:
@@ -91,13 +91,13 @@ class _HttpState(h11.Connection):
                 self._refuse(400, "the chunks of the body are too small")
         return event
 
-    def _check_head(self) -> None:
+    def _check_headers(self) -> None:
         begun = self.trailing_data[0]
         if len(begun) > self._most_head_bytes:
             end = _END_OF_HEAD.search(begun)
             if end is None or end.end() > self._most_head_bytes:
                 most = self._most_head_bytes >> 10
-                self._refuse(431, f"the head of a request may have at most {most} KiB")
+                self._refuse(431, f"the headers of a request may have at most {most} KiB")
 
     def _refuse(self, status: int, text: str) -> None:
         self.fault = status, text
@@ -105,18 +105,18 @@ class _HttpState(h11.Connection):
 
 
 class _Connection(H11Protocol):
-    """Uvicorn's connection, in a room and with a time for the head of each request.
+    """Uvicorn's connection, in a pool and with a time for the headers of each request.
 
     The time begins with the connection, and again with the end of each answer; bytes that come do
     not begin it anew. It also ends what a client goes on sending after an answer, and an answer
     that is not taken.
     """
 
-    room: ClassVar[Room]
+    pool: ClassVar[ConnectionPool]
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.conn: _HttpState = _HttpState(self.room.config.max_header_kib << 10)
+        self.conn: _HttpState = _HttpState(self.pool.config.max_header_kib << 10)
         self._application: Callable[..., Awaitable[None]] = self.app
         self.app = self._answer
         self._answering = 0  # pipelined requests may overlap
@@ -126,17 +126,17 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, or say that there are too many."""
         super().connection_made(transport)
-        if self.room.enter(self):
+        if self.pool.enter(self):
             self._wait()
         else:
-            self._say(503, f"{self.room.most} clients are connected already; try again in a moment")
+            self._say(503, f"{self.pool.most} clients are connected already; try again in a moment")
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._lost.set()
         self._stop_timer()
-        self.room.leave(self)
+        self.pool.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -157,7 +157,7 @@ class _Connection(H11Protocol):
             self.transport.abort()
 
     def dismiss(self, status: int, text: str) -> None:
-        """End the connection, with a sentence if the head of a request has begun."""
+        """End the connection, with a sentence if the headers of a request have begun."""
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
             self._say(status, text)
         if self.transport.get_write_buffer_size():  # nobody takes it
@@ -167,7 +167,7 @@ class _Connection(H11Protocol):
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         async def send_in_time(message: Any) -> None:
-            abortion = self.loop.call_later(self.room.config.body_seconds, self.transport.abort)
+            abortion = self.loop.call_later(self.pool.config.body_seconds, self.transport.abort)
             try:
                 if not self.transport.is_closing():
                     await send(message)
@@ -180,7 +180,7 @@ class _Connection(H11Protocol):
 
         self._answering += 1
         self._stop_timer()
-        self.room.work(self)
+        self.pool.work(self)
         try:
             await self._application(scope, receive, send_in_time)
         finally:
@@ -190,12 +190,12 @@ class _Connection(H11Protocol):
 
     def _wait(self) -> None:
         self._stop_timer()
-        self._timer = self.loop.call_later(self.room.config.header_seconds, self._end_waiting)
-        self.room.wait(self)
+        self._timer = self.loop.call_later(self.pool.config.header_seconds, self._end_waiting)
+        self.pool.wait(self)
 
     def _end_waiting(self) -> None:
-        seconds = self.room.config.header_seconds
-        self.dismiss(408, f"the head of the request took longer than {seconds:g} s to come")
+        seconds = self.pool.config.header_seconds
+        self.dismiss(408, f"the headers of the request took longer than {seconds:g} s to come")
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -213,6 +213,6 @@ class _Connection(H11Protocol):
         self.transport.write(f"{head}{retry}\r\n".encode() + content)
 
 
-def connections_in(room: Room) -> type[_Connection]:
+def connection_class(pool: ConnectionPool) -> type[_Connection]:
     """Make uvicorn's class of connections for one server."""
-    return type("_RoomConnection", (_Connection,), {"room": room})
+    return type("_PoolConnection", (_Connection,), {"pool": pool})

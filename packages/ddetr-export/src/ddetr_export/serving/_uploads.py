@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ddetr_export.serving.admission import Admission, Slot
 from ddetr_export.serving.config import ServeConfig
-from ddetr_export.serving.places import Place, Places
 
 if TYPE_CHECKING:
     from fastapi import Request
 
-__all__ = ["RefusedError", "check_head", "uploaded"]
+__all__ = ["RefusedError", "check_headers", "uploaded"]
 
 _PLAIN = ("", "identity")
 
@@ -27,7 +27,7 @@ class RefusedError(Exception):
         self.status = status
 
 
-def check_head(request: Request, config: ServeConfig) -> None:
+def check_headers(request: Request, config: ServeConfig) -> None:
     """Refuse what its headers alone tell: forms, compressed bodies and files too large."""
     if request.headers.get("content-type", "").strip().lower().startswith("multipart/"):
         raise RefusedError(415, "post the image file itself as the body, not a form")
@@ -40,17 +40,19 @@ def check_head(request: Request, config: ServeConfig) -> None:
 
 
 @asynccontextmanager
-async def uploaded(request: Request, places: Places, config: ServeConfig) -> AsyncIterator[bytes]:
-    """Hold a place, and give the body; no more of it is read, nor for longer, than is allowed.
+async def uploaded(
+    request: Request, admission: Admission, config: ServeConfig
+) -> AsyncIterator[bytes]:
+    """Hold a slot, and give the body; no more of it is read, nor for longer, than is allowed.
 
     Raises:
-        BusyError: there is no place, or no memory.
+        BusyError: there is no slot, or no memory.
         RefusedError: it is too large or too slow, another request needs its memory more, or the
             client has left.
     """
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    with places.take(partial(loop.call_soon_threadsafe, ended.set)) as place:
-        reading = asyncio.ensure_future(_read(request, places, place, config))
+    with admission.take(partial(loop.call_soon_threadsafe, ended.set)) as slot:
+        reading = asyncio.ensure_future(_read(request, admission, slot, config))
         ending = asyncio.ensure_future(ended.wait())
         try:
             await asyncio.wait(
@@ -67,12 +69,12 @@ async def uploaded(request: Request, places: Places, config: ServeConfig) -> Asy
         finally:
             reading.cancel()
             ending.cancel()
-        places.finish(place)
+        admission.finish(slot)
         del reading  # it would keep the body
         yield content
 
 
-async def _read(request: Request, places: Places, place: Place, config: ServeConfig) -> bytes:
+async def _read(request: Request, admission: Admission, slot: Slot, config: ServeConfig) -> bytes:
     from starlette.requests import ClientDisconnect
 
     content = bytearray()
@@ -80,7 +82,7 @@ async def _read(request: Request, places: Places, place: Place, config: ServeCon
         async for block in request.stream():
             if len(content) + len(block) > config.upload_bytes:
                 raise _too_large(config)
-            places.receive(place, len(block))
+            admission.receive(slot, len(block))
             content += block
     except ClientDisconnect:
         raise RefusedError(400, "the client left before its image was whole") from None

@@ -13,9 +13,9 @@ from ddetr_data.detection import InferenceConfig
 from ddetr_export.runtime import OnnxDetector
 from ddetr_export.serving._hosts import ANY_HOST, HostCheck
 from ddetr_export.serving._openapi import describe_predict, describe_view
-from ddetr_export.serving._uploads import RefusedError, check_head, uploaded
+from ddetr_export.serving._uploads import RefusedError, check_headers, uploaded
+from ddetr_export.serving.admission import BusyError
 from ddetr_export.serving.config import ServeConfig
-from ddetr_export.serving.places import BusyError
 from ddetr_export.serving.service import DetectionService, GoneError
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def create_app(
 
     Args:
         detector: What answers.
-        config: Its limits. Those of connections and heads, and host, port and stop_seconds, are the
+        config: Its limits. Those of connections and headers, and host, port and stop_seconds, are the
             server's and act in `serve`. Without an allow_host any Host header is answered: only
             the server knows its own names.
-        changes: Fields of `ServeConfig` in place of the config's.
+        changes: Fields of `ServeConfig` instead of the config's.
 
     Raises:
         MissingExtraError: FastAPI is not installed.
@@ -74,8 +74,8 @@ def _add_predict(app: FastAPI, service: DetectionService) -> None:
     async def predict(request: Request, threshold: float = Query(_THRESHOLD, ge=0, le=1)) -> Any:
         """Detect in an image file, which is the request's body."""
         try:
-            check_head(request, service.config)
-            async with uploaded(request, service.places, service.config) as content:
+            check_headers(request, service.config)
+            async with uploaded(request, service.admission, service.config) as content:
                 return await _detect(request, service, content, threshold)
         except RefusedError as refused:
             return _refusal(service, refused.status, str(refused))

@@ -66,10 +66,10 @@ class ServeConfig:
         ),
     )
     max_header_kib: int = field(
-        default=16, metadata=_said("Largest head of a request.", min=1, max=1024)
+        default=16, metadata=_said("Largest headers of a request.", min=1, max=1024)
     )
     header_seconds: float = field(
-        default=10.0, metadata=_said("Time for the head of a request.", min=0.1, max=3600)
+        default=10.0, metadata=_said("Time for the headers of a request.", min=0.1, max=3600)
     )
     body_seconds: float = field(
         default=30.0,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ddetr_export.runtime import OnnxDetector
-from ddetr_export.serving._few_records import few_records
+from ddetr_export.serving._log_rate import log_rate_limited
 from ddetr_export.serving.app import create_app
 from ddetr_export.serving.config import ServeConfig
 
@@ -45,7 +45,7 @@ def serve(
         on_ready: Called with the page's address once requests are taken.
         on_notice: Called with a sentence for the person: fewer connections than the config's, and
             how the server stops.
-        changes: Fields of `ServeConfig` in place of the config's.
+        changes: Fields of `ServeConfig` instead of the config's.
 
     Raises:
         ValueError: the extra is missing, a value is outside of its range, the address cannot be
@@ -56,15 +56,18 @@ def serve(
     app = create_app(detector, replace(config, allow_host=names))
     import uvicorn
 
-    from ddetr_export.serving._connections import Room, connections_in
+    from ddetr_export.serving._connections import ConnectionPool, connection_class
 
     _return_freed_memory()
     tell = on_notice or (lambda _text: None)
-    with _listener(config.host, config.port) as listener, few_records("uvicorn.error", "asyncio"):
-        room = Room(_connections_allowed(config, tell), config)
+    with (
+        _listener(config.host, config.port) as listener,
+        log_rate_limited("uvicorn.error", "asyncio"),
+    ):
+        pool = ConnectionPool(_connections_allowed(config, tell), config)
         settings = uvicorn.Config(
             app,
-            http=connections_in(room),
+            http=connection_class(pool),
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -146,7 +149,9 @@ def _listener(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        reason, _, _ = (error.strerror or str(error)).partition(" (while")  # names the place again
+        reason, _, _ = (error.strerror or str(error)).partition(
+            " (while"
+        )  # names the address again
         raise ValueError(f"cannot listen at {_in_address(host)}:{port}: {reason}") from error
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ddetr_data import ClassNames
 from ddetr_data.images import read_image
 from ddetr_export.runtime import OnnxDetector
+from ddetr_export.serving.admission import Admission
 from ddetr_export.serving.config import ServeConfig
-from ddetr_export.serving.places import Places
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,7 +30,7 @@ class DetectionService:
 
     def __init__(self, detector: OnnxDetector, config: ServeConfig) -> None:
         self.config = config
-        self.places = Places(
+        self.admission = Admission(
             config.max_waiting,
             config.max_waiting * config.upload_bytes,
             config.min_upload_kib_s * 1024,
@@ -56,13 +56,13 @@ class DetectionService:
             BusyError: as many requests as allowed are under way.
             ValueError: content is no image that can be read, or one of too many pixels.
         """
-        with self.places.take():
+        with self.admission.take():
             return self.detect(content, threshold)
 
     def detect(
         self, content: bytes, threshold: float, has_left: Callable[[], bool] = lambda: False
     ) -> dict[str, Any]:
-        """Detect for a request that holds a place already; as predict.
+        """Detect for a request that holds a slot already; as predict.
 
         Raises:
             GoneError: has_left says, when its turn has come, that nobody waits for the answer.
@@ -99,7 +99,7 @@ class DetectionService:
     def metrics(self) -> str:
         """Count in Prometheus' text form."""
         with self._noting:
-            counts, in_flight = dict(self._counts), self.places.taken
+            counts, in_flight = dict(self._counts), self.admission.taken
             buckets, seconds = list(self._buckets), self._seconds
         answered = counts["answered"]
         lines = [
@@ -125,8 +125,8 @@ class DetectionService:
         with self._noting:
             self._counts["answered"] += 1
             self._seconds += seconds
-            for place, most in enumerate(_BUCKETS_SECONDS):
-                self._buckets[place] += seconds <= most
+            for index, most in enumerate(_BUCKETS_SECONDS):
+                self._buckets[index] += seconds <= most
 
     def _decode(self, content: bytes) -> Image.Image:
         """The image, turned as its EXIF data says; its size is looked at before its pixels."""

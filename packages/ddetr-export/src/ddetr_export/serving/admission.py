@@ -1,4 +1,4 @@
-"""Room for so many requests at a time, taken before a body is read."""
+"""ConnectionPool for so many requests at a time, taken before a body is read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-__all__ = ["BusyError", "Place", "Places"]
+__all__ = ["Admission", "BusyError", "Slot"]
 
 _WINDOW_SECONDS = 0.25  # over which the speed of an upload is measured
 
@@ -18,7 +18,7 @@ class BusyError(RuntimeError):
 
 
 @dataclass(eq=False)
-class Place:
+class Slot:
     """One request, from before its body is read until it is answered."""
 
     give_way: Callable[[], object] | None = None  # ends the upload; None once it is whole
@@ -29,7 +29,7 @@ class Place:
 
 
 @dataclass
-class Places:
+class Admission:
     """So many requests, and as much memory for their bodies.
 
     An upload that hardly moves is not counted: who does not send keeps nobody out. It is also the
@@ -40,7 +40,7 @@ class Places:
     most_bytes: int  # of all bodies together
     slow_bytes_per_second: float
     clock: Callable[[], float] = time.monotonic
-    _all: set[Place] = field(default_factory=set)
+    _all: set[Slot] = field(default_factory=set)
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -50,8 +50,8 @@ class Places:
             return len(self._all)
 
     @contextmanager
-    def take(self, give_way: Callable[[], object] | None = None) -> Iterator[Place]:
-        """Hold a place.
+    def take(self, give_way: Callable[[], object] | None = None) -> Iterator[Slot]:
+        """Hold a slot.
 
         Args:
             give_way: Ends the upload of the request; absent where its body is whole.
@@ -59,41 +59,41 @@ class Places:
         Raises:
             BusyError: all are taken.
         """
-        place = Place(give_way, window_begun=self.clock())
+        slot = Slot(give_way, window_begun=self.clock())
         with self._changing:
             self._refuse_more_than_most()
-            self._all.add(place)
+            self._all.add(slot)
         try:
-            yield place
+            yield slot
         finally:
             with self._changing:
-                self._all.discard(place)
+                self._all.discard(slot)
 
-    def receive(self, place: Place, count: int) -> None:
+    def receive(self, slot: Slot, count: int) -> None:
         """Count bytes of a body before they are kept.
 
         Raises:
             BusyError: there is no memory for them.
         """
         with self._changing:
-            self._measure(place)
-            place.received_bytes += count
-            place.window_bytes += count
+            self._measure(slot)
+            slot.received_bytes += count
+            slot.window_bytes += count
             while sum(each.received_bytes for each in self._all) > self.most_bytes:
-                if not self._end_largest_slow(place):
+                if not self._end_largest_slow(slot):
                     raise BusyError("other images fill the memory; try again in a moment")
 
-    def finish(self, place: Place) -> None:
+    def finish(self, slot: Slot) -> None:
         """Note that a body is whole.
 
         Raises:
-            BusyError: it was slow, and all places are taken now.
+            BusyError: it was slow, and all slots are taken now.
         """
         with self._changing:
-            self._measure(place)
-            if place.is_slow:
+            self._measure(slot)
+            if slot.is_slow:
                 self._refuse_more_than_most()
-            place.give_way, place.is_slow = None, False
+            slot.give_way, slot.is_slow = None, False
 
     def _refuse_more_than_most(self) -> None:
         for each in self._all:
@@ -102,15 +102,15 @@ class Places:
         if counted >= self.most:
             raise BusyError(f"{counted} images wait already; try again in a moment")
 
-    def _measure(self, place: Place) -> None:
+    def _measure(self, slot: Slot) -> None:
         """Judge an upload by its last whole window."""
-        seconds = self.clock() - place.window_begun
-        if place.give_way is None or seconds < _WINDOW_SECONDS:
+        seconds = self.clock() - slot.window_begun
+        if slot.give_way is None or seconds < _WINDOW_SECONDS:
             return
-        place.is_slow = place.window_bytes < seconds * self.slow_bytes_per_second
-        place.window_begun, place.window_bytes = self.clock(), 0
+        slot.is_slow = slot.window_bytes < seconds * self.slow_bytes_per_second
+        slot.window_begun, slot.window_bytes = self.clock(), 0
 
-    def _end_largest_slow(self, asking: Place) -> bool:
+    def _end_largest_slow(self, asking: Slot) -> bool:
         for each in self._all:
             self._measure(each)
         slow = [each for each in self._all if each.is_slow and each is not asking]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["FewRecords", "few_records"]
+__all__ = ["LogRateLimit", "log_rate_limited"]
 
 _MOST = 5
 _WINDOW_SECONDS = 10.0
@@ -20,7 +20,7 @@ class _Window:
     seen: int = 0
 
 
-class FewRecords(logging.Filter):
+class LogRateLimit(logging.Filter):
     """Lets a few records of each line of code pass in ten seconds, and counts the others."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,9 +42,9 @@ class FewRecords(logging.Filter):
 
 
 @contextmanager
-def few_records(*names: str) -> Iterator[None]:
+def log_rate_limited(*names: str) -> Iterator[None]:
     """Keep loggers to a few records while a server runs."""
-    limit = FewRecords()
+    limit = LogRateLimit()
     loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
         logger.addFilter(limit)
