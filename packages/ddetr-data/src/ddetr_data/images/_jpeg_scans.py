@@ -18,7 +18,7 @@ _START_OF_SCAN, _END_OF_IMAGE, _START_OF_IMAGE = 0xDA, 0xD9, 0xD8
 
 
 def has_more_scans(file: IO[bytes], most: int) -> bool:
-    """Whether the first image of a JPEG file has more scans than that; the file's position stays."""
+    """Whether a JPEG's first image has more scans than that; the file's position stays."""
     position = file.tell()
     file.seek(0, os.SEEK_SET)
     content = file.read()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["LogRateLimit", "log_rate_limited"]
+__all__ = ["LogRateLimit", "few_log_records"]
 
 _MOST = 5
 _WINDOW_SECONDS = 10.0
@@ -42,7 +42,7 @@ class LogRateLimit(logging.Filter):
 
 
 @contextmanager
-def log_rate_limited(*names: str) -> Iterator[None]:
+def few_log_records(*names: str) -> Iterator[None]:
     """Keep loggers to a few records while a server runs."""
     limit = LogRateLimit()
     loggers = [logging.getLogger(name) for name in names]

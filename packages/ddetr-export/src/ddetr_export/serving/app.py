@@ -43,9 +43,9 @@ def create_app(
 
     Args:
         detector: What answers.
-        config: Its limits. Those of connections and headers, and host, port and stop_seconds, are the
-            server's and act in `serve`. Without an allow_host any Host header is answered: only
-            the server knows its own names.
+        config: Its limits. Those of connections and headers, and host, port and stop_seconds, act
+            in `serve` alone. Without an allow_host any Host header is answered: only the server
+            knows its own names.
         changes: Fields of `ServeConfig` instead of the config's.
 
     Raises:

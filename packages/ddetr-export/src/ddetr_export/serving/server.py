@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ddetr_export.runtime import OnnxDetector
-from ddetr_export.serving._log_rate import log_rate_limited
+from ddetr_export.serving._log_rate import few_log_records
 from ddetr_export.serving.app import create_app
 from ddetr_export.serving.config import ServeConfig
 
@@ -62,7 +62,7 @@ def serve(
     tell = on_notice or (lambda _text: None)
     with (
         _listener(config.host, config.port) as listener,
-        log_rate_limited("uvicorn.error", "asyncio"),
+        few_log_records("uvicorn.error", "asyncio"),
     ):
         pool = ConnectionPool(_connections_allowed(config, tell), config)
         settings = uvicorn.Config(
@@ -149,9 +149,7 @@ def _listener(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        reason, _, _ = (error.strerror or str(error)).partition(
-            " (while"
-        )  # names the address again
+        reason, _, _ = (error.strerror or str(error)).partition(" (while")  # names it again
         raise ValueError(f"cannot listen at {_in_address(host)}:{port}: {reason}") from error
 
 
