@@ -36,7 +36,7 @@ def plugin_sampler(opset: int, plugin_version: str) -> Sampler:
     ) -> Tensor:  # (B, Q, M * D)
         areas = [height * width for height, width in shapes_hw]
         starts = list(accumulate(areas[:-1], initial=0))
-        queries, heads, num_samples = map(int, x.shape[1:])  # num_samples = L * P
+        queries, heads, num_samples = map(int, x.shape[1:])  # num_samples is L * P
         channels, levels = int(value.shape[3]), len(shapes_hw)
         sizes = (queries, heads, levels, num_samples // levels)
         output = emit(

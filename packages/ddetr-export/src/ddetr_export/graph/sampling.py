@@ -32,7 +32,7 @@ def sample_by_grid(
     weights: Tensor,  # (B, Q, M, L * P)
 ) -> Tensor:
     """Sample and sum by weight with grid_sample; (B, Q, M * D)."""
-    queries, heads, num_samples = map(int, x.shape[1:])  # num_samples = L * P
+    queries, heads, num_samples = map(int, x.shape[1:])  # num_samples is L * P
     channels, points = int(value.shape[3]), num_samples // len(shapes_hw)
     x, y, weights = (each.permute(0, 2, 3, 1) for each in (2 * x - 1, 2 * y - 1, weights))
     areas = [height * width for height, width in shapes_hw]
@@ -59,7 +59,7 @@ def sample_by_gather(
     weights: Tensor,  # (B, Q, M, L * P)
 ) -> Tensor:
     """Sample and sum by weight with gathers of whole rows; (B, Q, M * D)."""
-    queries, heads, num_samples = map(int, x.shape[1:])  # num_samples = L * P
+    queries, heads, num_samples = map(int, x.shape[1:])  # num_samples is L * P
     pixels, channels = int(value.shape[1]), int(value.shape[3])
     table = value.transpose(1, 2).reshape(-1, channels)  # (B * M * S, D)
     x, y, weights = (each.transpose(1, 2) for each in (x, y, weights))  # (B, M, Q, L * P)

@@ -72,12 +72,12 @@ class DetectionService:
         with self._detecting:
             if has_left():
                 raise GoneError("the client left before its image was looked at")
-            picture = self._decode(content)
+            image = self._decode(content)
             started = time.perf_counter()
-            (found,) = self._detector.predict([picture])
+            (found,) = self._detector.predict([image])
             seconds = time.perf_counter() - started
-            width, height = picture.size
-            del picture
+            width, height = image.size
+            del image
         self._note(seconds)
         return {
             "image": {"width": width, "height": height},

@@ -114,13 +114,9 @@ def prepare_training(
     criterion = criterion or SetCriterion(losses)
     check_loggers(config)
     with quiet_lightning():
-        setup = open_setup(
-            dataset,
-            config,
-            model_config.num_classes,
-            observers,
-            is_encrypted=encryption_key is not None,
-        )
+        is_encrypted = encryption_key is not None
+        num_classes = model_config.num_classes
+        setup = open_setup(dataset, config, num_classes, observers, is_encrypted=is_encrypted)
         resume = _find_resume(model_config, losses, setup, results_dir, files)
         run = PreparedTraining(setup, files, results_dir, resume, began)
         if resume is not None:
