@@ -120,7 +120,7 @@ def test_the_release_after_a_dated_one_is_made_of_fragments(unreleased: Path) ->
 def test_another_version_than_the_unreleased_one_is_refused(unreleased: Path) -> None:
     """Nothing is written."""
     done = run_release(unreleased, "ddetr-ops", "0.2.0")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "has 0.1.0 as unreleased: release that first" in done.stderr
     assert git(unreleased, "status", "--porcelain") == ""
 
@@ -131,7 +131,7 @@ def test_fragments_beside_an_unreleased_entry_are_refused(unreleased: Path) -> N
     (folder / "empty.fixed.md").write_text(FRAGMENT)
     commit_all(unreleased)
     done = run_release(unreleased, "ddetr-ops", "0.1.0")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "write empty.fixed.md into it" in done.stderr
     assert git(unreleased, "status", "--porcelain") == ""
     assert git(unreleased, "tag") == ""
@@ -142,7 +142,12 @@ def test_fragments_beside_an_unreleased_entry_are_refused(unreleased: Path) -> N
     [
         (["ddetr-ops", "0.0.9"], "is at 0.1.0, beyond 0.0.9"),
         (["ddetr-ops", "two"], "a version reads like 0.2.0"),
-        (["ddetr-none", "0.2.0"], "there is no package ddetr-none"),
+        (["ddetr-none", "0.2.0"], "there is no package 'ddetr-none', only ddetr-ops"),
+        (["ddetr-ops", "0.7.0"], "after which come 0.1.1, 0.2.0, 1.0.0, not 0.7.0"),
+        (["ddetr-ops", "0.1.0"], "after which come 0.1.1"),
+        (["ddetr-ops", "0.2.0"], "changelog.d is empty"),
+        (["ddetr-ops"], "give PACKAGE VERSION"),
+        (["--check", "ddetr-none-v0.1.0"], "there is no package 'ddetr-none'"),
         (["--check", "ddetr-ops-v0.3.0"], "disagrees with __about__, which states 0.1.0"),
         (["--check", "v0.1.0"], "is no release tag"),
     ],
@@ -150,9 +155,38 @@ def test_fragments_beside_an_unreleased_entry_are_refused(unreleased: Path) -> N
 def test_a_wrong_release_is_refused(repository: Path, words: list[str], sentence: str) -> None:
     """A version that goes back, a wrong name and a tag that disagrees change nothing."""
     done = run_release(repository, *words)
-    assert done.returncode == 1
+    assert done.returncode == (1 if words[0] == "--check" else 2)
     assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
     assert git(repository, "status", "--porcelain") == ""
+
+
+def test_a_release_is_whole_or_nothing(with_fragment: Path) -> None:
+    """A tag that exists, a staged file of elsewhere, a fragment of no type, a commit refused."""
+    git(with_fragment, "tag", "ddetr-ops-v0.2.0")
+    assert "is released already" in run_release(with_fragment, "ddetr-ops", "0.2.0").stderr
+    git(with_fragment, "tag", "--delete", "ddetr-ops-v0.2.0")
+    (with_fragment / "staged.txt").touch()
+    git(with_fragment, "add", "staged.txt")
+    assert "not committed" in run_release(with_fragment, "ddetr-ops", "0.2.0").stderr
+    git(with_fragment, "rm", "--quiet", "--force", "staged.txt")
+    odd = with_fragment / "packages" / "ddetr-ops" / "changelog.d" / "odd.mended.md"
+    odd.write_text(FRAGMENT)
+    commit_all(with_fragment)
+    assert "odd.mended.md names none of" in run_release(with_fragment, "ddetr-ops", "0.2.0").stderr
+    git(with_fragment, "rm", "--quiet", str(odd))
+    commit_all(with_fragment)
+    hook = with_fragment / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho no such day >&2\nexit 1\n")
+    hook.chmod(0o755)
+    before = git(with_fragment, "rev-parse", "HEAD")
+    done = run_release(with_fragment, "ddetr-ops", "0.2.0")
+    assert done.returncode == 2
+    assert "no such day" in done.stderr
+    assert git(with_fragment, "rev-parse", "HEAD") == before
+    assert git(with_fragment, "status", "--porcelain") == ""
+    assert git(with_fragment, "tag") == ""
 
 
 def test_a_tag_that_agrees_passes(repository: Path) -> None:

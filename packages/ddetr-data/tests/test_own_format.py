@@ -68,3 +68,30 @@ def test_a_format_that_is_handed_in_may_be_mapped_and_strict(labelled, tmp_path)
     assert convert(config, own_format=CSV).kept == {"animal": 2}
     with pytest.raises(DataError, match=r"strict: nothing may be dropped.*malformed_line"):
         convert(labelled("cat\n", strict=True), own_format=CSV)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("a:1", "cat", (1, 2, 3, 4)), r"read_rows must give LabelRows, got \('a:1'"),
+        (faulty_row("a:1", "my_fault"), "a:1: 'my_fault' is no fault of a label file; known: "),
+        (LabelRow("a:1", "cat", (1, 2, 3)), "a:1: a box has four numbers"),  # type: ignore[arg-type]
+        (None, "read_rows failed: ZeroDivisionError"),
+    ],
+)
+def test_a_reader_that_does_not_keep_the_contract_is_told(labelled, row, words) -> None:
+    """With the label file, instead of an error from within."""
+
+    def read_rows(label: Path, header: ImageHeader) -> Iterator[LabelRow]:
+        if row is None:
+            raise ZeroDivisionError
+        yield row
+
+    with pytest.raises(DataError, match=words):
+        convert(labelled("cat\n"), own_format=LabelFormat(CSV.extension, read_rows))
+
+
+def test_an_extension_has_a_dot(labelled) -> None:
+    """Without one no label file would be found."""
+    with pytest.raises(DataError, match="begins with a dot, got 'csv'"):
+        convert(labelled("cat\n"), own_format=LabelFormat("csv", CSV.read_rows))

@@ -140,11 +140,15 @@ class ChunkReader:
     def _rows_of(self, label: Path, header: ImageHeader) -> tuple[list[LabelRow], str]:
         """All rows of a label file, or what keeps it from being read."""
         try:
-            rows = list(self.read_rows(label, header))
+            rows = [_checked(row, label) for row in self.read_rows(label, header)]
         except FileNotFoundError:
             return [], "missing_label_file"
         except OSError:  # a folder, or no right to read it
             return [], "malformed_label_file"
+        except DataError:
+            raise
+        except Exception as error:  # of a format from outside, whose reader may do anything
+            raise DataError(f"{label}: the label format's read_rows failed: {error!r}") from error
         unreadable = bool(rows) and rows[0].fault == "malformed_label_file"
         return rows, rows[0].fault if unreadable else ""
 
@@ -183,6 +187,18 @@ class ChunkReader:
             if _action(reason) == "drop":
                 usable &= ~mask
         return usable, boxes
+
+
+def _checked(row: object, label: Path) -> LabelRow:
+    """Refuse what the reader of a format from outside may give instead of a row."""
+    if not isinstance(row, LabelRow):
+        raise DataError(f"{label}: read_rows must give LabelRows, got {row!r}")
+    if row.fault and row.fault not in LABEL_FILE_RULES and row.fault not in RULES:
+        known = ", ".join(sorted(LABEL_FILE_RULES))
+        raise DataError(f"{row.where}: {row.fault!r} is no fault of a label file; known: {known}")
+    if len(row.box_xyxy) != 4:
+        raise DataError(f"{row.where}: a box has four numbers, got {row.box_xyxy}")
+    return row
 
 
 def _action(reason: str) -> str:

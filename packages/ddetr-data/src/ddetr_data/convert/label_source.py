@@ -60,6 +60,10 @@ def open_labels(config: ConvertConfig, own_format: LabelFormat | None = None) ->
         FileNotFoundError: a file or folder is missing.
         DataError: there is no image, or a list of classes cannot be used.
     """
+    if own_format is not None and not own_format.extension.startswith("."):
+        raise DataError(
+            f"the extension of a label format begins with a dot, got {own_format.extension!r}"
+        )
     sequences = find_sequences(
         config.input_source or "",
         data_root=config.data_root,

@@ -153,9 +153,12 @@ def check_parts(
         if present.get(part, "").rpartition(".")[2] != kind.rpartition(".")[2]
     }
     if lacking:
+        given = {part: present.get(part, "the stock one") for part in lacking}
+        instead = f"; the given network has {described(given)}" if network is not None else ""
         raise CheckpointError(
             f"{name} is of a network with parts from outside of ddetr-model "
-            f"({described(lacking)}): build that network in Python and {how}"
+            f"({described(lacking)}): build that network in Python and {how}{instead}; the command "
+            "line knows stock parts alone"
         )
 
 

@@ -73,7 +73,8 @@ class Resume:
                 run with other parts from outside.
         """
         present = parts_of_run(network, criterion)
-        _refuse_differences(self.path, "part", self.parts, present, set())
+        advice = "hand in the same parts, or choose another results_dir"
+        _refuse_differences(self.path, "part", self.parts, present, set(), advice)
         live_there, live_here = (
             _has_live_norms(each) for each in (self.tensors, network.state_dict())
         )
@@ -236,7 +237,12 @@ def _loaded(path: Path, config: TrainConfig, files: AtomicCheckpointIO) -> dict[
 
 
 def _refuse_differences(
-    path: Path, block: str, stored: Mapping[str, Any], present: Mapping[str, Any], free: set[str]
+    path: Path,
+    block: str,
+    stored: Mapping[str, Any],
+    present: Mapping[str, Any],
+    free: set[str],
+    advice: str = "choose another results_dir, or pass the file as train.pretrained_model_path",
 ) -> None:
     differences = [
         f"{block}.{key} is {stored.get(key)} there and {present.get(key)} here"
@@ -244,10 +250,7 @@ def _refuse_differences(
         if key not in free and stored.get(key) != present.get(key)
     ]
     if differences:
-        raise ResumeError(
-            f"{path} belongs to another run ({'; '.join(differences)}): choose another "
-            "results_dir, or pass the file as train.pretrained_model_path"
-        )
+        raise ResumeError(f"{path} belongs to another run ({'; '.join(differences)}): {advice}")
 
 
 def _refuse_other_processes(path: Path, stored: Mapping[str, Any], processes: int) -> None:
