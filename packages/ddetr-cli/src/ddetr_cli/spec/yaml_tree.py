@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 from ddetr_cli.spec.tree import KeyPath, Origin, SpecError, SpecTree
+from ddetr_data import DataError
+from ddetr_data.files import check_regular, is_open_stream
 
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
@@ -46,15 +48,22 @@ _replace_number_rules()
 def read_spec_file(path: Path) -> SpecTree:
     """Read a YAML file of keys and blocks.
 
-    A pipe will do (`-e <(make-spec)`); text that begins with UTF-16's mark is read as UTF-16.
+    A shell's pipe will do (`-e <(make-spec)`), but none with a name of its own, which might never
+    answer. Text that begins with UTF-16's mark is read as UTF-16.
 
     Raises:
         FileNotFoundError: there is no such file.
-        SpecError: the text is no YAML, a key stands twice, or the top is no block of keys.
+        SpecError: it is a pipe or a device, the text is no YAML, a key stands twice, or the top is
+            no block of keys.
     """
     if path.is_dir() or not path.exists():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"spec file {path} {kind} (current folder: {_current_folder()})")
+    if not is_open_stream(path):
+        try:
+            check_regular(path, "spec file")
+        except DataError as error:
+            raise SpecError(str(error)) from None
     with path.open("rb") as file:
         content = file.read(_LARGEST_FILE_BYTES + 1)
     if len(content) > _LARGEST_FILE_BYTES:
