@@ -22,8 +22,14 @@ from ddetr_train.planning import Setup
 from ddetr_train.process import (
     current_launch,
     folder_locked,
+    memory_named,
     peers_named,
     quiet_lightning,
+)
+
+_LESS_MEMORY = (
+    "lower dataset.batch_size, with train.accumulate_grad_batches for updates of as many images, "
+    "or dataset.augmentation.scales, or set train.activation_checkpoint"
 )
 
 
@@ -127,7 +133,11 @@ def _fit(
     on_interrupt = signal.getsignal(signal.SIGINT)
     path = resume.path if resume else None
     try:
-        with peers_named(trainer.world_size), folder_named(Path(trainer.default_root_dir)):
+        with (
+            peers_named(trainer.world_size),
+            folder_named(Path(trainer.default_root_dir)),
+            memory_named(data.batch_size, data.worst_size_hw(), _LESS_MEMORY),
+        ):
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
     except SystemExit:
         if not trainer.interrupted:

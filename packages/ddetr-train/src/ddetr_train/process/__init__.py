@@ -9,6 +9,7 @@ __all__ = [
     "FolderInUseError",
     "Launch",
     "LaunchError",
+    "OutOfMemoryError",
     "PeerEndedError",
     "check_launch",
     "choose_devices",
@@ -16,17 +17,18 @@ __all__ = [
     "current_launch",
     "folder_locked",
     "gather_objects",
-    "interrupt_held",
     "is_first_process",
     "is_launched",
     "joined_ranks",
     "launched_local_rank",
     "leave_signals_to_the_run",
+    "memory_named",
     "peers_named",
     "quiet_lightning",
     "read_launch",
     "seed_batch",
     "seed_run",
+    "interrupt_held",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,6 +14,8 @@ from .launcher import is_launched as is_launched
 from .launcher import launched_local_rank as launched_local_rank
 from .launcher import read_launch as read_launch
 from .lightning_logging import quiet_lightning as quiet_lightning
+from .out_of_memory import OutOfMemoryError as OutOfMemoryError
+from .out_of_memory import memory_named as memory_named
 from .process_group import PeerEndedError as PeerEndedError
 from .process_group import gather_objects as gather_objects
 from .process_group import joined_ranks as joined_ranks
