@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from ddetr_data.detection import RunEvent, emit
 from ddetr_train.callbacks import choose_callbacks
 from ddetr_train.checkpoints import BEST_NAME, LATEST_NAME, AtomicCheckpointIO, Resume
-from ddetr_train.data import DetectionDataModule
+from ddetr_train.data import DetectionDataModule, workers_named
 from ddetr_train.engine._full_disk import folder_named
 from ddetr_train.engine._loggers import build_loggers
 from ddetr_train.engine._strategy import build_strategy, choose_precision, cluster_environment
@@ -136,6 +136,7 @@ def _fit(
         with (
             peers_named(trainer.world_size),
             folder_named(Path(trainer.default_root_dir)),
+            workers_named(data),
             memory_named(data.batch_size, data.worst_size_hw(), _LESS_MEMORY),
         ):
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)

@@ -32,7 +32,14 @@ from ddetr_train.engine._loggers import check_loggers
 from ddetr_train.engine.prepared import PreparedTraining, TrainResult
 from ddetr_train.module import DetectionModule, ShardedDetectionModule
 from ddetr_train.nan import NanGuard
-from ddetr_train.planning import Setup, check_disk, choose_batch_size, make_plan, open_setup
+from ddetr_train.planning import (
+    Setup,
+    check_disk,
+    choose_batch_size,
+    choose_workers,
+    make_plan,
+    open_setup,
+)
 from ddetr_train.process import (
     folder_locked,
     is_first_process,
@@ -132,6 +139,7 @@ def prepare_training(
         setup.tell(*_other_classes(network, setup.data))
         if resume is None:
             choose_batch_size(network, setup)
+        choose_workers(setup)
         if not config.is_dry_run:
             plan = make_plan(network, setup)
             setup.tell(*plan.lines())
