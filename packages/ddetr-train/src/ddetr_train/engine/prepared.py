@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
 
-from ddetr_data.detection import RunEvent, emit
+from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_train.callbacks import choose_callbacks
 from ddetr_train.checkpoints import BEST_NAME, LATEST_NAME, AtomicCheckpointIO, Resume
 from ddetr_train.data import DetectionDataModule, workers_named
@@ -54,6 +55,7 @@ class PreparedTraining:
     resume: Resume | None
     began: float  # by time.monotonic
     module: DetectionModule | None = None  # None where nothing is left to train
+    waiting_observers: Sequence[Observer] = ()  # also of a process that reports nothing else
 
     @property
     def is_done(self) -> bool:
@@ -106,7 +108,7 @@ class PreparedTraining:
             accelerator=devices.accelerator,
             devices=devices.devices,
             num_nodes=config.num_nodes,
-            strategy=build_strategy(config, devices),
+            strategy=build_strategy(config, devices, self._tell_waiting),
             precision=choose_precision(config, devices),
             max_epochs=1 if is_dry_run else config.num_epochs,
             limit_train_batches=1 if is_dry_run else None,
@@ -124,6 +126,11 @@ class PreparedTraining:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+
+    def _tell_waiting(self, text: str) -> None:
+        """Say on each machine what is waited for."""
+        if current_launch(by_hand=True).local_rank == 0:
+            emit(self.waiting_observers, RunEvent("waiting", text))
 
 
 def _fit(

@@ -114,7 +114,7 @@ def prepare_training(
     Raises:
         FileNotFoundError, ValueError: as train, before its first step.
     """
-    began = time.monotonic()
+    began, waiting = time.monotonic(), observers
     observers = observers if is_first_process() else ()
     files = AtomicCheckpointIO(encryption_key)
     model_config, losses = _configs(model, losses)
@@ -125,7 +125,7 @@ def prepare_training(
         num_classes = model_config.num_classes
         setup = open_setup(dataset, config, num_classes, observers, is_encrypted=is_encrypted)
         resume = _find_resume(model_config, losses, setup, results_dir, files)
-        run = PreparedTraining(setup, files, results_dir, resume, began)
+        run = PreparedTraining(setup, files, results_dir, resume, began, waiting_observers=waiting)
         if resume is not None:
             setup.tell(*resume.notices)
             if run.is_done:

@@ -22,4 +22,8 @@ from .process_group import joined_ranks as joined_ranks
 from .process_group import peers_named as peers_named
 from .randomness import seed_batch as seed_batch
 from .randomness import seed_run as seed_run
+from .rendezvous import MeetingPoint as MeetingPoint
+from .rendezvous import RendezvousError as RendezvousError
+from .rendezvous import Tell as Tell
+from .rendezvous import join_processes as join_processes
 from .worker_signals import leave_signals_to_the_run as leave_signals_to_the_run
