@@ -7,7 +7,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from ddetr_train.process import ending_signals
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
@@ -15,9 +15,10 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
 
 
 class Interrupts:
-    """While entered, SIGINT and SIGTERM raise KeyboardInterrupt here, and are remembered.
+    """While entered, signals that end a run raise KeyboardInterrupt here, and are remembered.
 
-    The memory matters because a library may turn the exception into another one on its way up.
+    SIGINT, SIGTERM, and SIGHUP unless it was ignored, as by nohup. The memory matters because a
+    library may turn the exception into another one on its way up.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        for number in _SIGNALS:
+        for number in ending_signals():
             self._before[number] = signal.signal(number, self._raise)
         return self
 
@@ -36,7 +37,7 @@ class Interrupts:
 
     def ignore(self) -> None:
         """Let the last lines of a run be written whatever else comes until the end of the block."""
-        for number in _SIGNALS:
+        for number in self._before:
             signal.signal(number, signal.SIG_IGN)
 
     def _raise(self, number: int, _: FrameType | None) -> None:

@@ -12,6 +12,7 @@ from ddetr_train.callbacks._checkpoints import BEST_METRIC, Checkpoints
 from ddetr_train.callbacks._reporting import Reporting
 from ddetr_train.callbacks._sample_images import SampleImages
 from ddetr_train.callbacks._scoring import ValidationScoring
+from ddetr_train.callbacks.last_update import LastUpdate
 from ddetr_train.callbacks.preemption import Preemption
 from ddetr_train.config import VALIDATION_FOLDER, TrainConfig
 from ddetr_train.data import DetectionDataModule
@@ -22,10 +23,14 @@ def choose_callbacks(
     results_dir: Path,
     data: DetectionDataModule,
     observers: Sequence[Observer],
+    last_update: LastUpdate,
 ) -> list[Callback]:
-    """Average the weights first, report next, save last; a dry run saves nothing."""
+    """Average the weights first, report next, save last; a dry run saves nothing.
+
+    `last_update` is what another thread saves by.
+    """
     callbacks: list[Callback] = []
-    checkpoints = Checkpoints(results_dir, config, data, observers)
+    checkpoints = Checkpoints(results_dir, config, data, observers, last_update)
     if config.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
     callbacks.append(Reporting(observers, verbose=config.verbose))

@@ -18,6 +18,7 @@ __all__ = [
     "choose_devices",
     "choose_gpu_ids",
     "current_launch",
+    "ending_signals",
     "folder_locked",
     "gather_objects",
     "is_first_process",
@@ -32,7 +33,7 @@ __all__ = [
     "read_launch",
     "seed_batch",
     "seed_run",
-    "interrupt_held",
+    "signals_held",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,7 +4,6 @@ from .devices import choose_gpu_ids as choose_gpu_ids
 from .folder_lock import LOCK_NAME as LOCK_NAME
 from .folder_lock import FolderInUseError as FolderInUseError
 from .folder_lock import folder_locked as folder_locked
-from .interrupt_delay import interrupt_held as interrupt_held
 from .launcher import Launch as Launch
 from .launcher import LaunchError as LaunchError
 from .launcher import check_launch as check_launch
@@ -26,4 +25,6 @@ from .rendezvous import MeetingPoint as MeetingPoint
 from .rendezvous import RendezvousError as RendezvousError
 from .rendezvous import Tell as Tell
 from .rendezvous import join_processes as join_processes
+from .run_signals import ending_signals as ending_signals
+from .signal_delay import signals_held as signals_held
 from .worker_signals import leave_signals_to_the_run as leave_signals_to_the_run
