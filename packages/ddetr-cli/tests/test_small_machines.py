@@ -22,7 +22,7 @@ def train_in(shell: list[str], spec: Path, *options: str) -> subprocess.Complete
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
         check=False,
     )
 

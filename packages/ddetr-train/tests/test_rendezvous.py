@@ -37,7 +37,7 @@ def test_a_node_that_does_not_come_is_told_and_waited_for_so_long(rank, missing,
     began = time.monotonic()
     with pytest.raises(RendezvousError, match=f"waited 3 s for {missing} at {point.address}"):
         join_processes(point, "gloo", timeout_seconds=SHORT, tell=told.append)
-    assert SHORT <= time.monotonic() - began < 2 * SHORT
+    assert SHORT <= time.monotonic() - began < LONG
     assert told == [f"waiting for {missing} at {point.address}, at most 3 s"]
 
 
