@@ -56,6 +56,7 @@ class DeformableEncoderLayer(nn.Module):
         pyramid: Pyramid,
     ) -> Tensor:
         """Let each pixel gather from its neighbourhood on all levels, (B, S, C)."""
+        # Positions steer where and how much is sampled; what is sampled is the content alone.
         attended = self.self_attn(
             pixels + pyramid.positions,
             reference_points,
@@ -89,6 +90,8 @@ class DeformableEncoder(nn.Module):
 
     def forward(self, pyramid: Pyramid) -> Tensor:
         """Turn the pyramid's pixels into the memory that the decoder reads, (B, S, C)."""
+        # A pixel looks around itself on every level (section 4.1): the points are fixed, and the
+        # same for all layers.
         reference_points = pyramid.reference_points()  # (B, S, L, 2)
         pixels = pyramid.pixels
         for layer in self.layers:

@@ -79,6 +79,7 @@ class HungarianMatcher(nn.Module):
         self, predictions: Sequence[Predictions], targets: Sequence[PaddedTargets]
     ) -> list[Matches]:
         """Match groups of layers, which may differ in Q, with one copy from the device in all."""
+        # Each copy waits for all that the device has still to do, so there is one for all layers.
         costs = [self.cost(*group) for group in zip(predictions, targets, strict=True)]
         on_host = torch.cat([cost.flatten() for cost in costs]).cpu().numpy()
         ends = np.cumsum([cost.numel() for cost in costs])[:-1]
@@ -89,6 +90,7 @@ class HungarianMatcher(nn.Module):
 
     def cost(self, predictions: Predictions, targets: PaddedTargets) -> Tensor:
         """Price every pair of a query and an object of its image, (N, B, Q, T), finite."""
+        # Float32 under autocast too: in 16 bits two queries' costs would tie, and matches flicker.
         logits, boxes = widen(predictions.logits), widen(predictions.boxes)
         labels = targets.labels[None, :, None].expand(*logits.shape[:3], -1)
         class_cost = _focal_cost(logits.gather(-1, labels).sigmoid(), self.focal_alpha)
@@ -111,6 +113,8 @@ def pad_targets(
 
 
 def _focal_cost(probabilities: Tensor, alpha: float) -> Tensor:
+    # What the focal loss would change if this query were the object instead of background
+    # (Deformable DETR, appendix A.4), where DETR takes the plain probability.
     negative = (1 - alpha) * probabilities**FOCAL_GAMMA * -(1 - probabilities + 1e-8).log()
     positive = alpha * (1 - probabilities) ** FOCAL_GAMMA * -(probabilities + 1e-8).log()
     return positive - negative
@@ -119,6 +123,7 @@ def _focal_cost(probabilities: Tensor, alpha: float) -> Tensor:
 def _solve(cost: np.ndarray[Any, Any], counts: Sequence[int], device: torch.device) -> Matches:
     pairs = []
     for layer, image in np.ndindex(*cost.shape[:2]):
+        # Without the padded columns: an object that is none would take a query from a real one.
         queries, targets = linear_sum_assignment(cost[layer, image, :, : counts[image]])
         where = np.broadcast_to([[layer], [image]], (2, len(queries)))
         pairs.append(np.concatenate([where, [queries, targets]]))

@@ -73,6 +73,7 @@ class MaskedGroupNorm(nn.GroupNorm):
         if mask is None:  # not F.group_norm, which refuses one pixel of one channel
             return torch.group_norm(features, self.num_groups, self.weight, self.bias, self.eps)
         groups = widen(features).reshape(len(features), self.num_groups, -1, *mask.shape[1:])
+        # Padding in the mean would make an image's answer depend on its neighbours in the batch.
         valid = (~mask)[:, None, None].to(groups.dtype)  # (B, 1, 1, H, W)
         count = valid.sum(dim=(2, 3, 4), keepdim=True).clamp(min=1) * groups.shape[2]
         mean = (groups * valid).sum(dim=(2, 3, 4), keepdim=True) / count
@@ -126,6 +127,7 @@ class PaddingEraser:
         if self.mask is None:
             return None
         (features,) = inputs  # (B, C, H, W)
+        # An image alone has zeros beyond its border; biases and norms have filled them here.
         padding = downsample_mask(self.mask, features.shape[-2:])
         return (features.masked_fill(padding[:, None], 0.0),)
 

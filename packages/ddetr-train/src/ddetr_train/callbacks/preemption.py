@@ -83,6 +83,7 @@ class Preemption(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save inside the epoch once an update is whole; the epoch's end saves by itself."""
+        # Gradients that are summed up over batches are not in a checkpoint: only whole updates are.
         if ends_update(trainer, batch_idx) and self._is_asked(trainer):
             self._checkpoints.save_inside_epoch(trainer, batch_idx)
             self._leave()

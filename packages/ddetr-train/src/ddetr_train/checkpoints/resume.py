@@ -66,7 +66,7 @@ class Resume:
     state_shapes: StateShapes  # of the optimiser
 
     def prepare(self, network: DeformableDETR, criterion: SetCriterion) -> None:
-        """Freeze what the run had frozen, and check that every tensor will find its place.
+        """Freeze what the run had frozen, and check that every tensor is one of the network's.
 
         Raises:
             ValueError: the file lacks a tensor, has one that the network does not have, or is of a
@@ -75,6 +75,8 @@ class Resume:
         present = parts_of_run(network, criterion)
         advice = "hand in the same parts, or choose another results_dir"
         _refuse_differences(self.path, "part", self.parts, present, set(), advice)
+        # Batch norms that learn count their steps, frozen ones do not: the names of the tensors
+        # tell which the run had, and Lightning takes no file with other names.
         live_there, live_here = (
             _has_live_norms(each) for each in (self.tensors, network.state_dict())
         )
