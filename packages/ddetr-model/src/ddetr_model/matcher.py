@@ -114,7 +114,7 @@ def pad_targets(
 
 def _focal_cost(probabilities: Tensor, alpha: float) -> Tensor:
     # What the focal loss would change if this query were the object instead of background
-    # (Deformable DETR, appendix A.4), where DETR takes the plain probability.
+    # (Lin et al. 2017, equation 5), where DETR takes the plain probability.
     negative = (1 - alpha) * probabilities**FOCAL_GAMMA * -(1 - probabilities + 1e-8).log()
     positive = alpha * (1 - probabilities) ** FOCAL_GAMMA * -(probabilities + 1e-8).log()
     return positive - negative
