@@ -186,8 +186,10 @@ def start(wait: Wait, spec: Path, folder: Path) -> multiprocessing.Process:
         os.environ |= {"NEVER": str(folder / "never")} | dict(wait.variables)
         os.dup2(os.open(folder / "said", os.O_WRONLY | os.O_CREAT), 2)
         sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1)  # pytest has others
-        if wait.ignored is not None:
-            signal.signal(wait.ignored, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # whatever these tests were started with
+            ignored = number == wait.ignored
+            signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with pytest.MonkeyPatch.context() as patch:
             wait.stand_in(patch)
             main([wait.task, "-e", str(spec), *options])

@@ -45,7 +45,11 @@ class RunningMean:
         """Give what a checkpoint must carry: what the processes exchanged last."""
         return self._exchanged
 
-    def restore(self, state: Sequence[Sequence[float]], rank: int) -> None:
-        """Continue from what `state` gave, with the part of this process."""
-        self._exchanged = [list(part) for part in state]
-        self._total, self._weight = state[rank] if rank < len(state) else (0.0, 0.0)
+    def restore(self, state: Sequence[Any], rank: int) -> None:
+        """Continue from what `state` gave, with the part of this process.
+
+        The first checkpoints have the sum and the weight of the first process alone.
+        """
+        parts = [state] if state and isinstance(state[0], float) else state
+        self._exchanged = [list(part) for part in parts]
+        self._total, self._weight = parts[rank] if rank < len(parts) else (0.0, 0.0)
