@@ -11,12 +11,7 @@ import typer
 from ddetr_cli.__about__ import __version__
 from ddetr_cli.commands.table import COMMANDS
 from ddetr_cli.passphrase import star_out_command_line
-from ddetr_cli.terminal import (
-    ended_in_time,
-    hide_image_warnings,
-    lasting_output,
-    shorten_waits,
-)
+from ddetr_cli.terminal import hide_image_warnings, lasting_output, shorten_waits
 
 _PRODUCT_WORDS = ("model", "deploy")
 _NETWORK_WORD = "deformable_detr"
@@ -41,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     shorten_waits()
     hide_image_warnings()
-    with ended_in_time(), lasting_output():
+    with lasting_output():
         app(args=with_json_shown(without_product_words(given)), prog_name="ddetr")
 
 

@@ -24,13 +24,12 @@ from ddetr_model import (
     load_checkpoint,
     postprocess,
 )
-from ddetr_train.process import choose_devices, is_launched, launched_local_rank, memory_named
+from ddetr_train.process import choose_devices, is_launched, launched_local_rank
 
 __all__ = ["TorchDetector", "detections_of", "open_detector"]
 
 # Threads that decode and resize; Pillow works outside Python's lock.
 _DECODING_THREADS = 4
-_LESS_MEMORY = "lower batch_size, or give a smaller input_height and input_width"
 
 
 class TorchDetector(Detector):
@@ -88,7 +87,6 @@ class TorchDetector(Detector):
 
         Raises:
             FileNotFoundError, ValueError, TypeError: as open_image.
-            OutOfMemoryError: a batch does not fit; the text says what to change.
         """
         part_size = -(-self.batch_size // len(self._devices))
         found: list[Detections] = []
@@ -111,11 +109,10 @@ class TorchDetector(Detector):
         return torch.from_numpy(batch), torch.from_numpy(mask), sizes_hw
 
     def _run(self, index: int, inputs: tuple[Tensor, Tensor, Tensor]) -> list[Detections]:
-        height, width = inputs[0].shape[-2:]
-        with memory_named(len(inputs[0]), (height, width), _LESS_MEMORY), torch.inference_mode():
-            images, mask, sizes_hw = (value.to(self._devices[index]) for value in inputs)
+        images, mask, sizes_hw = (value.to(self._devices[index]) for value in inputs)
+        with torch.inference_mode():
             outputs = self._models[index](images, mask)
-            return detections_of(outputs, sizes_hw, self._num_select)
+        return detections_of(outputs, sizes_hw, self._num_select)
 
 
 def open_detector(

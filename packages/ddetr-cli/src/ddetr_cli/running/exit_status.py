@@ -22,9 +22,7 @@ _PATH_ERRORS = (
     PermissionError,
 )
 _PATH_ERRNOS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
-_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
-_MENDED_ERRNOS = (*_PATH_ERRNOS, *_FULL_ERRNOS, *_TOO_MANY_FILES)
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,11 @@ def is_callers_mistake(error: BaseException) -> bool:
 
     Our packages raise ValueError for what a caller can mend; the same error out of another
     library's depths is a fault. A wrong path is a mistake wherever it was opened, and a full disk
-    is mended by whoever has filled it, a low limit of open files by whoever has set it.
+    is mended by whoever has filled it.
     """
     if isinstance(error, _PATH_ERRORS):
         return True
-    if isinstance(error, OSError) and error.errno in _MENDED_ERRNOS:
+    if isinstance(error, OSError) and error.errno in (*_PATH_ERRNOS, *_FULL_ERRNOS):
         return True
     if isinstance(error, OSError) and error.errno is None:  # a sentence, where it is ours
         return _raised_by_us(error)
@@ -77,9 +75,6 @@ def sentence(error: BaseException) -> str:
 
     A part that is not installed is asked for as an extra of ddetr-cli: one thing to install.
     """
-    if isinstance(error, OSError) and error.errno in _TOO_MANY_FILES:
-        name = "" if error.filename is None else f"{error.filename}: "
-        return f"{name}too many open files: raise the limit with `ulimit -n`"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     text = str(in_our_name(error)).strip()

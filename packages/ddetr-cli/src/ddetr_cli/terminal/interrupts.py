@@ -7,7 +7,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-from ddetr_train.process import ending_signals
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
@@ -15,10 +15,9 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
 
 
 class Interrupts:
-    """While entered, signals that end a run raise KeyboardInterrupt here, and are remembered.
+    """While entered, SIGINT and SIGTERM raise KeyboardInterrupt here, and are remembered.
 
-    SIGINT, SIGTERM, and SIGHUP unless it was ignored, as by nohup. The memory matters because a
-    library may turn the exception into another one on its way up.
+    The memory matters because a library may turn the exception into another one on its way up.
     """
 
     def __init__(self) -> None:
@@ -27,7 +26,7 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        for number in ending_signals():
+        for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._raise)
         return self
 
@@ -37,7 +36,7 @@ class Interrupts:
 
     def ignore(self) -> None:
         """Let the last lines of a run be written whatever else comes until the end of the block."""
-        for number in self._before:
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     def _raise(self, number: int, _: FrameType | None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +18,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from ddetr_data.faults import DataError
-from ddetr_data.files import check_regular, is_of_this_process
 from ddetr_data.images._complaints import AnyImageFile, complaint, named
 from ddetr_data.images._jpeg_scans import has_more_scans
 from ddetr_data.images.kinds import image_formats
@@ -28,6 +29,9 @@ _DEEP_PIXELS = ";16"  # in Pillow's name for how a file stores pixels that it op
 _STRIP_PIXELS = 2**20  # that are converted at a time
 _PNG_SIGNATURE_BYTES = 8
 _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # where orientation may stand
+
+# Errors of this process, which has too many files open: the image is not to blame.
+_OUR_OWN = (errno.EMFILE, errno.ENFILE)
 
 
 def read_image(
@@ -87,8 +91,7 @@ def _decoding(source: AnyImageFile) -> Iterator[Image.Image]:
         OSError: this process has too many files open.
     """
     try:
-        if not isinstance(source, (bytes, RemoteFile)):
-            check_regular(source, "the image")
+        _refuse_other_files(source)
         with Image.open(_openable(source), formats=image_formats()) as image:
             yield image
     except FileNotFoundError:
@@ -96,9 +99,19 @@ def _decoding(source: AnyImageFile) -> Iterator[Image.Image]:
     except DataError:  # of a URL; it names that
         raise
     except Exception as error:
-        if isinstance(error, OSError) and is_of_this_process(error):
+        if isinstance(error, OSError) and error.errno in _OUR_OWN:
             raise
         raise DataError(complaint(source, error)) from error
+
+
+def _refuse_other_files(source: AnyImageFile) -> None:
+    """Refuse what would never end or has no bytes: pipes, devices and folders."""
+    if isinstance(source, (bytes, RemoteFile)):
+        return
+    mode = os.stat(source).st_mode
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise DataError(f"the image {os.fspath(source)} must be a file, it is {what}")
 
 
 def _openable(source: AnyImageFile) -> str | os.PathLike[str] | io.BytesIO:

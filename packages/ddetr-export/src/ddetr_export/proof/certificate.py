@@ -13,7 +13,6 @@ from typing import Any
 import onnx
 from onnx import TensorProto
 
-from ddetr_data.files import open_regular
 from ddetr_export.__about__ import __version__
 from ddetr_export.onnx import (
     DETECTION_OUTPUTS,
@@ -148,7 +147,7 @@ def _signature(value: onnx.ValueInfoProto) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    with open_regular(path) as file:
+    with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)

@@ -13,7 +13,6 @@ from typing_extensions import override
 
 from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_data.files import remove_leftovers
-from ddetr_train.callbacks.last_update import LastUpdate, Saved
 from ddetr_train.checkpoints import (
     BEST_NAME,
     LATEST_NAME,
@@ -43,9 +42,7 @@ class Checkpoints(Checkpoint):
         config: TrainConfig,
         data: DetectionDataModule,
         observers: Sequence[Observer],
-        last_update: LastUpdate,
     ) -> None:
-        self.last_update = last_update
         self.results_dir = results_dir
         self.best_score: float | None = None
         self._config = config
@@ -66,10 +63,6 @@ class Checkpoints(Checkpoint):
         if trainer.is_global_zero:
             remove_leftovers(self.results_dir)
             (self.results_dir / STAGING_NAME).unlink(missing_ok=True)
-        latest = self.results_dir / LATEST_NAME
-        begins_there = trainer.ckpt_path is not None and Path(trainer.ckpt_path) == latest
-        saved = Saved(trainer.current_epoch, trainer.global_step) if begins_there else None
-        self.last_update.watch(trainer, latest, saved)
 
     @override
     def on_train_batch_end(
@@ -77,28 +70,8 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Refresh the latest file inside an epoch, every checkpoint_interval_steps updates."""
         interval = self._config.checkpoint_interval_steps
-        if ends_update(trainer, batch_idx):
-            if interval and trainer.global_step % interval == 0:
-                self.save_inside_epoch(trainer, batch_idx)
-            else:
-                position = Position(trainer.current_epoch, batch_idx + 1)
-                self.last_update.note(trainer, pl_module, position)
-        self.last_update.end()
-
-    @override
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        """Let nobody save half an update."""
-        self.last_update.begin()
-
-    @override
-    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Save the epoch before anything in its validation can fail; the next start repeats it."""
-        self.save_before_validation(trainer)
-
-    @override
-    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Keep no one waiting for an update that will not end."""
-        self.last_update.end()
+        if interval and ends_update(trainer, batch_idx) and trainer.global_step % interval == 0:
+            self.save_inside_epoch(trainer, batch_idx)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -121,37 +94,12 @@ class Checkpoints(Checkpoint):
     def save_before_validation(self, trainer: Trainer) -> None:
         """Refresh the latest file so that the next start repeats the validation at hand."""
         progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-        counts = [(count, count.state_dict()) for count in (progress.total, progress.current)]
-        for count, _ in counts:
+        for count in (progress.total, progress.current):
             count.load_state_dict(_BEGUN)
-        position = Position(trainer.current_epoch, int(trainer.num_training_batches))
-        self._save(trainer, [], position, is_told=False)
-        for count, state in counts:
-            count.load_state_dict(state)
+        self._save(trainer, [], Position(trainer.current_epoch, int(trainer.num_training_batches)))
 
-    def _save(
-        self, trainer: Trainer, names: Sequence[str], position: Position, *, is_told: bool = True
-    ) -> None:
+    def _save(self, trainer: Trainer, names: Sequence[str], position: Position) -> None:
         """Save the run's state as the latest checkpoint, and under the other names too."""
-        self.last_update.begin()
-        self.last_update.is_saving = True
-        try:
-            self._write(trainer, names, position)
-        finally:
-            self.last_update.is_saving = False
-            self.last_update.end()
-        self.last_update.saved = Saved(trainer.current_epoch, trainer.global_step)
-        if is_told and trainer.is_global_zero:
-            event = RunEvent(
-                "checkpoint",
-                f"saved {', '.join([LATEST_NAME, *names])}",
-                epoch=trainer.current_epoch,
-                step=trainer.global_step,
-                is_routine=not names,
-            )
-            emit(self._observers, event)
-
-    def _write(self, trainer: Trainer, names: Sequence[str], position: Position) -> None:
         self._data.position = position
         staging = self.results_dir / STAGING_NAME
         trainer.save_checkpoint(staging)
@@ -162,6 +110,14 @@ class Checkpoints(Checkpoint):
                 staging.replace(self.results_dir / LATEST_NAME)
             finally:
                 staging.unlink(missing_ok=True)
+            event = RunEvent(
+                "checkpoint",
+                f"saved {', '.join([LATEST_NAME, *names])}",
+                epoch=trainer.current_epoch,
+                step=trainer.global_step,
+                is_routine=not names,
+            )
+            emit(self._observers, event)
 
     def _is_kept(self, trainer: Trainer) -> bool:
         ended = trainer.current_epoch + 1

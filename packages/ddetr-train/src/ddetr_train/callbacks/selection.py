@@ -12,7 +12,6 @@ from ddetr_train.callbacks._checkpoints import BEST_METRIC, Checkpoints
 from ddetr_train.callbacks._reporting import Reporting
 from ddetr_train.callbacks._sample_images import SampleImages
 from ddetr_train.callbacks._scoring import ValidationScoring
-from ddetr_train.callbacks.last_update import LastUpdate
 from ddetr_train.callbacks.preemption import Preemption
 from ddetr_train.config import VALIDATION_FOLDER, TrainConfig
 from ddetr_train.data import DetectionDataModule
@@ -23,14 +22,10 @@ def choose_callbacks(
     results_dir: Path,
     data: DetectionDataModule,
     observers: Sequence[Observer],
-    last_update: LastUpdate,
 ) -> list[Callback]:
-    """Average the weights first, report next, save last; a dry run saves nothing.
-
-    `last_update` is what another thread saves by.
-    """
+    """Average the weights first, report next, save last; a dry run saves nothing."""
     callbacks: list[Callback] = []
-    checkpoints = Checkpoints(results_dir, config, data, observers, last_update)
+    checkpoints = Checkpoints(results_dir, config, data, observers)
     if config.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
     callbacks.append(Reporting(observers, verbose=config.verbose))

@@ -32,14 +32,7 @@ from ddetr_train.engine._loggers import check_loggers
 from ddetr_train.engine.prepared import PreparedTraining, TrainResult
 from ddetr_train.module import DetectionModule, ShardedDetectionModule
 from ddetr_train.nan import NanGuard
-from ddetr_train.planning import (
-    Setup,
-    check_disk,
-    choose_batch_size,
-    choose_workers,
-    make_plan,
-    open_setup,
-)
+from ddetr_train.planning import Setup, check_disk, choose_batch_size, make_plan, open_setup
 from ddetr_train.process import (
     folder_locked,
     is_first_process,
@@ -114,7 +107,7 @@ def prepare_training(
     Raises:
         FileNotFoundError, ValueError: as train, before its first step.
     """
-    began, waiting = time.monotonic(), observers
+    began = time.monotonic()
     observers = observers if is_first_process() else ()
     files = AtomicCheckpointIO(encryption_key)
     model_config, losses = _configs(model, losses)
@@ -125,7 +118,7 @@ def prepare_training(
         num_classes = model_config.num_classes
         setup = open_setup(dataset, config, num_classes, observers, is_encrypted=is_encrypted)
         resume = _find_resume(model_config, losses, setup, results_dir, files)
-        run = PreparedTraining(setup, files, results_dir, resume, began, waiting_observers=waiting)
+        run = PreparedTraining(setup, files, results_dir, resume, began)
         if resume is not None:
             setup.tell(*resume.notices)
             if run.is_done:
@@ -139,7 +132,6 @@ def prepare_training(
         setup.tell(*_other_classes(network, setup.data))
         if resume is None:
             choose_batch_size(network, setup)
-        choose_workers(setup)
         if not config.is_dry_run:
             plan = make_plan(network, setup)
             setup.tell(*plan.lines())

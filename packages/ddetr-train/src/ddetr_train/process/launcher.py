@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ddetr_train.process.devices import Devices
@@ -56,7 +56,6 @@ class Launch:
     node_rank: int = 0  # by hand: this machine's number
     world_size: int = 1  # all processes; by hand they are not counted here
     local_world_size: int = 1  # processes of this machine
-    has_port: bool = field(default=True, compare=False)  # by hand: whether MASTER_PORT is set
     in_slurm_job: bool = False
     notice: str | None = None  # for the person who started it
 
@@ -135,11 +134,6 @@ def check_launch(launch: Launch, devices: Devices, num_nodes: int) -> None:
         raise LaunchError(
             f"train.num_nodes is {num_nodes}, but nothing says how the machines find each other: "
             "start with torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK"
-        )
-    if launch.launcher == "by hand" and num_nodes > 1 and not launch.has_port:
-        raise LaunchError(
-            f"train.num_nodes is {num_nodes}, but MASTER_PORT is not set: set it to one free port "
-            "of the first machine, the same on all"
         )
     if launch.launcher == "by hand" and launch.node_rank >= num_nodes:
         raise LaunchError(
@@ -242,12 +236,7 @@ def _by_hand(given: Mapping[str, str], numbers: Mapping[str, int]) -> Launch:
     local_rank = numbers.get("LOCAL_RANK", 0)
     node_rank = numbers.get("NODE_RANK", numbers.get("GROUP_RANK", 0))
     return replace(
-        alone,
-        launcher="by hand",
-        rank=local_rank,
-        local_rank=local_rank,
-        node_rank=node_rank,
-        has_port="MASTER_PORT" in given,
+        alone, launcher="by hand", rank=local_rank, local_rank=local_rank, node_rank=node_rank
     )
 
 
