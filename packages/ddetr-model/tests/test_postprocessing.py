@@ -39,3 +39,18 @@ def test_no_module_takes_the_place_of_a_public_name():
     public = {name: getattr(ddetr_model, name) for name in ddetr_model.__all__}
     assert [name for name, value in public.items() if isinstance(value, ModuleType)] == []
     assert ddetr_model.postprocess is postprocess
+
+
+def test_a_class_that_nobody_named_is_never_detected():
+    """It takes no place of the best either, and the raw outputs stay as they are."""
+    # fault 29
+    logits = torch.tensor([[[9.0, 1.0, 8.0, 0.0], [7.0, 3.0, 9.0, 2.0]]])
+    outputs = LayerOutput(logits.clone(), torch.rand(1, 2, 4))
+    (found,) = postprocess(outputs, torch.tensor([[10, 10]]), 3, class_ids=(3, 1))
+    assert found["labels"].tolist() == [1, 3, 1]
+    torch.testing.assert_close(found["scores"], torch.tensor([3.0, 2.0, 1.0]).sigmoid())
+    (all_pairs,) = postprocess(outputs, torch.tensor([[10, 10]]), 100, class_ids=(3, 1))
+    assert len(all_pairs["scores"]) == 4
+    (unknown,) = postprocess(outputs, torch.tensor([[10, 10]]), 2, class_ids=())
+    assert unknown["labels"].tolist() == [0, 2]
+    assert torch.equal(outputs.pred_logits, logits)

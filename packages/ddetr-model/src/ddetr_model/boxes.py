@@ -10,7 +10,13 @@ from torch import Tensor
 
 from ddetr_model.precision import widen
 
-__all__ = ["cxcywh_to_xyxy", "generalized_iou", "inverse_sigmoid", "refine_boxes"]
+__all__ = [
+    "cxcywh_to_xyxy",
+    "generalized_iou",
+    "intersection_over_first",
+    "inverse_sigmoid",
+    "refine_boxes",
+]
 
 REFERENCE_EPS = 1e-5  # logits of references nearer than this to 0 or 1 are cut, as published
 MIN_AREA = 1e-9  # keeps quotients and their gradients finite for boxes without area
@@ -36,6 +42,15 @@ def generalized_iou(
     bottom_right = torch.maximum(boxes1_xyxy[..., 2:], boxes2_xyxy[..., 2:])
     hull = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
     return overlap / union.clamp(min=MIN_AREA) - (hull - union) / hull.clamp(min=MIN_AREA)
+
+
+def intersection_over_first(
+    boxes1_xyxy: Tensor,  # (..., 4)
+    boxes2_xyxy: Tensor,  # (..., 4), broadcast against boxes1_xyxy
+) -> Tensor:
+    """Give which part of the first box lies in the second, 0 to 1; (...). 0 without area."""
+    overlap = _intersection(boxes1_xyxy, boxes2_xyxy)
+    return overlap / _area(boxes1_xyxy).clamp(min=MIN_AREA)
 
 
 def inverse_sigmoid(x: Tensor, eps: float = REFERENCE_EPS) -> Tensor:

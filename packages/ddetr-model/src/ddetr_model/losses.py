@@ -24,10 +24,11 @@ from ddetr_model.matcher import (
 )
 from ddetr_model.outputs import DenoisedOutput, DetectorOutput, LayerOutput
 from ddetr_model.precision import widen
+from ddetr_model.regions import find_ignored, pad_regions
 
 __all__ = ["SetCriterion", "sigmoid_focal_loss"]
 
-NO_OBJECT_LOGIT = -1e4  # of a slot without an object: its focal loss is zero, and its gradient
+NO_OBJECT_LOGIT = -1e4  # of a query that is not judged: its focal loss is zero, and its gradient
 
 
 class SetCriterion(nn.Module):
@@ -55,7 +56,12 @@ class SetCriterion(nn.Module):
 
         Args:
             outputs: of DeformableDETR.
-            targets: an image's boxes (N, 4) cxcywh 0 to 1 and labels (N,); N may be 0.
+            targets: an image's boxes (N, 4) cxcywh 0 to 1 and labels (N,); N may be 0. With
+                regions (R, 4), boxes likewise, a query without an object adds nothing to loss_ce
+                where more than half of its own area lies in one of them, in every decoder layer
+                and among the proposals; denoising queries all have their object. The sums are
+                divided by the number of objects all the same. It is a rule of this toolkit: the
+                paper has no such regions.
             num_boxes: what sums are divided by; by default the mean number over the ranks.
 
         Returns:
@@ -64,8 +70,9 @@ class SetCriterion(nn.Module):
             class_error in per cent and cardinality_error.
         """
         with torch.autocast(outputs.pred_logits.device.type, enabled=False):
-            padded = pad_targets(targets, widen(outputs.pred_boxes).dtype)
-            return self._losses(outputs, padded, num_boxes)
+            dtype = widen(outputs.pred_boxes).dtype
+            padded, regions = pad_targets(targets, dtype), pad_regions(targets, dtype)
+            return self._losses(outputs, padded, regions, num_boxes)
 
     def total_loss(self, losses: dict[str, Tensor]) -> Tensor:
         """Sum the losses by weight, a scalar; entries that are no losses are left out."""
@@ -77,7 +84,11 @@ class SetCriterion(nn.Module):
         return torch.stack(weighted).sum()
 
     def _losses(
-        self, outputs: DetectorOutput, targets: PaddedTargets, num_boxes: Tensor | float | None
+        self,
+        outputs: DetectorOutput,
+        targets: PaddedTargets,
+        regions: Tensor | None,  # (B, R, 4) cxcywh
+        num_boxes: Tensor | float | None,
     ) -> dict[str, Tensor]:
         layers = [*outputs.aux_outputs, LayerOutput(outputs.pred_logits, outputs.pred_boxes)]
         groups = [_stack(layers)]
@@ -90,6 +101,9 @@ class SetCriterion(nn.Module):
         if num_boxes is None:
             num_boxes = _mean_num_boxes(sum(targets.counts), targets.boxes.device)
         matches = self.matcher.match(groups, meant)
+        if regions is not None:
+            pairs = zip(groups, matches, strict=True)
+            groups = [_without(each, find_ignored(each, found, regions)) for each, found in pairs]
         losses: dict[str, Tensor] = {}
         for group, names, objects, matched in zip(groups, suffixes, meant, matches, strict=True):
             losses |= self._group_losses(group, names, objects, matched, num_boxes)
@@ -114,10 +128,10 @@ class SetCriterion(nn.Module):
         images, queries = slots[:, 0] % len(padding), slots[:, 1]
         layers = torch.div(slots[:, 0], len(padding), rounding_mode="floor")
         matches = Matches(layers, images, queries, queries % per_group)
-        certain = logits.masked_fill(padding[..., None], NO_OBJECT_LOGIT)
+        certain = _without(Predictions(logits, boxes), padding)
         names = [f"{suffix}_dn" for suffix in suffixes]
         weight = num_boxes * num_groups
-        return self._group_losses(Predictions(certain, boxes), names, targets, matches, weight)
+        return self._group_losses(certain, names, targets, matches, weight)
 
     def _group_losses(
         self,
@@ -192,6 +206,12 @@ def _errors(
         "class_error": 100.0 * wrong.sum() / last.sum().clamp(min=1),
         "cardinality_error": (found - counts).abs().float().mean(),
     }
+
+
+def _without(predictions: Predictions, chosen: Tensor) -> Predictions:
+    """Take the class loss, and its gradient, from the chosen queries, (B, Q) or (N, B, Q)."""
+    logits = predictions.logits.masked_fill(chosen[..., None], NO_OBJECT_LOGIT)
+    return predictions._replace(logits=logits)
 
 
 def _stack(layers: Sequence[LayerOutput]) -> Predictions:
