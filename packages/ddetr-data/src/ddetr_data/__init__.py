@@ -4,6 +4,7 @@ import lazy_loader
 
 # Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
+    "DEFAULT_MAX_DETECTIONS",
     "SIZE_MULTIPLE",
     "Annotations",
     "AugmentationConfig",

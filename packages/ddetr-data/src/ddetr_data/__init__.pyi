@@ -10,6 +10,7 @@ from .coco import DetectionSet as DetectionSet
 from .coco import detections_from_coco as detections_from_coco
 from .coco import detections_to_coco as detections_to_coco
 from .coco import load_sources as load_sources
+from .config import DEFAULT_MAX_DETECTIONS as DEFAULT_MAX_DETECTIONS
 from .config import SIZE_MULTIPLE as SIZE_MULTIPLE
 from .config import AugmentationConfig as AugmentationConfig
 from .config import ConvertConfig as ConvertConfig

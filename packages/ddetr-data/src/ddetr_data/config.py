@@ -15,6 +15,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Who computes COCO scores; faster is faster-coco-eval, auto takes it where it is installed.
 Judge: TypeAlias = Literal["auto", "pycocotools", "faster"]
+DEFAULT_MAX_DETECTIONS = 100  # of an image and class that are scored, as COCO has it
 
 
 def _as_sequence(value: object) -> object:
@@ -154,6 +155,11 @@ class DatasetConfig(FrozenModel):
     eval_class_ids: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
         None, description="Category ids that evaluation is limited to; absent: all."
     )
+    ignore_regions: bool = Field(
+        False,
+        description="Objects that COCO JSON marks with `ignore: 1` are regions that are neither "
+        "trained nor scored as false; false: objects like others, which are counted.",
+    )
     pin_memory: bool = Field(True, description="Page-lock batches for faster copies to a GPU.")
     corrupt_images: Literal["error", "skip"] = Field(
         "error",
@@ -222,6 +228,12 @@ class ConvertConfig(FrozenModel):
         "skip",
         description="An image whose label file is missing or cannot be read: leave it out and "
         "count it, keep it without objects, or stop.",
+    )
+    ignore_regions: bool = Field(
+        False,
+        description="Write VOC's difficult objects and KITTI's DontCare (once for each class) as "
+        "regions, with `ignore: 1` and `iscrowd: 1`, and read COCO's `ignore` as such; false: "
+        "difficult and ignored objects are objects like others, DontCare is dropped.",
     )
     strict: bool = Field(
         False, description="Stop, writing nothing, when any object or file would be dropped."

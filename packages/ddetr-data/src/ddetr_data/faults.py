@@ -15,7 +15,7 @@ class DataError(ValueError):
 class FaultRule:
     """What loading does about one kind of fault."""
 
-    action: Literal["repair", "drop", "refuse"]
+    action: Literal["accept", "repair", "drop", "refuse"]
     meaning: str
 
 
@@ -72,6 +72,14 @@ RULES: Mapping[str, FaultRule] = {
     "filled_area": FaultRule("repair", "area is missing or no number, width x height stands in"),
     "filled_is_crowd": FaultRule("repair", "iscrowd is missing or neither 0 nor 1, 0 stands in"),
     "text_is_crowd": FaultRule("repair", "iscrowd is 0 or 1 written as a text"),
+    "marked_ignore": FaultRule(
+        "accept",
+        "an object that is marked to be ignored (COCO's ignore, VOC's difficult): one like others "
+        "without ignore_regions",
+    ),
+    "ignore_region": FaultRule(
+        "accept", "a region to ignore: not trained on, and ignored in scoring (ignore_regions)"
+    ),
     "unusable_json": FaultRule("refuse", "the file is missing, cut off, empty or no COCO JSON"),
     "no_categories": FaultRule("refuse", "the JSON has no table of categories"),
     "unusable_category_id": FaultRule("refuse", "a category id is no number from 0 to 2**20"),
@@ -84,6 +92,9 @@ RULES: Mapping[str, FaultRule] = {
     "unknown_category": FaultRule("refuse", "an annotation's category is not in the table"),
     "other_box_format": FaultRule("refuse", "the boxes are corners, or normalised"),
 }
+
+
+_DONE = {"accept": "kept", "repair": "repaired", "drop": "dropped"}
 
 
 class FaultLog(Mapping[str, int]):
@@ -133,7 +144,7 @@ class FaultLog(Mapping[str, int]):
         known = known or {}
         return [
             f"{RULES[fault].meaning}: {self[fault]} "
-            f"{'repaired' if RULES[fault].action == 'repair' else 'dropped'} "
+            f"{_DONE[RULES[fault].action]} "
             f"(first: {self._first[fault]})"
             for fault in RULES
             if self._counts.get(fault, 0) != known.get(fault, 0)

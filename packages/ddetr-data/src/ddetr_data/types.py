@@ -5,6 +5,7 @@ N objects of one image, K detections of one image.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -52,6 +53,10 @@ class Detections:
         """Keep the detections whose score is at least threshold."""
         return self.keep(self.scores >= threshold)
 
+    def of_classes(self, ids: Collection[int]) -> Detections:
+        """Keep the detections whose label is one of the ids."""
+        return self.keep(np.isin(self.labels, list(ids)))
+
     @classmethod
     def empty(cls) -> Detections:
         """No detection, in the right dtypes and shapes."""
@@ -70,6 +75,12 @@ class Annotations:
     )  # (N,), category ids
     is_crowd: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))  # (N,)
     area: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # (N,), square pixels
+    # (N,), true for a crowd that is a region to ignore; none is where the argument is left out
+    is_region: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        if not len(self.is_region):
+            object.__setattr__(self, "is_region", np.zeros(len(self.labels), np.bool_))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,7 +88,11 @@ class Annotations:
     def keep(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Annotations:
         """Leave out the objects that a mask (N,), indices or a slice do not name."""
         return Annotations(
-            self.boxes_xywh[rows], self.labels[rows], self.is_crowd[rows], self.area[rows]
+            self.boxes_xywh[rows],
+            self.labels[rows],
+            self.is_crowd[rows],
+            self.area[rows],
+            self.is_region[rows],
         )
 
 
@@ -105,8 +120,13 @@ class ImageRecord:
 
     @property
     def is_crowd(self) -> NDArray[np.bool_]:
-        """(N,), true for a box around a group, which only scoring looks at."""
+        """(N,), true for a box around a group, which only scoring looks at, and for a region."""
         return self.annotations.is_crowd
+
+    @property
+    def is_region(self) -> NDArray[np.bool_]:
+        """(N,), true for a crowd that is a region to ignore: what lies in it is not trained."""
+        return self.annotations.is_region
 
     @property
     def area(self) -> NDArray[np.float64]:

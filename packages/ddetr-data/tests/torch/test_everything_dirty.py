@@ -79,7 +79,8 @@ ELSEWHERE = {
     "clashing_image_ids", "same_image_in_splits", "compressed_json", "missing_annotations",
     "no_objects", "dont_care", "label_without_image", "malformed_label_file", "malformed_line",
     "missing_label_file", "odd_label_encoding", "repeated_file", "shared_label_file",
-    "unknown_class_number",
+    "unknown_class_number", "ambiguous_line", "ignore_region", "marked_ignore",
+    "more_objects_than_detections",
     "unlisted_class", "unmapped_class",
 }  # fmt: skip
 

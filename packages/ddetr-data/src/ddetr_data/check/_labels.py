@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ddetr_data.check.images import ImageTask
 from ddetr_data.check.options import CheckOptions
@@ -45,12 +46,12 @@ def check_coco_file(
     """Read a COCO file as loading does, noting in the log what loading would mend or refuse."""
     log.file = str(path)
     try:
-        file = read_coco_file(path, image_dir, log)
+        file = read_coco_file(path, image_dir, log, ignore_regions=options.ignore_regions)
     except (DataError, OSError) as error:
         log.refuse("unusable_json", str(error))
         return CheckedLabels(str(path))
     columns = file.columns
-    _note_objects(file, log, options.num_queries)
+    _note_objects(file, log, options)
     tasks, unusable = [], []
     table = ImageTable(columns, [image_dir])
     for record in table:
@@ -82,7 +83,7 @@ def check_kitti_folder(
     """Read the labels of a folder's images as `convert` does, noting what it would drop."""
     sequence = SequenceFolder(image_dir, image_dir, label_dir)
     files = list(list_files([sequence], image_dir, image_extension=None, label_extension=".txt"))
-    reader = ChunkReader(read_kitti_rows, options.mapping, missing_labels="skip")
+    reader = ChunkReader(read_kitti_rows, options.mapping, "skip", options.ignore_regions)
     source = LabelSource([sequence], image_dir, files, ".txt", reader, ())
     return check_label_files(source, str(label_dir), log, options)
 
@@ -121,12 +122,14 @@ def _note_unlisted(classes: Counter[str], log: CheckLog) -> None:
             log.add("unlisted_class", f"class {name}: {count}", count)
 
 
-def _note_objects(file: CocoFile, log: CheckLog, num_queries: int | None) -> None:
+def _note_objects(file: CocoFile, log: CheckLog, options: CheckOptions) -> None:
     """Crowds, images without objects, and images with more than a model can find."""
     columns = file.columns
     counts = np.diff(columns.object_ends)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    findable = np.bincount(owners[~columns.is_crowd], minlength=len(counts))
 
-    def note(fault: str, images: Sequence[int]) -> None:
+    def note(fault: str, images: Sequence[int], counts: NDArray[np.int64] = counts) -> None:
         locations = (f"image {columns.ids[index]}: {counts[index]} objects" for index in images)
         log.add_rows(fault, str(file.path), locations, len(images))
 
@@ -134,11 +137,16 @@ def _note_objects(file: CocoFile, log: CheckLog, num_queries: int | None) -> Non
         log.add("no_objects", f"{len(columns.ids)} images", 1)
     else:
         note("image_without_objects", np.flatnonzero(counts == 0).tolist())
-    if num_queries is not None:
-        note("more_objects_than_queries", np.flatnonzero(counts > num_queries).tolist())
-    owners = np.repeat(np.arange(len(counts)), counts)[columns.is_crowd]
-    crowds = (f"image {columns.ids[index]}" for index in owners.tolist())
-    log.add_rows("crowd", str(file.path), crowds, len(owners))
+    limits = {
+        "more_objects_than_queries": options.num_queries,
+        "more_objects_than_detections": options.max_detections,
+    }
+    for fault, limit in limits.items():
+        if limit is not None:
+            note(fault, np.flatnonzero(findable > limit).tolist(), findable)
+    in_crowds = owners[columns.is_crowd & ~columns.is_region]
+    crowds = (f"image {columns.ids[index]}" for index in in_crowds.tolist())
+    log.add_rows("crowd", str(file.path), crowds, len(in_crowds))
 
 
 def _note_name(file_name: str, log: CheckLog) -> None:
@@ -160,3 +168,5 @@ def _note_tally(tally: Tally, log: CheckLog) -> None:
     for (reason, name), count in sorted(tally.dropped.items()):
         if reason in ("unmapped_class", "dont_care"):
             log.add(reason, f"class {name}: {count}", count)
+    for (reason, name), count in sorted(tally.accepted.items()):
+        log.add(reason, f"class {name}: {count}", count)

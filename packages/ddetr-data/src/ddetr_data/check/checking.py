@@ -49,7 +49,11 @@ def check_dataset(
     options = options or CheckOptions()
     log = CheckLog()
     labels = {
-        split: [found for source in sources for found in _check_source(source, log, options)]
+        split: [
+            found
+            for source in sources
+            for found in _check_source(source, log, _options_of(split, options))
+        ]
         for split, sources in splits.items()
     }
     return _report(labels, log, options, on_progress)
@@ -75,6 +79,7 @@ def check_conversion(
     if config.format in FROM_COCO:
         image_dir = config.data_root or os.curdir
         source = DataSource(image_dir=image_dir, json_file=(config.input_source,))
+        options = replace(options, ignore_regions=config.ignore_regions)
         labels = _check_source(source, log, options)
         if config.data_root is None:
             labels = [replace(found, images=[]) for found in labels]
@@ -82,6 +87,11 @@ def check_conversion(
         opened = open_labels(config)
         labels = [check_label_files(opened, config.input_source, log, options)]
     return _report({"set": labels}, log, options, on_progress)
+
+
+def _options_of(split: str, options: CheckOptions) -> CheckOptions:
+    """Images to train on are not scored."""
+    return replace(options, max_detections=None) if split == "train" else options
 
 
 def _report(

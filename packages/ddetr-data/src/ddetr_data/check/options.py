@@ -13,6 +13,8 @@ class CheckOptions:
 
     num_classes: int | None = None  # category ids must be below it
     num_queries: int | None = None  # images with more objects are named
+    max_detections: int | None = None  # likewise, of a split that is scored
+    ignore_regions: bool = False  # as in the spec, of COCO and KITTI sets
     mapping: ClassMapping | None = None  # of KITTI classes; None knows every class
     decode: bool = True  # False reads images' headers and ends alone, and compares no contents
     workers: int = 0  # processes that look at images; 0: one for each core

@@ -53,6 +53,9 @@ _ACCEPTED: Mapping[str, CheckRule] = {
     "image_without_objects": _accepted("an image without objects: trained on as background"),
     "no_objects": _accepted("a file without any object", "warning"),
     "more_objects_than_queries": _accepted("an image has more objects than queries", "warning"),
+    "more_objects_than_detections": _accepted(
+        "an image that is scored has more objects than evaluate.max_detections", "warning"
+    ),
     "repeated_file": _accepted("an image file stands in a split under two ids", "warning"),
     "same_image": _accepted("two image files of one split have the same bytes", "warning"),
     "same_image_in_splits": _accepted("an image of one split is in another too", "warning"),

@@ -6,6 +6,7 @@ from ddetr_data.coco.image_table import (
     ImageColumns,
     ImageTable,
     as_table,
+    ends_of,
     is_plain_name,
     locate_image,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "check_ids_below",
     "detections_from_coco",
     "detections_to_coco",
+    "ends_of",
     "find_json_files",
     "image_row",
     "is_plain_name",

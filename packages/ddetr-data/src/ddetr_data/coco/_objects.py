@@ -39,6 +39,7 @@ class ObjectReader:
     faults: FaultLog
     images: FileImages
     categories: tuple[Category, ...]
+    ignore_regions: bool  # objects that are marked `ignore` are regions
 
     def read(self, values: object) -> tuple[NDArray[np.int64], Annotations]:
         """Read a file's `annotations`.
@@ -60,8 +61,12 @@ class ObjectReader:
         boxes, usable = self._boxes_of(rows, image)
         order = np.flatnonzero(usable)[np.argsort(image[usable], kind="stable")]
         is_crowd, area = self._crowds_of(rows), self._areas_of(rows, boxes, usable)
+        # Without regions a crowd stays what it is, whatever else it is marked with.
+        candidates = usable if self.ignore_regions else usable & ~is_crowd
+        is_region = self._regions_of(rows, image, boxes, candidates)
         counts = np.bincount(image[order], minlength=len(self.images.names))
-        return counts, Annotations(boxes, label, is_crowd, area).keep(order)
+        objects = Annotations(boxes, label, is_crowd | is_region, area, is_region)
+        return counts, objects.keep(order)
 
     def _rows_of(self, values: list[Any]) -> list[Row]:
         strange = [number for number, row in enumerate(values) if not isinstance(row, dict)]
@@ -181,12 +186,32 @@ class ObjectReader:
 
     def _crowds_of(self, rows: list[Row]) -> NDArray[np.bool_]:
         values = [row.get("iscrowd") for row in rows]
-        flags = [value if isinstance(value, bool) else as_id(value) for value in values]
+        flags = _flags(values)
         unusable = np.array([flag not in (0, 1) for flag in flags], np.bool_)
         self._count("filled_is_crowd", unusable, rows)
         texts = np.array([isinstance(value, str) for value in values], np.bool_)
         self._count("text_is_crowd", texts & ~unusable, rows)
-        return np.array([flag == 1 for flag in flags], np.bool_)
+        return _are_one(values)
+
+    def _regions_of(
+        self,
+        rows: list[Row],
+        image: NDArray[np.int64],
+        boxes: NDArray[np.float64],
+        candidates: NDArray[np.bool_],
+    ) -> NDArray[np.bool_]:
+        """Which of the candidates (N,) are regions; one of every class has a row a class."""
+        is_marked = _are_one([row.get("ignore") for row in rows]) & candidates
+        if not self.ignore_regions:
+            self._count("marked_ignore", is_marked, rows)
+            return np.zeros(len(rows), np.bool_)
+        marked = np.flatnonzero(is_marked)
+        places = np.column_stack([image, boxes])[marked]
+        _, first = np.unique(places, axis=0, return_index=True)
+        distinct = np.zeros(len(rows), np.bool_)
+        distinct[marked[first]] = True
+        self._count("ignore_region", distinct, rows)
+        return is_marked
 
     def _count_texts(self, keys: list[Any], rows: Sequence[Row]) -> None:
         self._count("text_id", np.array([isinstance(key, str) for key in keys], np.bool_), rows)
@@ -198,6 +223,14 @@ class ObjectReader:
 
 def _location_of(row: Row) -> str:
     return f"annotation {row.get('id')}, image {row.get('image_id')}"
+
+
+def _flags(values: Sequence[object]) -> list[bool | int | str | None]:
+    return [value if isinstance(value, bool) else as_id(value) for value in values]
+
+
+def _are_one(values: Sequence[object]) -> NDArray[np.bool_]:
+    return np.array([flag == 1 for flag in _flags(values)], np.bool_)
 
 
 def _as_number(value: object) -> float:

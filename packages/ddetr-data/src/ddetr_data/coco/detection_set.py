@@ -45,6 +45,15 @@ class DetectionSet:
         return np.array(sizes, np.int32).reshape(-1, 2)
 
     @property
+    def object_counts(self) -> NDArray[np.int64]:
+        """(I,), the objects of every image, without crowds and regions."""
+        if isinstance(self.images, ImageTable):
+            ends = self.images.columns.object_ends
+            before = np.concatenate([[0], np.cumsum(~self.images.columns.is_crowd)])
+            return np.diff(before[ends])
+        return np.array([(~record.is_crowd).sum() for record in self.images], np.int64)
+
+    @property
     def source_numbers(self) -> NDArray[np.int32]:
         """(I,), which of the sources every image came from."""
         if isinstance(self.images, ImageTable):
@@ -57,10 +66,10 @@ class DetectionSet:
         annotations: list[dict[str, Any]] = []
         for record in self.images:
             images.append(image_row(record.id, record.file_name, (record.width, record.height)))
-            columns = (record.labels, record.boxes_xywh, record.area, record.is_crowd)
-            for label, box, area, is_crowd in zip(*(c.tolist() for c in columns), strict=True):
-                row = (len(annotations) + 1, record.id, label, box, float(area), is_crowd)
-                annotations.append(object_row(*row))
+            boxes = (record.labels, record.boxes_xywh, record.area)
+            columns = (*boxes, record.is_crowd, record.is_region)
+            for row in zip(*(column.tolist() for column in columns), strict=True):
+                annotations.append(object_row(len(annotations) + 1, record.id, *row))
         categories = category_rows(self.categories)
         return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -70,6 +79,7 @@ def load_sources(
     *,
     num_classes: int | None,
     corrupt_images: Literal["error", "skip"] = "error",
+    ignore_regions: bool = False,
 ) -> DetectionSet:
     """Read all files of all sources as one set.
 
@@ -79,6 +89,7 @@ def load_sources(
         sources: at least one.
         num_classes: every category id must be below it; None does not check.
         corrupt_images: what to do about an image without a size in the JSON that cannot be read.
+        ignore_regions: objects that are marked `ignore` are regions, and no objects.
 
     Raises:
         DataError: a fault that no rule mends (see ddetr_data.faults.RULES); the text names the
@@ -91,7 +102,13 @@ def load_sources(
     files = [
         file
         for number, source in enumerate(sources)
-        for file in _read_source(number, source, faults, skip=corrupt_images == "skip")
+        for file in _read_source(
+            number,
+            source,
+            faults,
+            skip_unreadable=corrupt_images == "skip",
+            ignore_regions=ignore_regions,
+        )
     ]
     for other in files[1:]:
         difference = compare_categories(
@@ -135,12 +152,12 @@ def check_ids_below(categories: Sequence[Category], num_classes: int | None, whe
 
 
 def _read_source(
-    number: int, source: DataSource, faults: FaultLog, *, skip: bool
+    number: int, source: DataSource, faults: FaultLog, **rules: bool
 ) -> list[CocoFile]:
     if not is_folder(source.image_dir):
         raise FileNotFoundError(f"image_dir must be a folder, {source.image_dir} is not there")
     return [
-        read_coco_file(path, source.image_dir, faults, source=number, skip_unreadable=skip)
+        read_coco_file(path, source.image_dir, faults, source=number, **rules)
         for path in find_json_files(source.json_file)
     ]
 

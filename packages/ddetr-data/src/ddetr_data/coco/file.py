@@ -32,8 +32,17 @@ def read_coco_file(
     *,
     source: int = 0,
     skip_unreadable: bool = False,
+    ignore_regions: bool = False,
 ) -> CocoFile:
     """Read and clean one file; annotations belong to images of the same file.
+
+    Args:
+        path: the file.
+        image_dir: folder of its images.
+        faults: gets what is mended or left out.
+        source: number of the data source.
+        skip_unreadable: leave out images without a size that cannot be read.
+        ignore_regions: objects that are marked `ignore` are regions, and no objects.
 
     Raises:
         DataError: something that no rule mends; the text names the file and the row.
@@ -41,7 +50,7 @@ def read_coco_file(
     content = read_json_object(path, faults)
     categories = read_categories(content.get("categories"), path, faults)
     images = ImageReader(image_dir, faults, skip_unreadable).read(content.get("images"), path)
-    reader = ObjectReader(path, faults, images, categories)
+    reader = ObjectReader(path, faults, images, categories, ignore_regions)
     counts, objects = reader.read(content.get("annotations"))
     names = [name.encode("utf-8", "surrogatepass") for name in images.names]
     columns = ImageColumns(

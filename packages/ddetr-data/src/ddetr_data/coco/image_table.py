@@ -29,13 +29,15 @@ class ImageColumns:
     object_ends: NDArray[np.int64]  # (I + 1,), likewise for the objects
     boxes_xywh: NDArray[np.float64]  # (N, 4), pixels
     labels: NDArray[np.int64]  # (N,), category ids
-    is_crowd: NDArray[np.bool_]  # (N,)
+    is_crowd: NDArray[np.bool_]  # (N,), regions too
     area: NDArray[np.float64]  # (N,), square pixels
+    is_region: NDArray[np.bool_]  # (N,)
 
     @property
     def objects(self) -> Annotations:
         """The N objects of all images together."""
-        return Annotations(self.boxes_xywh, self.labels, self.is_crowd, self.area)
+        columns = (self.boxes_xywh, self.labels, self.is_crowd, self.area, self.is_region)
+        return Annotations(*columns)
 
     def as_dict(self) -> dict[str, NDArray[Any]]:
         """Name every array."""

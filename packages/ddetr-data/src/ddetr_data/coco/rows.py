@@ -17,17 +17,27 @@ def image_row(id: int, file_name: str, size_wh: tuple[int, int]) -> Row:
 
 
 def object_row(
-    id: int, image_id: int, label: int, box_xywh: Sequence[float], area: float, is_crowd: int = 0
+    id: int,
+    image_id: int,
+    label: int,
+    box_xywh: Sequence[float],
+    area: float,
+    is_crowd: int = 0,
+    is_region: bool = False,
 ) -> Row:
-    """An object of an image; box in pixels and area in square pixels, plain numbers for JSON."""
-    return {
+    """An object of an image; box in pixels and area in square pixels, plain numbers for JSON.
+
+    A region to ignore is a crowd too, so that any reader of COCO scores it as what it is.
+    """
+    row = {
         "id": id,
         "image_id": image_id,
         "category_id": label,
         "bbox": box_xywh,
         "area": area,
-        "iscrowd": int(is_crowd),
+        "iscrowd": int(is_crowd or is_region),
     }
+    return {**row, "ignore": 1} if is_region else row
 
 
 def category_rows(categories: Iterable[Category]) -> list[Row]:

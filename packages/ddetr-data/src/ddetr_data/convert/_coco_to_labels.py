@@ -18,6 +18,7 @@ from ddetr_data.faults import RULES, DataError
 from ddetr_data.files import write_whole
 from ddetr_data.formats import (
     KittiObject,
+    format_dont_care_line,
     format_kitti_line,
     format_yolo_line,
     label_names,
@@ -39,7 +40,8 @@ def prepare_labels(
     Where data_root names the images' folder, boxes are brought to the images as they are: those of
     an image that was resized, or described before its EXIF turn, follow it.
 
-    Crowd boxes are left out and counted: neither format can hold them. YOLO's class numbers
+    Crowd boxes are left out and counted: neither format can hold them. Regions to ignore become
+    KITTI's DontCare, of no class; YOLO has nothing for them either. YOLO's class numbers
     count from 0 in the order of the category ids, which is the order of classmap.txt; categories of
     one name are one class.
 
@@ -51,10 +53,10 @@ def prepare_labels(
     source = DataSource(
         image_dir=config.data_root or os.curdir, json_file=(config.input_source or "",)
     )
-    labelled = load_sources([source], num_classes=None)
+    labelled = load_sources([source], num_classes=None, ignore_regions=config.ignore_regions)
     if config.data_root is not None:
         labelled = fit_to_headers(labelled)
-    dropped = _dropped(labelled)
+    dropped = _dropped(labelled, with_regions=config.format == "coco_to_yolo")
     if config.strict and dropped:
         listed = ", ".join(f"{sum(counts.values())} x {name}" for name, counts in dropped.items())
         raise DataError(f"strict: nothing may be dropped, but these would be: {listed}")
@@ -88,8 +90,9 @@ def _write_labels(
         annotations=sum(kept.values()),
         categories=labelled.categories,
         kept={name: kept[name] for name in writer.numbers},
-        dropped=_dropped(labelled),
+        dropped=_dropped(labelled, with_regions=writer.is_yolo),
         repaired=_counts(labelled, "repair"),
+        accepted=_counts(labelled, "accept"),
         classmap=results_dir / CLASSMAP_NAME,
         label_dir=results_dir / _LABELS_NAME,
     )
@@ -117,26 +120,33 @@ class _LabelWriter:
         if self.is_yolo:
             lines = [format_yolo_line(self.numbers[name], box, size_wh) for name, box in kept]
         else:
+            regions = record.boxes_xywh[record.is_region].tolist()
             lines = [_kitti_line(name, box) for name, box in kept]
+            lines += dict.fromkeys(format_dont_care_line(_corners(box)) for box in regions)
         return "".join(f"{line}\n" for line in lines)
 
 
 def _kitti_line(name: str, box_xywh: Sequence[float]) -> str:
+    return format_kitti_line(KittiObject(name, _corners(box_xywh)))
+
+
+def _corners(box_xywh: Sequence[float]) -> tuple[float, float, float, float]:
     left, top, width, height = box_xywh
-    return format_kitti_line(KittiObject(name, (left, top, left + width, top + height)))
+    return left, top, left + width, top + height
 
 
-def _dropped(labelled: DetectionSet) -> dict[str, dict[str, int]]:
-    """What loading dropped, and the crowds, by reason and class."""
+def _dropped(labelled: DetectionSet, *, with_regions: bool) -> dict[str, dict[str, int]]:
+    """What loading dropped, the crowds, and the regions if wanted, by reason and class."""
     names = ClassNames(labelled.categories)
-    crowds = Counter(
-        names[label]
-        for record in labelled.images
-        for label in record.labels[record.is_crowd].tolist()
-    )
+    found: dict[str, Counter[str]] = {"crowd": Counter(), "ignore_region": Counter()}
+    for record in labelled.images:
+        crowds = record.labels[record.is_crowd & ~record.is_region].tolist()
+        found["crowd"].update(names[label] for label in crowds)
+        if with_regions:
+            regions = record.labels[record.is_region].tolist()
+            found["ignore_region"].update(names[label] for label in regions)
     dropped = _counts(labelled, "drop")
-    if crowds:
-        dropped["crowd"] = dict(sorted(crowds.items()))
+    dropped |= {reason: dict(sorted(each.items())) for reason, each in found.items() if each}
     return dropped
 
 

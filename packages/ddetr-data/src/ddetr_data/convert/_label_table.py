@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddetr_data.coco import category_rows, image_row, object_row
+from ddetr_data.coco import category_rows, ends_of, image_row, object_row
 from ddetr_data.convert.label_chunks import LabelChunk
 from ddetr_data.types import Category
 
@@ -27,6 +27,7 @@ class LabelTable:
     ends: NDArray[np.int64]  # (I + 1,), image i has the objects ends[i] to ends[i + 1]
     labels: NDArray[np.int64]  # (N,), category ids
     boxes_xywh: NDArray[np.float64]  # (N, 4)
+    is_region: NDArray[np.bool_]  # (N,)
     categories: tuple[Category, ...]
 
     def __len__(self) -> int:
@@ -38,26 +39,37 @@ class LabelTable:
         annotations: list[dict[str, Any]] = []
         for number, index in enumerate(images, start=image_id):
             image_rows.append(image_row(number, self.file_names[index], self.sizes_wh[index]))
-            start, stop = self.ends[index : index + 2]
-            labels = self.labels[start:stop].tolist()
-            for label, box in zip(labels, self.boxes_xywh[start:stop].tolist(), strict=True):
+            rows = slice(*self.ends[index : index + 2])
+            columns = (self.labels[rows], self.boxes_xywh[rows], self.is_region[rows])
+            for label, box, region in zip(*(each.tolist() for each in columns), strict=True):
                 identity, area = annotation_id + len(annotations), round(box[2] * box[3], 6)
-                annotations.append(object_row(identity, number, label, box, area))
+                row = object_row(identity, number, label, box, area, is_region=region)
+                annotations.append(row)
         categories = category_rows(self.categories)
         return {"images": image_rows, "annotations": annotations, "categories": categories}
 
 
 def join_chunks(chunks: Sequence[LabelChunk], categories: tuple[Category, ...]) -> LabelTable:
-    """Put chunks one after the other, with class names as category ids."""
-    ids = {category.name: category.id for category in categories}
+    """Put chunks one after the other, with class names as category ids.
+
+    A region of every class becomes one of each, since a row of COCO has one class.
+    """
+    ids: dict[str | None, list[int]] = {each.name: [each.id] for each in categories}
+    ids[None] = [category.id for category in categories]
+    names = [name for chunk in chunks for name in chunk.class_names]
+    copies = np.array([len(ids[name]) for name in names], np.int64)
+    rows = np.repeat(np.arange(len(names)), copies)
     counts = [count for chunk in chunks for count in chunk.counts]
-    labels = [ids[name] for chunk in chunks for name in chunk.class_names]
+    ends = ends_of(copies)[ends_of(np.array(counts, np.int64))]
+    boxes = np.concatenate([np.zeros((0, 4)), *(chunk.boxes_xywh for chunk in chunks)])
+    regions = np.concatenate([np.zeros(0, np.bool_), *(chunk.is_region for chunk in chunks)])
     return LabelTable(
         file_names=[name for chunk in chunks for name in chunk.file_names],
         sequences=[sequence for chunk in chunks for sequence in chunk.sequences],
         sizes_wh=[size for chunk in chunks for size in chunk.sizes_wh],
-        ends=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
-        labels=np.array(labels, np.int64),
-        boxes_xywh=np.concatenate([np.zeros((0, 4)), *(chunk.boxes_xywh for chunk in chunks)]),
+        ends=ends,
+        labels=np.array([id for name in names for id in ids[name]], np.int64),
+        boxes_xywh=boxes[rows],
+        is_region=regions[rows],
         categories=categories,
     )

@@ -94,7 +94,8 @@ def _read_labels(
         raise DataError(f"strict: nothing may be dropped, but these would be: {drops}")
     if not tally.kept and drops:
         logger.warning("no object is left, all that the labels hold is dropped: %s", drops)
-    found = number_categories(sorted(tally.kept, reverse=True))
+    names = {name for chunk in chunks for name in chunk.class_names if name is not None}
+    found = number_categories(sorted(names, reverse=True))
     return join_chunks(chunks, source.categories or found), tally
 
 
@@ -129,6 +130,7 @@ def _write_coco(
         kept={category.name: tally.kept[category.name] for category in table.categories},
         dropped=count_by_reason(tally.dropped),
         repaired=count_by_reason(tally.repaired),
+        accepted=count_by_reason(tally.accepted),
         classmap=results_dir / CLASSMAP_NAME,
         image_dir=root,
         folds=tuple(written),

@@ -18,7 +18,7 @@ from ddetr_data.boxes import find_normalised, judge_boxes
 from ddetr_data.convert.label_rules import LABEL_FILE_RULES
 from ddetr_data.convert.sequences import LabelledFile
 from ddetr_data.faults import RULES, DataError
-from ddetr_data.formats import ClassMapping, LabelRow, RowReader
+from ddetr_data.formats import DONT_CARE, ClassMapping, LabelRow, RowReader
 from ddetr_data.images import ImageHeader, read_header
 
 _DECIMALS = 6  # of box sides: drops the noise of subtracting decimal fractions
@@ -39,6 +39,7 @@ class Tally:
     kept: Counter[str] = field(default_factory=Counter)  # target class
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)  # (reason, source class)
     repaired: Counter[tuple[str, str]] = field(default_factory=Counter)
+    accepted: Counter[tuple[str, str]] = field(default_factory=Counter)  # no faults
     faults: list[Fault] = field(default_factory=list)  # unmapped classes are only counted
 
     def count(
@@ -54,6 +55,7 @@ class Tally:
         self.kept.update(other.kept)
         self.dropped.update(other.dropped)
         self.repaired.update(other.repaired)
+        self.accepted.update(other.accepted)
         self.faults.extend(other.faults)
 
 
@@ -65,8 +67,9 @@ class LabelChunk:
     sequences: list[int]  # (I,)
     sizes_wh: list[tuple[int, int]]  # (I,)
     counts: list[int]  # (I,), objects of each image
-    class_names: list[str]  # (N,), target classes
+    class_names: list[str | None]  # (N,), target classes; None for a region of every class
     boxes_xywh: NDArray[np.float64]  # (N, 4), pixels
+    is_region: NDArray[np.bool_]  # (N,)
     tally: Tally
 
 
@@ -77,6 +80,7 @@ class ChunkReader:
     read_rows: RowReader
     mapping: ClassMapping | None  # None keeps every class under its own name
     missing_labels: Literal["skip", "empty", "error"]
+    ignore_regions: bool = False  # what is marked to be ignored becomes a region
 
     def __call__(self, files: Sequence[LabelledFile]) -> LabelChunk:
         """Read the files in order.
@@ -100,10 +104,14 @@ class ChunkReader:
         usable, boxes = self._judge(
             rows, np.array(sizes_wh, np.int32).reshape(-1, 2)[owners], tally
         )
-        names = [
-            self._target(row.name) or row.name for row, use in zip(rows, usable, strict=True) if use
-        ]
-        tally.kept.update(names)
+        used = [row for row, use in zip(rows, usable, strict=True) if use]
+        names = [self._target(row.name) for row in used]
+        is_region = [self._is_region(row) for row in used]
+        for row, name, region in zip(used, names, is_region, strict=True):
+            if name is not None and not region:
+                tally.kept[name] += 1
+            if region or row.is_ignored:
+                tally.accepted["ignore_region" if region else "marked_ignore", row.name] += 1
         return LabelChunk(
             file_names=[file.file_name for file, _ in kept],
             sequences=[file.sequence for file, _ in kept],
@@ -111,6 +119,7 @@ class ChunkReader:
             counts=np.bincount(np.array(owners, np.int64)[usable], minlength=len(kept)).tolist(),
             class_names=names,
             boxes_xywh=boxes[usable],
+            is_region=np.array(is_region, np.bool_),
             tally=tally,
         )
 
@@ -156,11 +165,16 @@ class ChunkReader:
         if row.fault:
             tally.count(row.where, row.fault, row.name)
             return False
-        if self._target(row.name) is None:
+        if self._target(row.name) is None and not self._is_region(row):
             reason = "dont_care" if _is_dont_care(row.name) else "unmapped_class"
             tally.dropped[reason, row.name] += 1
             return False
         return True
+
+    def _is_region(self, row: LabelRow) -> bool:
+        """Whether a row becomes a region: of its class, or of every class as DontCare."""
+        has_class = self._target(row.name) is not None
+        return self.ignore_regions and (row.is_ignored if has_class else _is_dont_care(row.name))
 
     def _target(self, name: str) -> str | None:
         if self.mapping is not None:
@@ -212,4 +226,4 @@ def _refuse(label: Path, fault: str) -> NoReturn:
 
 
 def _is_dont_care(name: str) -> bool:
-    return name.casefold() == "dontcare"
+    return name.casefold() == DONT_CARE.casefold()

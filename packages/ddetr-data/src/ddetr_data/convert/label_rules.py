@@ -24,6 +24,11 @@ LABEL_FILE_RULES: Mapping[str, FaultRule] = {
         "images that differ in their ending alone have one label file: each has its objects",
     ),
     "malformed_line": FaultRule("drop", "a line with other columns than its format has"),
+    "ambiguous_line": FaultRule(
+        "drop",
+        "a YOLO line that can be a track, a polygon or keypoints; say kpt_shape (null: none) in a "
+        "data.yaml as classmap, or cut what stands behind the box",
+    ),
     "unknown_class_number": FaultRule("drop", "a YOLO class number beyond the classmap"),
     "unmapped_class": FaultRule("drop", "a class that the mapping does not name"),
     "dont_care": FaultRule("drop", "KITTI's DontCare, a region that was not labelled"),

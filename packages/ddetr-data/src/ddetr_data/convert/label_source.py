@@ -24,6 +24,7 @@ from ddetr_data.formats import (
     number_categories,
     read_classmap,
     read_kitti_rows,
+    read_kpt_shape,
     read_mapping,
     read_voc_rows,
 )
@@ -80,7 +81,9 @@ def open_labels(config: ConvertConfig, own_format: LabelFormat | None = None) ->
     if not files:
         ending = f" that ends in {wanted}" if wanted else ""
         raise DataError(f"{config.input_source}: there is no image{ending} in the image folders")
-    reader = ChunkReader(read_rows, mapping, config.missing_labels)
+    if isinstance(read_rows, YoloReader):
+        read_rows = read_rows.informed_by(file.label for file in files)
+    reader = ChunkReader(read_rows, mapping, config.missing_labels, config.ignore_regions)
     if mapping is not None:
         categories = number_categories(mapping.target_names)
     return LabelSource(sequences, root, files, extension, reader, categories)
@@ -112,4 +115,5 @@ def _known_format(config: ConvertConfig) -> tuple[LabelFormat, tuple[Category, .
     if config.classmap is None:
         raise DataError("yolo_to_coco needs classmap, the class names in YOLO's order")
     names = read_classmap(config.classmap)
-    return LabelFormat(".txt", YoloReader(names)), number_categories(names)
+    reader = YoloReader(names, read_kpt_shape(config.classmap))
+    return LabelFormat(".txt", reader), number_categories(names)

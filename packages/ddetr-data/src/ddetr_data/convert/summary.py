@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class ConvertSummary:
     dropped: Counts  # reasons are keys of LABEL_FILE_RULES or RULES; class "" where none is known
     repaired: Counts
     classmap: Path
+    accepted: Counts = field(default_factory=dict)  # regions, and marks of which nothing came
     image_dir: Path | None = None  # what file names in the JSON start at
     folds: tuple[FoldSummary, ...] = ()  # of COCO output
     faults_file: Path | None = None  # CSV, one fault a line; unmapped classes are only counted
@@ -47,6 +48,7 @@ class ConvertSummary:
             "kept": dict(self.kept),
             "dropped": {reason: dict(counts) for reason, counts in self.dropped.items()},
             "repaired": {reason: dict(counts) for reason, counts in self.repaired.items()},
+            "accepted": {reason: dict(counts) for reason, counts in self.accepted.items()},
             "folds": folds,
             **paths,
         }

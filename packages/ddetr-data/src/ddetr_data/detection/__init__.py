@@ -25,8 +25,10 @@ __all__ = [
     "find_media",
     "kitti_rows",
     "label",
+    "limit_notices",
     "prepare_evaluation",
     "prepare_labelling",
+    "raised_num_select",
     "write_results",
 ]
 

@@ -15,6 +15,8 @@ from .events import emit as emit
 from .labelling import PreparedLabelling as PreparedLabelling
 from .labelling import label as label
 from .labelling import prepare_labelling as prepare_labelling
+from .limits import limit_notices as limit_notices
+from .limits import raised_num_select as raised_num_select
 from .media import find_media as find_media
 from .rank_slice import ALONE as ALONE
 from .rank_slice import RankSlice as RankSlice

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, model_validator
 
-from ddetr_data.config import FrozenModel, Judge
+from ddetr_data.config import DEFAULT_MAX_DETECTIONS, FrozenModel, Judge
 
 
 class DeviceConfig(FrozenModel):
@@ -77,6 +77,12 @@ class EvaluateConfig(_DetectorConfig):
         "auto",
         description="Who computes the scores: pycocotools, faster (faster-coco-eval, of the extra "
         "fast-scoring), or auto: the fast one where it is installed; all figures are the same.",
+    )
+    max_detections: int = Field(
+        DEFAULT_MAX_DETECTIONS,
+        gt=0,
+        description="Detections of an image and class that are scored, also in train's validation "
+        "and export; above 100 a detector keeps as many (model.num_select).",
     )
 
 

@@ -23,6 +23,7 @@ class Detector(Protocol):
     batch_size: int  # images that it likes to get at once
     categories: tuple[Category, ...]  # the classes that labels refer to; empty if it has no names
     num_classes: int | None = None  # labels are below it; None if it does not say
+    most_detections: int | None = None  # that an image can get; None if it does not say
     preprocess_config: PreprocessConfig | None = None  # None if it does not say
     description: str = ""  # what runs it and where, for the person who waits
     notices: tuple[str, ...] = ()  # what that person should know although nothing failed

@@ -15,6 +15,7 @@ from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.detection.config import EvaluateConfig
 from ddetr_data.detection.detector import Detector, detect, setup_notices
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
+from ddetr_data.detection.limits import limit_notices
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.files import write_all
 from ddetr_data.loading import open_sources
@@ -64,9 +65,17 @@ def prepare_evaluation(
         raise ValueError("evaluate needs dataset.test_data_sources")
     choose_judge(config.judge)  # before the labels are read
     labelled = open_sources(
-        sources, num_classes=detector.num_classes, dataset_type=dataset.dataset_type
+        sources,
+        num_classes=detector.num_classes,
+        dataset_type=dataset.dataset_type,
+        ignore_regions=dataset.ignore_regions,
     )
-    scorer = CocoScorer(labelled, category_ids=dataset.eval_class_ids, judge=config.judge)
+    scorer = CocoScorer(
+        labelled,
+        category_ids=dataset.eval_class_ids,
+        judge=config.judge,
+        max_detections=config.max_detections,
+    )
     difference = compare_categories(
         detector.categories,
         labelled.categories,
@@ -74,7 +83,10 @@ def prepare_evaluation(
         second_name="the data",
         second_may_lack=True,
     )
-    for text in (*setup_notices(detector, dataset), *([difference] if difference else [])):
+    most = getattr(detector, "most_detections", None)  # of a class that does not inherit
+    limits = limit_notices(labelled, config.max_detections, most)
+    differences = [difference] if difference else []
+    for text in (*setup_notices(detector, dataset), *differences, *limits):
         emit(observers, RunEvent("notice", text))
     return PreparedEvaluation(detector, labelled.images, scorer, sources, config, observers)
 
@@ -106,6 +118,7 @@ class PreparedEvaluation:
         scores = self.scorer.score()
         if ranks.is_first:
             facts: dict[str, Any] = {"images": count, "conf_threshold": threshold}
+            facts["max_detections"] = self.config.max_detections
             if self.config.detector_file is not None:
                 facts["checkpoint"] = str(self.config.detector_file)
             if len(self.sources) > 1:

@@ -5,12 +5,15 @@ from ddetr_data.formats.class_mapping import (
     ClassMapping,
     number_categories,
     read_classmap,
+    read_kpt_shape,
     read_mapping,
     write_classmap,
 )
 from ddetr_data.formats.kitti import (
+    DONT_CARE,
     KittiError,
     KittiObject,
+    format_dont_care_line,
     format_kitti_line,
     parse_kitti_line,
     read_kitti,
@@ -25,6 +28,7 @@ from ddetr_data.formats.yolo import YoloReader, format_yolo_line
 
 __all__ = [
     "DEFAULT_MAPPING",
+    "DONT_CARE",
     "ClassMapping",
     "KittiError",
     "KittiObject",
@@ -33,6 +37,7 @@ __all__ = [
     "RowReader",
     "YoloReader",
     "faulty_row",
+    "format_dont_care_line",
     "format_kitti_line",
     "format_yolo_line",
     "label_names",
@@ -42,6 +47,7 @@ __all__ = [
     "read_kitti",
     "read_kitti_lines",
     "read_kitti_rows",
+    "read_kpt_shape",
     "read_mapping",
     "read_voc_rows",
     "write_classmap",

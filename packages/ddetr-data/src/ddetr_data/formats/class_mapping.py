@@ -32,6 +32,9 @@ DEFAULT_MAPPING: Mapping[str, str] = {
 }
 
 
+_YAML_ENDINGS = (".yaml", ".yml")
+
+
 class ClassMapping:
     """Look-up of target classes: the exact name first, then ignoring case.
 
@@ -112,7 +115,7 @@ def read_classmap(path: str | os.PathLike[str]) -> tuple[str, ...]:
         raise FileNotFoundError(f"{where} is missing") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{where} must be a UTF-8 text") from error
-    if Path(path).suffix.lower() in (".yaml", ".yml"):
+    if Path(path).suffix.lower() in _YAML_ENDINGS:
         names = _yaml_names(text, where)
     else:
         names = [line.strip() for line in text.rstrip().splitlines()]
@@ -126,19 +129,37 @@ def read_classmap(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def read_kpt_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """Read `kpt_shape` of a YOLO data.yaml that read_classmap has read.
+
+    Returns:
+        The number of keypoints and of numbers for each, 2 or 3; () where it is null, which says
+        that there are none; None where nothing is said, as in a text of names.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if Path(path).suffix.lower() not in _YAML_ENDINGS:
+        return None
+    where = f"classmap {os.fspath(path)}"
+    content = _yaml_content(Path(path).read_text(encoding="utf-8-sig"), where)
+    if not isinstance(content, dict) or "kpt_shape" not in content:
+        return None
+    shape = content["kpt_shape"]
+    if shape is None:
+        return ()
+    is_pair = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)
+    if not is_pair or shape[0] < 1 or shape[1] not in (2, 3):
+        raise DataError(
+            f"{where}: kpt_shape must be [keypoints, 2 or 3 numbers of each], or null for none, "
+            f"got {shape!r}"
+        )
+    return tuple(shape)
+
+
 def _yaml_names(text: str, where: str) -> list[str]:
     """The names of a YOLO data set: a list, or a table of the numbers from 0 on."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise DataError(
-            f"{where} is YAML, install ddetr-data[yaml] to read it, or give a "
-            "text with one name a line"
-        ) from error
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"{where} is no YAML: {error}") from error
+    content = _yaml_content(text, where)
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict) and sorted(names, key=str) == sorted(range(len(names)), key=str):
         names = [names[number] for number in range(len(names))]
@@ -148,6 +169,21 @@ def _yaml_names(text: str, where: str) -> list[str]:
             f"them with the numbers from 0 on, got {names!r}"
         )
     return [name.strip() for name in names]
+
+
+def _yaml_content(text: str, where: str) -> object:
+    try:
+        import yaml
+    except ImportError as error:
+        raise DataError(
+            f"{where} is YAML, install ddetr-data[yaml] to read it, or give a "
+            "text with one name a line"
+        ) from error
+    try:
+        content: object = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"{where} is no YAML: {error}") from error
+    return content
 
 
 def write_classmap(path: str | os.PathLike[str], categories: Iterable[Category]) -> None:

@@ -16,6 +16,7 @@ from itertools import takewhile
 from ddetr_data.files import write_whole
 from ddetr_data.formats._label_text import numbered_lines, read_label_text
 
+DONT_CARE = "DontCare"  # the class of a region that was not labelled
 _LONGEST_NAME = 255  # characters of a class name; more is a file without line ends
 _NUMBERS = 14  # numeric columns without a score
 _BOX = slice(3, 7)  # left, top, right, bottom among the numeric columns
@@ -117,6 +118,22 @@ def format_kitti_line(item: KittiObject) -> str:
         numbers.append(item.score)
     visibility = (_decimal(item.truncated), str(item.occluded))
     return " ".join(("_".join(item.name.split()), *visibility, *map(_decimal, numbers)))
+
+
+def format_dont_care_line(box_xyxy: tuple[float, float, float, float]) -> str:
+    """A region that was not labelled, as KITTI's own files have it; no line end."""
+    return format_kitti_line(
+        KittiObject(
+            DONT_CARE,
+            box_xyxy,
+            truncated=-1,
+            occluded=-1,
+            alpha=-10,
+            dimensions_hwl=(-1, -1, -1),
+            location_xyz=(-1000, -1000, -1000),
+            rotation_y=-10,
+        )
+    )
 
 
 def write_kitti(path: str | os.PathLike[str], objects: Iterable[KittiObject]) -> None:

@@ -18,6 +18,7 @@ class LabelRow(NamedTuple):
     name: str  # source class, "" where it cannot be told
     box_xyxy: tuple[float, float, float, float]  # pixels
     fault: str = ""  # a key of LABEL_FILE_RULES or faults.RULES, and no object then
+    is_ignored: bool = False  # the file marks it to be ignored: a region, if those are wanted
 
 
 # (label file, header of its image) -> rows; FileNotFoundError when there is no such file.

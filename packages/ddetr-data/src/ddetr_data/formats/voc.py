@@ -17,7 +17,7 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def read_voc_rows(label: Path, header: ImageHeader) -> Iterator[LabelRow]:
-    """Read the objects, difficult ones too.
+    """Read the objects; those that are difficult are marked to be ignored.
 
     Where the file states another size than the image has, and its boxes fit into that, they follow
     the image as COCO's do; another size, folder and file name are not believed.
@@ -41,7 +41,8 @@ def read_voc_rows(label: Path, header: ImageHeader) -> Iterator[LabelRow]:
         if is_moved:
             box_xywh = move_boxes(box_xywh[None], stated_wh, header)[1][0]
         left, top, width, height = box_xywh.tolist()
-        yield LabelRow(where, name, (left, top, left + width, top + height))
+        corners = (left, top, left + width, top + height)
+        yield LabelRow(where, name, corners, is_ignored=_is_difficult(item))
 
 
 def _annotation_of(content: bytes) -> ElementTree.Element | None:
@@ -68,6 +69,10 @@ def _stated_wh(
     limits = np.array([width, height]) + BORDER_TOLERANCE
     fits = [(box[:2] + box[2:] <= limits).all() for box in boxes_xywh if box is not None]
     return (width, height) if fits and all(fits) else None
+
+
+def _is_difficult(item: ElementTree.Element) -> bool:
+    return (item.findtext("difficult") or "").strip().lower() in ("1", "true")
 
 
 def _box_of(item: ElementTree.Element) -> NDArray[np.float64] | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
+from ddetr_data.formats._label_text import read_label_text
+from ddetr_data.formats._yolo_columns import KptShape, Reading, readings, settle
 from ddetr_data.formats.rows import LabelRow, faulty_row, read_text_rows
 from ddetr_data.images import ImageHeader
 
-_BOX_COLUMNS = (5, 6)  # class and box; the sixth is a score
-_FEWEST_POLYGON_COLUMNS = 7  # class and three corners
+_LOOKED_AT = 1000  # label files that settle what doubtful lines of a set are
 
 
 @dataclass(frozen=True)
@@ -19,22 +21,38 @@ class YoloReader:
     """Reads YOLO files; class numbers are looked up in class_names."""
 
     class_names: tuple[str, ...]
+    kpt_shape: KptShape = None  # keypoints, and numbers of each; () for none; None: nobody said
+    settled: Reading | None = None  # what a line is that can be read in several ways
 
     def __call__(self, label: Path, header: ImageHeader) -> Iterator[LabelRow]:
-        """Read boxes, or the boxes around polygons; scores are ignored."""
+        """Read boxes, those of tracks and of keypoints too, or the boxes around polygons.
+
+        Scores, tracks and keypoints are ignored. A line that can be read in several ways is a
+        fault.
+        """
         return read_text_rows(label, partial(self._read_line, header.size_wh))
 
+    def informed_by(self, labels: Iterable[Path]) -> YoloReader:
+        """Give a reader that takes the doubtful lines of a set for what its first files show."""
+        lines = (line.split() for path in islice(labels, _LOOKED_AT) for line in _lines_of(path))
+        return replace(self, settled=settle(lines, self.kpt_shape))
+
     def _read_line(self, image_size_wh: tuple[int, int], line: str, where: str) -> LabelRow:
+        words = line.split()
         try:
-            label, *numbers = (float(word) for word in line.split())
-            box = _box_of(numbers, image_size_wh)
+            label, *numbers = (float(word) for word in words)
+            found = readings(words, self.kpt_shape)
         except ValueError:
             return faulty_row(where, "malformed_line")
-        if not label.is_integer():
+        if not label.is_integer() or not found:
             return faulty_row(where, "malformed_line")
         if not 0 <= label < len(self.class_names):
             return faulty_row(where, "unknown_class_number", f"class {label:.0f}")
-        return LabelRow(where, self.class_names[int(label)], box)
+        name = self.class_names[int(label)]
+        reading = self.settled if self.settled in found else None
+        if reading is None and (len(found) > 1 or "keypoints" in found):
+            return faulty_row(where, "ambiguous_line", name)
+        return LabelRow(where, name, _box_of(numbers, reading or found.pop(), image_size_wh))
 
 
 def format_yolo_line(
@@ -49,17 +67,22 @@ def format_yolo_line(
 
 
 def _box_of(
-    numbers: list[float], image_size_wh: tuple[int, int]
+    numbers: list[float], reading: Reading, image_size_wh: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """Pixels from a normalised box or polygon; ValueError for another number of columns."""
+    """Pixels from a normalised box, or from the corners of a polygon."""
     width, height = image_size_wh
-    columns = len(numbers) + 1
-    if columns in _BOX_COLUMNS:
-        x, y, w, h = numbers[:4]
-        left, top, right, bottom = x - w / 2, y - h / 2, x + w / 2, y + h / 2
-    elif columns >= _FEWEST_POLYGON_COLUMNS and columns % 2:
+    if reading == "polygon":
         left, right = min(numbers[::2]), max(numbers[::2])
         top, bottom = min(numbers[1::2]), max(numbers[1::2])
     else:
-        raise ValueError(f"a YOLO line has 5 or 6 columns or a polygon, got {columns}")
+        x, y, w, h = numbers[:4]
+        left, top, right, bottom = x - w / 2, y - h / 2, x + w / 2, y + h / 2
     return left * width, top * height, right * width, bottom * height
+
+
+def _lines_of(path: Path) -> list[str]:
+    """The lines of a label file; none where it cannot be read, which is told when it is."""
+    try:
+        return read_label_text(path)[0].splitlines()
+    except (OSError, ValueError):
+        return []

@@ -47,6 +47,7 @@ def open_sources(
     num_classes: int | None,
     dataset_type: Literal["serialized", "default"] = "serialized",
     corrupt_images: Literal["error", "skip"] = "error",
+    ignore_regions: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> DetectionSet:
@@ -63,6 +64,7 @@ def open_sources(
         num_classes: every category id must be below it; None does not check.
         dataset_type: as in the spec.
         corrupt_images: as in the spec.
+        ignore_regions: as in the spec.
         cache_dir: absent: $DDETR_CACHE, or else ddetr-data in the user's cache folder.
         on_progress: called with images verified and images in all, when there are any to verify.
 
@@ -72,7 +74,12 @@ def open_sources(
     """
 
     def build() -> tuple[DetectionSet, SeenFiles]:
-        loaded = load_sources(sources, num_classes=num_classes, corrupt_images=corrupt_images)
+        loaded = load_sources(
+            sources,
+            num_classes=num_classes,
+            corrupt_images=corrupt_images,
+            ignore_regions=ignore_regions,
+        )
         before = as_table(loaded.images)
         seen, all_named = SeenFiles.of(before), "unreadable_image" not in loaded.faults
         checked = verify_images(loaded, corrupt_images=corrupt_images, on_progress=on_progress)
@@ -81,7 +88,8 @@ def open_sources(
     if dataset_type == "default":
         built, _ = build()
         return replace(built, images=list(built.images))
-    folder = Path(cache_dir or default_cache_dir()) / store_key(sources, corrupt_images)
+    key = store_key(sources, corrupt_images, ignore_regions=ignore_regions)
+    folder = Path(cache_dir or default_cache_dir()) / key
     stored, _ = _found(folder)
     if stored is None:
         with building(folder):
@@ -112,9 +120,16 @@ def resolve_num_classes(dataset: DatasetConfig) -> int:
     if not sources:
         raise DataError("num_classes auto needs labelled data sources, give a number instead")
     if dataset.dataset_type == "default":  # nothing is kept, so images are left for the run
-        return load_sources(sources, num_classes=None, corrupt_images="skip").num_classes
+        return load_sources(
+            sources, num_classes=None, corrupt_images="skip", ignore_regions=dataset.ignore_regions
+        ).num_classes
     policy = dataset.corrupt_images if dataset.train_data_sources else "error"
-    return open_sources(sources, num_classes=None, corrupt_images=policy).num_classes
+    return open_sources(
+        sources,
+        num_classes=None,
+        corrupt_images=policy,
+        ignore_regions=dataset.ignore_regions,
+    ).num_classes
 
 
 def default_cache_dir() -> Path:
@@ -125,11 +140,13 @@ def default_cache_dir() -> Path:
     return Path(home) / "ddetr-data"
 
 
-def store_key(sources: Sequence[DataSource], corrupt_images: str) -> str:
+def store_key(
+    sources: Sequence[DataSource], corrupt_images: str, *, ignore_regions: bool = False
+) -> str:
     """Name a store by all that its contents depend on: the JSON files' bytes, not their paths."""
     digests = [file_digests(find_json_files(source.json_file)) for source in sources]
     image_dirs = [absolute(source.image_dir) for source in sources]
-    facts = [FORMAT_VERSION, image_dirs, digests, corrupt_images]
+    facts = [FORMAT_VERSION, image_dirs, digests, corrupt_images, ignore_regions]
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 

@@ -30,7 +30,7 @@ from ddetr_data.locations import absolute
 from ddetr_data.types import Category
 
 CACHE_VARIABLE = "DDETR_CACHE"
-FORMAT_VERSION = 5  # also raised when a rule for faulty labels changes
+FORMAT_VERSION = 6  # also raised when a rule for faulty labels changes
 _INDEX = "index.json"
 _FILE_SIZES = "file_sizes"
 _OWN_DIGEST = "index_digest"

@@ -8,7 +8,7 @@ other's is 1. Whether a second hit follows is asked of the judge itself, by more
 COCO's.
 
 T = 10 IoU thresholds from 0.50, R = 101 recalls from 0, K classes, A = 4 area ranges (all first),
-M = 3 limits of detections an image (100 last).
+M = 3 limits of detections of an image and class, the one that decides last: 1, 10 and 100.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.coco import ResultRow
-from ddetr_data.config import Judge
+from ddetr_data.config import DEFAULT_MAX_DETECTIONS, Judge
 from ddetr_data.extras import InstallHint, MissingExtraError
 
-NUM_FIGURES = 12
+_IOU_50, _IOU_75 = 0, 5
+_SIZES = (1, 2, 3)  # small, medium and large, behind all areas
 _LARGEST_EXPONENT = 40  # up to 2**41 objects of one class
 # Of n objects, 2 found reach exactly one of these powers of two that 1 found does not.
 _EXTRA_RECALLS: NDArray[np.float64] = 2.0 ** -np.arange(-1.0, _LARGEST_EXPONENT + 1)
@@ -40,7 +41,7 @@ _ONE_OF_ONE = 1.0 / (1.0 + np.spacing(1.0))
 class Verdict:
     """What a judge found; -1 stands for nothing to find."""
 
-    figures: tuple[float, ...]  # the twelve, NaN for nothing to find
+    figures: tuple[float, ...]  # the twelve, in COCO's order; NaN for nothing to find
     precision: NDArray[np.float64]  # (T, R, K, A, M)
     scores: NDArray[np.float64]  # (T, R, K, A, M), of the detection that reaches the recall
 
@@ -68,6 +69,7 @@ def judge(
     *,
     image_ids: Sequence[int] | None = None,
     by: Judge = "auto",
+    max_detections: int = DEFAULT_MAX_DETECTIONS,
 ) -> Verdict:
     """Compare results with a COCO ground truth whose annotation ids count from 1.
 
@@ -82,16 +84,37 @@ def judge(
     run.params.catIds = list(category_ids)
     if image_ids is not None:
         run.params.imgIds = list(image_ids)
+    run.params.maxDets = [min(limit, max_detections) for limit in (1, 10, max_detections)]
     if fast:
         _judge_fast(run, ground_truth["annotations"])
     else:
         run.evaluate()
         run.accumulate()
-    run.summarize()
-    figures = [math.nan if figure < 0 else float(figure) for figure in run.stats[:NUM_FIGURES]]
     shape = (10, 101, len(category_ids), 4, 3)
-    precision, scores = (np.asarray(run.eval[name]) for name in ("precision", "scores"))
-    return Verdict(tuple(figures), precision.reshape(shape), scores.reshape(shape))
+    precision, scores = (
+        np.asarray(run.eval[name]).reshape(shape) for name in ("precision", "scores")
+    )
+    recall = np.asarray(run.eval["recall"]).reshape(10, *shape[2:])
+    return Verdict(_figures(precision, recall), precision, scores)
+
+
+def _figures(
+    precision: NDArray[np.float64],  # (T, R, K, A, M)
+    recall: NDArray[np.float64],  # (T, K, A, M)
+) -> tuple[float, ...]:
+    """Average as pycocotools does, whose own summary knows no other limit than 100."""
+    average = precision[..., -1]  # (T, R, K, A)
+    parts = [average[..., 0], average[_IOU_50, ..., 0], average[_IOU_75, ..., 0]]
+    parts += [average[..., size] for size in _SIZES]
+    parts += [recall[:, :, 0, limit] for limit in range(recall.shape[-1])]
+    parts += [recall[:, :, size, -1] for size in _SIZES]
+    return tuple(mean_of_valid(part) for part in parts)
+
+
+def mean_of_valid(values: NDArray[np.float64]) -> float:
+    """Average what is not -1, which stands for nothing to find; NaN where nothing else is."""
+    valid = values[values > -1]
+    return float(np.mean(valid)) if valid.size else math.nan
 
 
 def _judge_fast(run: Any, annotations: Sequence[Mapping[str, Any]]) -> None:
@@ -142,7 +165,7 @@ def _reference_classes() -> tuple[Any, Any]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    return _quiet(COCO, "createIndex"), _quiet(COCOeval, "evaluate", "accumulate", "summarize")
+    return _quiet(COCO, "createIndex"), _quiet(COCOeval, "evaluate", "accumulate")
 
 
 def _fast_classes() -> tuple[Any, Any]:

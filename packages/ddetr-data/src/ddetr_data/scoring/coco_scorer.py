@@ -11,23 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet, ResultRow, detections_to_coco, read_results
-from ddetr_data.config import Judge
-from ddetr_data.scoring.coco_eval import Verdict, choose_judge
+from ddetr_data.config import DEFAULT_MAX_DETECTIONS, Judge
+from ddetr_data.scoring.coco_eval import Verdict, choose_judge, mean_of_valid
 from ddetr_data.scoring.coco_eval import judge as judge_results
 from ddetr_data.scoring.curves import PrecisionRecall, precision_recall
 from ddetr_data.types import Category, Detections
 
-METRICS = (
-    "AP", "AP50", "AP75", "APs", "APm", "APl",
-    "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
-)  # fmt: skip
+
+def metric_names(max_detections: int) -> tuple[str, ...]:
+    """Name the twelve figures in COCO's order; with a limit below 10 some have the same name."""
+    limits = (min(limit, max_detections) for limit in (1, 10, max_detections))
+    recalls = (f"AR{limit}" for limit in limits)
+    return ("AP", "AP50", "AP75", "APs", "APm", "APl", *recalls, "ARs", "ARm", "ARl")
+
+
+METRICS = metric_names(DEFAULT_MAX_DETECTIONS)
 
 
 @dataclass(frozen=True)
 class Scores:
     """The twelve COCO figures, 0 to 1; NaN where there is nothing to find."""
 
-    overall: dict[str, float]  # by METRICS
+    overall: dict[str, float]  # by metric_names, METRICS if not said otherwise
     per_class: dict[str, dict[str, float]]  # class name -> AP, AP50
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,6 +51,7 @@ class CocoScorer:
         category_ids: classes to score, absent: all.
         judge: pycocotools, faster (faster-coco-eval, the extra [fast-scoring]), or auto: the fast
             one where it is installed. Their figures are equal to the last bit.
+        max_detections: that count, of an image and class, best scores first.
 
     Raises:
         ValueError: a category id is not in the set, or the judge is not installed.
@@ -57,8 +63,10 @@ class CocoScorer:
         *,
         category_ids: Sequence[int] | None = None,
         judge: Judge = "auto",
+        max_detections: int = DEFAULT_MAX_DETECTIONS,
     ) -> None:
         self._by = choose_judge(judge)
+        self._max_detections = max_detections
         known = {category.id for category in detection_set.categories}
         unknown = sorted(set(category_ids or ()) - known)
         if unknown:
@@ -124,11 +132,12 @@ class CocoScorer:
             [category.id for category in self.categories],
             image_ids=image_ids,
             by=self._by,
+            max_detections=self._max_detections,
         )
 
     def _scores(self, verdict: Verdict) -> Scores:
         return Scores(
-            overall=dict(zip(METRICS, verdict.figures, strict=True)),
+            overall=dict(zip(metric_names(self._max_detections), verdict.figures, strict=True)),
             per_class={
                 name: _class_scores(verdict.precision[:, :, index, 0, -1])
                 for index, name in enumerate(unique_names(self.categories))
@@ -150,12 +159,7 @@ def told_apart(names: Sequence[str], additions: Sequence[str]) -> list[str]:
 
 def _class_scores(precision: NDArray[np.float64]) -> dict[str, float]:
     """Average one class's (IoU, recall) precisions; the first IoU is 0.50."""
-    return {"AP": _mean_of_valid(precision), "AP50": _mean_of_valid(precision[0])}
-
-
-def _mean_of_valid(values: NDArray[np.float64]) -> float:
-    valid = values[values > -1]
-    return float(valid.mean()) if valid.size else math.nan
+    return {"AP": mean_of_valid(precision), "AP50": mean_of_valid(precision[0])}
 
 
 def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:

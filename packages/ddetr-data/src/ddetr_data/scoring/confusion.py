@@ -54,7 +54,7 @@ def confusion_table(
     counts = np.zeros((nothing + 1, nothing + 1), np.int64)
     for record in detection_set.images:
         found = detections.get(record.id, Detections.empty()).above(conf_threshold)
-        found = found.keep(np.isin(found.labels, list(index_of)))
+        found = found.of_classes(index_of)
         partner = _match(record.annotations, found, iou_threshold)
         taken = set(partner.tolist())
         for row, object_ in enumerate(partner.tolist()):

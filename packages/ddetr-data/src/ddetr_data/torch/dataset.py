@@ -30,7 +30,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
     """Images and targets of a detection set; crowds are left out of the targets.
 
     A target holds boxes (N, 4) as cx, cy, w, h, normalised by the sample, labels (N,) int64,
-    area (N,), iscrowd (N,), image_id (), orig_size (2,) and size (2,), both height, width.
+    area (N,), iscrowd (N,), image_id (), orig_size (2,) and size (2,), both height, width; where
+    the image has regions to ignore also regions (R, 4), as boxes, in which losses ask for nothing.
     """
 
     def __init__(
@@ -80,17 +81,20 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         rng = np.random.default_rng([self.seed, self.epoch, position, *again])
         objects = record.annotations
         if objects.is_crowd.any():
-            objects = objects.keep(~objects.is_crowd)
+            objects = objects.keep(~objects.is_crowd | objects.is_region)
         sample = self.transform(image, objects, rng)
+        is_object = ~sample.is_crowd  # the crowds that are left are regions
         target = {
-            "boxes": sample.boxes_cxcywh,
-            "labels": sample.labels,
-            "area": sample.area,
-            "iscrowd": sample.is_crowd.long(),
+            "boxes": sample.boxes_cxcywh[is_object],
+            "labels": sample.labels[is_object],
+            "area": sample.area[is_object],
+            "iscrowd": sample.is_crowd[is_object].long(),
             "image_id": torch.tensor(record.id),
             "orig_size": torch.tensor([image.height, image.width]),
             "size": torch.tensor(sample.pixels.shape[1:]),
         }
+        if sample.is_crowd.any():
+            target["regions"] = sample.boxes_cxcywh[sample.is_crowd]
         return sample.pixels, target
 
     def _read(self, index: int) -> tuple[ImageRecord, Image.Image]:
