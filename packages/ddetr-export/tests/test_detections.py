@@ -48,15 +48,24 @@ def test_corners_surround_the_centre() -> None:
     np.testing.assert_allclose(to_xyxy(np.array([4.0, 3.0, 2.0, 6.0])), [3, 0, 5, 6])
 
 
-def test_equal_to_the_model_packages_postprocess() -> None:
-    """The torch-free selection gives what ddetr_model gives."""
+def test_a_class_that_nobody_named_is_never_detected() -> None:
+    """It takes no place of the best either."""
+    # fault 29
+    (found,) = select_detections(LOGITS, BOXES, SIZES_HW, num_select=2, class_ids=(1,))
+    assert found.labels.tolist() == [1, 1]
+    np.testing.assert_allclose(found.scores, 1 / (1 + np.exp([-2.0, 1.0])), rtol=1e-6)
+
+
+@pytest.mark.parametrize("class_ids", [(), (1, 2, 3, 6), (4,), (5, 0)])
+def test_equal_to_the_model_packages_postprocess(class_ids) -> None:
+    """The torch-free selection gives what ddetr_model gives, whatever classes there are."""
     torch = pytest.importorskip("torch")
     model = pytest.importorskip("ddetr_model")
     outputs = model.LayerOutput(torch.randn(3, 40, 7), torch.rand(3, 40, 4))
     sizes_hw = torch.tensor([[480, 640], [37, 51], [1080, 1920]])
-    expected = model.postprocess(outputs, sizes_hw, 100)
+    expected = model.postprocess(outputs, sizes_hw, 100, class_ids)
     found = select_detections(
-        outputs.pred_logits.numpy(), outputs.pred_boxes.numpy(), sizes_hw.numpy(), 100
+        outputs.pred_logits.numpy(), outputs.pred_boxes.numpy(), sizes_hw.numpy(), 100, class_ids
     )
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours.boxes_xyxy, theirs["boxes_xyxy"], rtol=1e-5, atol=1e-3)

@@ -193,7 +193,8 @@ def test_detector_finds_what_the_checkpoint_finds(make_checkpoint, plain_file) -
         with torch.no_grad():
             outputs = model(torch.from_numpy(preprocess(image, config))[None])
         size_hw = torch.tensor([[image.height, image.width]])
-        (expected,) = postprocess(outputs, size_hw, model.config.num_select)
+        known = [each.id for each in detector.categories]
+        (expected,) = postprocess(outputs, size_hw, model.config.num_select, known)
         np.testing.assert_allclose(found.scores, expected["scores"], atol=TOLERANCE)
         np.testing.assert_array_equal(found.labels, expected["labels"])
         np.testing.assert_allclose(found.boxes_xyxy, expected["boxes_xyxy"], atol=0.05)

@@ -45,15 +45,11 @@ def knowing(labelled, shift: float):
 
 
 def score(networks, labelled, most_images=9, batch_size=1, **options):
+    detectors = {
+        name: ForwardDetector(forward, CONFIG, 20, batch_size) for name, forward in networks.items()
+    }
     return score_networks(
-        networks,
-        labelled,
-        most_images,
-        CONFIG,
-        num_select=20,
-        batch_size=batch_size,
-        on_progress=lambda _words: None,
-        **options,
+        detectors, labelled, most_images, on_progress=lambda _words: None, **options
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ddetr_data import DEFAULT_MAX_DETECTIONS
 from ddetr_export.layer_rules import layer_rules
 
 OLDEST_GRID_SAMPLE_OPSET = 16
@@ -79,6 +80,13 @@ class ExportConfig(_Block):
         ge=0,
         description="Most labelled images of dataset.val_data_sources (or test) that AP of the "
         "file and of PyTorch is measured on; 0: none.",
+    )
+
+    max_detections: int = Field(
+        DEFAULT_MAX_DETECTIONS,
+        gt=0,
+        description="Detections of an image and class that this AP counts; in a spec "
+        "evaluate.max_detections.",
     )
 
     @field_validator("batch_size")

@@ -17,6 +17,7 @@ import onnx
 import torch
 
 from ddetr_data.coco import DetectionSet
+from ddetr_data.detection import raised_num_select
 from ddetr_data.files import Content, write_all
 from ddetr_data.images import PreprocessConfig
 from ddetr_export.config import ExportConfig
@@ -37,6 +38,7 @@ from ddetr_export.proof import (
     Certificate,
     Comparison,
     Forward,
+    ForwardDetector,
     Score,
     certificate_path,
     certify,
@@ -127,6 +129,7 @@ class PreparedExport:
             num_select=self.model.config.num_select,
             tolerance=TOLERANCES[config.precision],
             any_order=self.model.config.two_stage and config.precision != "fp32",
+            class_ids=self.metadata.class_ids,
         )
         if comparison.problems():
             one_run = images[np.arange(max(1, config.batch_size)) % len(images)]
@@ -138,17 +141,22 @@ class PreparedExport:
         """AP of PyTorch and of the file, where there are labelled images."""
         if self.labelled is None:
             return ()
+        networks = {
+            "PyTorch": _pytorch_forward(self.model),
+            self.config.precision: _exported_forward(runnable),
+        }
+        limit = self.config.max_detections
+        num_select = raised_num_select(self.model.config.num_select, limit)
+        batch_size, class_ids = max(1, self.config.batch_size), self.metadata.class_ids
         return score_networks(
             {
-                "PyTorch": _pytorch_forward(self.model),
-                self.config.precision: _exported_forward(runnable),
+                name: ForwardDetector(forward, self._preprocess, num_select, batch_size, class_ids)
+                for name, forward in networks.items()
             },
             self.labelled,
             self.config.score_images,
-            self._preprocess,
-            num_select=self.model.config.num_select,
-            batch_size=max(1, self.config.batch_size),
             category_ids=self.category_ids,
+            max_detections=limit,
             on_progress=self.tell,
         )
 
@@ -157,7 +165,8 @@ class PreparedExport:
         config = self.config
         finished = copy.deepcopy(network)
         if config.postprocess:
-            append_postprocess(finished, config.num_select or self.model.config.num_select)
+            num_select = config.num_select or self.model.config.num_select
+            append_postprocess(finished, num_select, self.metadata.class_ids)
         if not config.on_cpu and config.embed_fallback:
             embed_fallback(finished)
         return seal(finished)

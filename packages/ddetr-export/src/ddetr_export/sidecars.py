@@ -7,6 +7,7 @@ from pathlib import Path
 from ddetr_data.detection import InferenceConfig
 from ddetr_export.config import ExportConfig
 from ddetr_export.onnx import ExportMetadata
+from ddetr_export.postprocessing import detectable_ids
 
 _TAO_PARSER = "/opt/nvidia/deepstream/deepstream/lib/libnvds_infercustomparser_tao.so"
 _THRESHOLD: float = InferenceConfig.model_fields["conf_threshold"].default
@@ -101,7 +102,8 @@ def _triton(onnx_file: Path, config: ExportConfig, metadata: ExportMetadata, que
         ("pred_boxes", "TYPE_FP32", [queries, 4]),
     ]
     if config.postprocess:
-        kept = min(config.num_select or model["num_select"], queries * classes)
+        detectable = len(detectable_ids(metadata.class_ids, classes))
+        kept = min(config.num_select or model["num_select"], queries * detectable)
         inputs.append(("target_sizes", "TYPE_FP32", [2]))
         outputs = [
             ("boxes", "TYPE_FP32", [kept, 4]),

@@ -1,25 +1,31 @@
 """Post-processing inside the ONNX file: boxes in pixels, scores and labels as outputs.
 
-B images, Q queries, C classes, K detections kept.
+B images, Q queries, J classes that may be detected, K detections kept.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import onnx
 from onnx import TensorProto, helper
 
 from ddetr_export.onnx import DETECTION_OUTPUTS, NodeWriter, sizes_of
+from ddetr_export.postprocessing import detectable_ids
 
 MOST_TENSORRT_SELECTS = 3840  # TensorRT's TopK keeps no more
 _TYPES = (TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.INT32)
 
 
-def append_postprocess(model: onnx.ModelProto, num_select: int) -> None:
+def append_postprocess(
+    model: onnx.ModelProto, num_select: int, class_ids: Collection[int] = ()
+) -> None:
     """Replace the outputs pred_logits and pred_boxes of the model by detections.
 
     The file gets a second input, target_sizes (B, 2) float32, height and width of each original
     image, and the outputs boxes (B, K, 4) xyxy in its pixels, scores (B, K) and labels (B, K)
-    int32, best first. K is num_select, or Q * C where that is less.
+    int32, best first. K is num_select, or Q * J where that is less. A class that class_ids lacks is
+    never detected; empty stands for all.
 
     Raises:
         ValueError: num_select is more than TensorRT can keep.
@@ -30,9 +36,11 @@ def append_postprocess(model: onnx.ModelProto, num_select: int) -> None:
             f"(TensorRT's limit), got num_select {num_select}"
         )
     length, queries, classes = sizes_of(model.graph.output[0])
-    kept = min(num_select, queries * classes)
+    ids = detectable_ids(class_ids, classes).tolist()
+    kept = min(num_select, queries * len(ids))
     op = NodeWriter("pp_")
-    _write_selection(op, queries * classes, classes, kept)
+    logits = "pred_logits" if len(ids) == classes else op.Gather("pred_logits", ids, axis=2)
+    _write_selection(op, logits, queries * len(ids), ids, kept)
     graph = model.graph
     graph.node.extend(op.nodes)
     graph.input.append(
@@ -46,12 +54,13 @@ def append_postprocess(model: onnx.ModelProto, num_select: int) -> None:
     )
 
 
-def _write_selection(op: NodeWriter, pairs: int, classes: int, kept: int) -> None:
+def _write_selection(op: NodeWriter, logits: str, pairs: int, ids: list[int], kept: int) -> None:
     """Sigmoid, the best K of all pairs of query and class, corners, pixels."""
-    flat = op.Reshape(op.Sigmoid("pred_logits"), [-1, pairs])
+    flat = op.Reshape(op.Sigmoid(logits), [-1, pairs])
     op.TopK(flat, [kept], axis=1, outputs=("scores", "pp_best"))
-    query = op.Div("pp_best", classes)
-    label = op.Sub("pp_best", op.Mul(query, classes))  # the pair's number less query * C
+    query = op.Div("pp_best", len(ids))
+    column = op.Sub("pp_best", op.Mul(query, len(ids)))  # the pair's number less query * J
+    label = column if ids == list(range(len(ids))) else op.Gather(ids, column, axis=0)
     op.Cast(label, to=TensorProto.INT32, outputs=("labels",))
     center = op.Gather("pred_boxes", [0, 1], axis=2)
     half_size = op.Mul(op.Gather("pred_boxes", [2, 3], axis=2), 0.5)

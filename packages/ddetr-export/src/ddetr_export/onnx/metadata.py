@@ -27,6 +27,11 @@ class ExportMetadata:
     version: str = __version__  # of ddetr-export
     tolerance: float | None = None  # largest error against PyTorch that the export met
 
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """The ids of the classes; none where nobody knows them."""
+        return tuple(category.id for category in self.categories)
+
     def to_properties(self) -> dict[str, str]:
         """The key and value texts that `metadata_props` holds."""
         categories = [vars(each) for each in self.categories]

@@ -28,6 +28,7 @@ class Network(Protocol):
     batch_sizes: tuple[int, int | None]  # least and most images of a run; None: any number
     usual_batch: int
     outputs: tuple[str, ...]
+    kept: int | None  # detections an image that the graph itself selects; None: it selects none
     providers: tuple[str, ...]
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
@@ -49,7 +50,9 @@ class OnnxNetwork:
         self._session = open_session(content, str(path), providers)
         properties = self._session.get_modelmeta().custom_metadata_map
         self.metadata = ExportMetadata.from_properties(properties, str(path))
-        self.outputs = tuple(each.name for each in self._session.get_outputs())
+        shapes = {each.name: each.shape for each in self._session.get_outputs()}
+        self.outputs = tuple(shapes)
+        self.kept = shapes["scores"][1] if "scores" in shapes else None
         self.providers = tuple(self._session.get_providers())
         inputs = {each.name: each.shape for each in self._session.get_inputs()}
         check_signature(path, inputs.get("inputs"), self.outputs, self.metadata)

@@ -5,7 +5,7 @@ N images, B images of one run, H, W the file's input size, Q queries, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ddetr_data import Detections
 from ddetr_export.config import Precision
-from ddetr_export.postprocessing import FloatArray, select_detections
+from ddetr_export.postprocessing import FloatArray, detectable_ids, select_detections
 
 # images (B, 3, H, W) -> pred_logits (B, Q, C), pred_boxes (B, Q, 4)
 Forward = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
@@ -56,6 +56,7 @@ def compare(
     num_select: int,
     tolerance: float,
     any_order: bool = False,
+    class_ids: Collection[int] = (),
 ) -> Comparison:
     """Run every image through both networks, the exported one at each of the batch sizes.
 
@@ -70,11 +71,12 @@ def compare(
     logits, boxes = (np.concatenate(each) for each in zip(*references, strict=True))
     if not (np.isfinite(logits).all() and np.isfinite(boxes).all()):
         raise ValueError("the checkpoint gives NaN or infinite values: its training went wrong")
+    selection = (num_select, class_ids)
     errors: list[tuple[float, float, float]] = []
     for batch_size in batch_sizes:
         for rows, batch in _batches(images, batch_size):
             expected = logits[rows], boxes[rows]
-            errors.append(_differences(exported(batch), expected, num_select, any_order))
+            errors.append(_differences(exported(batch), expected, selection, any_order))
     error_logits, error_boxes, missing = np.max(np.array(errors), axis=0)
     return Comparison(
         images=len(images),
@@ -96,16 +98,16 @@ def _batches(images: FloatArray, batch_size: int) -> Iterator[tuple[list[int], F
 def _differences(
     found: tuple[FloatArray, FloatArray],
     expected: tuple[FloatArray, FloatArray],
-    num_select: int,
+    selection: tuple[int, Collection[int]],  # detections kept, and the classes that there are
     any_order: bool,
 ) -> tuple[float, float, float]:
     """Largest error of logits and of boxes, and the fraction of detections that is missing."""
     sizes_hw = np.ones((len(found[0]), 2), np.int64)
-    ours, theirs = (select_detections(*each, sizes_hw, num_select) for each in (found, expected))
+    ours, theirs = (select_detections(*each, sizes_hw, *selection) for each in (found, expected))
     same = [agreement(one, other) for one, other in zip(ours, theirs, strict=True)]
     if any_order:
         images = zip(*found, *expected, strict=True)
-        errors = [_errors_of_nearest(*image, num_select) for image in images]
+        errors = [_errors_of_nearest(*image, *selection) for image in images]
         logits, boxes = np.max(np.array(errors), axis=0)
     else:
         logits, boxes = (np.abs(a - b).max() for a, b in zip(found, expected, strict=True))
@@ -118,10 +120,13 @@ def _errors_of_nearest(
     expected_logits: FloatArray,  # (Q, C)
     expected_boxes: FloatArray,  # (Q, 4)
     num_select: int,
+    class_ids: Collection[int],
 ) -> tuple[float, float]:
     """Largest errors of logits and of boxes between each query that detects and the nearest one."""
     classes = logits.shape[1]
-    kept = np.argsort(-expected_logits.reshape(-1), kind="stable")[:num_select] // classes
+    ids = detectable_ids(class_ids, classes)
+    best = np.argsort(-expected_logits[:, ids].reshape(-1), kind="stable")[:num_select]
+    kept = best // len(ids)
     theirs = np.concatenate([expected_logits, expected_boxes], axis=1)[np.unique(kept)]  # (K, C+4)
     ours = np.concatenate([logits, boxes], axis=1)  # (Q, C+4)
     nearest = np.abs(ours[None] - theirs[:, None]).max(axis=2).argmin(axis=1)  # (K,)

@@ -5,11 +5,11 @@ B images, H, W the file's input size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 
-from ddetr_data import Detections, ImageLike
+from ddetr_data import DEFAULT_MAX_DETECTIONS, Detections, ImageLike
 from ddetr_data.coco import DetectionSet
 from ddetr_data.detection import Detector, add_detections
 from ddetr_data.images import PreprocessConfig, image_batches
@@ -37,12 +37,18 @@ class ForwardDetector(Detector):
     """Any network behind the file's preprocessing and post-processing."""
 
     def __init__(
-        self, forward: Forward, config: PreprocessConfig, num_select: int, batch_size: int
+        self,
+        forward: Forward,
+        config: PreprocessConfig,
+        num_select: int,
+        batch_size: int,
+        class_ids: Collection[int] = (),
     ) -> None:
         """Wrap a network whose every run has batch_size images, filled up with zeros."""
         self.batch_size = batch_size
         self.categories = ()
-        self._forward, self._config, self._num_select = forward, config, num_select
+        self._forward, self._config = forward, config
+        self._num_select, self._class_ids = num_select, class_ids
 
     def predict(self, images: Sequence[ImageLike]) -> list[Detections]:
         """Detect in each image; as many results as images, in their order."""
@@ -51,19 +57,18 @@ class ForwardDetector(Detector):
             pixels, sizes_hw = stacked(batch, self._config)
             outputs = self._forward(filled_up(pixels, self.batch_size))
             logits, boxes = (each[: len(batch)] for each in outputs)
-            results += select_detections(logits, boxes, sizes_hw, self._num_select)
+            selection = (self._num_select, self._class_ids)
+            results += select_detections(logits, boxes, sizes_hw, *selection)
         return results
 
 
 def score_networks(
-    networks: Mapping[str, Forward],
+    networks: Mapping[str, Detector],
     labelled: DetectionSet,
     most_images: int,
-    config: PreprocessConfig,
     *,
-    num_select: int,
-    batch_size: int,
     category_ids: Sequence[int] | None = None,
+    max_detections: int = DEFAULT_MAX_DETECTIONS,
     on_progress: Callable[[str], None],
 ) -> tuple[Score, ...]:
     """Score each network on the first images of a labelled set.
@@ -72,18 +77,15 @@ def score_networks(
         networks: By the name that their score bears.
         labelled: Images whose category ids are the networks' class indices.
         most_images: How many of them to use.
-        config: The file's preprocessing, for all networks.
-        num_select: Detections an image.
-        batch_size: Images a run.
         category_ids: Classes that count; None is all.
+        max_detections: That count, of an image and class.
         on_progress: Called with a few words before each network.
     """
     part = replace(labelled, images=labelled.images[:most_images])
     scores = []
-    for name, forward in networks.items():
+    for name, detector in networks.items():
         on_progress(f"scoring {name} on {len(part.images)} images")
-        detector = ForwardDetector(forward, config, num_select, batch_size)
-        scorer = CocoScorer(part, category_ids=category_ids)
+        scorer = CocoScorer(part, category_ids=category_ids, max_detections=max_detections)
         add_detections(scorer, detector, part.images)
         overall = scorer.score().overall
         figures = {key: None if isnan(overall[key]) else float(overall[key]) for key in _FIGURES}

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ddetr_data import Detections, ImageLike
-from ddetr_data.detection import Detector
+from ddetr_data import DEFAULT_MAX_DETECTIONS, Detections, ImageLike
+from ddetr_data.detection import Detector, raised_num_select
 from ddetr_data.images import PreprocessConfig, image_batches
 from ddetr_export.onnx import (
     DETECTION_OUTPUTS,
@@ -46,6 +46,7 @@ class OnnxDetector(Detector):
         batch_size: int | None = None,
         input_size_hw: tuple[int, int] | None = None,
         num_select: int | None = None,
+        max_detections: int = DEFAULT_MAX_DETECTIONS,
         providers: Sequence[str] | None = None,
     ) -> None:
         """Load the file.
@@ -56,6 +57,8 @@ class OnnxDetector(Detector):
             batch_size: Images a run; None is the file's own, or 1 where that is dynamic.
             input_size_hw: Height and width in pixels that the file must have; None takes any.
             num_select: Most detections an image; None is what the file's model was made with.
+            max_detections: Of an image that are scored; above 100 at least as many are kept, where
+                num_select is None and the file can give them.
             providers: ONNX Runtime execution providers; None is the fastest present.
 
         Raises:
@@ -74,7 +77,9 @@ class OnnxDetector(Detector):
         for name, number in (("batch_size", batch_size), ("num_select", num_select)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
-        self.num_select = num_select or self.metadata.model.get("num_select", _DEFAULT_NUM_SELECT)
+        own = self.metadata.model.get("num_select", _DEFAULT_NUM_SELECT)
+        self.num_select = num_select or raised_num_select(own, max_detections)
+        self.most_detections = min(self.num_select, self._network.kept or self.num_select)
         self.batch_size = self._choose_batch(batch_size)
         self._check_size(input_size_hw)
 
@@ -105,13 +110,17 @@ class OnnxDetector(Detector):
         if not set(DETECTION_OUTPUTS) <= set(self._network.outputs):
             logits, boxes = self._network.run({"inputs": pixels}, RAW_OUTPUTS)
             self._check_outputs(logits, boxes, len(pixels))
-            yield from select_detections(logits[:count], boxes[:count], sizes_hw, self.num_select)
+            pair = (logits[:count], boxes[:count])
+            ids = self.metadata.class_ids
+            yield from select_detections(*pair, sizes_hw, self.num_select, ids)
             return
         sizes = filled_up(sizes_hw.astype(np.float32), len(pixels))
         outputs = self._network.run({"inputs": pixels, "target_sizes": sizes}, DETECTION_OUTPUTS)
         for boxes, scores, labels in zip(*(each[:count] for each in outputs), strict=True):
             kept = slice(self.num_select)
-            yield Detections(boxes[kept], scores[kept], labels[kept].astype(np.int64))
+            found = Detections(boxes[kept], scores[kept], labels[kept].astype(np.int64))
+            # Graphs of the first exports gave classes that the table lacks a place.
+            yield found.of_classes(self.metadata.class_ids) if self.categories else found
 
     def _check_outputs(self, logits: FloatArray, boxes: FloatArray, batch: int) -> None:
         """Compare the shapes with (B, Q, C) and (B, Q, 4)."""

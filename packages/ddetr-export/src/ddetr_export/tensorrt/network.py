@@ -55,6 +55,8 @@ class EngineNetwork:
         ]
         is_input = {name: self._is_input(name) for name in self._names}
         self.outputs = tuple(name for name in self._names if not is_input[name])
+        selects = "scores" in self.outputs
+        self.kept = int(self._engine.get_tensor_shape("scores")[1]) if selects else None
         shape = self._engine.get_tensor_shape("inputs") if is_input.get("inputs") else None
         known = None if shape is None else tuple(shape)
         check_signature(self.path, known, self.outputs, self.metadata)
