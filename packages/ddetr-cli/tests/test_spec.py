@@ -163,3 +163,19 @@ def test_true_is_no_number(key: str, load: Load) -> None:
     """`num_epochs: yes` is not one epoch."""
     with pytest.raises(SpecError, match=rf"{key} must be a .*number, got 'yes'"):
         load("", [f"{key}=yes"])
+
+
+def test_what_counts_in_an_evaluation_counts_in_every_score(load: Load) -> None:
+    """evaluate.max_detections is train's and export's too, which no spec may hold."""
+    # fault 23
+    spec = load("evaluate: {max_detections: 300}")
+    assert spec.evaluate.max_detections == 300
+    assert spec.train.max_detections == spec.export.max_detections == 300
+    assert spec_yaml(spec).count("max_detections") == 1
+    assert load().train.max_detections == load().export.max_detections == 100
+    for block in ("train", "export"):
+        with pytest.raises(SpecError, match=f"{block}.max_detections"):
+            load(f"{block}: {{max_detections: 300}}")
+    with pytest.raises(SpecError, match=r"evaluate\.max_detections") as refused:
+        load("evaluate: {max_detections: 0}")
+    assert "train" not in str(refused.value)

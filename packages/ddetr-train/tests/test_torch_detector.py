@@ -65,7 +65,9 @@ def test_the_pixels_are_those_of_the_shared_preprocessing(checkpoint, pictures) 
     pixels, mask = pad_batch([preprocess(pictures[0], detector.preprocess_config)])
     with torch.inference_mode():
         outputs = model(torch.from_numpy(pixels), torch.from_numpy(mask))
-    expected = postprocess(outputs, torch.tensor([[64, 64]]), model.config.num_select)[0]
+    known = [category.id for category in detector.categories]
+    size_hw = torch.tensor([[64, 64]])
+    expected = postprocess(outputs, size_hw, model.config.num_select, known)[0]
     (found,) = detector.predict(pictures[:1])
     assert np.array_equal(expected["boxes_xyxy"].numpy(), found.boxes_xyxy)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ddetr_data import DEFAULT_MAX_DETECTIONS
 from ddetr_data.detection import DeviceConfig
 
 _FROZEN = ConfigDict(
@@ -94,6 +95,12 @@ class TrainConfig(DeviceConfig):
     )
     validation_interval: int = Field(
         1, gt=0, description="Epochs between validations; the last epoch always has one."
+    )
+    max_detections: int = Field(
+        DEFAULT_MAX_DETECTIONS,
+        gt=0,
+        description="Detections of an image and class that validation scores; in a spec "
+        "evaluate.max_detections.",
     )
     resume_training_checkpoint_path: Path | None = Field(
         None, description="Checkpoint to continue from; wins over dd_model_latest.pth."

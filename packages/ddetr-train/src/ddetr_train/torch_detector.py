@@ -5,7 +5,7 @@ B images, H x W pixels, K detections of one image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddetr_data import Detections, ImageLike, as_categories
-from ddetr_data.detection import Detector, DeviceConfig
+from ddetr_data import DEFAULT_MAX_DETECTIONS, Detections, ImageLike, as_categories
+from ddetr_data.detection import Detector, DeviceConfig, raised_num_select
 from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, image_batches, open_image, pad_batch, preprocess
 from ddetr_model import (
@@ -36,6 +36,7 @@ class TorchDetector(Detector):
     """Finds objects with a trained checkpoint."""
 
     preprocess_config: PreprocessConfig
+    most_detections: int
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class TorchDetector(Detector):
         input_size_hw: tuple[int, int] | None = None,
         device: str | Sequence[str] = "cpu",
         network: DeformableDETR | None = None,
+        max_detections: int = DEFAULT_MAX_DETECTIONS,
     ) -> None:
         """Load the file; several devices share each batch.
 
@@ -56,6 +58,7 @@ class TorchDetector(Detector):
             input_size_hw: fixed height and width in pixels; None resizes as in training.
             device: as PyTorch names them.
             network: what to fill, for a checkpoint with parts from outside.
+            max_detections: of an image that are scored; above 100 at least as many are kept.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -72,7 +75,7 @@ class TorchDetector(Detector):
             self.preprocess_config = self.preprocess_config.fixed_to(*input_size_hw)
         self.categories = as_categories(metadata.categories)
         self.num_classes = model.config.num_classes
-        self._num_select = model.config.num_select
+        self.most_detections = raised_num_select(model.config.num_select, max_detections)
         self._devices = [device] if isinstance(device, str) else list(device)
         self._models = [deepcopy(model).to(device) for device in self._devices[1:]]
         self._models.insert(0, model.to(self._devices[0]))
@@ -112,7 +115,8 @@ class TorchDetector(Detector):
         images, mask, sizes_hw = (value.to(self._devices[index]) for value in inputs)
         with torch.inference_mode():
             outputs = self._models[index](images, mask)
-        return detections_of(outputs, sizes_hw, self._num_select)
+        ids = [category.id for category in self.categories]
+        return detections_of(outputs, sizes_hw, self.most_detections, ids)
 
 
 def open_detector(
@@ -123,6 +127,7 @@ def open_detector(
     input_size_hw: tuple[int, int] | None = None,
     devices: DeviceConfig | None = None,
     network: DeformableDETR | None = None,
+    max_detections: int = DEFAULT_MAX_DETECTIONS,
 ) -> TorchDetector:
     """Open a checkpoint on the GPUs that the options choose, or on the CPU where there are none.
 
@@ -135,6 +140,7 @@ def open_detector(
         input_size_hw: fixed height and width in pixels; None resizes as in training.
         devices: which GPUs; None is the first one.
         network: what to fill, for a checkpoint with parts from outside.
+        max_detections: as TorchDetector.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -150,6 +156,7 @@ def open_detector(
         input_size_hw=input_size_hw,
         device=[names[launched_local_rank() % len(names)]] if is_launched() else names,
         network=network,
+        max_detections=max_detections,
     )
     if chosen.notice:
         detector.description += " (no GPU on this machine)"
@@ -160,13 +167,17 @@ def detections_of(
     outputs: DetectorOutput,
     sizes_hw: Tensor,  # (B, 2), original height and width
     num_select: int,
+    class_ids: Collection[int] = (),
 ) -> list[Detections]:
-    """Turn a model's outputs into the num_select best detections of each image."""
+    """Turn a model's outputs into the num_select best detections of each image.
+
+    A class that class_ids lacks is never detected; empty stands for all.
+    """
     return [
         Detections(
             boxes_xyxy=found["boxes_xyxy"].float().cpu().numpy(),
             scores=found["scores"].float().cpu().numpy(),
             labels=found["labels"].cpu().numpy(),
         )
-        for found in postprocess(outputs, sizes_hw, num_select)
+        for found in postprocess(outputs, sizes_hw, num_select, class_ids)
     ]

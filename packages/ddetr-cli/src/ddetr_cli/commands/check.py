@@ -101,9 +101,11 @@ def _of_set(arguments: CheckArguments) -> tuple[Splits, CheckOptions]:
         image_dir=arguments.images or ".", json_file=tuple(arguments.annotations or ())
     )
     mapping = None if arguments.mapping is None else read_mapping(arguments.mapping)
+    defaults = Experiment()
     options = CheckOptions(
         num_classes=arguments.num_classes,
-        num_queries=arguments.num_queries or Experiment().model.num_queries,
+        num_queries=arguments.num_queries or defaults.model.num_queries,
+        max_detections=defaults.evaluate.max_detections,
         mapping=mapping,
     )
     return {"set": [source]}, options
@@ -123,6 +125,8 @@ def _of_spec(experiment: Experiment, spec_file: Path) -> tuple[Splits, CheckOpti
     options = CheckOptions(
         num_classes=None if dataset.num_classes == "auto" else dataset.num_classes,
         num_queries=experiment.model.num_queries,
+        max_detections=experiment.evaluate.max_detections,
+        ignore_regions=dataset.ignore_regions,
         workers=dataset.workers,
     )
     return splits, options

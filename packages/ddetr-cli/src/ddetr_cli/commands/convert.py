@@ -33,7 +33,11 @@ def _write(write: Callable[[], ConvertSummary], run: Run) -> Mapping[str, float]
 def _show(summary: ConvertSummary, run: Run) -> None:
     rows = [(each.name, str(each.id), str(summary.kept[each.name])) for each in summary.categories]
     run.console.table(f"{summary.images} images", ["class", "id", "objects"], rows)
-    changes = [("dropped", summary.dropped), ("repaired", summary.repaired)]
+    changes = [
+        ("dropped", summary.dropped),
+        ("repaired", summary.repaired),
+        ("kept", summary.accepted),
+    ]
     losses = [
         (reason, name, what, str(count))
         for what, reasons in changes

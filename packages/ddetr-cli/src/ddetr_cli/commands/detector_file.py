@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.spec import Experiment, SpecError, existing_file, existing_model, given
+from ddetr_data import DEFAULT_MAX_DETECTIONS
 from ddetr_data.detection import ALONE, EvaluateConfig, InferenceConfig, RankSlice
 from ddetr_data.files import is_encrypted
 from ddetr_export.onnx import is_engine, plain_name
@@ -68,11 +69,18 @@ def open_detector(
     """
     path = given(config.detector_file, f"{task}.checkpoint")
     key, size_hw = experiment.passphrase, config.input_size_hw
+    limit = DEFAULT_MAX_DETECTIONS
+    if isinstance(config, EvaluateConfig):
+        limit = config.max_detections
     if _is_exported(path):
         from ddetr_export import open_detector as open_exported
 
         return open_exported(
-            path, encryption_key=key, batch_size=config.batch_size, input_size_hw=size_hw
+            path,
+            encryption_key=key,
+            batch_size=config.batch_size,
+            input_size_hw=size_hw,
+            max_detections=limit,
         )
     from ddetr_train import open_detector as open_checkpoint
 
@@ -82,6 +90,7 @@ def open_detector(
         batch_size=config.batch_size or experiment.dataset.batch_size,
         input_size_hw=size_hw,
         devices=config,
+        max_detections=limit,
     )
 
 

@@ -49,7 +49,10 @@ def _show(scores: Scores, experiment: Experiment, run: Run) -> None:
     (run.results_dir / REPORT_NAME).unlink(missing_ok=True)  # of other scores, if this one fails
     dataset = experiment.dataset
     labelled = open_sources(
-        dataset.test_data_sources, num_classes=None, dataset_type=dataset.dataset_type
+        dataset.test_data_sources,
+        num_classes=None,
+        dataset_type=dataset.dataset_type,
+        ignore_regions=dataset.ignore_regions,
     )
     report = write_evaluation_report(
         run.results_dir, labelled, dataset.eval_class_ids, experiment.evaluate.judge

@@ -139,7 +139,7 @@ def _labelled(experiment: Experiment, run: Run) -> DetectionSet | None:
         return None
     from ddetr_data.coco import load_sources
 
-    return load_sources(sources, num_classes=None)
+    return load_sources(sources, num_classes=None, ignore_regions=data.ignore_regions)
 
 
 def _show_scores(scores: Sequence[Score], run: Run) -> None:

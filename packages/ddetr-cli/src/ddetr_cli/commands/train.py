@@ -122,7 +122,10 @@ def _write_report(experiment: Experiment, run: Run) -> Path:
     from ddetr_data.loading import open_sources
 
     labelled = open_sources(
-        dataset.val_data_sources, num_classes=None, dataset_type=dataset.dataset_type
+        dataset.val_data_sources,
+        num_classes=None,
+        dataset_type=dataset.dataset_type,
+        ignore_regions=dataset.ignore_regions,
     )
     return write_training_report(run.results_dir, labelled, dataset.eval_class_ids)
 

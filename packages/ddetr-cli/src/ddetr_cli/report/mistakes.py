@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ddetr_data import Detections, ImageRecord, Judge
+from ddetr_data import DEFAULT_MAX_DETECTIONS, Detections, ImageRecord, Judge
 from ddetr_data.coco import DetectionSet, detections_from_coco
-from ddetr_data.scoring import CocoScorer, ConfusionTable, PrecisionRecall, confusion_table
+from ddetr_data.scoring import (
+    CocoScorer,
+    ConfusionTable,
+    PrecisionRecall,
+    confusion_table,
+)
 
 _NUM_WORST = 9
 _NO_THRESHOLD = 0.5  # for a class whose best score is unknown, as nothing of it was found
@@ -53,6 +58,7 @@ def find_mistakes(
     detections: Mapping[int, Detections],
     category_ids: Sequence[int] | None = None,
     judge: Judge = "auto",
+    max_detections: int = DEFAULT_MAX_DETECTIONS,
 ) -> Mistakes:
     """Count mistakes among the detections above the score at which their class's F1 is best.
 
@@ -61,8 +67,11 @@ def find_mistakes(
         detections: by image id; an image without any is one in which all is missed.
         category_ids: classes that count, absent: all.
         judge: who computes the curves.
+        max_detections: that count, of an image and class.
     """
-    scorer = CocoScorer(detection_set, category_ids=category_ids, judge=judge)
+    scorer = CocoScorer(
+        detection_set, category_ids=category_ids, judge=judge, max_detections=max_detections
+    )
     for image_id, found in detections.items():
         scorer.add(image_id, found)
     curves = scorer.curves()

@@ -14,7 +14,7 @@ from ddetr_cli.report.history import read_history
 from ddetr_cli.report.mistakes import BadImage, Mistakes, find_mistakes, read_detections
 from ddetr_cli.report.thumbnails import FOUND_COLOR, OBJECT_COLOR, thumbnail
 from ddetr_cli.terminal import figure
-from ddetr_data import Category, DataError, Judge
+from ddetr_data import DEFAULT_MAX_DETECTIONS, Category, DataError, Judge
 from ddetr_data.coco import DetectionSet
 from ddetr_data.files import write_whole
 from ddetr_train import VALIDATION_FOLDER
@@ -23,7 +23,7 @@ REPORT_NAME = "report.html"
 _LOSSES: tuple[str, ...] = ("train_loss", "val_loss")
 _SCORES: tuple[str, ...] = ("val_AP", "val_AP50", "val_AP75")
 _MOST_EPOCHS_IN_SIGHT = 12  # longer tables are folded, so that what follows is seen
-_HEADLINES: tuple[str, ...] = ("AP", "AP50", "AP75", "AR100")
+_HEADLINES: tuple[str, ...] = ("AP", "AP50", "AP75")  # and the recall that has the most detections
 
 
 def write_training_report(
@@ -84,8 +84,7 @@ def _score_sections(content: Mapping[str, Any]) -> list[str]:
     ]
     cards = "".join(
         f'<div class="card"><strong>{figure(overall[name])}</strong>{name}</div>'
-        for name in _HEADLINES
-        if name in overall
+        for name in _headlines(overall)
     )
     table = _table(list(overall), [[figure(value) for value in overall.values()]])
     return [
@@ -98,6 +97,11 @@ def _score_sections(content: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _headlines(overall: Mapping[str, Any]) -> list[str]:
+    recalls = [name for name in overall if name.removeprefix("AR").isdigit()]
+    return [name for name in (*_HEADLINES, *recalls[-1:]) if name in overall]
+
+
 def _mistake_sections(
     folder: Path,
     detection_set: DetectionSet,
@@ -105,7 +109,8 @@ def _mistake_sections(
     judge: Judge = "auto",
 ) -> list[str]:
     detections = read_detections(folder / "detections.json")
-    mistakes = find_mistakes(detection_set, detections, category_ids, judge)
+    limit = _read_json(folder / "results.json").get("max_detections", DEFAULT_MAX_DETECTIONS)
+    mistakes = find_mistakes(detection_set, detections, category_ids, judge, limit)
     return [
         _section("Precision and recall", *_curves(mistakes)),
         _section(

@@ -72,6 +72,14 @@ class Experiment(BaseModel):
         model: ModelBlock | None = info.data.get("model")  # None where it is faulty
         return train if model is None else model.completed(train)
 
+    @model_validator(mode="after")
+    def _say_how_many_detections_count(self) -> Experiment:
+        limit = {"max_detections": self.evaluate.max_detections}
+        blocks: dict[str, BaseModel] = {"train": self.train, "export": self.export}
+        # Not by assignment, which a frozen model refuses.
+        self.__dict__ |= {name: block.model_copy(update=limit) for name, block in blocks.items()}
+        return self
+
     @property
     def passphrase(self) -> str | None:
         """The encryption key in clear, for the engine alone."""

@@ -17,7 +17,12 @@ from ddetr_train import GroupNames
 Model = type[BaseModel]
 # Keys of the models that no spec may hold, because another key decides them.
 DERIVED_KEYS: frozenset[KeyPath] = frozenset(
-    {("model", "num_classes"), *(("train", "optim", name) for name in GroupNames.model_fields)}
+    {
+        ("model", "num_classes"),
+        ("train", "max_detections"),
+        ("export", "max_detections"),
+        *(("train", "optim", name) for name in GroupNames.model_fields),
+    }
 )
 _TEXTS = {str, Path, SecretStr}
 _NUMBERS = {int, float, bool}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from typing_extensions import override
 
-from ddetr_data import Detections
+from ddetr_data import DEFAULT_MAX_DETECTIONS, Detections
 from ddetr_data.coco import DetectionSet
-from ddetr_data.detection import write_results
+from ddetr_data.detection import raised_num_select, write_results
 from ddetr_data.scoring import CocoScorer, Scores
 from ddetr_train.callbacks._checkpoints import BEST_METRIC
 from ddetr_train.process import gather_objects
@@ -26,11 +27,16 @@ class ValidationScoring(Callback):
         detection_set: DetectionSet,
         category_ids: tuple[int, ...] | None = None,
         folder: Path | None = None,  # for the last validation's files; None writes none
+        *,
+        class_ids: Collection[int] = (),  # that the model has; empty: all of its indices
+        max_detections: int = DEFAULT_MAX_DETECTIONS,
     ) -> None:
         self.scores: Any = None  # Scores of the last validation
         self._folder = folder
         self._detection_set = detection_set
         self._category_ids = category_ids
+        self._class_ids = class_ids
+        self._max_detections = max_detections
         self.found: dict[int, Detections] = {}  # of this process, by image id
 
     @override
@@ -55,7 +61,8 @@ class ValidationScoring(Callback):
     ) -> None:
         """Keep the batch's detections by image id; the same image on two processes counts once."""
         sizes_hw = torch.stack([target["orig_size"] for target in batch.targets])
-        found = detections_of(outputs, sizes_hw, pl_module.model.config.num_select)
+        num_select = raised_num_select(pl_module.model.config.num_select, self._max_detections)
+        found = detections_of(outputs, sizes_hw, num_select, self._class_ids)
         ids = (int(target["image_id"]) for target in batch.targets)
         self.found.update(zip(ids, found, strict=True))
 
@@ -71,12 +78,17 @@ class ValidationScoring(Callback):
         pl_module.log(BEST_METRIC, pl_module.metrics[BEST_METRIC], logger=False)
 
     def _score(self, parts: list[dict[int, Detections]]) -> Scores:
-        scorer = CocoScorer(self._detection_set, category_ids=self._category_ids)
+        scorer = CocoScorer(
+            self._detection_set,
+            category_ids=self._category_ids,
+            max_detections=self._max_detections,
+        )
         for image_id, found in {k: v for part in parts for k, v in part.items()}.items():
             scorer.add(image_id, found)
         scores = scorer.score()
         if self._folder is not None:
-            facts = {"images": len(self._detection_set.images)}
+            images = len(self._detection_set.images)
+            facts = {"images": images, "max_detections": self._max_detections}
             write_results(self._folder, scores, scorer.results(), facts)
         return scores
 

@@ -33,7 +33,13 @@ def choose_callbacks(
         callbacks.append(Preemption(checkpoints, config.resume_training_checkpoint_path))
     if data.val_set is not None:
         folder = None if config.is_dry_run else results_dir / VALIDATION_FOLDER
-        scoring = ValidationScoring(data.val_set, data.eval_class_ids, folder)
+        scoring = ValidationScoring(
+            data.val_set,
+            data.eval_class_ids,
+            folder,
+            class_ids=[category.id for category in data.train_set.categories],
+            max_detections=config.max_detections,
+        )
         callbacks += [SampleImages(data.val_set, scoring), scoring]
         if config.early_stopping_patience is not None:
             callbacks.append(

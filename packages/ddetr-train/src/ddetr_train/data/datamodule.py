@@ -55,12 +55,14 @@ class DetectionDataModule(pl.LightningDataModule):
             num_classes=num_classes,
             dataset_type=dataset.dataset_type,
             corrupt_images=dataset.corrupt_images,
+            ignore_regions=dataset.ignore_regions,
         )
         self.val_set = (
             open_sources(
                 dataset.val_data_sources,
                 num_classes=num_classes,
                 dataset_type=dataset.dataset_type,
+                ignore_regions=dataset.ignore_regions,
             )
             if dataset.val_data_sources
             else None
@@ -193,4 +195,6 @@ def _digest(detection_set: DetectionSet) -> str:
         digest.update(record.file_name.encode("utf-8", "surrogatepass"))
         for column in (record.boxes_xywh, record.labels, record.is_crowd):
             digest.update(np.ascontiguousarray(column).tobytes())
+        if record.is_region.any():
+            digest.update(record.is_region.tobytes())
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddetr_data import Category, DatasetConfig, as_categories, compare_categories
-from ddetr_data.detection import Observer
+from ddetr_data.detection import Observer, limit_notices, raised_num_select
 from ddetr_data.files import model_source
 from ddetr_model import (
     DeformableDETR,
@@ -129,7 +129,7 @@ def prepare_training(
         if resume is not None:
             resume.prepare(network, criterion)
         _freeze(network, setup)
-        setup.tell(*_other_classes(network, setup.data))
+        setup.tell(*_other_classes(network, setup.data), *_limits(network, setup))
         if resume is None:
             choose_batch_size(network, setup)
         if not config.is_dry_run:
@@ -207,6 +207,15 @@ def _other_classes(network: DeformableDETR, data: DetectionDataModule) -> list[s
         for owner, table in tables.items()
     ]
     return [text for text in differences if text]
+
+
+def _limits(network: DeformableDETR, setup: Setup) -> list[str]:
+    """Say where validation images hold more objects than can be found, or count."""
+    if setup.data.val_set is None:
+        return []
+    limit = setup.config.max_detections
+    most = raised_num_select(network.config.num_select, limit)
+    return limit_notices(setup.data.val_set, limit, most)
 
 
 def _freeze(network: DeformableDETR, setup: Setup) -> None:
