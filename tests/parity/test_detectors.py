@@ -188,3 +188,15 @@ def our_frames(frame: FrameType | None) -> Iterator[FrameType]:
         if str(frame.f_globals.get("__name__")).startswith("ddetr_"):
             yield frame
         frame = None if frame.f_code is main.__code__ else frame.f_back
+
+
+def test_every_detector_keeps_as_many_as_are_scored(run: Callable[..., Run], project: Path) -> None:
+    """More than COCO's 100 raise the model's num_select, up to all pairs of query and class."""
+    # fault 23
+    for door in DOORS:
+        assert run("evaluate", door, "evaluate.max_detections=200").status == 0
+        folder = project / f"evaluate-{door}"
+        figures = json.loads((folder / "results.json").read_text())["overall"]
+        assert [name for name in figures if name.startswith("AR")][:3] == ["AR1", "AR10", "AR200"]
+        found = json.loads((folder / "detections.json").read_text())
+        assert len(found) == 3 * 20 * 2  # images, queries and classes
