@@ -124,7 +124,7 @@ def test_the_reference_has_forward_mode(arguments):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_who_watches_calls_sees_the_operator(arguments, dispatched):
-    """A dispatch mode (fake tensors, counters), autocast, a trace and torch.func get it."""
+    """A dispatch mode (fake tensors, counters), a trace, torch.func, autocast that must widen."""
     seen = []
 
     class Watch(TorchDispatchMode):
@@ -140,8 +140,11 @@ def test_who_watches_calls_sees_the_operator(arguments, dispatched):
     with Watch():
         attend(value)
     assert ms_deform_attn_operator in seen
+    shapes, starts, *points = rest
+    halves = [tensor.to(torch.bfloat16) for tensor in points]
     with torch.autocast("cpu"):
-        assert dispatched(lambda: attend(value)) == {FORWARD}
+        assert FORWARD in dispatched(lambda: ms_deform_attn(value, shapes, starts, *halves))
+        assert not dispatched(lambda: attend(value.to(torch.bfloat16)))
     assert dispatched(lambda: torch.func.vmap(attend)(value[None])) == {FORWARD}
     assert dispatched(lambda: torch.jit.trace(attend, value, check_trace=False)) == {FORWARD}
     assert not dispatched(lambda: attend(value))

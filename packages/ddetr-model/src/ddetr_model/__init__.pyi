@@ -12,6 +12,8 @@ from .deformable_detr import DeformableDETR as DeformableDETR
 from .export_form import ExportForms as ExportForms
 from .export_form import HasExportForm as HasExportForm
 from .freezing import freeze_modules as freeze_modules
+from .inference import InferenceForm as InferenceForm
+from .inference import inference_form as inference_form
 from .losses import SetCriterion as SetCriterion
 from .matcher import HungarianMatcher as HungarianMatcher
 from .outputs import DenoisedOutput as DenoisedOutput

@@ -66,7 +66,7 @@ class DeformableEncoderLayer(nn.Module):
             pyramid.padding,
         )
         pixels = self.norm1(pixels + self.dropout(attended))
-        hidden = self.dropout(F.relu(self.linear1(pixels)))
+        hidden = self.dropout(F.relu(self.linear1(pixels), inplace=True))
         return self.norm2(pixels + self.dropout(self.linear2(hidden)))  # type: ignore[no-any-return]
 
     def export_form(self, forms: ExportForms) -> nn.Module:

@@ -45,13 +45,16 @@ def tangents_may_exist() -> bool:
 
 
 def nobody_watches() -> bool:
-    """Whether nothing counts, traces, casts or transforms the calls on the CPU of this moment."""
+    """Whether nothing counts, traces or transforms the calls on the CPU of this moment.
+
+    Autocast need not see one: it would widen 16-bit locations and weights, of which a direct call
+    takes none.
+    """
     return not (
         MISSING_WATCHERS
         or is_dynamo_compiling()
         or _count_modes()
         or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
         or transforms_are_active()
-        or torch.is_autocast_enabled("cpu")
         or tangents_may_exist()
     )
