@@ -37,6 +37,7 @@ __all__ = [
     "read_metadata",
     "save_checkpoint",
     "summarize",
+    "use_fast_layers",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

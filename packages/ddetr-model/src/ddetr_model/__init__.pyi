@@ -11,6 +11,7 @@ from .config import ModelConfig as ModelConfig
 from .deformable_detr import DeformableDETR as DeformableDETR
 from .export_form import ExportForms as ExportForms
 from .export_form import HasExportForm as HasExportForm
+from .fast_layers import use_fast_layers as use_fast_layers
 from .freezing import freeze_modules as freeze_modules
 from .inference import InferenceForm as InferenceForm
 from .inference import inference_form as inference_form

@@ -10,23 +10,27 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 __all__ = ["use_one_dnn"]
 
-
-_product: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+_private_product: Callable[..., Tensor] | None = getattr(
+    torch.ops.mkldnn, "_linear_pointwise", None
+)
 
 
 def use_one_dnn(network: nn.Module) -> None:
-    """Let oneDNN compute a network's linear layers and pointwise convolutions, if it is faster.
+    """Let oneDNN compute a network's linear layers and pointwise convolutions, where it is faster.
 
-    Only for a network that computes in float32 on the CPU, and without gradients.
+    They do so in float32 on the CPU and are else as before.
     """
-    if _product is None or not torch.backends.mkldnn.is_available() or _is_intel():  # type: ignore[no-untyped-call]
+    has_one_dnn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if _private_product is None or not has_one_dnn or _is_intel():
         return
     for module in network.modules():
         # Another class is all that changes: tensors, names and hooks stay.
@@ -49,9 +53,63 @@ class _PointwiseConv2d(nn.Conv2d):
         return _linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
-def _is_intel() -> bool:
-    listing = Path("/proc/cpuinfo")
-    return "GenuineIntel" in (listing.read_text() if listing.exists() else platform.processor())
+class _LinearFunction(torch.autograd.Function):
+    """A linear layer and its derivatives, all by oneDNN."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(features, weight)
+        return _multiply(features, weight, bias)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        features, weight = ctx.saved_tensors
+        wants_features, wants_weight, wants_bias = ctx.needs_input_grad
+        rows = grad.flatten(0, -2)  # (N, out_features)
+        return (
+            _multiply(grad, weight.t()) if wants_features else None,
+            _weight_gradient(rows, features.flatten(0, -2)) if wants_weight else None,
+            rows.sum(0) if wants_bias else None,
+        )
+
+
+def _linear(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if torch.compiler.is_compiling() and not torch.is_grad_enabled():
+        # The compiler has rules for the product that hold for packed weights alone.
+        hidden: Tensor = _hidden_product(features, weight, bias)
+        return hidden
+    is_float32 = features.dtype == weight.dtype == torch.float32
+    if not is_float32 or not features.is_cpu or torch.is_autocast_enabled("cpu"):
+        return F.linear(features, weight, bias)
+    output: Tensor = _LinearFunction.apply(features, weight, bias)  # type: ignore[no-untyped-call]
+    return output
+
+
+def _multiply(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Features (..., K) times the transpose of weight (N, K), plus bias (N,)."""
+    assert _private_product is not None
+    return _private_product(features, weight, bias, "none", [], "")
+
+
+def _weight_gradient(
+    rows: Tensor,  # (N, out_features)
+    features: Tensor,  # (N, in_features)
+) -> Tensor:  # (out_features, in_features)
+    # Faster with the smaller side in front.
+    if rows.shape[1] <= features.shape[1]:
+        return _multiply(rows.t(), features.t())
+    return _multiply(features.t(), rows.t()).t()
+
+
+@torch.library.custom_op("ddetr_model::linear", mutates_args=(), device_types="cpu")
+def _hidden_product(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return _multiply(features, weight, bias)
+
+
+@_hidden_product.register_fake
+def _(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001
+    return features.new_empty(*features.shape[:-1], weight.shape[0])
 
 
 def _is_pointwise(convolution: nn.Conv2d) -> bool:
@@ -62,24 +120,6 @@ def _is_pointwise(convolution: nn.Conv2d) -> bool:
     )
 
 
-def _linear(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    # The compiler has rules for this product that hold for packed weights alone.
-    multiply = _hidden_product if torch.compiler.is_compiling() else _multiply
-    output: Tensor = multiply(features, weight, bias)
-    return output
-
-
-def _multiply(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if _product is None or not features.is_cpu or features.dtype != torch.float32:
-        return F.linear(features, weight, bias)
-    return _product(features, weight, bias, "none", [], "")
-
-
-@torch.library.custom_op("ddetr_model::linear", mutates_args=())
-def _hidden_product(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return _multiply(features, weight, bias)
-
-
-@_hidden_product.register_fake
-def _(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001
-    return features.new_empty(*features.shape[:-1], weight.shape[0])
+def _is_intel() -> bool:
+    listing = Path("/proc/cpuinfo")
+    return "GenuineIntel" in (listing.read_text() if listing.exists() else platform.processor())

@@ -36,11 +36,23 @@ def generalized_iou(
 
     Two boxes without area give 0 instead of NaN, so that a degenerate prediction stays trainable.
     """
-    overlap = _intersection(boxes1_xyxy, boxes2_xyxy)
-    union = _area(boxes1_xyxy) + _area(boxes2_xyxy) - overlap
-    top_left = torch.minimum(boxes1_xyxy[..., :2], boxes2_xyxy[..., :2])
-    bottom_right = torch.maximum(boxes1_xyxy[..., 2:], boxes2_xyxy[..., 2:])
-    hull = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
+    # Coordinate by coordinate: an axis of four at the end of a table of pairs is slow to reduce.
+    left1, top1, right1, bottom1 = boxes1_xyxy.unbind(-1)
+    left2, top2, right2, bottom2 = boxes2_xyxy.unbind(-1)
+    overlap = _area(
+        torch.maximum(left1, left2),
+        torch.maximum(top1, top2),
+        torch.minimum(right1, right2),
+        torch.minimum(bottom1, bottom2),
+    )
+    hull = _area(
+        torch.minimum(left1, left2),
+        torch.minimum(top1, top2),
+        torch.maximum(right1, right2),
+        torch.maximum(bottom1, bottom2),
+    )
+    area1, area2 = (right1 - left1) * (bottom1 - top1), (right2 - left2) * (bottom2 - top2)
+    union = area1 + area2 - overlap
     return overlap / union.clamp(min=MIN_AREA) - (hull - union) / hull.clamp(min=MIN_AREA)
 
 
@@ -79,11 +91,5 @@ def refine_boxes(
     return torch.cat([deltas[..., :known] + logits, deltas[..., known:]], dim=-1).sigmoid()
 
 
-def _area(boxes_xyxy: Tensor) -> Tensor:
-    return (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).prod(dim=-1)
-
-
-def _intersection(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor) -> Tensor:
-    top_left = torch.maximum(boxes1_xyxy[..., :2], boxes2_xyxy[..., :2])
-    bottom_right = torch.minimum(boxes1_xyxy[..., 2:], boxes2_xyxy[..., 2:])
-    return (bottom_right - top_left).clamp(min=0).prod(dim=-1)
+def _area(left: Tensor, top: Tensor, right: Tensor, bottom: Tensor) -> Tensor:
+    return (right - left).clamp(min=0) * (bottom - top).clamp(min=0)

@@ -97,7 +97,7 @@ class DeformableDecoderLayer(nn.Module):
             pyramid.padding,
         )
         content = self.norm1(content + self.dropout(seen))
-        hidden = self.dropout(F.relu(self.linear1(content), inplace=True))
+        hidden = self.dropout(F.relu(self.linear1(content), inplace=not torch.is_grad_enabled()))
         return self.norm3(content + self.dropout(self.linear2(hidden)))  # type: ignore[no-any-return]
 
     def export_form(self, forms: ExportForms) -> nn.Module:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -66,7 +67,7 @@ class DeformableEncoderLayer(nn.Module):
             pyramid.padding,
         )
         pixels = self.norm1(pixels + self.dropout(attended))
-        hidden = self.dropout(F.relu(self.linear1(pixels), inplace=True))
+        hidden = self.dropout(F.relu(self.linear1(pixels), inplace=not torch.is_grad_enabled()))
         return self.norm2(pixels + self.dropout(self.linear2(hidden)))  # type: ignore[no-any-return]
 
     def export_form(self, forms: ExportForms) -> nn.Module:

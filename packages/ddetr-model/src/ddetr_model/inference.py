@@ -14,9 +14,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ddetr_model._one_dnn import use_one_dnn
 from ddetr_model.backbones import fold_batch_norms
 from ddetr_model.deformable_detr import DeformableDETR
+from ddetr_model.fast_layers import use_fast_layers
 from ddetr_model.outputs import DetectorOutput
 
 __all__ = ["InferenceForm", "Precision", "inference_form"]
@@ -81,9 +81,7 @@ def inference_form(
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, *_TRIAL_HW, generator=generator).to(device)
     network.backbone[0] = fold_batch_norms(network.backbone[0], noise)
-    network.to(memory_format=torch.channels_last)
-    if precision == "fp32" and device.type == "cpu":
-        use_one_dnn(network)
+    use_fast_layers(network)
     return InferenceForm(network, precision, _compiled(network) if compile else network)
 
 

@@ -95,7 +95,8 @@ class HungarianMatcher(nn.Module):
         labels = targets.labels[None, :, None].expand(*logits.shape[:3], -1)
         class_cost = _focal_cost(logits.gather(-1, labels).sigmoid(), self.focal_alpha)
         mine, theirs = boxes[..., :, None, :], targets.boxes[None, :, None]
-        box_cost = (mine - theirs).abs().sum(-1)
+        planes = zip(mine.unbind(-1), theirs.unbind(-1), strict=True)  # (N, B, Q, 1), (1, B, 1, T)
+        box_cost = torch.stack([(one - other).abs() for one, other in planes]).sum(0)
         giou = generalized_iou(cxcywh_to_xyxy(mine), cxcywh_to_xyxy(theirs))
         cost = self.class_cost * class_cost + self.box_cost * box_cost - self.giou_cost * giou
         return cost.nan_to_num(WORST_COST, WORST_COST, WORST_COST)

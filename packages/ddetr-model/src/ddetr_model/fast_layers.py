@@ -1,0 +1,23 @@
+"""How a network's layers compute fastest on the machine that they are on."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ddetr_model._one_dnn import use_one_dnn
+
+__all__ = ["use_fast_layers"]
+
+
+def use_fast_layers(network: nn.Module) -> None:
+    """Change in place how a network computes, and neither its tensors' values nor their names.
+
+    Weights of convolutions, and with them the feature maps, lie with their channels last. On the
+    CPU linear layers and pointwise convolutions in float32 are computed by oneDNN where PyTorch's
+    own choice, MKL, does not know the processor. Answers and gradients differ by the rounding of
+    other orders of summing. To be called where the network is on its device.
+    """
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if all(parameter.is_cpu for parameter in network.parameters()):
+        use_one_dnn(network)

@@ -1,0 +1,92 @@
+"""Faster ways to compute the same answers and gradients."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from ddetr_model import SetCriterion, use_fast_layers
+
+# Of the largest gradient of a tensor: float32 sums in another order.
+RELATIVE_TOLERANCE = 1e-4
+
+
+def run(model, batch, targets, autocast=False):
+    images, mask = batch
+    criterion = SetCriterion(model.losses)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        outputs = model(images, mask)
+    criterion.total_loss(criterion(outputs, targets)).backward()
+    return outputs, {name: each.grad for name, each in model.named_parameters()}
+
+
+@pytest.mark.parametrize("backbone", ["resnet_50", "gc_vit_xxtiny"])
+def test_training_gets_the_same_gradients(
+    backbone, tiny_detector, mixed_batch, targets, shallow_resnet
+):
+    """Every tensor keeps its name, value and gradient."""
+    plain = tiny_detector(backbone=backbone).train()
+    fast = deepcopy(plain)
+    use_fast_layers(fast)
+    wanted, gradients = run(plain, mixed_batch, targets)
+    found, fast_gradients = run(fast, mixed_batch, targets)
+    torch.testing.assert_close(found.pred_logits, wanted.pred_logits, atol=1e-4, rtol=0)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(fast.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+    for name, gradient in gradients.items():
+        if gradient is None:
+            assert fast_gradients[name] is None
+            continue
+        tolerance = RELATIVE_TOLERANCE * float(gradient.abs().max()) + 1e-6
+        torch.testing.assert_close(fast_gradients[name], gradient, atol=tolerance, rtol=0)
+
+
+def test_autocast_still_chooses_the_precision(tiny_detector, mixed_batch, targets, shallow_resnet):
+    """Products are computed in 16 bits where autocast says so."""
+    model = tiny_detector().train()
+    use_fast_layers(model)
+    outputs, gradients = run(model, mixed_batch, targets, autocast=True)
+    assert outputs.pred_logits.dtype == torch.bfloat16
+    assert all(each.dtype == torch.float32 for each in gradients.values() if each is not None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("sizes", [(5, 3), (3, 5)])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_layer_computes_as_before(sizes, dtype, has_bias):
+    """Answers and all gradients, for features of any leading sizes, and without rows."""
+    plain = nn.Linear(*sizes, bias=has_bias, dtype=dtype)
+    fast = nn.Sequential(deepcopy(plain))
+    use_fast_layers(fast)
+    for leading in ((4,), (2, 6), (2, 3, 4), (0,)):
+        given = torch.randn(*leading, sizes[0], dtype=dtype)
+        inputs = [given.clone().requires_grad_() for _ in range(2)]
+        outputs = [layer(x) for layer, x in zip((plain, fast), inputs, strict=True)]
+        torch.testing.assert_close(outputs[1], outputs[0])
+        for layer, output in zip((plain, fast), outputs, strict=True):
+            layer.zero_grad()
+            output.square().sum().backward()
+        torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
+        for mine, theirs in zip(fast.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+def test_frozen_weights_get_no_gradient():
+    layer = nn.Linear(4, 3).requires_grad_(False)
+    network = nn.Sequential(layer)
+    use_fast_layers(network)
+    features = torch.randn(2, 4, requires_grad=True)
+    network(features).sum().backward()
+    assert layer.weight.grad is None
+    torch.testing.assert_close(features.grad, layer.weight.sum(0).expand(2, -1))
+
+
+@pytest.mark.parametrize("options", [{"stride": 2}, {"groups": 2}, {"padding": 1}, {}])
+def test_pointwise_convolutions_compute_as_before(options):
+    """Those with steps, groups or a border are left to PyTorch."""
+    plain = nn.Conv2d(4, 6, 1, **options)
+    fast = nn.Sequential(deepcopy(plain))
+    use_fast_layers(fast)
+    images = torch.randn(2, 4, 5, 7)
+    torch.testing.assert_close(fast(images), plain(images))
