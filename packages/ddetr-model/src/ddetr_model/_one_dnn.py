@@ -62,7 +62,7 @@ class _LinearFunction(torch.autograd.Function):
         return _multiply(features, weight, bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         features, weight = ctx.saved_tensors
         wants_features, wants_weight, wants_bias = ctx.needs_input_grad
@@ -75,15 +75,14 @@ class _LinearFunction(torch.autograd.Function):
 
 
 def _linear(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if torch.compiler.is_compiling() and not torch.is_grad_enabled():
-        # The compiler has rules for the product that hold for packed weights alone.
-        hidden: Tensor = _hidden_product(features, weight, bias)
-        return hidden
-    is_float32 = features.dtype == weight.dtype == torch.float32
-    if not is_float32 or not features.is_cpu or torch.is_autocast_enabled("cpu"):
+    is_float32 = features.is_cpu and features.dtype == weight.dtype == torch.float32
+    if not is_float32 or features.numel() == 0 or torch.is_autocast_enabled("cpu"):
         return F.linear(features, weight, bias)
-    output: Tensor = _LinearFunction.apply(features, weight, bias)  # type: ignore[no-untyped-call]
-    return output
+    multiply: Callable[..., Tensor] = _LinearFunction.apply
+    if torch.compiler.is_compiling():
+        # The compiler has rules for the product that hold for packed weights alone.
+        multiply = F.linear if torch.is_grad_enabled() else _hidden_product
+    return multiply(features, weight, bias)
 
 
 def _multiply(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

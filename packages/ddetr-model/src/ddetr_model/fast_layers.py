@@ -18,6 +18,6 @@ def use_fast_layers(network: nn.Module) -> None:
     own choice, MKL, does not know the processor. Answers and gradients differ by the rounding of
     other orders of summing. To be called where the network is on its device.
     """
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     if all(parameter.is_cpu for parameter in network.parameters()):
         use_one_dnn(network)
