@@ -8,8 +8,8 @@ from torch import nn
 
 from ddetr_model import SetCriterion, use_fast_layers
 
-# Of the largest gradient of a tensor: float32 sums in another order, through live batch norms.
-RELATIVE_TOLERANCE = 2e-3
+# Of a tensor's whole gradient: float32 sums in another order, through live batch norms.
+RELATIVE_TOLERANCE = 1e-3
 
 
 def run(model, batch, targets, autocast=False):
@@ -39,8 +39,8 @@ def test_training_gets_the_same_gradients(
         if gradient is None:
             assert fast_gradients[name] is None
             continue
-        tolerance = RELATIVE_TOLERANCE * float(gradient.abs().max()) + 1e-6
-        torch.testing.assert_close(fast_gradients[name], gradient, atol=tolerance, rtol=0)
+        difference = (fast_gradients[name] - gradient).norm()
+        assert difference <= RELATIVE_TOLERANCE * gradient.norm() + 1e-6, name
 
 
 def test_autocast_still_chooses_the_precision(tiny_detector, mixed_batch, targets, shallow_resnet):
