@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from ddetr_model import SetCriterion, use_fast_layers
+from ddetr_model.backbones import freeze_batch_norms
 
-# Of a tensor's whole gradient: float32 sums in another order, through live batch norms.
-RELATIVE_TOLERANCE = 1e-3
+# Of a tensor's whole gradient: float32 sums in another order.
+RELATIVE_TOLERANCE = 1e-4
 
 
 def run(model, batch, targets, autocast=False):
@@ -26,8 +27,13 @@ def run(model, batch, targets, autocast=False):
 def test_training_gets_the_same_gradients(
     backbone, tiny_detector, mixed_batch, targets, shallow_resnet
 ):
-    """Every tensor keeps its name, value and gradient."""
+    """Every tensor keeps its name, value and gradient.
+
+    Live batch norms are left out: where channels lie last PyTorch estimates their variance with
+    eight times the rounding, by which ReLUs behind them may differ.
+    """
     plain = tiny_detector(backbone=backbone).train()
+    freeze_batch_norms(plain.backbone)
     fast = deepcopy(plain)
     use_fast_layers(fast)
     wanted, gradients = run(plain, mixed_batch, targets)
