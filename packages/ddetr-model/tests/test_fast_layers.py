@@ -10,7 +10,7 @@ from ddetr_model import SetCriterion, use_fast_layers
 from ddetr_model.backbones import freeze_batch_norms
 
 # Of a tensor's whole gradient: float32 sums in another order.
-RELATIVE_TOLERANCE = 1e-4
+RELATIVE_TOLERANCE = 5e-4
 
 
 def run(model, batch, targets, autocast=False):
