@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torchvision.ops import sigmoid_focal_loss
 
 from ddetr_model import (
     DeformableDETR,
@@ -13,7 +14,6 @@ from ddetr_model import (
 from ddetr_model.boxes import cxcywh_to_xyxy, generalized_iou
 from ddetr_model.decoder import Queries
 from ddetr_model.denoising import Denoising
-from ddetr_model.losses import sigmoid_focal_loss
 
 pytestmark = pytest.mark.usefixtures("shallow_resnet")
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
+from torchvision.ops import sigmoid_focal_loss
 
 from ddetr_model import DetectorOutput, LayerOutput, LossConfig, SetCriterion
-from ddetr_model.losses import sigmoid_focal_loss
+from ddetr_model.focal import focal_loss
 
 
 def random_outputs(images=2, queries=7, classes=5, layers=3):
@@ -22,11 +23,16 @@ def random_outputs(images=2, queries=7, classes=5, layers=3):
     return DetectorOutput(*last, aux_outputs=tuple(earlier))
 
 
-def test_focal_loss_by_hand():
-    """At p = 1/2 a positive costs alpha / 4 ln 2 and a negative (1 - alpha) / 4 ln 2."""
-    loss = sigmoid_focal_loss(torch.zeros(2), torch.tensor([1.0, 0.0]), alpha=0.25)
-    wanted = [0.25 * 0.25 * math.log(2), 0.75 * 0.25 * math.log(2)]
-    assert loss.tolist() == pytest.approx(wanted)
+@pytest.mark.parametrize("is_object", [False, True])
+def test_focal_loss_is_torchvisions(is_object):
+    """Values and gradients, for sure and unsure answers."""
+    logits = torch.linspace(-90, 90, 61).requires_grad_()
+    wanted = torch.full_like(logits, float(is_object))
+    loss = focal_loss(logits, 0.3, is_object=is_object)
+    expected = sigmoid_focal_loss(logits, wanted, alpha=0.3)
+    torch.testing.assert_close(loss, expected)
+    gradients = [torch.autograd.grad(each.sum(), logits)[0] for each in (loss, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_two_boxes_by_hand():

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddetr_model.boxes import cxcywh_to_xyxy, generalized_iou
 from ddetr_model.config import LossConfig
+from ddetr_model.focal import focal_loss, focal_loss_difference
 from ddetr_model.matcher import (
-    FOCAL_GAMMA,
     HungarianMatcher,
     Matches,
     PaddedTargets,
@@ -26,7 +25,7 @@ from ddetr_model.outputs import DenoisedOutput, DetectorOutput, LayerOutput
 from ddetr_model.precision import widen
 from ddetr_model.regions import find_ignored, pad_regions
 
-__all__ = ["SetCriterion", "sigmoid_focal_loss"]
+__all__ = ["SetCriterion"]
 
 NO_OBJECT_LOGIT = -1e4  # of a query that is not judged: its focal loss is zero, and its gradient
 
@@ -155,28 +154,12 @@ class SetCriterion(nn.Module):
     def _label_loss(
         self, predictions: Predictions, targets: PaddedTargets, matches: Matches
     ) -> Tensor:  # (N,)
-        wanted = torch.zeros_like(predictions.logits)
+        # Nearly all is background: its loss is taken everywhere, then changed where objects are.
+        background = focal_loss(predictions.logits, self.focal_alpha, is_object=False)
         labels = targets.labels[matches.images, matches.targets]
-        wanted[matches.layers, matches.images, matches.queries, labels] = 1.0
-        return sigmoid_focal_loss(predictions.logits, wanted, self.focal_alpha).sum((1, 2, 3))
-
-
-def sigmoid_focal_loss(logits: Tensor, wanted: Tensor, alpha: float) -> Tensor:
-    """Weigh binary cross-entropy down where the answer is already right (Lin et al. 2017).
-
-    Args:
-        logits: any shape.
-        wanted: the same shape, 0 or 1.
-        alpha: weight of the ones; the zeros weigh 1 - alpha.
-
-    Returns:
-        The loss of each entry, in the shape of logits.
-    """
-    probabilities = logits.sigmoid()
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    wrong = probabilities + wanted - 2 * probabilities * wanted
-    balance = alpha * wanted + (1 - alpha) * (1 - wanted)
-    return balance * cross_entropy * wrong**FOCAL_GAMMA
+        chosen = predictions.logits[matches.layers, matches.images, matches.queries, labels]
+        changes = focal_loss_difference(chosen, self.focal_alpha)
+        return background.sum((1, 2, 3)).index_add(0, matches.layers, changes)
 
 
 def _box_losses(

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from ddetr_model.boxes import cxcywh_to_xyxy, generalized_iou
 from ddetr_model.config import LossConfig
+from ddetr_model.focal import focal_loss_difference
 from ddetr_model.outputs import DetectorOutput, LayerOutput
 from ddetr_model.precision import widen
 
 __all__ = ["HungarianMatcher", "Matches", "PaddedTargets", "Predictions", "pad_targets"]
 
-FOCAL_GAMMA = 2.0
 WORST_COST = 1e6  # stands for NaN and infinity, which the solver refuses
 
 
@@ -93,7 +93,8 @@ class HungarianMatcher(nn.Module):
         # Float32 under autocast too: in 16 bits two queries' costs would tie, and matches flicker.
         logits, boxes = widen(predictions.logits), widen(predictions.boxes)
         labels = targets.labels[None, :, None].expand(*logits.shape[:3], -1)
-        class_cost = _focal_cost(logits.gather(-1, labels).sigmoid(), self.focal_alpha)
+        # What the loss would change if this query were the object; DETR takes the probability.
+        class_cost = focal_loss_difference(logits.gather(-1, labels), self.focal_alpha)
         mine, theirs = boxes[..., :, None, :], targets.boxes[None, :, None]
         planes = zip(mine.unbind(-1), theirs.unbind(-1), strict=True)  # (N, B, Q, 1), (1, B, 1, T)
         box_cost = torch.stack([(one - other).abs() for one, other in planes]).sum(0)
@@ -111,14 +112,6 @@ def pad_targets(
     boxes = [target["boxes"].to(dtype).reshape(-1, 4) for target in targets]
     pad = torch.nn.utils.rnn.pad_sequence
     return PaddedTargets(pad(labels, batch_first=True), pad(boxes, batch_first=True), counts)
-
-
-def _focal_cost(probabilities: Tensor, alpha: float) -> Tensor:
-    # What the focal loss would change if this query were the object instead of background
-    # (Lin et al. 2017, equation 5), where DETR takes the plain probability.
-    negative = (1 - alpha) * probabilities**FOCAL_GAMMA * -(1 - probabilities + 1e-8).log()
-    positive = alpha * (1 - probabilities) ** FOCAL_GAMMA * -(probabilities + 1e-8).log()
-    return positive - negative
 
 
 def _solve(cost: np.ndarray[Any, Any], counts: Sequence[int], device: torch.device) -> Matches:
