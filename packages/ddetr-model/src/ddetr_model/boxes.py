@@ -5,6 +5,8 @@ N and M boxes; leading dimensions broadcast.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -36,23 +38,10 @@ def generalized_iou(
 
     Two boxes without area give 0 instead of NaN, so that a degenerate prediction stays trainable.
     """
-    # Coordinate by coordinate: an axis of four at the end of a table of pairs is slow to reduce.
-    left1, top1, right1, bottom1 = boxes1_xyxy.unbind(-1)
-    left2, top2, right2, bottom2 = boxes2_xyxy.unbind(-1)
-    overlap = _area(
-        torch.maximum(left1, left2),
-        torch.maximum(top1, top2),
-        torch.minimum(right1, right2),
-        torch.minimum(bottom1, bottom2),
-    )
-    hull = _area(
-        torch.minimum(left1, left2),
-        torch.minimum(top1, top2),
-        torch.maximum(right1, right2),
-        torch.maximum(bottom1, bottom2),
-    )
-    area1, area2 = (right1 - left1) * (bottom1 - top1), (right2 - left2) * (bottom2 - top2)
-    union = area1 + area2 - overlap
+    overlap = _intersection(boxes1_xyxy, boxes2_xyxy)
+    union = _area(boxes1_xyxy) + _area(boxes2_xyxy) - overlap
+    left, top, right, bottom = _coordinates(torch.minimum, torch.maximum, boxes1_xyxy, boxes2_xyxy)
+    hull = (right - left).clamp(min=0) * (bottom - top).clamp(min=0)
     return overlap / union.clamp(min=MIN_AREA) - (hull - union) / hull.clamp(min=MIN_AREA)
 
 
@@ -91,5 +80,23 @@ def refine_boxes(
     return torch.cat([deltas[..., :known] + logits, deltas[..., known:]], dim=-1).sigmoid()
 
 
-def _area(left: Tensor, top: Tensor, right: Tensor, bottom: Tensor) -> Tensor:
+def _area(boxes_xyxy: Tensor) -> Tensor:
+    left, top, right, bottom = boxes_xyxy.unbind(-1)
+    return (right - left) * (bottom - top)
+
+
+def _intersection(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor) -> Tensor:
+    left, top, right, bottom = _coordinates(torch.maximum, torch.minimum, boxes1_xyxy, boxes2_xyxy)
     return (right - left).clamp(min=0) * (bottom - top).clamp(min=0)
+
+
+def _coordinates(
+    of_starts: Callable[[Tensor, Tensor], Tensor],
+    of_ends: Callable[[Tensor, Tensor], Tensor],
+    boxes1_xyxy: Tensor,
+    boxes2_xyxy: Tensor,
+) -> list[Tensor]:  # four of (...)
+    # One by one: an axis of four at the end of a table of pairs is slow to work on.
+    pairs = zip(boxes1_xyxy.unbind(-1), boxes2_xyxy.unbind(-1), strict=True)
+    chosen = (of_starts, of_starts, of_ends, of_ends)
+    return [choose(*pair) for choose, pair in zip(chosen, pairs, strict=True)]
