@@ -140,9 +140,11 @@ def by_evaluate(folder: Folder) -> Outcome:
 
 def by_inference(folder: Folder) -> Outcome:
     dataset = DatasetConfig(infer_data_sources=InferSource(image_dir=str(folder.path / "images")))
-    summary = label(Reading(), dataset, InferenceConfig(), folder.path / "out")
-    read = {path.name for path in (folder.path / "out" / "images_annotated").iterdir()}
-    assert summary.images == len(read)
+    summary = label(Reading(), dataset, InferenceConfig(coco_json=True), folder.path / "out")
+    rows = json.loads((folder.path / "out" / "detections.json").read_text())["images"]
+    read = {row["file_name"] for row in rows}
+    copies = list((folder.path / "out" / "images_annotated").iterdir())
+    assert summary.images == len(read) == len(copies)
     return Outcome(frozenset(read), " ".join(map(str, summary.unreadable)), len(summary.unreadable))
 
 

@@ -45,11 +45,14 @@ def _show(summary: InferenceSummary, run: Run) -> None:
     rows = [(name, str(count)) for name, count in summary.per_class.items()]
     rows.append(("all", str(summary.detections)))
     run.console.table(summary.extent, ["class", "objects"], rows)
-    if summary.unreadable:
-        names = [str(path) for path in summary.unreadable[:_NAMES_SHOWN]]
-        more = ", ..." if len(summary.unreadable) > _NAMES_SHOWN else ""
-        count = len(summary.unreadable)
-        run.notice(f"files left out because they do not decode: {count} ({', '.join(names)}{more})")
+    for paths, what in (
+        (summary.unreadable, "files left out because they do not decode"),
+        (summary.unwritten, "results that could not be written"),
+    ):
+        if paths:
+            names = ", ".join(str(path) for path in paths[:_NAMES_SHOWN])
+            more = ", ..." if len(paths) > _NAMES_SHOWN else ""
+            run.notice(f"{what}: {len(paths)} ({names}{more})")
     run.console.say(f"labels: {summary.labels_dir}")
     if summary.images:
         run.console.say(f"annotated images: {summary.images_dir}")

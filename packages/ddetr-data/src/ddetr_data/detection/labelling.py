@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from ddetr_data.config import DatasetConfig
 from ddetr_data.detection.config import InferenceConfig
 from ddetr_data.detection.detector import Detector, detect, setup_notices
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
-from ddetr_data.detection.media import Media, NamedVideo, find_media, named_videos
+from ddetr_data.detection.media import Media, NamedVideo, annotated_names, find_media, named_videos
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.detection.result_writer import NamedImage, ResultWriter
 from ddetr_data.detection.summary import InferenceSummary, counted
@@ -34,10 +35,11 @@ def label(
 ) -> InferenceSummary:
     """Write what is found in dataset.infer_data_sources, as ResultWriter does.
 
-    A video gets `labels/<video>/<frame>.txt` and `videos_annotated/<video>`; its frame 7 is
-    <video>#7 in the files of all detections. One batch is in memory at a time, and files that do
-    not decode are left out, logged and listed. Processes that divide the files all get the summary
-    of all of them; the first one reports.
+    An image gets `labels/<image>.txt` and a copy below `images_annotated/`, a JPEG or a PNG; a
+    video gets `labels/<video>/<frame>.txt` and `videos_annotated/<video>`, and its frame 7 is
+    <video>#7 in the files of all detections. One batch is in memory at a time. Files that do not
+    decode are left out, logged and listed, and so are results of one image that cannot be written.
+    Processes that divide the files all get the summary of all of them; the first one reports.
 
     Raises:
         FileNotFoundError: a folder or the classmap is not there, or there is no image.
@@ -104,31 +106,39 @@ class PreparedLabelling:
         return summary
 
 
+class _Names(NamedTuple):
+    """The files of each image's results, by its relative path."""
+
+    labels: Mapping[Path, Path]
+    annotated: Mapping[Path, Path]
+
+
 def _label_images(
     detector: Detector, images: Media, writer: ResultWriter, progress: Progress, ranks: RankSlice
 ) -> None:
-    label_files = label_names([relative for _, relative in images])
+    relatives = [relative for _, relative in images]
+    names = _Names(label_names(relatives), annotated_names(relatives))
     step = detector.batch_size
     mine = ranks.of(len(images), step)
     for start in mine[::step]:
         batch = images[start : min(start + step, mine.stop)]
-        named = list(_readable(batch, label_files, writer))
+        named = list(_readable(batch, names, writer))
         found = detect(detector, [image.pixels for image in named])
         for image, detections in zip(named, found, strict=True):
             writer.add(image, detections)
         progress(start + len(batch) - mine.start, len(mine))
 
 
-def _readable(
-    batch: Media, label_files: Mapping[Path, Path], writer: ResultWriter
-) -> Iterator[NamedImage]:
+def _readable(batch: Media, names: _Names, writer: ResultWriter) -> Iterator[NamedImage]:
     for path, relative in batch:
         try:
             pixels = read_image(path)
         except (DataError, FileNotFoundError) as error:
             writer.leave_out(path, error)
         else:
-            yield NamedImage(pixels, relative.as_posix(), label_files[relative], relative)
+            yield NamedImage(
+                pixels, relative.as_posix(), names.labels[relative], names.annotated[relative]
+            )
 
 
 def _label_video(

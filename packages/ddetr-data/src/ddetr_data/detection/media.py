@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from ddetr_data.extras import InstallHint, MissingExtraError
 from ddetr_data.files import fitting_name
-from ddetr_data.images import can_read_videos, find_images, find_videos, is_video
+from ddetr_data.images import can_read_videos, copy_ending, find_images, find_videos, is_video
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,30 @@ def find_media(
     return images, videos
 
 
+def annotated_names(relatives: Sequence[Path]) -> dict[Path, Path]:
+    """The annotated copy of each image: a JPEG or a PNG; no two are the same.
+
+    Images of these two kinds keep their names. Of others the ending is replaced, or kept before the
+    new one (a.tif.png) where images differ in it alone, or where a folder or another image has the
+    shorter name. What would be too long for a name is cut.
+    """
+    names = {each: each for each in relatives if copy_ending(each) == each.suffix}
+    others = [each for each in relatives if each not in names]
+    taken = set(names) | {folder for each in relatives for folder in each.parents}
+    short = {each: each.with_suffix(copy_ending(each)) for each in others}
+    wanted = Counter(short.values())
+    # Short names first, so that a longer one gives way to them.
+    for each in sorted(others, key=lambda each: wanted[short[each]] > 1 or short[each] in taken):
+        name = short[each]
+        if wanted[name] > 1 or name in taken:
+            name = _lengthened(each, copy_ending(each))
+        while name in taken:
+            name = _lengthened(name, copy_ending(each))
+        names[each] = name
+        taken.add(name)
+    return names
+
+
 def named_videos(videos: Media) -> list[NamedVideo]:
     """Choose the annotated videos' names: MP4s keep theirs, others get .mp4 behind it.
 
@@ -74,6 +98,10 @@ def named_videos(videos: Media) -> list[NamedVideo]:
     ]
     names = short if len(set(short)) == len(short) else behind
     return [NamedVideo(*found, name) for found, name in zip(videos, names, strict=True)]
+
+
+def _lengthened(path: Path, ending: str) -> Path:
+    return path.with_name(fitting_name(path.name, ending))
 
 
 def _in_own_folder(found: Media) -> Media:

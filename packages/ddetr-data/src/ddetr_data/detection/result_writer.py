@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,13 @@ from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.detection.summary import InferenceSummary
 from ddetr_data.faults import DataError
 from ddetr_data.formats import KittiObject, write_kitti
-from ddetr_data.images import UnwritableImageError, class_colors, draw_detections, save_image
+from ddetr_data.images import (
+    UnwritableImageError,
+    class_colors,
+    draw_detections,
+    is_of_one_file,
+    save_image,
+)
 from ddetr_data.types import Category, Detections
 
 logger = logging.getLogger(__name__)
@@ -49,7 +55,8 @@ class ResultWriter:
     """While entered, writes what is found in one image after the other.
 
     `labels/<image>.txt` has 16 KITTI columns and boxes clipped to the image;
-    `images_annotated/<image>` shows them. The options may ask for all detections in one COCO JSON,
+    `images_annotated/<image>` shows them. A file of one image that cannot be written, for its name
+    or its rights, is logged and counted. The options may ask for all detections in one COCO JSON,
     one CSV or both: those appear when the writer is finished, and of several processes the first
     one joins what all have found.
     """
@@ -77,6 +84,7 @@ class ResultWriter:
         self._per_class: Counter[str] = Counter()
         self._images = self._frames = self._videos = 0
         self._unreadable: list[Path] = []
+        self._unwritten: list[Path] = []
         self._kept: Mapping[str, RankFile] = {}
         self._stack = ExitStack()
 
@@ -99,12 +107,13 @@ class ResultWriter:
         """Keep what the options let through; gives the image with the boxes drawn in.
 
         Raises:
-            OSError: a file cannot be written; the error names it.
+            OSError: nothing can be written there, on a full disk for instance; it names the file.
         """
         config = self._config
         kept = found.above(config.conf_threshold)
         rows = kitti_rows(kept, self._categories, image.pixels.size)
-        write_kitti(self.labels_dir / image.label_file, rows)
+        labels = self.labels_dir / image.label_file
+        self._write(labels, lambda: write_kitti(labels, rows))
         drawn = draw_detections(
             image.pixels,
             kept,
@@ -113,7 +122,8 @@ class ResultWriter:
             outline_width=config.outline_width,
         )
         if image.annotated is not None:
-            _save(drawn, self.images_dir / image.annotated)
+            copy = self.images_dir / image.annotated
+            self._write(copy, lambda: save_image(drawn, copy))
         if self._kept:
             file = self._kept[_FRAMES if image.annotated is None else _IMAGES]
             file.add(image.name, image.pixels.size, kept)
@@ -135,7 +145,8 @@ class ResultWriter:
         """Write the files of all detections, and sum up what all processes did.
 
         Raises:
-            DataError: not one image or frame was added, by any process.
+            DataError: not one image or frame was added, or no result of one could be written, by
+                any process.
             OSError: a file cannot be written.
         """
         self._stack.close()  # what is kept must be in the files before another process reads them
@@ -145,11 +156,30 @@ class ResultWriter:
             raise DataError(
                 f"not one image or video can be read, {count} were tried, first {first}"
             )
+        results = 2 * summary.images + summary.frames
+        if summary.unwritten and len(summary.unwritten) == results:
+            raise DataError(
+                f"not one of {results} results can be written, first {summary.unwritten[0]}"
+            )
         if self._ranks.is_first:
             wanted = {"coco_json": self._config.coco_json, "csv_file": self._config.csv}
             write_detection_files(self._folder, self._read_kept, self._categories, **wanted)
             remove_rank_files(self._folder)
         return summary
+
+    def _write(self, path: Path, write: Callable[[], None]) -> None:
+        """Write a file of one image; the run goes on without it where the disk takes others."""
+        try:
+            write()
+        except UnwritableImageError as error:
+            logger.warning("%s", error)
+        except OSError as error:
+            if not is_of_one_file(error):
+                raise
+            logger.warning("%s cannot be written: %s", path, error.strerror)
+        else:
+            return
+        self._unwritten.append(path)
 
     def _own_summary(self) -> InferenceSummary:
         return InferenceSummary(
@@ -159,6 +189,7 @@ class ResultWriter:
             labels_dir=self.labels_dir,
             images_dir=self.images_dir,
             unreadable=tuple(self._unreadable),
+            unwritten=tuple(self._unwritten),
             videos=self._videos,
             frames=self._frames,
             videos_dir=self.videos_dir if self._videos else None,
@@ -184,10 +215,3 @@ def kitti_rows(
             boxes.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True
         )
     ]
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    try:
-        save_image(image, path)
-    except UnwritableImageError as error:  # of this one alone: the run goes on
-        logger.warning("%s", error)

@@ -18,6 +18,7 @@ class InferenceSummary:
     labels_dir: Path
     images_dir: Path
     unreadable: tuple[Path, ...] = ()  # files left out because they do not decode
+    unwritten: tuple[Path, ...] = ()  # results of one image that could not be written
     videos: int = 0
     frames: int = 0  # of videos
     videos_dir: Path | None = None
@@ -33,12 +34,14 @@ class InferenceSummary:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The counts by name, those of videos and of unreadable files only where there are any."""
+        """The counts by name, those of videos and of what failed only where there are any."""
         figures = {"images": self.images, "detections": self.detections}
         if self.videos:
             figures |= {"videos": self.videos, "frames": self.frames}
         if self.unreadable:
             figures["unreadable"] = len(self.unreadable)
+        if self.unwritten:
+            figures["unwritten"] = len(self.unwritten)
         return {name: float(count) for name, count in figures.items()}
 
     @staticmethod
@@ -51,6 +54,7 @@ class InferenceSummary:
             detections=sum(part.detections for part in parts),
             per_class=dict(sorted(per_class.items())),
             unreadable=tuple(path for part in parts for path in part.unreadable),
+            unwritten=tuple(path for part in parts for path in part.unwritten),
             videos=sum(part.videos for part in parts),
             frames=sum(part.frames for part in parts),
             videos_dir=next((part.videos_dir for part in parts if part.videos_dir), None),

@@ -14,6 +14,7 @@ from ddetr_data.images.drawing import class_colors, draw_detections, palette
 from ddetr_data.images.folder import find_images, walk_images
 from ddetr_data.images.kinds import (
     IMAGE_ENDINGS,
+    copy_ending,
     format_of_ending,
     has_image_ending,
     image_formats,
@@ -27,7 +28,7 @@ from ddetr_data.images.preprocessing import (
     resized_hw,
     shortest_edge_hw,
 )
-from ddetr_data.images.saving import UnwritableImageError, save_image
+from ddetr_data.images.saving import UnwritableImageError, is_of_one_file, save_image
 from ddetr_data.images.video import Video, can_read_videos, find_videos, is_video, open_video
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "can_read_videos",
     "check_whole",
     "class_colors",
+    "copy_ending",
     "draw_detections",
     "find_images",
     "find_videos",
@@ -48,6 +50,7 @@ __all__ = [
     "has_image_ending",
     "image_batches",
     "image_formats",
+    "is_of_one_file",
     "is_video",
     "move_boxes",
     "open_image",

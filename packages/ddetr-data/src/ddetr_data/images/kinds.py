@@ -42,6 +42,17 @@ def ending_of(name: str | os.PathLike[str]) -> str:
     return os.path.splitext(name)[1].lower()
 
 
+def copy_ending(name: str | os.PathLike[str]) -> str:
+    """The ending of an image's copy, which is a JPEG of what is one by its name, else a PNG.
+
+    Any image of 8 bits can be written as either; what has such an ending keeps it as it is.
+    """
+    kind = format_of_ending(ending_of(name))
+    if kind in ("JPEG", "PNG"):
+        return os.path.splitext(name)[1]
+    return ".jpg" if kind == "MPO" else ".png"
+
+
 def has_image_ending(name: str | os.PathLike[str]) -> bool:
     """Whether a file is an image by its name."""
     return ending_of(name) in IMAGE_ENDINGS

@@ -22,8 +22,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "TIFF": {"compression": "tiff_lzw"},
 }
 _ONE_FRAME = {"MPO": "JPEG"}
-# What is wrong with one name, while the disk takes others.
-_OF_THE_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ, errno.EINVAL)
+# What is wrong with one file, while the disk takes others.
+_OF_ONE_FILE = frozenset(
+    {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ, errno.EINVAL, errno.ELOOP}
+    | {errno.EACCES, errno.EPERM, errno.ETXTBSY, errno.ENOTEMPTY}
+)
 
 
 class UnwritableImageError(DataError):
@@ -34,7 +37,8 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write an image in the format of its ending, making its folder.
 
     Raises:
-        UnwritableImageError: the format takes no such image, or no file can have such a name.
+        UnwritableImageError: the format takes no such image, or this one file cannot be written,
+            for its name or its rights.
         OSError: nothing can be written there, on a full disk for instance; it names the file.
     """
     name = format_of_ending(ending_of(path)) or ""
@@ -49,6 +53,11 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     try:
         write_whole(path, encoded.getvalue(), sync=False)
     except OSError as error:
-        if error.errno not in _OF_THE_NAME:
+        if not is_of_one_file(error):
             raise
         raise UnwritableImageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def is_of_one_file(error: OSError) -> bool:
+    """Whether one file cannot be written, for its name or its rights, though others can."""
+    return error.errno in _OF_ONE_FILE
