@@ -74,7 +74,9 @@ def check_coco_file(
 
 def has_kitti_labels(folder: Path) -> bool:
     """Whether a folder holds label texts and no JSON."""
-    return os.path.isdir(folder) and not any(folder.glob("*.json*")) and any(folder.rglob("*.txt"))
+    if not os.path.isdir(folder) or any(path.is_file() for path in folder.glob("*.json*")):
+        return False
+    return any(path.is_file() for path in folder.rglob("*.txt"))
 
 
 def check_kitti_folder(

@@ -41,7 +41,8 @@ def _expand(pattern: str) -> Sequence[AnyFile]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.name.endswith(_JSON_ENDINGS))
+        named = (file for file in path.iterdir() if file.name.endswith(_JSON_ENDINGS))
+        files = sorted(file for file in named if not file.is_dir())
         rule = "a folder with .json files"
     elif glob.has_magic(pattern):
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))

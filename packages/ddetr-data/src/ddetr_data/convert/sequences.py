@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ddetr_data.faults import DataError
+from ddetr_data.files import fitting_name
 from ddetr_data.images import walk_images
 
 _CLASS_LISTS = ("classes.txt", "classmap.txt")
@@ -97,7 +98,8 @@ def list_files(
 
     A label file has its image's path inside the label folder, and label_extension for an ending.
     Images that differ in their ending alone have label files that keep it (a.jpg.txt, a.png.txt),
-    or have one together (a.txt).
+    or have one together (a.txt); one beside a folder a.txt keeps it too. Names are cut as
+    label_names cuts them.
     """
     wanted = None if image_extension is None else f".{image_extension.lower().lstrip('.')}"
     for number, sequence in enumerate(sequences):
@@ -109,8 +111,8 @@ def list_files(
             inside = image.relative_to(sequence.image_dir)
             label = sequence.label_dir / inside.with_suffix(label_extension)
             is_shared = stems[image.with_suffix("")] > 1
-            own = label.with_name(f"{image.name}{label_extension}")
-            if is_shared and os.path.exists(own):  # a name that is too long is absent too
+            own = label.with_name(fitting_name(image.name, label_extension))
+            if (is_shared or os.path.isdir(label)) and os.path.exists(own):
                 label, is_shared = own, False
             file_name = os.path.relpath(image, root).replace(os.sep, "/")
             yield LabelledFile(image, label, file_name, number, is_shared)
@@ -128,7 +130,7 @@ def find_unused_labels(
         label
         for sequence in sequences
         for label in sorted(sequence.label_dir.rglob(f"*{label_extension}"))
-        if label not in used and label.name not in _CLASS_LISTS
+        if label not in used and label.name not in _CLASS_LISTS and not label.is_dir()
     ]
 
 
