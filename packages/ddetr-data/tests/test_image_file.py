@@ -305,7 +305,7 @@ def test_reading_leaves_the_warnings_of_other_threads_alone(
     path = save(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
     before, during = list(warnings.filters), []
     monkeypatch.setattr(
-        image_file, "to_rgb", lambda image: during.append(list(warnings.filters)) or image
+        image_file, "to_rgb", lambda image, *_: during.append(list(warnings.filters)) or image
     )
     read_image(path)
     assert during == [before]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from ddetr_data.check import check_dataset
 from ddetr_data.coco import DetectionSet, load_sources
 from ddetr_data.config import DataSource
 from ddetr_data.faults import DataError
-from ddetr_data.images import turn_boxes
+from ddetr_data.images import check_whole, read_header, read_image, turn_boxes
 from ddetr_data.loading import verify_images
 
 Content = dict[str, Any]
@@ -126,3 +129,80 @@ def test_sizes_from_before_the_exif_turn_are_turned(source: DataSource) -> None:
     assert dict(verified.faults) == {"turned_image": 1}
     assert (record.width, record.height) == (30, 40)
     assert record.boxes_xywh[0].tolist() == [30 - 4 - 8, 5, 8, 10]
+
+
+def png_of(pixels: bytes, *, crc_error: int = 0, behind: bytes = b"") -> bytes:
+    """A PNG of 4 x 4 grey pixels with these bytes packed in it."""
+    header = struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header, 0), (b"IDAT", zlib.compress(pixels), crc_error), (b"IEND", b"", 0)]
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, data, bad in chunks:
+        checksum = zlib.crc32(name + data) ^ bad
+        content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
+    return content + behind
+
+
+ROWS = b"\0abcd" * 4
+CONTENTS = {
+    "whole": (png_of(ROWS), True),
+    "pixels end early": (png_of(ROWS[:-3]), False),
+    "no pixels": (png_of(b""), False),
+    "a row of no known kind": (png_of(b"\7abcd" * 4), False),
+    "too many pixels": (png_of(ROWS * 2), True),
+    "a wrong checksum": (png_of(ROWS, crc_error=1), True),  # the pixels are all there
+    "more behind the end": (png_of(ROWS, behind=b"garbage"), True),
+    "cut off": (png_of(ROWS)[:-24], False),
+}
+
+
+def cut(kind: str, *, at: float = 0.9, behind: bytes = b"") -> bytes:
+    content = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(noise).save(content, kind)
+    return content.getvalue()[: int(at * len(content.getvalue()))] + behind
+
+
+for each in ("JPEG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "AVIF", "TGA", "PPM"):
+    CONTENTS[f"{each} cut off"] = (cut(each), False)
+    CONTENTS[f"{each} with more behind"] = (cut(each, at=1, behind=b"garbage"), True)
+CONTENTS["JPEG2000 cut off"] = (cut("JPEG2000", at=0.3), False)  # its last passes only refine
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_the_check_before_a_run_decodes_as_the_run_does(tmp_path: Path, name: str) -> None:
+    """What it lets pass can be read, and what cannot be read does not pass."""
+    # fault 34
+    content, is_whole = CONTENTS[name]
+    outcomes = []
+    for read in (read_image, check_whole):
+        try:
+            read(content)
+        except DataError:
+            outcomes.append(False)
+        else:
+            outcomes.append(True)
+    assert outcomes == [is_whole, is_whole]
+
+
+def test_the_kept_image_that_failed_in_an_epoch_is_found(
+    source: DataSource, shared_data: Path
+) -> None:
+    """A PNG whose checksums are right and whose pixels end early."""
+    # fault 34
+    kept = shared_data / "faults" / "short_zlib.png"
+    image_file(source, "1.png").write_bytes(kept.read_bytes())
+    with pytest.raises(DataError, match=r"1 of 2 images cannot be used: .*1\.png cannot be read"):
+        verify_images(load(source))
+    assert len(verify_images(load(source), corrupt_images="skip").images) == 1
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_png_too_short_for_its_size_costs_nothing(tmp_path: Path) -> None:
+    """A hundred million rows in a hundred bytes are refused before they take memory."""
+    # fault 30
+    tall = bytearray(png_of(ROWS))
+    tall[16:24] = struct.pack(">II", 1, 99_999_999)
+    tall[29:33] = struct.pack(">I", zlib.crc32(bytes(tall[12:29])))
+    for read in (read_header, read_image, check_whole):
+        with pytest.raises(DataError, match="bytes are too few for 1 x 99999999 pixels"):
+            read(bytes(tall))

@@ -166,6 +166,18 @@ class DatasetConfig(FrozenModel):
         description="A training image that cannot be read: stop and name it, or leave it out and "
         "count it.",
     )
+    integer_white_level: float | None = Field(
+        None,
+        gt=0,
+        description="What is white in images of 16- or 32-bit whole numbers; absent: 2^n - 1 with "
+        "the smallest n of 8, 10, 12, 14 and 16 that covers the training images.",
+    )
+    float_white_level: float | None = Field(
+        None,
+        gt=0,
+        description="What is white in images of floats; absent: 1, or where the training images "
+        "have larger values, as for whole numbers.",
+    )
     augmentation: AugmentationConfig = Field(
         default_factory=AugmentationConfig, description="Variation and normalisation of images."
     )

@@ -19,6 +19,6 @@ def stacked(
     images: Sequence[ImageLike], config: PreprocessConfig
 ) -> tuple[FloatArray, NDArray[np.int64]]:
     """Open and prepare images for a fixed size; gives (B, 3, H, W) and their own sizes (B, 2)."""
-    opened = [open_image(image) for image in images]
+    opened = [open_image(image, config.white) for image in images]
     sizes_hw = np.array([(each.height, each.width) for each in opened], np.int64)
     return np.stack([preprocess(each, config) for each in opened]), sizes_hw

@@ -14,7 +14,7 @@ from ddetr_cli.report.history import read_history
 from ddetr_cli.report.mistakes import BadImage, Mistakes, find_mistakes, read_detections
 from ddetr_cli.report.thumbnails import FOUND_COLOR, OBJECT_COLOR, thumbnail
 from ddetr_cli.terminal import figure
-from ddetr_data import DEFAULT_MAX_DETECTIONS, Category, DataError, Judge
+from ddetr_data import DEFAULT_MAX_DETECTIONS, DataError, Judge
 from ddetr_data.coco import DetectionSet
 from ddetr_data.files import write_whole
 from ddetr_train import VALIDATION_FOLDER
@@ -123,7 +123,7 @@ def _mistake_sections(
                 mistakes.confusion.counts.tolist(),
             ),
         ),
-        _section("Worst images", *_worst(mistakes.worst, detection_set.categories)),
+        _section("Worst images", *_worst(mistakes.worst, detection_set)),
     ]
 
 
@@ -143,21 +143,22 @@ def _curves(mistakes: Mistakes) -> list[str]:
     ]
 
 
-def _worst(images: Sequence[BadImage], categories: Sequence[Category]) -> list[str]:
+def _worst(images: Sequence[BadImage], detection_set: DetectionSet) -> list[str]:
     if not images:
         return ["<p>No image has a mistake at these scores.</p>"]
     legend = (
         f'<p><span style="color:{OBJECT_COLOR}">&#9632; objects</span> '
         f'<span style="color:{FOUND_COLOR}">&#9632; detections</span>, most mistakes first</p>'
     )
-    figures = "".join(_figure(image, categories) for image in images)
+    figures = "".join(_figure(image, detection_set) for image in images)
     return [legend, f'<div class="gallery">{figures}</div>']
 
 
-def _figure(image: BadImage, categories: Sequence[Category]) -> str:
+def _figure(image: BadImage, detection_set: DetectionSet) -> str:
     name = escape(image.record.file_name)
+    white = detection_set.largest.covering()
     try:
-        shown = f'<img alt="{name}" src="{thumbnail(image, categories)}">'
+        shown = f'<img alt="{name}" src="{thumbnail(image, detection_set.categories, white)}">'
     except (OSError, DataError) as error:
         shown = f"<p>{escape(str(error))}</p>"
     counts = f"{image.missed} missed, {image.invented} invented, {image.confused} confused"

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from ddetr_cli.report.mistakes import BadImage
 from ddetr_data import Category
-from ddetr_data.images import draw_detections, open_image
+from ddetr_data.images import USUAL_WHITE, WhiteLevels, draw_detections, open_image
 
 OBJECT_COLOR = "#1a9850"
 FOUND_COLOR = "#d73027"
@@ -20,13 +20,15 @@ _LARGEST_ENLARGEMENT = 4.0
 _JPEG_QUALITY = 80
 
 
-def thumbnail(image: BadImage, categories: Sequence[Category]) -> str:
+def thumbnail(
+    image: BadImage, categories: Sequence[Category], white: WhiteLevels = USUAL_WHITE
+) -> str:
     """Draw objects and detections on the image, as a data: address of a JPEG.
 
     Raises:
         FileNotFoundError, DataError: the image is not there any more, or cannot be read.
     """
-    opened = open_image(image.record.path)
+    opened = open_image(image.record.path, white)
     scale = min(_LARGEST_ENLARGEMENT, _SIDE / max(opened.size))
     size = (max(1, round(opened.width * scale)), max(1, round(opened.height * scale)))
     drawn = _draw(opened.resize(size), image, categories, scale)

@@ -40,7 +40,9 @@ _ACCEPTED: Mapping[str, CheckRule] = {
     "grey_image": _accepted("a grey image, its channel is repeated"),
     "cmyk_image": _accepted("a CMYK image, converted to RGB"),
     "palette_image": _accepted("an image with a palette, converted to RGB"),
-    "deep_image": _accepted("an image of more than 8 bits a channel, brought to 8"),
+    "deep_image": _accepted(
+        "an image of more than 8 bits a channel, brought to 8 by the set's white level"
+    ),
     "transparent_image": _accepted("an image with transparency, put on white"),
     "animated_image": _accepted("an animation, its first frame is taken", "warning"),
     "odd_file_name": _accepted("a file name with blanks, a backslash or letters beyond ASCII"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from ddetr_data.coco.json_files import find_json_files
 from ddetr_data.coco.rows import category_rows, image_row, object_row
 from ddetr_data.config import DataSource
 from ddetr_data.faults import DataError, FaultLog
+from ddetr_data.images import WhiteLevels
 from ddetr_data.locations import is_folder
 from ddetr_data.types import Category, ImageRecord
 
@@ -30,6 +31,8 @@ class DetectionSet:
     images: Sequence[ImageRecord]
     categories: tuple[Category, ...]
     faults: FaultLog
+    # The largest values of images of more than 8 bits, once the images were looked at.
+    largest: WhiteLevels = field(default_factory=WhiteLevels)
 
     @property
     def num_classes(self) -> int:

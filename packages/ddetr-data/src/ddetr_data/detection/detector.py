@@ -10,7 +10,7 @@ import numpy as np
 
 from ddetr_data.config import DatasetConfig
 from ddetr_data.faults import DataError
-from ddetr_data.images import PreprocessConfig
+from ddetr_data.images import USUAL_WHITE, PreprocessConfig, WhiteLevels, dataset_white
 from ddetr_data.types import Category, Detections, ImageLike
 
 
@@ -52,6 +52,20 @@ def detect(detector: Detector, images: Sequence[ImageLike]) -> list[Detections]:
     return found
 
 
+def white_of(detector: Detector) -> WhiteLevels:
+    """Which values are white to a detector in images of more than 8 bits a channel."""
+    config = detector.preprocess_config
+    return USUAL_WHITE if config is None else config.white
+
+
+def fill_in_white(detector: Detector, dataset: DatasetConfig) -> None:
+    """Give a detector the dataset's white levels where its file says none."""
+    config = detector.preprocess_config
+    asked = dataset_white(dataset)
+    if config is not None and config.white.or_else(asked) != config.white:
+        detector.preprocess_config = config.with_white(config.white.or_else(asked))
+
+
 def setup_notices(detector: Detector, dataset: DatasetConfig) -> list[str]:
     """Sentences on what runs, how it resizes, and where dataset.augmentation differs from that."""
     config = detector.preprocess_config
@@ -67,6 +81,12 @@ def setup_notices(detector: Detector, dataset: DatasetConfig) -> list[str]:
                 f"images are prepared as the detector was made for ({used}), not as "
                 f"dataset.augmentation says ({wanted})"
             )
+    asked_white, own_white = dataset_white(dataset), white_of(detector)
+    if config is not None and asked_white.or_else(own_white) != own_white:
+        notices.append(
+            f"white is what the detector was made for ({own_white}), not what "
+            f"dataset.integer_white_level and dataset.float_white_level say ({asked_white})"
+        )
     return [text for text in notices if text]
 
 

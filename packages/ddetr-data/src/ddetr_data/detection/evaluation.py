@@ -13,7 +13,7 @@ from ddetr_data.categories import compare_categories
 from ddetr_data.coco import ResultRow
 from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.detection.config import EvaluateConfig
-from ddetr_data.detection.detector import Detector, detect, setup_notices
+from ddetr_data.detection.detector import Detector, detect, fill_in_white, setup_notices
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
 from ddetr_data.detection.limits import limit_notices
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
@@ -76,6 +76,7 @@ def prepare_evaluation(
         judge=config.judge,
         max_detections=config.max_detections,
     )
+    fill_in_white(detector, dataset)
     difference = compare_categories(
         detector.categories,
         labelled.categories,

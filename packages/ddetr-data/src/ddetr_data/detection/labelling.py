@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ddetr_data.config import DatasetConfig
 from ddetr_data.detection.config import InferenceConfig
-from ddetr_data.detection.detector import Detector, detect, setup_notices
+from ddetr_data.detection.detector import Detector, detect, fill_in_white, setup_notices, white_of
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
 from ddetr_data.detection.media import Media, NamedVideo, annotated_names, find_media, named_videos
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
@@ -20,7 +20,7 @@ from ddetr_data.detection.result_writer import NamedImage, ResultWriter
 from ddetr_data.detection.summary import InferenceSummary, counted
 from ddetr_data.faults import DataError
 from ddetr_data.formats import label_names, number_categories, read_classmap
-from ddetr_data.images import class_colors, open_video, read_image
+from ddetr_data.images import WhiteLevels, class_colors, open_video, read_image
 from ddetr_data.types import Category
 
 
@@ -69,6 +69,7 @@ def prepare_labelling(
     images, videos = find_media(source.image_dir, by_own_folder=config.is_internal)
     categories = _named_by_classmap(source.classmap, detector.categories)
     class_colors(categories, config.color_map)
+    fill_in_white(detector, dataset)
     for text in setup_notices(detector, dataset):
         emit(observers, RunEvent("notice", text))
     return PreparedLabelling(detector, images, videos, categories, config, observers)
@@ -122,17 +123,19 @@ def _label_images(
     mine = ranks.of(len(images), step)
     for start in mine[::step]:
         batch = images[start : min(start + step, mine.stop)]
-        named = list(_readable(batch, names, writer))
+        named = list(_readable(batch, names, writer, white_of(detector)))
         found = detect(detector, [image.pixels for image in named])
         for image, detections in zip(named, found, strict=True):
             writer.add(image, detections)
         progress(start + len(batch) - mine.start, len(mine))
 
 
-def _readable(batch: Media, names: _Names, writer: ResultWriter) -> Iterator[NamedImage]:
+def _readable(
+    batch: Media, names: _Names, writer: ResultWriter, white: WhiteLevels
+) -> Iterator[NamedImage]:
     for path, relative in batch:
         try:
-            pixels = read_image(path)
+            pixels = read_image(path, white=white)
         except (DataError, FileNotFoundError) as error:
             writer.leave_out(path, error)
         else:

@@ -3,7 +3,6 @@
 from ddetr_data.images.coordinate_frames import fit_objects, move_boxes, size_fault, turn_boxes
 from ddetr_data.images.decoding import (
     ImageFacts,
-    ImageHeader,
     check_whole,
     read_facts,
     read_header,
@@ -19,8 +18,10 @@ from ddetr_data.images.kinds import (
     has_image_ending,
     image_formats,
 )
+from ddetr_data.images.orientation import ImageHeader
 from ddetr_data.images.preprocessing import (
     PreprocessConfig,
+    dataset_white,
     image_batches,
     open_image,
     pad_batch,
@@ -30,18 +31,22 @@ from ddetr_data.images.preprocessing import (
 )
 from ddetr_data.images.saving import UnwritableImageError, is_of_one_file, save_image
 from ddetr_data.images.video import Video, can_read_videos, find_videos, is_video, open_video
+from ddetr_data.images.white_levels import USUAL_WHITE, WhiteLevels
 
 __all__ = [
     "IMAGE_ENDINGS",
+    "USUAL_WHITE",
     "ImageFacts",
     "ImageHeader",
     "PreprocessConfig",
     "UnwritableImageError",
     "Video",
+    "WhiteLevels",
     "can_read_videos",
     "check_whole",
     "class_colors",
     "copy_ending",
+    "dataset_white",
     "draw_detections",
     "find_images",
     "find_videos",

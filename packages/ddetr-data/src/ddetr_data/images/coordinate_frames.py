@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ddetr_data.boxes import judge_boxes
 from ddetr_data.faults import RULES
-from ddetr_data.images.decoding import QUARTER_TURNS, ImageHeader
+from ddetr_data.images.orientation import QUARTER_TURNS, ImageHeader
 from ddetr_data.types import Annotations, ImageRecord
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from ddetr_data.categories import ClassNames
-from ddetr_data.images.decoding import to_rgb, upright
+from ddetr_data.images._rgb import to_rgb
+from ddetr_data.images.orientation import upright
 from ddetr_data.types import Category, Detections
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field, ValidationError, model_validator
 
-from ddetr_data.config import IMAGENET_MEAN, IMAGENET_STD, AugmentationConfig, Finite, FrozenModel
+from ddetr_data.config import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    AugmentationConfig,
+    DatasetConfig,
+    Finite,
+    FrozenModel,
+)
 from ddetr_data.faults import DataError
-from ddetr_data.images.decoding import read_image, to_rgb, upright
+from ddetr_data.images._rgb import to_rgb, unpacks_upper_bytes
+from ddetr_data.images.decoding import read_image
+from ddetr_data.images.orientation import upright
+from ddetr_data.images.white_levels import USUAL_WHITE, WhiteLevels
 from ddetr_data.locations import RemoteFile
 from ddetr_data.types import ImageLike
 
@@ -37,6 +47,12 @@ class PreprocessConfig(FrozenModel):
     max_size: int = Field(1333, gt=0, description="Largest long side in pixels, by shortest_edge.")
     height: int | None = Field(None, gt=0, description="Height in pixels, by fixed.")
     width: int | None = Field(None, gt=0, description="Width in pixels, by fixed.")
+    integer_white_level: float | None = Field(
+        None, gt=0, description="What is white in images of 16- or 32-bit whole numbers."
+    )
+    float_white_level: float | None = Field(
+        None, gt=0, description="What is white in images of floats."
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> PreprocessConfig:
@@ -50,6 +66,11 @@ class PreprocessConfig(FrozenModel):
                 f"mode fixed needs height and width, got height {self.height}, width {self.width}"
             )
         return self
+
+    @property
+    def white(self) -> WhiteLevels:
+        """Which values are white in images of more than 8 bits a channel."""
+        return WhiteLevels(self.integer_white_level, self.float_white_level)
 
     @property
     def resizing(self) -> str:
@@ -85,10 +106,20 @@ class PreprocessConfig(FrozenModel):
             max_size=augmentation.random_resize_max_size,
         )
 
+    def with_white(self, white: WhiteLevels) -> PreprocessConfig:
+        """Give the same, but with other white levels."""
+        levels = {"integer_white_level": white.integer, "float_white_level": white.floating}
+        return self.model_validate({**self.model_dump(), **levels})
+
     def fixed_to(self, height: int, width: int) -> PreprocessConfig:
         """Give the same, but with images stretched to one size in pixels."""
         fixed = {"mode": "fixed", "height": height, "width": width}
         return self.model_validate({**self.model_dump(), **fixed})
+
+
+def dataset_white(dataset: DatasetConfig) -> WhiteLevels:
+    """The white levels that a spec fixes."""
+    return WhiteLevels(dataset.integer_white_level, dataset.float_white_level)
 
 
 def resized_hw(height: int, width: int, config: PreprocessConfig) -> tuple[int, int]:
@@ -122,41 +153,61 @@ def image_batches(images: Sequence[ImageLike], batch_size: int) -> Iterator[Sequ
         yield images[start : start + batch_size]
 
 
-def open_image(image: ImageLike) -> Image.Image:
+def open_image(image: ImageLike, white: WhiteLevels = USUAL_WHITE) -> Image.Image:
     """Give an image as RGB, the way up that its EXIF data says.
 
     Args:
-        image: a path; a Pillow image of any mode; or an array: (H, W, 3) or (H, W, 4) uint8 in RGB,
-            or grey (H, W) or (H, W, 1), uint8 or uint16.
+        image: a path; a Pillow image of any mode; or an array: (H, W, 3) or (H, W, 4) in RGB, or
+            grey (H, W) or (H, W, 1), uint8 or uint16. A Pillow image of 16-bit colours that is
+            decoded already has no more than 8 bits of them.
+        white: which value of more than 8 bits is white.
 
     Raises:
         FileNotFoundError, DataError: the file is missing or damaged, or there is not one pixel.
         TypeError: it is something else.
     """
     if isinstance(image, (str, Path, RemoteFile)):
-        return read_image(image)
-    opened = _from_array(image) if isinstance(image, np.ndarray) else image
+        return read_image(image, white=white)
+    opened, lower = _from_array(image) if isinstance(image, np.ndarray) else (image, None)
     if not isinstance(opened, Image.Image):
         kind = type(image).__name__
         raise TypeError(f"an image must be a path, a Pillow image or an array, got {kind}")
     if not all(opened.size):
         raise DataError("an image must have at least one pixel, got one without any")
-    return to_rgb(upright(opened))
+    if unpacks_upper_bytes(opened) and (content := _content_of(opened)):
+        return read_image(content, white=white)
+    return to_rgb(upright(opened), white, lower)
 
 
-def _from_array(array: NDArray[Any]) -> Image.Image:
+def _from_array(array: NDArray[Any]) -> tuple[Image.Image, Image.Image | None]:
+    """The image of an array, and of 16-bit colours the lower bytes."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in (3, 4)):
         raise TypeError(f"an image array must be (H, W, 3) or (H, W), got {array.shape}")
-    if array.dtype != np.uint8 and (array.ndim != 2 or array.dtype != np.uint16):
+    if array.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"an image array must be uint8, 0 to 255, got {array.dtype}")
-    return Image.fromarray(array)
+    if array.ndim == 2 or array.dtype == np.uint8:
+        return Image.fromarray(array), None
+    upper, lower = (part.astype(np.uint8) for part in (array >> 8, array & 255))
+    return Image.fromarray(upper), Image.fromarray(lower)
+
+
+def _content_of(image: Image.Image) -> bytes:
+    """What the file of an opened image holds; nothing where it is closed."""
+    file = getattr(image, "fp", None)
+    if file is None or file.closed:
+        return b""
+    position = file.tell()
+    file.seek(0)
+    content: bytes = file.read()
+    file.seek(position)
+    return content
 
 
 def preprocess(image: ImageLike, config: PreprocessConfig) -> NDArray[np.float32]:
     """Read, resize (bilinear, antialiased) and normalise; gives (3, H, W)."""
-    opened = open_image(image)
+    opened = open_image(image, config.white)
     height, width = resized_hw(opened.height, opened.width, config)
     if (width, height) != opened.size:
         opened = opened.resize((width, height), Image.Resampling.BILINEAR)

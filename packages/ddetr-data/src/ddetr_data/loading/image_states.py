@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ddetr_data.coco import ImageTable, is_plain_name, locate_image
 from ddetr_data.faults import DataError
-from ddetr_data.images import check_whole
+from ddetr_data.images import WhiteLevels, check_whole
 from ddetr_data.locations import fetched, is_url, join, list_states
 from ddetr_data.parallel import IO_THREADS
 
@@ -54,11 +54,12 @@ class SeenFiles:
         return SeenFiles(self.at, self.sizes_bytes[is_kept], left_out, is_complete)
 
 
-def find_changes(table: ImageTable, seen: SeenFiles) -> tuple[int, int]:
+def find_changes(table: ImageTable, seen: SeenFiles, largest: WhiteLevels) -> tuple[int, int]:
     """Compare the files of a set with what they were.
 
     A file of another size has changed. One with a later time is looked into: it has changed when it
-    is damaged or of other width or height. One that was left out may not have changed at all.
+    is damaged, of other width or height, or has larger values than the set had. One that was left
+    out may not have changed at all.
 
     Returns:
         How many files are no longer what they were, and how many were opened to find out.
@@ -71,7 +72,7 @@ def find_changes(table: ImageTable, seen: SeenFiles) -> tuple[int, int]:
         changed += now[0] != size or now[1] > seen.at
     newer = [] if changed else np.flatnonzero(states[:, 1] > seen.at).tolist()
     with ThreadPoolExecutor(IO_THREADS) as pool:
-        unlike = sum(not still for still in pool.map(partial(_is_as_stated, table), newer))
+        unlike = sum(not still for still in pool.map(partial(_is_as_stated, table, largest), newer))
     return changed + unlike, len(newer)
 
 
@@ -110,10 +111,11 @@ def _listed(url: str, listings: Listings) -> tuple[float, float]:
     return listings[folder].get(base, _UNKNOWN)
 
 
-def _is_as_stated(table: ImageTable, index: int) -> bool:
+def _is_as_stated(table: ImageTable, largest: WhiteLevels, index: int) -> bool:
     record = table[index]
     try:
         header = check_whole(fetched(record.path))
     except (DataError, FileNotFoundError):
         return False
-    return header.size_wh == (record.width, record.height)
+    is_within = WhiteLevels.largest((header.largest, largest)) == largest
+    return header.size_wh == (record.width, record.height) and is_within

@@ -159,7 +159,7 @@ def _found(folder: Path) -> tuple[StoredSet | None, str]:
     except DataError as error:
         return None, str(error)
     now = time.time()
-    changed, looked_into = find_changes(stored.images, seen)
+    changed, looked_into = find_changes(stored.images, seen, stored.largest)
     if changed:
         return None, f"{changed} image files changed since {folder} was written"
     if looked_into:

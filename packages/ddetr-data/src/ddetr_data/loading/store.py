@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from ddetr_data.coco import DetectionSet, ImageColumns, ImageTable, as_table
 from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.files import discard_folder, file_digests, whole_folder, write_whole
+from ddetr_data.images import WhiteLevels
 from ddetr_data.loading.image_states import SeenFiles
 from ddetr_data.locations import absolute
 from ddetr_data.types import Category
 
 CACHE_VARIABLE = "DDETR_CACHE"
-FORMAT_VERSION = 6  # also raised when a rule for faulty labels changes
+FORMAT_VERSION = 7  # also raised when a rule for faulty labels changes
 _INDEX = "index.json"
 _FILE_SIZES = "file_sizes"
 _OWN_DIGEST = "index_digest"
@@ -63,6 +64,7 @@ def write_store(detection_set: DetectionSet, seen: SeenFiles, folder: Path) -> N
                 "image_dirs": [absolute(image_dir) for image_dir in table.image_dirs],
                 "categories": [asdict(category) for category in detection_set.categories],
                 "faults": detection_set.faults.to_dict(),
+                "largest": asdict(detection_set.largest),
                 "looked_at": seen.at,
                 "left_out": seen.left_out,
                 "left_out_is_complete": seen.is_complete,
@@ -88,7 +90,8 @@ def read_store(folder: Path) -> StoredSet:
     """
     index = _read_index(folder)
     categories = tuple(Category(**category) for category in index["categories"])
-    return StoredSet(StoredTable(folder), categories, FaultLog.from_dict(index["faults"]))
+    faults, largest = FaultLog.from_dict(index["faults"]), WhiteLevels(**index["largest"])
+    return StoredSet(StoredTable(folder), categories, faults, largest)
 
 
 def is_store(folder: Path) -> bool:

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet, ImageTable, as_table
 from ddetr_data.faults import DataError, FaultLog
-from ddetr_data.images import ImageHeader, check_whole, fit_objects, read_header
+from ddetr_data.images import (
+    ImageHeader,
+    WhiteLevels,
+    check_whole,
+    fit_objects,
+    read_header,
+)
 from ddetr_data.locations import AnyFile, fetched
 from ddetr_data.parallel import IO_THREADS, map_in_chunks
 
@@ -39,7 +45,8 @@ def verify_images(
         on_progress: called with images done and images in all.
 
     Returns:
-        A set of the usable images, its faults added to those that are known.
+        A set of the usable images, its faults added to those that are known, and the largest
+        values of those that have more than 8 bits a channel.
 
     Raises:
         DataError: images are missing or damaged, or none is left.
@@ -57,7 +64,10 @@ def verify_images(
         missing = isinstance(fault, FileNotFoundError)
         faults.add("missing_image" if missing else "unreadable_image", str(fault))
     usable = np.array([not isinstance(header, Exception) for header in found], np.bool_)
-    return _fitted(detection_set, found, usable, faults)
+    largest = WhiteLevels.largest(
+        header.largest for header in found if isinstance(header, ImageHeader)
+    )
+    return replace(_fitted(detection_set, found, usable, faults), largest=largest)
 
 
 def fit_to_headers(detection_set: DetectionSet) -> DetectionSet:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError
-from ddetr_data.images import fit_objects, read_header, read_image
+from ddetr_data.images import USUAL_WHITE, WhiteLevels, fit_objects, read_header, read_image
 from ddetr_data.torch.sampler import Draw
 from ddetr_data.torch.transforms import Sample
 from ddetr_data.types import Annotations, ImageRecord
@@ -41,11 +41,13 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         seed: int = 0,
         *,
         corrupt_images: Literal["error", "skip"] = "error",
+        white: WhiteLevels = USUAL_WHITE,
     ) -> None:
         self.detection_set = detection_set
         self.transform = transform
         self.seed = seed
         self.corrupt_images = corrupt_images
+        self.white = white  # in images of more than 8 bits a channel
         # In shared memory: workers that live over several epochs see the change.
         self._epoch: Tensor = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
@@ -103,7 +105,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         for position in range(index, index + total):
             record = self.detection_set.images[position % total]
             try:
-                image = read_image(record.path)
+                image = read_image(record.path, white=self.white)
             except (DataError, FileNotFoundError) as error:
                 if self.corrupt_images == "error":
                     raise

@@ -133,6 +133,7 @@ class DetectionService:
         try:
             return read_image(
                 content,
+                white=self._detector.preprocess_config.white,
                 most_pixels=self.config.max_megapixels * 10**6,
                 most_side=self.config.max_side_pixels,
                 most_scans=self.config.max_scans,

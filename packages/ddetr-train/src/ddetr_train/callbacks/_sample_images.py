@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from ddetr_data import Detections, ImageRecord
 from ddetr_data.coco import DetectionSet
-from ddetr_data.images import draw_detections, read_image
+from ddetr_data.images import WhiteLevels, draw_detections, read_image
 from ddetr_train.callbacks._scoring import ValidationScoring
 
 SAMPLE_COUNT = 4
@@ -24,8 +24,11 @@ _LONGEST_SIDE = 512  # of a logged image, in pixels
 class SampleImages(Callback):
     """Draws the first validation images, detections on the left, labels on the right."""
 
-    def __init__(self, detection_set: DetectionSet, scoring: ValidationScoring) -> None:
+    def __init__(
+        self, detection_set: DetectionSet, scoring: ValidationScoring, white: WhiteLevels
+    ) -> None:
         self._set = detection_set
+        self._white = white
         self._scoring = scoring
 
     @override
@@ -38,7 +41,7 @@ class SampleImages(Callback):
             found = self._scoring.found.get(record.id)
             if found is None:  # another process has it
                 continue
-            image = _side_by_side(record, found.above(_LEAST_SCORE), self._set)
+            image = _side_by_side(record, found.above(_LEAST_SCORE), self._set, self._white)
             for board in boards:
                 board.experiment.add_image(
                     f"validation/{record.file_name}",
@@ -49,10 +52,10 @@ class SampleImages(Callback):
 
 
 def _side_by_side(
-    record: ImageRecord, found: Detections, detection_set: DetectionSet
+    record: ImageRecord, found: Detections, detection_set: DetectionSet, white: WhiteLevels
 ) -> NDArray[np.uint8]:
     """Give (H, 2 W, 3), detections left, labels right."""
-    image = read_image(record.path)
+    image = read_image(record.path, white=white)
     halves = [
         draw_detections(image, shown, detection_set.categories) for shown in (found, _truth(record))
     ]

@@ -40,7 +40,7 @@ def choose_callbacks(
             class_ids=[category.id for category in data.train_set.categories],
             max_detections=config.max_detections,
         )
-        callbacks += [SampleImages(data.val_set, scoring), scoring]
+        callbacks += [SampleImages(data.val_set, scoring, data.preprocess.white), scoring]
         if config.early_stopping_patience is not None:
             callbacks.append(
                 EarlyStopping(

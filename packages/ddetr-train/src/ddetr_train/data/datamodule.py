@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from ddetr_data import DatasetConfig, available_cores
 from ddetr_data.coco import DetectionSet
-from ddetr_data.images import PreprocessConfig
+from ddetr_data.images import PreprocessConfig, dataset_white
 from ddetr_data.loading import open_sources
 from ddetr_data.torch import (
     Batch,
@@ -49,7 +50,6 @@ class DetectionDataModule(pl.LightningDataModule):
         if not dataset.train_data_sources:
             raise ValueError("training needs dataset.train_data_sources")
         self.position = Position(0, 0)
-        self.preprocess = PreprocessConfig.from_augmentation(dataset.augmentation)
         self.train_set = open_sources(
             dataset.train_data_sources,
             num_classes=num_classes,
@@ -57,6 +57,9 @@ class DetectionDataModule(pl.LightningDataModule):
             corrupt_images=dataset.corrupt_images,
             ignore_regions=dataset.ignore_regions,
         )
+        white = dataset_white(dataset).or_else(self.train_set.largest.covering())
+        config = PreprocessConfig.from_augmentation(dataset.augmentation)
+        self.preprocess = config.with_white(white)
         self.val_set = (
             open_sources(
                 dataset.val_data_sources,
@@ -77,6 +80,7 @@ class DetectionDataModule(pl.LightningDataModule):
 
     def identity(self) -> dict[str, Any]:
         """Say what a resumed run must find unchanged."""
+        white = {name: level for name, level in asdict(self.preprocess.white).items() if level}
         return {
             "images": len(self.train_set.images),
             "labels": self._labels_digest,
@@ -84,6 +88,7 @@ class DetectionDataModule(pl.LightningDataModule):
             "batch_size": self.batch_size,
             "train_sampler": self._dataset.train_sampler,
             "augmentation": self._dataset.augmentation.model_dump(mode="json"),
+            **({"white_levels": white} if white else {}),
         }
 
     @cached_property
@@ -108,6 +113,7 @@ class DetectionDataModule(pl.LightningDataModule):
             TrainTransform(augmentation, canvas_hw),
             self._seed,
             corrupt_images=self._dataset.corrupt_images,
+            white=self.preprocess.white,
         )
         sampler = DetectionSampler.over(
             self.train_set, self._dataset.train_sampler, seed=self._seed, **self._replica()
@@ -120,7 +126,9 @@ class DetectionDataModule(pl.LightningDataModule):
         """Give every image in order; where processes would differ in number, some come twice."""
         if self.val_set is None:
             return []
-        dataset = DetectionDataset(self.val_set, EvalTransform(self.preprocess), self._seed)
+        dataset = DetectionDataset(
+            self.val_set, EvalTransform(self.preprocess), self._seed, white=self.preprocess.white
+        )
         replica = self._replica()
         padded = -(-len(dataset) // replica["num_replicas"]) * replica["num_replicas"]
         indices = np.resize(np.arange(len(dataset)), padded)
