@@ -52,7 +52,12 @@ def read_frames(source: Any, path: Path) -> Iterator[Frame]:
     done = 0
     damages: list[str] = []
     for decoded in _decoded(source, source.streams.video[0], damages):
-        yield Frame(_upright(decoded), decoded.pts)
+        try:
+            frame = Frame(_upright(decoded), decoded.pts)
+        except Exception as error:  # the block is the decoder's alone
+            damages.append(str(error))
+            continue
+        yield frame
         done += 1
     if not done:
         reason = f" ({damages[0]})" if damages else ""
@@ -79,8 +84,8 @@ def _decoded(source: Any, stream: Any, damages: list[str]) -> Iterator[Any]:
             frames = stream.codec_context.decode(packet)
         except av.error.EOFError:  # the decoder was emptied with the last packet
             continue
-        except av.error.FFmpegError as error:
-            damages.append(str(error.strerror))
+        except Exception as error:  # FFmpeg's, or any other that damage leads to
+            damages.append(str(getattr(error, "strerror", None) or error))
             continue
         yield from frames
 

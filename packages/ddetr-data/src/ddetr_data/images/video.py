@@ -85,8 +85,9 @@ def open_video(path: Path) -> Iterator[Video]:
 
     try:
         source = av.open(os.fspath(path))
-    except av.error.FFmpegError as error:
-        raise DataError(f"{path} does not decode as a video: {error.strerror}") from error
+    except Exception as error:  # FFmpeg's, or any other that damage leads to
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} does not decode as a video: {reason}") from error
     with source:
         frames = read_frames(source, path)
         first = next(frames)
