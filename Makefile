@@ -7,7 +7,7 @@ MANIFESTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 NATIVE := packages/ddetr-ops/hatch_build.py packages/ddetr-ops/CMakeLists.txt $(shell find packages/ddetr-ops/csrc -type f)
 LIBRARY = $(firstword $(wildcard packages/ddetr-ops/src/ddetr_ops/_core*.so))
 
-PROOFS := proof-fuzz proof-load proof-strace proof-torch proof-browsers proof-clusters
+PROOFS := proof-fuzz proof-decoders proof-load proof-strace proof-torch proof-browsers proof-clusters
 
 .PHONY: help demo test lint types wheels ops-wheel $(PROOFS) gpu-check clean setup
 
@@ -34,6 +34,9 @@ ops-wheel: setup ## what ddetr-ops promises of its builds: auditwheel, another t
 
 proof-fuzz: setup ## damaged and odd files through every door; writes proofs/results/fuzz.json
 	@$(PROVE).fuzz $(ARGS)
+
+proof-decoders: setup ## 10,000 damaged images through check, train, inference and serve
+	@$(PROVE).decoders $(ARGS)
 
 proof-load: setup ## `ddetr serve` under many clients
 	@$(PROVE).load $(ARGS)

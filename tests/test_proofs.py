@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = {
     "browsers": "proofs.browsers",
     "clusters": "proofs.clusters",
+    "decoders": "proofs.decoders",
     "fuzz": "proofs.fuzz",
     "load": "proofs.load",
     "strace": "proofs.strace",
@@ -25,7 +26,7 @@ MODULES = {
 # The slice of `browsers` is packages/ddetr-export/tests/test_page.py, which runs by itself.
 SLICED = sorted(MODULES.keys() - {"browsers"})
 PROGRAMS = {"strace": "strace"}
-PACKAGES = {"load": "fastapi", "fuzz": "fastapi", "clusters": "ray"}
+PACKAGES = {"load": "fastapi", "fuzz": "fastapi", "decoders": "fastapi", "clusters": "ray"}
 FIELDS = {
     "topic": str,
     "slice": bool,

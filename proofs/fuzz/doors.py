@@ -14,7 +14,7 @@ from typing import Any
 
 from proofs.fuzz.worker import Door, Outcome, where_raised
 
-__all__ = ["DOORS", "SCREEN", "prepare"]
+__all__ = ["DOORS", "SCREEN", "command", "predict_client", "prepare"]
 
 SCREEN = "screen.txt"
 LONGEST_ANSWER = 4000  # characters that a wrong file may cost on the screen
@@ -145,7 +145,7 @@ def dataset(folder: Path) -> Outcome:
 def serve(folder: Path) -> Outcome:
     """`POST /predict` of one image file."""
     (image,) = (path for path in (folder / "images").iterdir() if path.stem == "damaged")
-    reply = _client(folder.parent / "toy.onnx").post("/predict", content=image.read_bytes())
+    reply = predict_client(folder.parent / "toy.onnx").post("/predict", content=image.read_bytes())
     if reply.status_code not in (200, 400, 413, 415):
         return Outcome(str(reply.status_code), f"HTTP status {reply.status_code}")
     return Outcome(f"HTTP {reply.status_code}")
@@ -176,6 +176,16 @@ def prepare(folder: Path) -> Outcome:
     return Outcome("done")
 
 
+@cache
+def predict_client(model: Path) -> Any:
+    """A client of the server of an ONNX file, in this process."""
+    from fastapi.testclient import TestClient
+
+    from ddetr_export import create_app, open_detector
+
+    return TestClient(create_app(open_detector(model)))
+
+
 DOORS: dict[str, Door] = {
     "check": check_images,
     "check_kitti": check_kitti,
@@ -189,15 +199,6 @@ DOORS: dict[str, Door] = {
     "prepare": prepare,
     "serve": serve,
 }
-
-
-@cache
-def _client(model: Path) -> Any:
-    from fastapi.testclient import TestClient
-
-    from ddetr_export import create_app, open_detector
-
-    return TestClient(create_app(open_detector(model)))
 
 
 def _kept_fault(text: str) -> str:

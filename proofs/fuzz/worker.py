@@ -37,15 +37,25 @@ Door = Callable[[Path], Outcome]
 class Worker:
     """Runs doors on the folders of cases, all in one other process as long as that lives."""
 
-    def __init__(self, doors: Mapping[str, Door], screen: Path) -> None:
+    def __init__(
+        self,
+        doors: Mapping[str, Door],
+        screen: Path,
+        *,
+        most_seconds: float = MOST_SECONDS,
+        most_cpu_seconds: float = MOST_CPU_SECONDS,
+    ) -> None:
         """Start nothing yet.
 
         Args:
             doors: what a case can be given to, by name.
             screen: the file that standard error of the process goes to; standard output goes to
                 one beside it that ends in .out.
+            most_seconds: that one case may take.
+            most_cpu_seconds: that it may compute.
         """
         self._doors, self._screen = doors, screen
+        self._most = most_seconds, most_cpu_seconds
         self._process: multiprocessing.process.BaseProcess | None = None
         self._used: set[str] = set()
 
@@ -54,9 +64,7 @@ class Worker:
         if self._process is None:
             self._start()
         assert self._process is not None
-        most_seconds, most_cpu_seconds = (
-            (MOST_SECONDS, MOST_CPU_SECONDS) if door in self._used else (START_SECONDS,) * 2
-        )
+        most_seconds, most_cpu_seconds = self._most if door in self._used else (START_SECONDS,) * 2
         self._used.add(door)
         before = _cpu_seconds(self._process.pid)
         deadline = time.monotonic() + most_seconds
