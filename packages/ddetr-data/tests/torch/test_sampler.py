@@ -53,6 +53,18 @@ def test_the_default_draws_every_image_once() -> None:
     assert sum(drawn.values()) == 102
 
 
+@pytest.mark.parametrize("name", ["default_sampler", "uniform_sampler"])
+def test_the_order_is_that_of_one_rank(name: SamplerName) -> None:
+    """Ranks side by side draw what one would, and then what fills up the last step."""
+    # fault 18
+    (alone,) = ranks(name, replicas=1)
+    for replicas in (2, 3, 7, 120):
+        together = [
+            index for step in zip(*ranks(name, replicas=replicas), strict=True) for index in step
+        ]
+        assert together[: len(alone)] == alone
+
+
 def test_uniform_draws_every_source_equally_often() -> None:
     """Small sources are repeated, each image about as often as its neighbours."""
     drawn = Counter(index for draws in ranks("uniform_sampler") for index in draws)

@@ -36,6 +36,8 @@ class DetectionSampler(Sampler[int]):
     - uniform_sampler: every source equally often, as many draws as there are images.
     - non_uniform_sampler: every rank its own stretch of the images in order of their sources.
 
+    The first two draw in one order, whatever the number of ranks.
+
     Where the images do not divide by the ranks, some of them are drawn twice. What is drawn again
     in an epoch is a Draw, of which DetectionDataset shows another view each time.
     """
@@ -134,14 +136,23 @@ def _each_once(
 def _sources_alike(
     sources: NDArray[np.int32], total: int, _num_replicas: int, rng: np.random.Generator
 ) -> Order:
-    """Draw from each source in turn; one that is used up starts again in another order."""
+    """Draw from each source in turn; one that is used up starts again in another order.
+
+    The draws that fill up the last step come last, so that the order is one for all numbers of
+    ranks.
+    """
     members = [np.flatnonzero(sources == source) for source in np.unique(sources)]
     rng.shuffle(members)
-    counts = [len(part) for part in np.array_split(np.arange(total), len(members))]
+    counts = [len(part) for part in np.array_split(np.arange(len(sources)), len(members))]
     draws = [
         _draw_all_in_turn(part, count, rng) for part, count in zip(members, counts, strict=True)
     ]
-    return rng.permutation(np.concatenate(draws))
+    order = rng.permutation(np.concatenate(draws))
+    for position in range(len(order), total):
+        part = members[position % len(members)]
+        rarest = part[np.argmin(np.bincount(order, minlength=len(sources))[part])]
+        order = np.append(order, rarest)
+    return order
 
 
 def _draw_all_in_turn(members: Order, count: int, rng: np.random.Generator) -> Order:
