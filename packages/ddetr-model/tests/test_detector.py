@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from ddetr_model import DeformableDETR, SetCriterion, freeze_modules
+from ddetr_model import DeformableDETR, SetCriterion, describe_frozen, freeze_modules
 
 pytestmark = pytest.mark.usefixtures("shallow_resnet")
 
@@ -226,3 +226,31 @@ def test_freeze_offers_the_nearest_name(tiny_config):
     """A typing error in a spec is told with what was probably meant."""
     with pytest.raises(ValueError, match=r"'transformer.encodr'.*transformer\.encoder"):
         freeze_modules(DeformableDETR(tiny_config()), ["transformer.encodr"])
+
+
+@pytest.mark.parametrize(
+    "name", ["backbone", "backbone.0.body", "backbone.0.body.layer1", "backbone.0.body.bn1"]
+)
+def test_freeze_takes_the_statistics_of_batch_norms(name, tiny_config, mixed_batch):
+    """No tensor below the name moves in a forward pass; norms beside it do."""
+    # fault 19
+    model = DeformableDETR(tiny_config()).train()
+    freeze_modules(model, [name])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model(*mixed_batch)
+    moved = {key for key, value in model.state_dict().items() if not value.equal(before[key])}
+    assert not any(key.startswith(f"{name}.") for key in moved)
+    assert bool(moved) == (name not in ("backbone", "backbone.0.body"))
+
+
+def test_what_does_not_train_is_described_by_the_largest_parts(tiny_config):
+    """Names, and how many norms move."""
+    # fault 19
+    model = DeformableDETR(tiny_config())
+    said = describe_frozen(model)
+    assert said.startswith("everything trains, ")
+    assert said.endswith(" batch norms are live")
+    freeze_modules(model, ["backbone", "transformer.level_embed", "class_embed"])
+    parts, norms = describe_frozen(model).split(" do not train, ")
+    assert parts == "backbone, transformer.level_embed, class_embed"
+    assert norms.endswith(" batch norms are frozen")

@@ -12,7 +12,9 @@ from .deformable_detr import DeformableDETR as DeformableDETR
 from .export_form import ExportForms as ExportForms
 from .export_form import HasExportForm as HasExportForm
 from .fast_layers import use_fast_layers as use_fast_layers
+from .freezing import describe_frozen as describe_frozen
 from .freezing import freeze_modules as freeze_modules
+from .freezing import freeze_norms_as_in as freeze_norms_as_in
 from .inference import InferenceForm as InferenceForm
 from .inference import inference_form as inference_form
 from .losses import SetCriterion as SetCriterion

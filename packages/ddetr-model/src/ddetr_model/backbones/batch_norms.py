@@ -8,15 +8,19 @@ from torchvision.ops import FrozenBatchNorm2d
 __all__ = ["freeze_batch_norms", "thaw_batch_norms"]
 
 
-def freeze_batch_norms(module: nn.Module) -> None:
-    """Replace every batch norm below module by one that keeps its statistics and its weights."""
+def freeze_batch_norms(module: nn.Module) -> nn.Module:
+    """Replace every batch norm of a module by one that keeps its statistics and its weights.
+
+    Returns:
+        The module; or what replaces it, where it is a batch norm itself.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        frozen = _FrozenNormAct(module) if hasattr(module, "act") else _frozen_norm(module)
+        frozen.load_state_dict(module.state_dict())
+        return frozen
     for name, child in module.named_children():
-        if not isinstance(child, nn.BatchNorm2d):
-            freeze_batch_norms(child)
-            continue
-        frozen = _FrozenNormAct(child) if hasattr(child, "act") else _frozen_norm(child)
-        frozen.load_state_dict(child.state_dict())
-        setattr(module, name, frozen)
+        setattr(module, name, freeze_batch_norms(child))
+    return module
 
 
 def thaw_batch_norms(module: nn.Module) -> None:
