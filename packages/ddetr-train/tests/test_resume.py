@@ -252,20 +252,6 @@ def test_sigterm_says_when_the_same_command_would_begin_again(start, tmp_path) -
         start("cut", KillAt(2, signal.SIGTERM, "step"), resume_training_checkpoint_path=given)
 
 
-def test_another_number_of_processes_goes_on_only_between_epochs(
-    start, tmp_path, as_ranks, in_a_process
-) -> None:
-    """Inside an epoch each process has had its own batches."""
-    options = {"num_epochs": 2, "checkpoint_interval_steps": 1, "validation_interval": 2}
-    in_a_process(lambda: start("cut", KillAt(2, kind="checkpoint"), **options))
-
-    def refused() -> None:
-        with pytest.raises(ValueError, match="by 1 processes, here are 2"):
-            start("cut", **options)
-
-    assert as_ranks(refused) == [0, 0]
-
-
 def test_a_resumed_fine_tuning_keeps_its_norms_frozen(run_training, tmp_path) -> None:
     """Interrupted after an epoch or not, fine-tuning ends with the same weights."""
     start = run_training(results_dir=tmp_path / "start", num_epochs=1).latest_checkpoint

@@ -105,6 +105,11 @@ class TrainConfig(DeviceConfig):
     resume_training_checkpoint_path: Path | None = Field(
         None, description="Checkpoint to continue from; wins over dd_model_latest.pth."
     )
+    resume_optim: Literal["keep", "new"] = Field(
+        "keep",
+        description="Whether a resumed run keeps its optimiser and schedules, or takes optim and "
+        "warmup_steps anew, as they stand at its epoch; moments stay with the same optimizer.",
+    )
     results_dir: Path | None = Field(
         None, description="Folder of this run; null stands for <results_dir>/train."
     )
@@ -150,7 +155,9 @@ class TrainConfig(DeviceConfig):
         0, ge=0, description="Updates over which the learning rates rise linearly from 0."
     )
     early_stopping_patience: int | None = Field(
-        None, gt=0, description="Validations without a better mAP after which training stops."
+        None,
+        gt=0,
+        description="Validations without a better mAP after which training stops.",
     )
     compile: bool = Field(False, description="Compile the network with torch.compile.")
     deterministic: bool = Field(

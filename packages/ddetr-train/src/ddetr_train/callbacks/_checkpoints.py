@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_data.files import remove_leftovers
+from ddetr_train.callbacks._scoring import BEST_METRIC
 from ddetr_train.checkpoints import (
     BEST_NAME,
     LATEST_NAME,
@@ -23,8 +24,6 @@ from ddetr_train.checkpoints import (
 )
 from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule, Position
-
-BEST_METRIC = "val_AP"
 
 # How Lightning counts the batches of a validation that it must take up again, from its first one.
 _BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
@@ -48,6 +47,7 @@ class Checkpoints(Checkpoint):
         self._config = config
         self._data = data
         self._observers = observers
+        self._is_validating = False
 
     def state_dict(self) -> dict[str, Any]:
         """Hand the best score to the checkpoint."""
@@ -74,6 +74,28 @@ class Checkpoints(Checkpoint):
             self.save_inside_epoch(trainer, batch_idx)
 
     @override
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Save the epoch before anything in its validation can fail; the next start repeats it."""
+        self._is_validating = True
+        self.save_before_validation(trainer)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """The validation has not failed."""
+        self._is_validating = False
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Say that a failed validation costs no epoch."""
+        if self._is_validating and isinstance(exception, Exception) and trainer.is_global_zero:
+            text = (
+                f"the validation of epoch {trainer.current_epoch} has failed; "
+                f"{self.results_dir / LATEST_NAME} has the epoch, and the same command goes on "
+                "with its validation"
+            )
+            emit(self._observers, RunEvent("notice", text, epoch=trainer.current_epoch))
+
+    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the epoch's files."""
         names = []
@@ -94,11 +116,17 @@ class Checkpoints(Checkpoint):
     def save_before_validation(self, trainer: Trainer) -> None:
         """Refresh the latest file so that the next start repeats the validation at hand."""
         progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-        for count in (progress.total, progress.current):
+        counts = [(count, count.state_dict()) for count in (progress.total, progress.current)]
+        for count, _ in counts:
             count.load_state_dict(_BEGUN)
-        self._save(trainer, [], Position(trainer.current_epoch, int(trainer.num_training_batches)))
+        position = Position(trainer.current_epoch, int(trainer.num_training_batches))
+        self._save(trainer, [], position, is_told=False)
+        for count, state in counts:
+            count.load_state_dict(state)
 
-    def _save(self, trainer: Trainer, names: Sequence[str], position: Position) -> None:
+    def _save(
+        self, trainer: Trainer, names: Sequence[str], position: Position, *, is_told: bool = True
+    ) -> None:
         """Save the run's state as the latest checkpoint, and under the other names too."""
         self._data.position = position
         staging = self.results_dir / STAGING_NAME
@@ -110,6 +138,7 @@ class Checkpoints(Checkpoint):
                 staging.replace(self.results_dir / LATEST_NAME)
             finally:
                 staging.unlink(missing_ok=True)
+        if is_told and trainer.is_global_zero:
             event = RunEvent(
                 "checkpoint",
                 f"saved {', '.join([LATEST_NAME, *names])}",

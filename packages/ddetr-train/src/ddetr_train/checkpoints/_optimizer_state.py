@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 # By group and parameter: the shapes of the running means that the optimiser keeps for it.
 StateShapes: TypeAlias = list[list[list[torch.Size]]]
@@ -31,13 +30,17 @@ def state_shapes(checkpoint: Mapping[str, Any], path: Path) -> StateShapes:
         raise ValueError(f"{path} has a damaged optimiser state ({error!r}): {_ADVICE}") from error
 
 
-def check_state_shapes(shapes: StateShapes, optimizer: Optimizer, path: Path) -> None:
-    """Compare with the parameters that train here; PyTorch would find it in the first step.
+def check_state_shapes(
+    shapes: StateShapes, groups: Sequence[Mapping[str, Any]], path: Path
+) -> None:
+    """Compare with the groups of parameters that train here.
+
+    PyTorch would find it in the first step.
 
     Raises:
         ValueError: another number of groups or parameters, or a running mean of another shape.
     """
-    expected = [[each.shape for each in group["params"]] for group in optimizer.param_groups]
+    expected = [[each.shape for each in group["params"]] for group in groups]
     counts_there, counts_here = ([len(group) for group in each] for each in (shapes, expected))
     if counts_there != counts_here:
         raise ValueError(

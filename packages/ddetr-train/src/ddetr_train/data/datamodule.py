@@ -25,6 +25,7 @@ from ddetr_data.torch import (
     collate,
     fixed_canvas_hw,
 )
+from ddetr_train.checkpoints import images_seen
 from ddetr_train.data.worst_size import worst_size_hw
 from ddetr_train.process import leave_signals_to_the_run
 
@@ -50,6 +51,7 @@ class DetectionDataModule(pl.LightningDataModule):
         if not dataset.train_data_sources:
             raise ValueError("training needs dataset.train_data_sources")
         self.position = Position(0, 0)
+        self._images_seen = 0  # of the epoch at hand by all processes, when this run began
         self.train_set = open_sources(
             dataset.train_data_sources,
             num_classes=num_classes,
@@ -100,6 +102,12 @@ class DetectionDataModule(pl.LightningDataModule):
         draws = -(-len(self.train_set.images) // num_replicas)
         return -(-draws // self.batch_size)
 
+    def batches_done(self, num_replicas: int) -> int:
+        """Count the batches of one process that a resumed run need not draw in its first epoch."""
+        draws = -(-len(self.train_set.images) // num_replicas)
+        left = draws - min(self._images_seen // num_replicas, draws)
+        return self.batches_per_epoch(num_replicas) - -(-left // self.batch_size)
+
     def worst_size_hw(self) -> tuple[int, int]:
         """Height and width of the largest training batch."""
         return worst_size_hw(self._dataset.augmentation, self.train_set.sizes_wh)
@@ -119,7 +127,7 @@ class DetectionDataModule(pl.LightningDataModule):
             self.train_set, self._dataset.train_sampler, seed=self._seed, **self._replica()
         )
         batches = EpochBatches(dataset, sampler, self.batch_size)
-        batches.start_at(self.position)
+        batches.start_at(self.position.epoch, self._images_seen)
         return self._loader(dataset, batches, partial(collate, fixed_size_hw=canvas_hw))
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
@@ -145,8 +153,9 @@ class DetectionDataModule(pl.LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue at a checkpoint's position."""
+        """Continue at a checkpoint's image, whoever has drawn those before it."""
         self.position = Position(*state_dict["position"])
+        self._images_seen = images_seen(state_dict)
 
     def _replica(self) -> dict[str, int]:
         if self.trainer is None:
@@ -182,10 +191,13 @@ class EpochBatches(BatchSampler):
         super().__init__(sampler, batch_size, drop_last=False)
         self._dataset = dataset
 
-    def start_at(self, position: Position) -> None:
-        """Begin the next pass at the position."""
-        self.sampler.set_epoch(position.epoch)
-        state = self.sampler.state_dict(position.batches, self.batch_size)
+    def start_at(self, epoch: int, images_seen: int) -> None:
+        """Begin the next pass in this epoch, after what all processes have drawn of it.
+
+        Where that does not divide by the processes, a few images come again.
+        """
+        self.sampler.set_epoch(epoch)
+        state = self.sampler.state_dict(images_seen // self.sampler.num_replicas)
         self.sampler.load_state_dict(state)
 
     def __len__(self) -> int:

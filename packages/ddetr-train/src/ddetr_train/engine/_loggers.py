@@ -10,7 +10,6 @@ import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
@@ -61,8 +60,8 @@ def check_loggers(config: TrainConfig) -> None:
 
 
 def _tensorboard(results_dir: Path, steps_done: int) -> Logger:
-    after: dict[str, Any] = {"purge_step": steps_done + 1} if steps_done else {}
-    return TensorBoardLogger(results_dir, name="tensorboard", version="", **after)
+    purge_step = steps_done + 1 if steps_done else 0  # what a run without a checkpoint told goes
+    return TensorBoardLogger(results_dir, name="tensorboard", version="", purge_step=purge_step)
 
 
 def _mlflow(results_dir: Path, steps_done: int) -> Logger:

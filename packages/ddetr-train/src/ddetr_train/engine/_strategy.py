@@ -16,10 +16,9 @@ from ddetr_train.process import Devices, Launch
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed"}
 
 
-def choose_precision(config: TrainConfig, devices: Devices) -> Any:
-    """Name the precision as Lightning does; CPUs have no loss scaling and take bf16 for fp16."""
-    on_cpu = devices.accelerator == "cpu" and config.precision == "fp16"
-    return _PRECISIONS["bf16" if on_cpu else config.precision]
+def choose_precision(config: TrainConfig) -> Any:
+    """Name the precision as Lightning does."""
+    return _PRECISIONS[config.precision]
 
 
 def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:

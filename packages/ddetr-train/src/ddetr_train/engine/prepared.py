@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,18 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from ddetr_data.detection import RunEvent, emit
+from ddetr_model import ModelConfig
 from ddetr_train.callbacks import choose_callbacks
-from ddetr_train.checkpoints import BEST_NAME, LATEST_NAME, AtomicCheckpointIO, Resume
+from ddetr_train.checkpoints import (
+    BEST_NAME,
+    LATEST_NAME,
+    AtomicCheckpointIO,
+    Resume,
+    left_behind,
+    move_aside,
+    moved_notice,
+)
+from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule
 from ddetr_train.engine._full_disk import folder_named
 from ddetr_train.engine._loggers import build_loggers
@@ -22,6 +33,7 @@ from ddetr_train.planning import Setup
 from ddetr_train.process import (
     current_launch,
     folder_locked,
+    is_first_process,
     peers_named,
     quiet_lightning,
 )
@@ -47,12 +59,46 @@ class PreparedTraining:
     results_dir: Path
     resume: Resume | None
     began: float  # by time.monotonic
+    architecture: ModelConfig
     module: DetectionModule | None = None  # None where nothing is left to train
 
     @property
     def is_done(self) -> bool:
         """Whether the checkpoint that it would continue from has all epochs."""
-        return self.resume is not None and self.resume.epochs_done >= self.setup.config.num_epochs
+        return self.resume is not None and self.resume.nothing_left is not None
+
+    @property
+    def config(self) -> TrainConfig:
+        """The options that it truly has: a run that goes on may keep some of its checkpoint's.
+
+        Of one that is done, those that it was trained with.
+        """
+        if self.resume is not None and self.is_done:
+            return self.resume.stored
+        return self.setup.config
+
+    def set_aside(self, records: Sequence[str] = ()) -> Callable[[], None]:
+        """Move what an earlier training left in the folder into `earlier_<n>`, and tell it.
+
+        `run` does so by itself, before anything of its own is written.
+
+        Args:
+            records: names or patterns of files of the caller's that go along.
+
+        Returns:
+            What takes it back.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        may = is_first_process() and not self.setup.config.is_dry_run and not self.is_done
+        paths = left_behind(self.results_dir, self.resume, self.files, records) if may else None
+        if paths is None:
+            return _nothing
+        folder, take_back = move_aside(self.results_dir, paths)
+        text = moved_notice(self.results_dir, folder, paths, self.resume, self.files)
+        self.setup.tell(text)
+        return take_back
 
     def run(self) -> TrainResult:
         """Train, and write the results; as `train` from its first step on."""
@@ -62,6 +108,7 @@ class PreparedTraining:
             raise ValueError("nothing to run: prepare_training makes the module")
         lock = nullcontext() if self.setup.config.is_dry_run else folder_locked(self.results_dir)
         with quiet_lightning(), lock:
+            self.set_aside()
             trainer = self._build_trainer()
             _fit(trainer, self.module, self.setup.data, self.resume)
         result = TrainResult(
@@ -72,15 +119,13 @@ class PreparedTraining:
             seconds=time.monotonic() - self.began,
         )
         if trainer.is_global_zero:
-            text = f"trained {result.epochs} epochs in {result.seconds:.0f} s"
+            early = ", stopped early" if trainer.should_stop else ""
+            text = f"trained {result.epochs} epochs in {result.seconds:.0f} s{early}"
             emit(self.setup.observers, RunEvent("finished", text, metrics=result.metrics))
         return result
 
     def _already_done(self, resume: Resume) -> TrainResult:
-        text = (
-            f"{resume.path} has all {resume.epochs_done} epochs, nothing is left to train: raise "
-            "train.num_epochs to go on"
-        )
+        text = resume.nothing_left or ""
         self.setup.tell(text)
         emit(self.setup.observers, RunEvent("finished", text, metrics=resume.metrics))
         return TrainResult(
@@ -101,14 +146,16 @@ class PreparedTraining:
             devices=devices.devices,
             num_nodes=config.num_nodes,
             strategy=build_strategy(config, devices),
-            precision=choose_precision(config, devices),
+            precision=choose_precision(config),
             max_epochs=1 if is_dry_run else config.num_epochs,
             limit_train_batches=1 if is_dry_run else None,
             limit_val_batches=1 if is_dry_run else None,
             check_val_every_n_epoch=1 if is_dry_run else config.validation_interval,
             accumulate_grad_batches=config.accumulate_grad_batches,
             deterministic=config.deterministic,
-            callbacks=choose_callbacks(config, self.results_dir, data, self.setup.observers),
+            callbacks=choose_callbacks(
+                config, self.results_dir, data, self.setup.observers, self.resume
+            ),
             plugins=[self.files, cluster_environment(current_launch(by_hand=True))],
             logger=False if is_dry_run else build_loggers(config, self.results_dir, steps_done),
             default_root_dir=self.results_dir,
@@ -134,6 +181,10 @@ def _fit(
             raise
         signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from None
+
+
+def _nothing() -> None:
+    """Take back nothing."""
 
 
 def _existing(path: Path) -> Path | None:

@@ -10,27 +10,24 @@ from pathlib import Path
 
 from ddetr_data import Category, DatasetConfig, as_categories, compare_categories
 from ddetr_data.detection import Observer, limit_notices, raised_num_select
-from ddetr_data.files import model_source
 from ddetr_model import (
     DeformableDETR,
     LossConfig,
     ModelConfig,
     SetCriterion,
-    freeze_modules,
-    load_pretrained,
 )
 from ddetr_train.checkpoints import (
     AtomicCheckpointIO,
     Resume,
     find_resume_path,
-    overtaken_notice,
     read_resume,
 )
 from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule
 from ddetr_train.engine._loggers import check_loggers
+from ddetr_train.engine._network import build_network
 from ddetr_train.engine.prepared import PreparedTraining, TrainResult
-from ddetr_train.module import DetectionModule, ShardedDetectionModule
+from ddetr_train.module import DetectionModule, ShardedDetectionModule, parameter_groups
 from ddetr_train.nan import NanGuard
 from ddetr_train.planning import Setup, check_disk, choose_batch_size, make_plan, open_setup
 from ddetr_train.process import (
@@ -118,29 +115,26 @@ def prepare_training(
         num_classes = model_config.num_classes
         setup = open_setup(dataset, config, num_classes, observers, is_encrypted=is_encrypted)
         resume = _find_resume(model_config, losses, setup, results_dir, files)
-        run = PreparedTraining(setup, files, results_dir, resume, began)
+        architecture = model_config if resume is None else resume.model
+        run = PreparedTraining(setup, files, results_dir, resume, began, architecture)
+        if run.is_done:
+            return run
         if resume is not None:
-            setup.tell(*resume.notices)
-            if run.is_done:
-                return run
+            setup = setup.going_on_with(resume.config)
             setup.data.batch_size = resume.batch_size
+            setup.tell(*resume.notices)
         seed_run(config.seed)
-        network = _build_network(model, losses, setup, encryption_key, resume is None)
-        if resume is not None:
-            resume.prepare(network, criterion)
-        _freeze(network, setup)
+        network = build_network(model, losses, criterion, setup, resume, encryption_key)
         setup.tell(*_other_classes(network, setup.data), *_limits(network, setup))
-        if resume is None:
-            choose_batch_size(network, setup)
-        if not config.is_dry_run:
-            plan = make_plan(network, setup)
-            setup.tell(*plan.lines())
-            check_disk(plan, results_dir)
+        setup = _planned(network, setup, results_dir, resume)
         if config.compile:
             network.compile()
-        module = _build_module(network, criterion, run)
         if resume is not None:
-            resume.check_optimizer(module.build_optimizer())
+            resume.check_optimizer(
+                parameter_groups(network.named_parameters(), resume.stored.optim)
+            )
+        run = replace(run, setup=setup)
+        module = _build_module(network, criterion, run)
     return replace(run, module=module)
 
 
@@ -166,31 +160,23 @@ def _find_resume(
     if path is None or config.is_dry_run:
         return None
     identity = setup.data.identity()
-    resume = read_resume(path, model, losses, config, identity, files, setup.processes)
-    overtaken = overtaken_notice(resume, results_dir, files)
-    return replace(resume, notices=(*resume.notices, overtaken)) if overtaken else resume
+    return read_resume(path, model, losses, config, identity, files, setup.processes)
 
 
-def _build_network(
-    model: ModelConfig | DeformableDETR,
-    losses: LossConfig,
-    setup: Setup,
-    encryption_key: str | None,
-    is_fresh: bool,
-) -> DeformableDETR:
-    if isinstance(model, DeformableDETR):
-        network = model.train()
-    else:
-        network = DeformableDETR(model, losses=losses, load_backbone_file=is_fresh)
-    if network.backbone_report is not None:
-        name = f"backbone file {network.config.pretrained_backbone_path}"
-        setup.tell(network.backbone_report.describe(name))
-    network.set_activation_checkpointing(setup.config.activation_checkpoint)
-    path = setup.config.pretrained_model_path
-    if is_fresh and path is not None:
-        with model_source(path, encryption_key) as source:
-            setup.tell(load_pretrained(network, source).describe(str(path)))
-    return network
+def _planned(
+    network: DeformableDETR, setup: Setup, results_dir: Path, resume: Resume | None
+) -> Setup:
+    """Choose the batch size where it is auto, and refuse what does not fit."""
+    if resume is None:
+        choose_batch_size(network, setup)
+    if setup.config.batch_size == "auto":  # the record says what was found
+        chosen = {"batch_size": setup.data.batch_size}
+        setup = replace(setup, config=setup.config.model_copy(update=chosen))
+    if not setup.config.is_dry_run:
+        plan = make_plan(network, setup)
+        setup.tell(*plan.lines())
+        check_disk(plan, results_dir, is_continued=resume is not None)
+    return setup
 
 
 def _other_classes(network: DeformableDETR, data: DetectionDataModule) -> list[str]:
@@ -216,12 +202,6 @@ def _limits(network: DeformableDETR, setup: Setup) -> list[str]:
     limit = setup.config.max_detections
     most = raised_num_select(network.config.num_select, limit)
     return limit_notices(setup.data.val_set, limit, most)
-
-
-def _freeze(network: DeformableDETR, setup: Setup) -> None:
-    if names := setup.config.freeze:
-        frozen = freeze_modules(network, names)
-        setup.tell(f"{len(frozen)} tensors of {', '.join(names)} do not train")
 
 
 def _build_module(

@@ -10,6 +10,7 @@ from ddetr_train.module.optimizer import (
     learning_rates,
     parameter_groups,
 )
+from ddetr_train.module.renewal import renew_optimizer
 
 __all__ = [
     "PLATEAU_PATIENCE_EPOCHS",
@@ -20,4 +21,5 @@ __all__ = [
     "build_warmup",
     "learning_rates",
     "parameter_groups",
+    "renew_optimizer",
 ]

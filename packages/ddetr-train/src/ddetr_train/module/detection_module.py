@@ -60,6 +60,7 @@ class DetectionModule(pl.LightningModule):
         self._guard = guard
         self._train_loss = RunningMean()
         self._val_loss = RunningMean()
+        self._first_batch: int | None = None  # that this process saw of the epoch
         self.save_hyperparameters(
             {
                 "model": model.config.model_dump(mode="json"),
@@ -74,11 +75,14 @@ class DetectionModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's figures."""
         self.metrics = {}
+        self._first_batch = 0
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted loss of one batch, ready for the backward pass."""
         seed_batch(self.config.seed, self.current_epoch, batch_idx, self.global_rank)
+        if self._first_batch is None:  # the run goes on inside an epoch
+            self._first_batch = batch_idx
         losses = self.losses(batch)
         loss = self.criterion.total_loss(losses)
         value = float(loss.detach())
@@ -199,13 +203,16 @@ class DetectionModule(pl.LightningModule):
         self.metrics = dict(checkpoint["ddetr"]["metrics"])
 
     def _fraction_of_update(self, batch_idx: int) -> float:
-        """Weigh an epoch's last batches, fewer than accumulate_grad_batches, as a whole update.
+        """Weigh fewer batches than accumulate_grad_batches as a whole update.
+
+        As an epoch's last ones are, and the first where a run goes on with other batches.
 
         Lightning divides every loss by accumulate_grad_batches, also where fewer are added.
         """
         wanted = self.trainer.accumulate_grad_batches
         begun = batch_idx // wanted * wanted
-        return wanted / min(wanted, int(self.trainer.num_training_batches) - begun)
+        end = min(begun + wanted, int(self.trainer.num_training_batches))
+        return wanted / (end - max(begun, self._first_batch or 0))
 
     def _schedules(self) -> list[LRScheduler]:
         return [config.scheduler for config in self.trainer.lr_scheduler_configs]

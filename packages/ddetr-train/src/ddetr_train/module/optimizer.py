@@ -79,6 +79,11 @@ def build_warmup(optimizer: Optimizer, warmup_steps: int) -> LinearLR:
     return LinearLR(optimizer, start_factor=1 / (warmup_steps + 1), total_iters=warmup_steps)
 
 
+def warmup_factor(warmup_steps: int, updates: int) -> float:
+    """Give what the warm-up multiplies the rates by after so many updates."""
+    return min(1.0, (updates + 1) / (warmup_steps + 1))
+
+
 def learning_rates(optimizer: Optimizer) -> dict[str, float]:
     """Read each group's present rate, as `lr_<group>`."""
     return {f"lr_{group['name']}": float(group["lr"]) for group in optimizer.param_groups}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ddetr_data.torch import Batch
-from ddetr_model import DeformableDETR, SetCriterion
+from ddetr_model import DeformableDETR, SetCriterion, freeze_norms_as_in
 from ddetr_model.checkpoints import check_parts, check_tensors, fill
 from ddetr_model.weights import METADATA_KEY, metadata_of
 from ddetr_train.checkpoints import AtomicCheckpointIO
@@ -96,8 +96,8 @@ def _build_model(
     model = network or DeformableDETR(
         stored.model_config_, losses=stored.losses, load_backbone_file=False
     )
-    if content["has_frozen_norms"]:
-        model.freeze_pretrained_backbone()
     weights = content["state_dict"]
+    if content["has_frozen_norms"]:
+        freeze_norms_as_in(model, weights)
     fill(model, weights, check_tensors(model, weights, str(evidence)))
     return model.float().train()

@@ -89,13 +89,19 @@ def check_memory(plan: Plan, available_bytes: int, device: str) -> None:
         )
 
 
-def check_disk(plan: Plan, results_dir: Path) -> None:
+def check_disk(plan: Plan, results_dir: Path, *, is_continued: bool = True) -> None:
     """Refuse a run whose checkpoints do not fit beside what is there already.
+
+    Args:
+        plan: of the run.
+        results_dir: its folder.
+        is_continued: its checkpoints take the place of those that are there.
 
     Raises:
         PlanError: they do not.
     """
-    present = sum(path.stat().st_size for path in results_dir.glob("*.pth"))
+    overwritten = results_dir.glob("*.pth") if is_continued else ()
+    present = sum(path.stat().st_size for path in overwritten)
     free = free_disk_bytes(results_dir)
     if plan.disk_bytes - present > free:
         raise PlanError(

@@ -11,6 +11,7 @@ import torch
 from ddetr_data import DatasetConfig
 from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_model import DeformableDETR, LossConfig, ModelConfig, freeze_modules
+from ddetr_train.checkpoints import find_resume_path
 from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule
 from ddetr_train.planning.memory import (
@@ -46,6 +47,15 @@ class Setup:
         """Processes of all machines together."""
         return self.devices.count * self.config.num_nodes
 
+    def going_on_with(self, config: TrainConfig) -> Setup:
+        """Give the same run with the options of the checkpoint that it continues.
+
+        Raises:
+            ValueError: they do not go with the data.
+        """
+        _check_watched(config, has_validation=self.data.val_set is not None)
+        return replace(self, config=config)
+
     def tell(self, *notices: str) -> None:
         """Send notices to the observers."""
         for text in notices:
@@ -68,9 +78,12 @@ def open_setup(
         FileNotFoundError, ValueError: as `train`, before its first step.
     """
     devices = _choose_devices(config)
-    notices = [devices.notice, _check_options(config, dataset, devices, is_encrypted=is_encrypted)]
-    for text in filter(None, notices):
-        emit(observers, RunEvent("notice", text))
+    if devices.notice is not None:
+        emit(observers, RunEvent("notice", devices.notice))
+    _check_options(config, dataset, is_encrypted=is_encrypted)
+    if config.precision == "fp16" and devices.accelerator == "cpu":
+        config = config.model_copy(update={"precision": "bf16"})
+        emit(observers, RunEvent("notice", "CPUs have no fp16 training: precision is bf16 here."))
     if isinstance(config.batch_size, int):
         dataset = dataset.model_copy(update={"batch_size": config.batch_size})
     data = DetectionDataModule(dataset, seed=config.seed, num_classes=num_classes)
@@ -79,6 +92,8 @@ def open_setup(
 
 def choose_batch_size(network: DeformableDETR, setup: Setup) -> None:
     """Give the data the largest batch size that the GPU holds, where train.batch_size is auto.
+
+    A run that goes on has the size that it had.
 
     Raises:
         ValueError: there are several processes, or not even one image fits.
@@ -152,7 +167,8 @@ def plan_training(
         freeze_modules(network, config.freeze)
         choose_batch_size(network, setup)
         plan = make_plan(network, setup)
-    check_disk(plan, results_dir)
+    is_continued = find_resume_path(config, results_dir) is not None
+    check_disk(plan, results_dir, is_continued=is_continued)
     return plan
 
 
@@ -170,27 +186,26 @@ def _choose_devices(config: TrainConfig) -> Devices:
     return devices
 
 
-def _check_options(
-    config: TrainConfig, dataset: DatasetConfig, devices: Devices, *, is_encrypted: bool
-) -> str | None:
-    """Refuse options that do not go together, by both names; give what to tell of the rest."""
+def _check_options(config: TrainConfig, dataset: DatasetConfig, *, is_encrypted: bool) -> None:
+    """Refuse options that do not go together, by both names."""
     if config.distributed_strategy == "fsdp" and is_encrypted:
         raise ValueError("encryption_key does not go with distributed_strategy fsdp: use ddp")
     if config.distributed_strategy == "fsdp" and config.ema_decay is not None:
         raise ValueError("train.ema_decay does not go with distributed_strategy fsdp: use ddp")
-    if not dataset.val_data_sources:
-        if config.early_stopping_patience is not None:
-            raise ValueError(
-                "train.early_stopping_patience needs dataset.val_data_sources to watch"
-            )
-        if config.optim.lr_scheduler == "AutoReduce" and config.optim.lr_monitor == "val_loss":
-            raise ValueError(
-                "train.optim.lr_monitor val_loss needs dataset.val_data_sources: give them, or "
-                "set it to train_loss"
-            )
-    if config.precision == "fp16" and devices.accelerator == "cpu":
-        return "CPUs have no fp16 training: precision is bf16 here."
-    return None
+    _check_watched(config, has_validation=bool(dataset.val_data_sources))
+
+
+def _check_watched(config: TrainConfig, *, has_validation: bool) -> None:
+    """Refuse options that watch a validation where there is none."""
+    if has_validation:
+        return
+    if config.early_stopping_patience is not None:
+        raise ValueError("train.early_stopping_patience needs dataset.val_data_sources to watch")
+    if config.optim.lr_scheduler == "AutoReduce" and config.optim.lr_monitor == "val_loss":
+        raise ValueError(
+            "train.optim.lr_monitor val_loss needs dataset.val_data_sources: give them, or "
+            "set it to train_loss"
+        )
 
 
 def _measured(plan: Plan, network: DeformableDETR, setup: Setup) -> Plan:
