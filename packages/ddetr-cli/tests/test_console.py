@@ -161,3 +161,10 @@ def test_steps_of_an_unknown_total_are_counted(capsys: pytest.CaptureFixture[str
     """A video that does not say how long it is shows the frames done."""
     RunConsole().observe(RunEvent("step", "frames of a.mpg", step=8))
     assert capsys.readouterr().out == "frames of a.mpg  8\n"
+
+
+def test_a_table_may_have_no_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a conversion of which nothing is left."""
+    # fault 20
+    RunConsole().table("0 images", ["class", "id"], [])
+    assert "class" in capsys.readouterr().out

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.running import Run, Subtask, Work
+from ddetr_cli.running import SPEC_FILE, RecordedWork, Run, Subtask
 from ddetr_cli.spec import Experiment, existing_model, existing_sources, optional_file
-from ddetr_cli.terminal import Interrupted
+from ddetr_cli.terminal import Interrupted, StatusFile
 from ddetr_train.process import folder_locked
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ddetr_train.engine import PreparedTraining, TrainResult
 
 _SCORE = "val_"
+# What is moved with the checkpoints of an earlier training that this one does not continue.
+_RECORDS = (SPEC_FILE, StatusFile.NAME, "run.log", "run-*.log", "report.html")
 
 
 def check(experiment: Experiment) -> None:
@@ -33,7 +35,7 @@ def check(experiment: Experiment) -> None:
         existing_model(train.pretrained_model_path, "train.pretrained_model_path")
 
 
-def prepare(experiment: Experiment, run: Run) -> Work | None:
+def prepare(experiment: Experiment, run: Run) -> RecordedWork | None:
     """Check data, options, weights and a checkpoint to continue from, memory and disk.
 
     Where the checkpoint has all epochs already, that is told and there is no work: the record
@@ -56,7 +58,18 @@ def prepare(experiment: Experiment, run: Run) -> Work | None:
     if training.is_done and (run.results_dir / REPORT_NAME).is_file():
         training.run()
         return None
-    return partial(_train, training, experiment, run)
+    return RecordedWork(
+        partial(_train, training, experiment, run),
+        _ran_with(experiment, training),
+        partial(training.set_aside, _RECORDS),
+    )
+
+
+def _ran_with(experiment: Experiment, training: PreparedTraining) -> Experiment:
+    """Give the spec that the training truly has, which may keep some of its checkpoint's."""
+    file = training.architecture.pretrained_backbone_path
+    model = experiment.model.model_copy(update={"pretrained_backbone_path": file})
+    return experiment.model_copy(update={"train": training.config, "model": model})
 
 
 def _train(training: PreparedTraining, experiment: Experiment, run: Run) -> Mapping[str, float]:

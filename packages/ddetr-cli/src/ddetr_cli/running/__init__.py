@@ -4,7 +4,7 @@ from ddetr_cli.running.command import run_command
 from ddetr_cli.running.exit_status import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_SUCCESS, sentence
 from ddetr_cli.running.extras import EXTRAS, in_our_name
 from ddetr_cli.running.record import SPEC_FILE, RunRecord
-from ddetr_cli.running.run import Run, Subtask, Work, run_subtask
+from ddetr_cli.running.run import RecordedWork, Run, Subtask, Work, run_subtask
 from ddetr_cli.running.run_log import RunLog
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "EXIT_SUCCESS",
     "EXTRAS",
     "SPEC_FILE",
+    "RecordedWork",
     "Run",
     "RunLog",
     "RunRecord",

@@ -63,8 +63,16 @@ class RunRecord:
             if self.folder.is_dir():
                 self._take_hold()
 
-    def open(self, task: str, spec_text: str) -> None:
+    def open(
+        self, task: str, spec_text: str, make_way: Callable[[], Callable[[], None]] | None = None
+    ) -> None:
         """Make the folder, keep the spec in it and begin its status: all of it or nothing.
+
+        Args:
+            task: the subtask.
+            spec_text: what it runs with.
+            make_way: called by the first process before anything is written; it gives what is
+                called where that fails.
 
         Raises:
             FolderInUseError: another process holds the folder.
@@ -76,7 +84,8 @@ class RunRecord:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._take_hold()
                 if self._is_first:
-                    self._status = self._begin(task, spec_text)
+                    take_back = make_way() if make_way is not None else None
+                    self._status = self._begin(task, spec_text, take_back)
             except BaseException:
                 self._let_go()
                 _remove_empty(made)
@@ -92,7 +101,7 @@ class RunRecord:
         if self._status is not None:
             self._status.write(state, message, kpi=figures)
 
-    def _begin(self, task: str, spec_text: str) -> StatusFile:
+    def _begin(self, task: str, spec_text: str, take_back: Callable[[], None] | None) -> StatusFile:
         path = self.folder / StatusFile.NAME
         size = path.stat().st_size if path.is_file() else None
         try:
@@ -103,6 +112,8 @@ class RunRecord:
             write_whole(self.folder / SPEC_FILE, spec_text)
         except BaseException:
             _cut_to(path, size)
+            if take_back is not None:
+                take_back()
             raise
         return status
 

@@ -31,6 +31,20 @@ from ddetr_data.loading import default_cache_dir
 from ddetr_train.process import Launch, LaunchError, current_launch
 
 Work: TypeAlias = Callable[[], Mapping[str, float]]
+TakeBack: TypeAlias = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class RecordedWork:
+    """Work of which the record needs more than the spec that was read.
+
+    `spec` is what it truly runs with. `make_way` moves out of the folder what an earlier run left
+    there, before the first file is written, and gives what takes that back.
+    """
+
+    work: Work
+    spec: BaseModel
+    make_way: Callable[[], TakeBack]
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class Subtask(Generic[Spec]):
     name: str
     spec_model: type[Spec]
     results_of: Callable[[Spec], Path]
-    prepare: Callable[[Spec, Run], Work | None]
+    prepare: Callable[[Spec, Run], Work | RecordedWork | None]
     hold: Callable[[Path], AbstractContextManager[object]] = nullcontext
     by_hand: bool = False
 
@@ -129,9 +143,12 @@ def _attempt(
             work = subtask.prepare(loaded.spec, run)
             if work is None:
                 return Ending("SUCCESS", EXIT_SUCCESS, f"{subtask.name} has nothing left to do", {})
-            record.open(subtask.name, _heading(subtask.name) + spec_yaml(loaded.spec))
+            if not isinstance(work, RecordedWork):
+                work = RecordedWork(work, loaded.spec, lambda: _nothing)
+            text = _heading(subtask.name) + spec_yaml(work.spec)
+            record.open(subtask.name, text, work.make_way)
             log.open(run.results_dir / _log_name(run.launch))
-            figures = work()
+            figures = work.work()
             return Ending("SUCCESS", EXIT_SUCCESS, f"{subtask.name} is done", figures)
         except BaseException as error:
             interrupts.ignore()  # a second Ctrl+C must not cut the last line of status.json
@@ -165,6 +182,10 @@ def _close(ending: Ending, console: RunConsole, record: RunRecord) -> int:
         console.fail(sentence(error))
         return ending.exit_status or EXIT_FAILURE
     return ending.exit_status
+
+
+def _nothing() -> None:
+    """Take back nothing."""
 
 
 def _heading(task: str) -> str:

@@ -127,7 +127,8 @@ class RunConsole:
 
         wide = min(len(title), self.out.width)  # else the title breaks at a narrow table's edge
         table = Table(title=Text(title), box=box.SIMPLE, title_justify="left", min_width=wide)
-        for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+        columns_of_cells = zip(*rows, strict=True) if rows else [()] * len(columns)
+        for column, cells in zip(columns, columns_of_cells, strict=True):
             is_figures = all(map(_FIGURE.fullmatch, cells))
             table.add_column(column, justify="right" if is_figures else "left", overflow="fold")
         for row in rows:
