@@ -14,7 +14,13 @@ from ddetr_data.config import AugmentationConfig, DatasetConfig
 from ddetr_data.detection import DeviceConfig, EvaluateConfig, InferenceConfig, evaluate, label
 from ddetr_data.images import open_image, pad_batch, preprocess
 from ddetr_data.synthetic import SyntheticDataset
-from ddetr_model import DeformableDETR, load_checkpoint, postprocess, save_checkpoint
+from ddetr_model import (
+    DeformableDETR,
+    inference_form,
+    load_checkpoint,
+    postprocess,
+    save_checkpoint,
+)
 from ddetr_train import TorchDetector, open_detector
 from ddetr_train.process import joined_ranks
 
@@ -175,3 +181,14 @@ def test_weights_that_are_not_finite_are_refused(model_config, tmp_path: Path, b
     where = r"infinite values in transformer\.encoder\.layers\.0\.linear2\.weight"
     with pytest.raises(ValueError, match=where):
         TorchDetector(path)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_checkpoint_runs_in_the_form_that_is_asked_for(precision, checkpoint, pictures):
+    """Its boxes and scores are those of the plain network, to the rounding of the precision."""
+    form = partial(inference_form, precision=precision)
+    plain = TorchDetector(checkpoint, form=lambda network: network.eval()).predict(pictures)
+    found = open_detector(checkpoint, form=form).predict(pictures)
+    tolerance = 1e-3 if precision == "fp32" else 0.05
+    for mine, theirs in zip(found, plain, strict=True):
+        np.testing.assert_allclose(mine.scores, theirs.scores, atol=tolerance)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -24,7 +25,13 @@ __all__ = ["InferenceForm", "Precision", "inference_form"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_TRIAL_HW = (96, 128)  # of the noise that shows which batch norm reads which convolution
+# Any of these makes a processor fast in 16 bits.
+_INSTRUCTIONS = {"bf16": ("amx_bf16", "avx512_bf16"), "fp16": ("amx_fp16", "avx512_fp16")}
+_COMPILING = (
+    "compiling for this machine: the first images of each size take a minute or more; what is "
+    "compiled stays in PyTorch's cache (TORCHINDUCTOR_CACHE_DIR) for the next run"
+)
+_TRIAL_HW = (128, 192)  # of the noise that shows which batch norm reads which convolution
 
 
 class InferenceForm(nn.Module):
@@ -34,6 +41,7 @@ class InferenceForm(nn.Module):
         """Hold the network in its form; `inference_form` makes one."""
         super().__init__()
         self.network, self.precision = network, precision
+        self.notices: tuple[str, ...] = ()  # what the person who waits should know
         self._run = run
 
     @torch.inference_mode()
@@ -82,7 +90,18 @@ def inference_form(
     noise = torch.randn(1, 3, *_TRIAL_HW, generator=generator).to(device)
     network.backbone[0] = fold_batch_norms(network.backbone[0], noise)
     use_fast_layers(network)
-    return InferenceForm(network, precision, _compiled(network) if compile else network)
+    form = InferenceForm(network, precision, _compiled(network) if compile else network)
+    form.notices = (*_slow_precision(precision, device), *([_COMPILING] if compile else []))
+    return form
+
+
+def _slow_precision(precision: Precision, device: torch.device) -> list[str]:
+    """Say that a processor has no instructions for a precision, which is slower there than fp32."""
+    find: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    found = find() if device.type == "cpu" and precision in _INSTRUCTIONS else {}
+    if not found or any(found.get(name) for name in _INSTRUCTIONS[precision]):
+        return []
+    return [f"this processor has no instructions for {precision}: fp32 is faster on it"]
 
 
 def _compiled(network: nn.Module) -> Any:

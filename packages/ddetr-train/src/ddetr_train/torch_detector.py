@@ -5,13 +5,12 @@ B images, H x W pixels, K detections of one image.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddetr_data import DEFAULT_MAX_DETECTIONS, Detections, ImageLike, as_categories
 from ddetr_data.detection import Detector, DeviceConfig, raised_num_select
@@ -21,6 +20,7 @@ from ddetr_model import (
     CheckpointMetadata,
     DeformableDETR,
     DetectorOutput,
+    inference_form,
     load_checkpoint,
     postprocess,
 )
@@ -48,6 +48,7 @@ class TorchDetector(Detector):
         device: str | Sequence[str] = "cpu",
         network: DeformableDETR | None = None,
         max_detections: int = DEFAULT_MAX_DETECTIONS,
+        form: Callable[[DeformableDETR], nn.Module] = inference_form,
     ) -> None:
         """Load the file; several devices share each batch.
 
@@ -59,6 +60,8 @@ class TorchDetector(Detector):
             device: as PyTorch names them.
             network: what to fill, for a checkpoint with parts from outside.
             max_detections: of an image that are scored; above 100 at least as many are kept.
+            form: makes of the network on its device what runs; `ddetr_model.inference_form` has
+                precisions and a compiler.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -77,8 +80,8 @@ class TorchDetector(Detector):
         self.num_classes = model.config.num_classes
         self.most_detections = raised_num_select(model.config.num_select, max_detections)
         self._devices = [device] if isinstance(device, str) else list(device)
-        self._models = [deepcopy(model).to(device) for device in self._devices[1:]]
-        self._models.insert(0, model.to(self._devices[0]))
+        self._models = [form(model.to(device)) for device in self._devices]
+        self.notices = tuple(getattr(self._models[0], "notices", ()))
         self._threads = ThreadPoolExecutor(max(_DECODING_THREADS, len(self._devices)))
         self.description = f"{Path(checkpoint).name} runs on {', '.join(self._devices)}"
 
@@ -101,19 +104,22 @@ class TorchDetector(Detector):
             found += [detections for part in run for detections in part]
         return found
 
-    def _inputs(self, images: Sequence[ImageLike]) -> tuple[Tensor, Tensor, Tensor]:
-        """Give images (B, 3, H, W), mask (B, H, W) and original sizes (B, 2)."""
+    def _inputs(self, images: Sequence[ImageLike]) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Give images (B, 3, H, W), mask (B, H, W) if any is padded, and original sizes (B, 2)."""
         config = self.preprocess_config
         opened = list(self._threads.map(lambda image: open_image(image, config.white), images))
         pixels = list(self._threads.map(lambda image: preprocess(image, config), opened))
         batch, mask = pad_batch(pixels)
         sizes_hw = torch.tensor([(image.height, image.width) for image in opened])
-        return torch.from_numpy(batch), torch.from_numpy(mask), sizes_hw
+        return torch.from_numpy(batch), torch.from_numpy(mask) if mask.any() else None, sizes_hw
 
-    def _run(self, index: int, inputs: tuple[Tensor, Tensor, Tensor]) -> list[Detections]:
-        images, mask, sizes_hw = (value.to(self._devices[index]) for value in inputs)
+    def _run(self, index: int, inputs: tuple[Tensor, Tensor | None, Tensor]) -> list[Detections]:
+        images, mask, sizes_hw = inputs
+        device = self._devices[index]
         with torch.inference_mode():
-            outputs = self._models[index](images, mask)
+            outputs = self._models[index](
+                images.to(device), None if mask is None else mask.to(device)
+            )
         ids = [category.id for category in self.categories]
         return detections_of(outputs, sizes_hw, self.most_detections, ids)
 
@@ -127,6 +133,7 @@ def open_detector(
     devices: DeviceConfig | None = None,
     network: DeformableDETR | None = None,
     max_detections: int = DEFAULT_MAX_DETECTIONS,
+    form: Callable[[DeformableDETR], nn.Module] = inference_form,
 ) -> TorchDetector:
     """Open a checkpoint on the GPUs that the options choose, or on the CPU where there are none.
 
@@ -139,7 +146,7 @@ def open_detector(
         input_size_hw: fixed height and width in pixels; None resizes as in training.
         devices: which GPUs; None is the first one.
         network: what to fill, for a checkpoint with parts from outside.
-        max_detections: as TorchDetector.
+        max_detections, form: as TorchDetector.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -156,6 +163,7 @@ def open_detector(
         device=[names[launched_local_rank() % len(names)]] if is_launched() else names,
         network=network,
         max_detections=max_detections,
+        form=form,
     )
     if chosen.notice:
         detector.description += " (no GPU on this machine)"

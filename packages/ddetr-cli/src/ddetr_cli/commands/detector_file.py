@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,9 @@ def checked_detector_file(
     if not (is_checkpoint or _is_exported(path)):
         endings = ", ".join(_CHECKPOINT_ENDINGS)
         raise SpecError(f"{key} must end in {endings}, .onnx or .onnx.enc, got {path}")
+    if not is_checkpoint and (config.precision != "fp32" or config.compile):
+        name = "precision" if config.precision != "fp32" else "compile"
+        raise SpecError(f"{task}.{name} is for checkpoints: {path} computes as it was exported")
     readable_file(path, passphrase)
     if is_engine(path):
         check_tensorrt(key)
@@ -82,6 +86,7 @@ def open_detector(
             input_size_hw=size_hw,
             max_detections=limit,
         )
+    from ddetr_model import inference_form
     from ddetr_train import open_detector as open_checkpoint
 
     return open_checkpoint(
@@ -91,6 +96,7 @@ def open_detector(
         input_size_hw=size_hw,
         devices=config,
         max_detections=limit,
+        form=partial(inference_form, precision=config.precision, compile=config.compile),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -43,6 +44,15 @@ class _DetectorConfig(DeviceConfig):
     )
     input_height: int | None = Field(
         None, ge=32, description="Fixed height in pixels; null keeps the checkpoint's resizing."
+    )
+
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="Precision of a checkpoint's network; an exported file has its own."
+    )
+    compile: bool = Field(
+        False,
+        description="Let torch.compile rewrite a checkpoint's network for the machine; the first "
+        "images of each size then take a minute or more.",
     )
 
     @property
