@@ -44,15 +44,27 @@ def load(tmp_path: Path) -> Load:
 def tiny_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny model on six drawn images."""
     monkeypatch.setenv("DDETR_CACHE", str(tmp_path / "cache"))
-    make_dataset(tmp_path / "data", num_images={"train": 6}, image_size_hw=(64, 64), num_classes=2)
-    source = (
-        f"{{image_dir: {tmp_path}/data/images/train, "
-        f"json_file: {tmp_path}/data/annotations/instances_train.json}}"
+    return write_tiny_spec(tmp_path, {"train": 6})
+
+
+@pytest.fixture(scope="module")
+def wait_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model on six drawn images, and two to validate it on."""
+    return write_tiny_spec(tmp_path_factory.mktemp("spec"), {"train": 6, "val": 2})
+
+
+def write_tiny_spec(folder: Path, num_images: dict[str, int]) -> Path:
+    """Draw images and write the spec of a training with them."""
+    make_dataset(folder / "data", num_images=num_images, image_size_hw=(64, 64), num_classes=2)
+    sources = ", ".join(
+        f"{split}_data_sources: [{{image_dir: {folder}/data/images/{split}, "
+        f"json_file: {folder}/data/annotations/instances_{split}.json}}]"
+        for split in num_images
     )
-    path = tmp_path / "spec.yaml"
+    path = folder / "spec.yaml"
     path.write_text(
-        f"results_dir: {tmp_path}/results\nmodel: {MODEL}\n"
-        f"dataset: {{train_data_sources: [{source}], num_classes: 3, batch_size: 2, workers: 0, "
+        f"results_dir: {folder}/results\nmodel: {MODEL}\n"
+        f"dataset: {{{sources}, num_classes: 3, batch_size: 2, workers: 0, "
         f"augmentation: {AUGMENTATION}}}\n"
         "train: {num_epochs: 3, accelerator: cpu, activation_checkpoint: false}\n"
     )

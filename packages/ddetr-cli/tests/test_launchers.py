@@ -48,7 +48,14 @@ def ddetr(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
     )
 
 
-LEFT_OVER = [("RANK", "1"), ("RANK", "x"), ("NODE_RANK", "5"), ("LOCAL_RANK", "2")]
+LEFT_OVER = [
+    ("RANK", "1"),
+    ("RANK", "x"),
+    ("NODE_RANK", "5"),
+    ("LOCAL_RANK", "2"),
+    ("WORLD_SIZE", "0"),
+    ("PMI_RANK", "1"),
+]
 
 
 @pytest.mark.parametrize("task", ["train", "evaluate"])
@@ -57,6 +64,7 @@ def test_a_left_over_rank_is_one_sentence(
     tiny_spec: Path, tmp_path: Path, task: str, name: str, value: str
 ) -> None:
     """No silent run beside nobody: exit status 2, the variable's name, no results folder."""
+    # fault 11
     answer = ddetr(task, "-e", str(tiny_spec), **{name: value})
     assert answer.returncode == 2
     (sentence,) = answer.stderr.splitlines()

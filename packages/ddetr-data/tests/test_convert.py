@@ -343,6 +343,7 @@ def test_ground_truth_scores_one_against_itself(tmp_path):
 )
 def test_wrong_paths_are_one_clear_error(tmp_path, options, error, text):
     """What is missing is named, and nothing is written."""
+    # fault 20
     add(tmp_path / "a", "0", line())
     with pytest.raises(error, match=text):
         run(tmp_path, ["a"], **options)

@@ -61,6 +61,7 @@ def test_a_disk_without_room_keeps_the_old_file(tmp_path: Path, largest_file) ->
 
 def test_an_error_that_a_library_made_of_the_disks_is_told_as_the_disks(tmp_path: Path) -> None:
     """torch.save, for one, answers a full disk with a RuntimeError about positions."""
+    # fault 20
 
     def save(file) -> None:
         try:

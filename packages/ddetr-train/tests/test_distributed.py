@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.torch import Batch
 from ddetr_train import TorchDetector
+from ddetr_train.callbacks import TrainingPreempted
 from ddetr_train.checkpoints import LATEST_NAME
 from ddetr_train.config import TrainConfig
 from ddetr_train.engine import train
@@ -111,6 +113,36 @@ def test_the_process_with_the_bad_picture_is_named_by_all(
     (evidence,) = (tmp_path / "run").glob("nan_*.pt")
     assert evidence.name == "nan_epoch_000_batch_1_rank_1.pt"
     assert str(replay(evidence).first_bad).startswith("the input of image")
+
+
+@pytest.mark.slow
+def test_the_mean_loss_of_a_broken_epoch_is_that_of_a_whole_one(
+    model_config, dataset, tmp_path, as_ranks
+) -> None:
+    """Each of two processes goes on with its own losses, not with those of the first."""
+    # fault 17
+    config = TrainConfig.model_validate({"accelerator": "cpu", "num_epochs": 1})
+    halves = dataset.model_copy(update={"batch_size": 1})
+
+    def stop(event: RunEvent) -> None:
+        if event.kind == "step" and event.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def run(name: str, *observers: Observer) -> None:
+        train(model_config, halves, config, tmp_path / name, observers=observers)
+
+    def broken() -> None:
+        with pytest.raises(TrainingPreempted):
+            run("broken", stop)
+
+    assert as_ranks(lambda: run("whole")) == [0, 0]
+    assert as_ranks(broken) == [0, 0]
+    assert as_ranks(lambda: run("broken")) == [0, 0]
+    whole, again = (
+        torch.load(tmp_path / name / LATEST_NAME, weights_only=True)["ddetr"]["metrics"]
+        for name in ("whole", "broken")
+    )
+    assert again["train_loss"] == whole["train_loss"]
 
 
 @pytest.mark.slow

@@ -45,6 +45,11 @@ LAUNCHES: dict[str, tuple[Mapping[str, str], Launch]] = {
     ),
     "processes for Lightning to start": ({"LOCAL_WORLD_SIZE": "2"}, Launch(local_world_size=2)),
     "only an address": (MEETING_POINT, Launch()),
+    "one process of mpirun": ({"PMI_RANK": "0", "PMI_SIZE": "1", "PMIX_RANK": "0"}, Launch()),
+    "srun with its own MPI": (
+        JOB | TASKS | TASK | {"PMI_RANK": "3", "PMI_SIZE": "4"},
+        Launch("srun", 3, 1, 0, 4, 2, in_slurm_job=True),
+    ),
     "zeros": ({"RANK": "0", "LOCAL_RANK": "0", "NODE_RANK": "0", "SLURM_PROCID": "0"}, Launch()),
     "empty texts": ({"RANK": "", "NODE_RANK": " "}, Launch()),
     "a job of one task without srun": (
@@ -93,6 +98,16 @@ LEFT_OVER = {
     "NODE_RANK must be a whole number from 0, got '-1'": {"NODE_RANK": "-1"},
     "WORLD_SIZE must be a whole number from 0, got '1.5'": {"WORLD_SIZE": "1.5"},
     "MASTER_PORT must be a whole number from 0": {"MASTER_PORT": "tcp"},
+    "WORLD_SIZE is 2, but RANK and LOCAL_RANK and LOCAL_WORLD_SIZE are": {"WORLD_SIZE": "2"},
+    "WORLD_SIZE must be at least 1, got 0": {"WORLD_SIZE": "0"},
+    "SLURM_NTASKS must be at least 1, got 0": JOB | {"SLURM_NTASKS": "0"},
+    "LOCAL_RANK is 2, but LOCAL_WORLD_SIZE is 2": TORCHRUN | MEETING_POINT | {"LOCAL_RANK": "2"},
+    "OMPI_COMM_WORLD_SIZE is 2, as mpirun sets it": {
+        "OMPI_COMM_WORLD_RANK": "0",
+        "OMPI_COMM_WORLD_SIZE": "2",
+    },
+    "PMI_RANK is 1, as mpirun sets it": {"PMI_RANK": "1", "PMI_SIZE": "2"},
+    "PMIX_RANK must be a whole number from 0": {"PMIX_RANK": "x"},
     "SLURM_PROCID must be a whole number from 0": JOB | TASKS | TASK | {"SLURM_PROCID": "a"},
 }
 
@@ -101,6 +116,7 @@ LEFT_OVER = {
 @pytest.mark.parametrize("sentence", LEFT_OVER)
 def test_what_is_left_over_is_refused_by_name(sentence: str, by_hand: bool) -> None:
     """A process that believed it would be silent; the text names the variable."""
+    # fault 11
     with pytest.raises(LaunchError, match=sentence):
         read_launch(LEFT_OVER[sentence], by_hand=by_hand)
 
@@ -135,6 +151,7 @@ def test_one_process_is_the_first(
     [
         (Launch(), 2, "train.num_nodes is 2, but nothing says how"),
         (Launch("by hand", node_rank=5), 1, "NODE_RANK is 5, but train.num_nodes is 1"),
+        (Launch("by hand", rank=2, local_rank=2), 1, "LOCAL_RANK is 2, but this machine has 1"),
         (Launch("torchrun", world_size=4), 2, "torchrun started 4 processes"),
         (Launch("srun", world_size=2), 1, "srun started 2 processes"),
     ],

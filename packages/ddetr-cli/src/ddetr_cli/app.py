@@ -11,7 +11,13 @@ import typer
 from ddetr_cli.__about__ import __version__
 from ddetr_cli.commands.table import COMMANDS
 from ddetr_cli.passphrase import star_out_command_line
-from ddetr_cli.terminal import hide_image_warnings, lasting_output, shorten_waits
+from ddetr_cli.terminal import (
+    ended_in_time,
+    hide_image_warnings,
+    lasting_output,
+    shorten_waits,
+    told_interrupts,
+)
 
 _PRODUCT_WORDS = ("model", "deploy")
 _NETWORK_WORD = "deformable_detr"
@@ -31,12 +37,17 @@ for command in COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status: 0, 1 fault, 2 bad input, 130 interrupted."""
+    """Run the command line and exit with its status: 0, 1 fault, 2 bad input, 130 interrupted.
+
+    Args:
+        arguments: by default those of the process, which is the command's then.
+    """
     star_out_command_line()
     given = list(sys.argv[1:] if arguments is None else arguments)
     shorten_waits()
     hide_image_warnings()
-    with lasting_output():
+    is_process = arguments is None
+    with ended_in_time(with_process=is_process), lasting_output(), told_interrupts():
         app(args=with_json_shown(without_product_words(given)), prog_name="ddetr")
 
 

@@ -24,12 +24,13 @@ from ddetr_model import (
     load_checkpoint,
     postprocess,
 )
-from ddetr_train.process import choose_devices, is_launched, launched_local_rank
+from ddetr_train.process import choose_devices, is_launched, launched_local_rank, memory_named
 
 __all__ = ["TorchDetector", "detections_of", "open_detector"]
 
 # Threads that decode and resize; Pillow works outside Python's lock.
 _DECODING_THREADS = 4
+_LESS_MEMORY = "lower batch_size, or give a smaller input_height and input_width"
 
 
 class TorchDetector(Detector):
@@ -93,6 +94,7 @@ class TorchDetector(Detector):
 
         Raises:
             FileNotFoundError, ValueError, TypeError: as open_image.
+            OutOfMemoryError: a batch does not fit; the text says what to change.
         """
         part_size = -(-self.batch_size // len(self._devices))
         found: list[Detections] = []
@@ -116,7 +118,8 @@ class TorchDetector(Detector):
     def _run(self, index: int, inputs: tuple[Tensor, Tensor | None, Tensor]) -> list[Detections]:
         images, mask, sizes_hw = inputs
         device = self._devices[index]
-        with torch.inference_mode():
+        height, width = images.shape[-2:]
+        with memory_named(len(images), (height, width), _LESS_MEMORY), torch.inference_mode():
             outputs = self._models[index](
                 images.to(device), None if mask is None else mask.to(device)
             )

@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddetr_cli.passphrase import KEY_VARIABLE
+from ddetr_cli.running import Run
 from ddetr_cli.spec import Experiment, SpecError, existing_file, existing_model, given
 from ddetr_data import DEFAULT_MAX_DETECTIONS
-from ddetr_data.detection import ALONE, EvaluateConfig, InferenceConfig, RankSlice
+from ddetr_data.detection import (
+    ALONE,
+    DeviceConfig,
+    EvaluateConfig,
+    InferenceConfig,
+    RankSlice,
+    RunEvent,
+)
 from ddetr_data.files import is_encrypted
 from ddetr_export.onnx import is_engine, plain_name
 from ddetr_export.tensorrt import check_tensorrt
@@ -100,13 +108,21 @@ def open_detector(
     )
 
 
-def launched_ranks() -> AbstractContextManager[RankSlice]:
-    """Join the other processes that a launcher has started, if there are any."""
+def launched_ranks(config: DeviceConfig, run: Run) -> AbstractContextManager[RankSlice]:
+    """Join the other processes that a launcher has started, if there are any.
+
+    Raises:
+        RendezvousError: they do not come in the time that the config gives them.
+    """
     if not is_launched():  # ONNX files run without PyTorch, which need not be there
         return nullcontext(ALONE)
     from ddetr_train.process import joined_ranks
 
-    return joined_ranks()
+    def tell(text: str) -> None:
+        if run.launch.local_rank == 0:
+            run.report(RunEvent("waiting", text))
+
+    return joined_ranks(timeout_seconds=config.rendezvous_timeout_seconds, tell=tell)
 
 
 def _is_exported(path: Path) -> bool:

@@ -33,7 +33,7 @@ def _evaluate(
     prepared: PreparedEvaluation, experiment: Experiment, run: Run
 ) -> Mapping[str, float]:
     """Score the detector and show the figures."""
-    with launched_ranks() as ranks:
+    with launched_ranks(experiment.evaluate, run) as ranks:
         scores = prepared.run(run.results_dir, ranks)
     if run.is_main_process:
         _show(scores, experiment, run)

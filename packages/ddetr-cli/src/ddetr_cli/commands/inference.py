@@ -29,12 +29,12 @@ def prepare(experiment: Experiment, run: Run) -> Work:
 
     detector = open_detector(config, "inference", experiment)
     prepared = prepare_labelling(detector, dataset, config, observers=run.observers)
-    return partial(_label, prepared, run)
+    return partial(_label, prepared, experiment, run)
 
 
-def _label(prepared: PreparedLabelling, run: Run) -> Mapping[str, float]:
+def _label(prepared: PreparedLabelling, experiment: Experiment, run: Run) -> Mapping[str, float]:
     """Detect in every image and show how many objects of each class there are."""
-    with launched_ranks() as ranks:
+    with launched_ranks(experiment.inference, run) as ranks:
         summary = prepared.run(run.results_dir, ranks)
     if run.is_main_process:
         _show(summary, run)

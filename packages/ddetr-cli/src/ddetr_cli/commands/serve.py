@@ -5,7 +5,10 @@ from __future__ import annotations
 from ddetr_cli.commands.arguments import ServeArguments
 from ddetr_cli.passphrase import key_of_environment
 from ddetr_cli.running import EXIT_SUCCESS
-from ddetr_cli.terminal import RunConsole
+from ddetr_cli.terminal import RunConsole, patient
+
+_LAST_ANSWERS_SECONDS = 2.0  # of requests whose time is over
+_LONGEST_STOP_SECONDS = 9.5
 
 
 def main(arguments: ServeArguments, console: RunConsole) -> int:
@@ -14,13 +17,14 @@ def main(arguments: ServeArguments, console: RunConsole) -> int:
 
     key = key_of_environment()
     detector = open_detector(arguments.model, encryption_key=key)
-    serve(
-        detector,
-        arguments,
-        on_ready=lambda address: console.say(
-            f"{detector.description}; "
-            f"open {address} or post images to {address}/predict; Ctrl+C ends it"
-        ),
-        on_notice=console.notice,
-    )
+    with patient(min(arguments.stop_seconds + _LAST_ANSWERS_SECONDS, _LONGEST_STOP_SECONDS)):
+        serve(
+            detector,
+            arguments,
+            on_ready=lambda address: console.say(
+                f"{detector.description}; "
+                f"open {address} or post images to {address}/predict; Ctrl+C ends it"
+            ),
+            on_notice=console.notice,
+        )
     return EXIT_SUCCESS

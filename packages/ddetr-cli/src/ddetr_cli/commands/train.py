@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ddetr_cli.running import SPEC_FILE, RecordedWork, Run, Subtask
 from ddetr_cli.spec import Experiment, existing_model, existing_sources, optional_file
-from ddetr_cli.terminal import Interrupted, StatusFile
+from ddetr_cli.terminal import Interrupted, StatusFile, last_word
 from ddetr_train.process import folder_locked
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ddetr_train.engine import PreparedTraining, TrainResult
 
 _SCORE = "val_"
+_LONGEST_SAVE_SECONDS = 24.0  # of a checkpoint that is being written when the run must end
 # What is moved with the checkpoints of an earlier training that this one does not continue.
 _RECORDS = (SPEC_FILE, StatusFile.NAME, "run.log", "run-*.log", "report.html")
 
@@ -77,10 +78,13 @@ def _train(training: PreparedTraining, experiment: Experiment, run: Run) -> Mapp
     from ddetr_train.callbacks import TrainingPreempted
 
     try:
-        result = training.run()
+        with last_word(lambda _: training.rescue(), _LONGEST_SAVE_SECONDS):
+            result = training.run()
     except TrainingPreempted as stop:  # its text says which checkpoint continues
         raise Interrupted(str(stop)) from stop
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        if isinstance(stop.__cause__, TrainingPreempted):
+            raise Interrupted(str(stop)) from stop
         raise Interrupted(what_is_left(experiment.train, run.results_dir)) from None
     if run.is_main_process and not experiment.train.is_dry_run:
         _show(result, run)
@@ -98,7 +102,7 @@ def model_for_training(experiment: Experiment) -> ModelConfig:
 
 
 def what_is_left(config: TrainConfig, results_dir: Path) -> str:
-    """Say after Ctrl+C, which saves nothing by itself, where the same command begins."""
+    """Say after an interrupt that saved nothing where the same command begins."""
     from ddetr_train.checkpoints import LATEST_NAME
 
     latest = results_dir / LATEST_NAME

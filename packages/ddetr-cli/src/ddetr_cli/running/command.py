@@ -10,21 +10,30 @@ from ddetr_cli.running.exit_status import (
     is_callers_mistake,
     sentence,
 )
-from ddetr_cli.terminal import RunConsole
+from ddetr_cli.terminal import Interrupts, RunConsole
 
 
 def run_command(work: Callable[[RunConsole], int]) -> int:
     """Do the work and give its exit status.
 
-    A caller's mistake or a full disk is one sentence and 2. A fault of the program goes on up:
-    with no results folder its traceback belongs on the screen.
+    A signal is one sentence and 130, a caller's mistake or a full disk one and 2. A fault of the
+    program goes on up: with no results folder its traceback belongs on the screen.
     """
     console = RunConsole()
+    with Interrupts() as interrupts:
+        return _answered(work, console, interrupts)
+
+
+def _answered(
+    work: Callable[[RunConsole], int], console: RunConsole, interrupts: Interrupts
+) -> int:
     try:
         return work(console)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if interrupts.received is not None or isinstance(error, KeyboardInterrupt):
+            interrupts.ignore()
+            console.fail("interrupted")
+            return EXIT_INTERRUPTED
         if not (is_callers_mistake(error) or isinstance(error, OSError)):
             raise
         console.fail(sentence(error))

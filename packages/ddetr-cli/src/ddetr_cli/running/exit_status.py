@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ddetr_cli.running.extras import in_our_name
+from ddetr_cli.terminal import EXIT_INTERRUPTED as EXIT_INTERRUPTED
 from ddetr_cli.terminal import Interrupted, State
 
-# 130 is what shells give after Ctrl+C (128 + SIGINT). SIGTERM and a preempted training have it too:
-# nothing failed, the work is not done, and the same command goes on with it.
-EXIT_SUCCESS, EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_SUCCESS, EXIT_FAILURE, EXIT_BAD_INPUT = 0, 1, 2
 _OUR_PACKAGES = "ddetr_"
 _PATH_ERRORS = (
     FileNotFoundError,
@@ -22,7 +21,9 @@ _PATH_ERRORS = (
     PermissionError,
 )
 _PATH_ERRNOS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_MENDED_ERRNOS = (*_PATH_ERRNOS, *_FULL_ERRNOS, *_TOO_MANY_FILES)
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ def is_callers_mistake(error: BaseException) -> bool:
 
     Our packages raise ValueError for what a caller can mend; the same error out of another
     library's depths is a fault. A wrong path is a mistake wherever it was opened, and a full disk
-    is mended by whoever has filled it.
+    is mended by whoever has filled it, a low limit of open files by whoever has set it.
     """
     if isinstance(error, _PATH_ERRORS):
         return True
-    if isinstance(error, OSError) and error.errno in (*_PATH_ERRNOS, *_FULL_ERRNOS):
+    if isinstance(error, OSError) and error.errno in _MENDED_ERRNOS:
         return True
     if isinstance(error, OSError) and error.errno is None:  # a sentence, where it is ours
         return _raised_by_us(error)
@@ -75,6 +76,9 @@ def sentence(error: BaseException) -> str:
 
     A part that is not installed is asked for as an extra of ddetr-cli: one thing to install.
     """
+    if isinstance(error, OSError) and error.errno in _TOO_MANY_FILES:
+        name = "" if error.filename is None else f"{error.filename}: "
+        return f"{name}too many open files: raise the limit with `ulimit -n`"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     text = str(in_our_name(error)).strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ class RunRecord:
         self._held: ExitStack | None = None
         self._events: list[RunEvent] = []
         self._status: StatusFile | None = None
+        self._ends = threading.Lock()  # of the run itself, and of a signal's watch
 
     def __enter__(self) -> RunRecord:
         return self
@@ -91,6 +93,10 @@ class RunRecord:
                 _remove_empty(made)
                 raise
         self.is_open = True
+
+    def is_ending_first(self) -> bool:
+        """Say once that nobody else has told yet how the run ended."""
+        return self._ends.acquire(blocking=False)
 
     def close(self, state: State, message: str, figures: Mapping[str, float]) -> None:
         """Write how the run ended; nothing where it never began.

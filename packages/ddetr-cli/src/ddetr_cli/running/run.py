@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeAlias
 
@@ -25,7 +26,7 @@ from ddetr_cli.running.exit_status import (
 from ddetr_cli.running.record import RunRecord
 from ddetr_cli.running.run_log import RunLog, masked
 from ddetr_cli.spec import Experiment, LoadedSpec, Spec, SpecError, load_spec, spec_yaml
-from ddetr_cli.terminal import Interrupts, RunConsole
+from ddetr_cli.terminal import Interrupts, RunConsole, last_word
 from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.loading import default_cache_dir
 from ddetr_train.process import Launch, LaunchError, current_launch
@@ -119,8 +120,9 @@ def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str
         console.say(f"ddetr {subtask.name}: {spec_file.resolve()} -> {folder}")
         with RunRecord(folder, subtask.hold, is_first=launch.is_first) as record:
             run = Run(folder, console, (console.observe, record.observe), launch)
-            ending = _attempt(subtask, loaded, run, record, interrupts)
-            return _close(ending, console, record)
+            with last_word(partial(_end_from_outside, subtask.name, run, record)):
+                ending = _attempt(subtask, loaded, run, record, interrupts)
+                return _close(ending, console, record)
 
 
 def _attempt(
@@ -174,14 +176,27 @@ def _tell_notices(loaded: LoadedSpec[Spec], run: Run, secret: str | None) -> Non
 
 def _close(ending: Ending, console: RunConsole, record: RunRecord) -> int:
     """Tell how the run ended, on the screen and in the last line of an open record."""
-    if ending.exit_status != EXIT_SUCCESS:
-        console.fail(ending.message)
+    if not record.is_ending_first():
+        return ending.exit_status
+    fault: OSError | None = None
     try:
         record.close(ending.state, ending.message, ending.figures)
     except OSError as error:
-        console.fail(sentence(error))
-        return ending.exit_status or EXIT_FAILURE
-    return ending.exit_status
+        fault = error
+    if ending.exit_status != EXIT_SUCCESS:
+        console.fail(ending.message)
+    if fault is None:
+        return ending.exit_status
+    console.fail(sentence(fault))
+    return ending.exit_status or EXIT_FAILURE
+
+
+def _end_from_outside(task: str, run: Run, record: RunRecord, kept: str) -> str:
+    """Tell how a run ended whose work is stuck, in another thread than that."""
+    message = f"{task} was interrupted: {kept}" if kept else f"{task} was interrupted"
+    run.console.close()
+    _close(Ending("INTERRUPTED", EXIT_INTERRUPTED, message), run.console, record)
+    return message
 
 
 def _nothing() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import yaml
 
 from ddetr_cli.spec.tree import KeyPath, Origin, SpecError, SpecTree
+from ddetr_data import DataError
+from ddetr_data.files import check_regular, is_open_stream
 
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
@@ -19,6 +23,7 @@ _FLOAT = re.compile(
     r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
     re.IGNORECASE,
 )
+_PIPE_SECONDS = 10.0  # without a word from whoever writes a named pipe
 _LARGEST_FILE_BYTES = 4 * 2**20
 _MOST_VALUES = 200_000  # a spec has hundreds; aliases of aliases can make billions of a short text
 _PLAIN_TAGS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float")}
@@ -46,23 +51,56 @@ _replace_number_rules()
 def read_spec_file(path: Path) -> SpecTree:
     """Read a YAML file of keys and blocks.
 
-    A pipe will do (`-e <(make-spec)`); text that begins with UTF-16's mark is read as UTF-16.
+    A pipe will do (`-e <(make-spec)`); into one with a name of its own somebody must write soon.
+    Text that begins with UTF-16's mark is read as UTF-16.
 
     Raises:
         FileNotFoundError: there is no such file.
-        SpecError: the text is no YAML, a key stands twice, or the top is no block of keys.
+        SpecError: it is a device or a silent pipe, the text is no YAML, a key stands twice, or the
+            top is no block of keys.
     """
     if path.is_dir() or not path.exists():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"spec file {path} {kind} (current folder: {_current_folder()})")
-    with path.open("rb") as file:
-        content = file.read(_LARGEST_FILE_BYTES + 1)
+    is_named_pipe = path.is_fifo() and not is_open_stream(path)
+    content = _read_pipe(path) if is_named_pipe else _read_file(path)
     if len(content) > _LARGEST_FILE_BYTES:
         raise SpecError(
             f"{path}: a spec must be at most {_LARGEST_FILE_BYTES // 2**20} MiB of YAML, this is "
             "another kind of file"
         )
     return parse_spec(_decoded(content, path), path.name)
+
+
+def _read_file(path: Path) -> bytes:
+    if not is_open_stream(path):
+        try:
+            check_regular(path, "spec file")
+        except DataError as error:
+            raise SpecError(str(error)) from None
+    with path.open("rb") as file:
+        return file.read(_LARGEST_FILE_BYTES + 1)
+
+
+def _read_pipe(path: Path) -> bytes:
+    """Read a named pipe to its end, unless nothing comes for some seconds."""
+    content, last = b"", time.monotonic()
+    # An ordinary open would wait for somebody who writes, and there may be none.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as pipe:
+        while len(content) <= _LARGEST_FILE_BYTES:
+            part = pipe.read(_LARGEST_FILE_BYTES)  # None: not yet; empty: nobody holds it open
+            if part:
+                content, last = content + part, time.monotonic()
+            elif content and part is not None:
+                break
+            elif time.monotonic() - last > _PIPE_SECONDS:
+                raise SpecError(
+                    f"spec file {path} is a pipe into which nobody has written for "
+                    f"{_PIPE_SECONDS:g} s"
+                )
+            else:
+                time.sleep(0.02)
+    return content
 
 
 def _current_folder() -> str:

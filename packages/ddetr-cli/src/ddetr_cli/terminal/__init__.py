@@ -3,19 +3,30 @@
 from ddetr_cli.terminal.broken_pipe import LastingStream, lasting_output
 from ddetr_cli.terminal.console import RunConsole, figure
 from ddetr_cli.terminal.image_warnings import hide_image_warnings
-from ddetr_cli.terminal.interrupts import Interrupted, Interrupts
+from ddetr_cli.terminal.interrupts import (
+    EXIT_INTERRUPTED,
+    Interrupted,
+    Interrupts,
+    told_interrupts,
+)
+from ddetr_cli.terminal.signal_watch import ended_in_time, last_word, patient
 from ddetr_cli.terminal.status_file import State, StatusFile
 from ddetr_cli.terminal.thread_waits import shorten_waits
 
 __all__ = [
+    "EXIT_INTERRUPTED",
     "Interrupted",
     "Interrupts",
     "LastingStream",
     "RunConsole",
     "State",
     "StatusFile",
+    "ended_in_time",
     "figure",
     "hide_image_warnings",
+    "last_word",
     "lasting_output",
+    "patient",
     "shorten_waits",
+    "told_interrupts",
 ]

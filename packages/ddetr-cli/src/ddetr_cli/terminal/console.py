@@ -92,6 +92,8 @@ class RunConsole:
             self._show_step(self._completed(event))
         elif event.kind == "notice":
             self.notice(event.message)
+        elif event.kind == "waiting":
+            self.notice(event.message, always=True)
         elif event.is_routine:
             return  # status.json has it
         elif event.kind == "epoch":
@@ -105,9 +107,9 @@ class RunConsole:
         if not self._quiet:
             self._write(text)
 
-    def notice(self, text: str) -> None:
-        """Write a notice, once however often it is said."""
-        if text not in self._said and not self._quiet:
+    def notice(self, text: str, *, always: bool = False) -> None:
+        """Write a notice, once however often it is said; in quiet only what is `always` said."""
+        if text not in self._said and (always or not self._quiet):
             self._said.add(text)
             self._write(_label("notice: ", "yellow") + text, err=True)
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from ddetr_data.detection import RunEvent
 
 State: TypeAlias = Literal["STARTED", "RUNNING", "SUCCESS", "FAILURE", "INTERRUPTED"]
-_WRITTEN_KINDS = {"started", "epoch", "validation", "checkpoint", "notice", "finished"}
+_WRITTEN_KINDS = {"started", "epoch", "validation", "checkpoint", "notice", "waiting", "finished"}
 
 
 class StatusFile:
@@ -59,7 +59,7 @@ class StatusFile:
 
     def observe(self, event: RunEvent) -> None:
         """Write what a run reports, save for its single steps and for notices said before."""
-        is_known = event.kind == "notice" and event.message in self._said
+        is_known = event.kind in ("notice", "waiting") and event.message in self._said
         if event.kind in _WRITTEN_KINDS and not is_known:
             self._said.add(event.message)
             self.write(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ddetr_data.faults import DataError, FaultLog
+from ddetr_data.files import read_regular
 from ddetr_data.locations import AnyFile, is_url, match_files
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -71,7 +72,8 @@ def read_json_object(path: AnyFile, faults: FaultLog) -> dict[str, Any]:
     Raises:
         DataError: the file holds something else; the text says what it looks like.
     """
-    data = _unpacked(path, path.read_bytes(), faults)
+    stored = read_regular(path) if isinstance(path, Path) else path.read_bytes()
+    data = _unpacked(path, stored, faults)
     _refuse_strangers(path, data)
     encoding = json.detect_encoding(data)
     if encoding != "utf-8" or data.startswith(_BYTE_ORDER_MARKS):

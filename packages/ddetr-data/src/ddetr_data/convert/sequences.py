@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ddetr_data.faults import DataError
-from ddetr_data.files import fitting_name
+from ddetr_data.files import fitting_name, read_regular
 from ddetr_data.images import walk_images
 
 _CLASS_LISTS = ("classes.txt", "classmap.txt")
@@ -148,7 +148,7 @@ def _refuse_overlaps(input_source: str, sequences: Sequence[SequenceFolder]) -> 
 
 def _read_list(source: Path, root: Path) -> list[Path]:
     try:
-        text = source.read_text(encoding="utf-8-sig")
+        text = read_regular(source, "input_source").decode("utf-8-sig")
     except FileNotFoundError:
         raise FileNotFoundError(f"input_source {source} is missing") from None
     except UnicodeDecodeError as error:

@@ -19,6 +19,11 @@ class DeviceConfig(FrozenModel):
     gpu_ids: tuple[int, ...] = Field(
         (0,), min_length=1, description="Indices of the GPUs, kept in the given order."
     )
+    rendezvous_timeout_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="Seconds to wait at most for the other processes and machines of the run.",
+    )
 
     @model_validator(mode="after")
     def _check_gpu_ids(self) -> DeviceConfig:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 EventKind: TypeAlias = Literal[
-    "started", "step", "epoch", "validation", "checkpoint", "notice", "finished"
+    "started", "step", "epoch", "validation", "checkpoint", "notice", "waiting", "finished"
 ]
 
 
@@ -19,6 +19,7 @@ class RunEvent:
     `epoch` counts from 0; `step` of `total_steps` counts the finished optimiser steps of the whole
     run in training, and finished images, or frames of a video, in evaluation and inference; a total
     that is not known is None. `metrics` holds plain floats under the names that TensorBoard uses.
+    A notice is for the person; what is waited for is said by every machine that waits.
     `is_routine` marks what comes after every epoch and is no news: a record keeps it, a screen need
     not show it.
     """

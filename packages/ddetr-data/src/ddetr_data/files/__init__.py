@@ -26,6 +26,13 @@ from ddetr_data.files.encryption import (
     opened,
 )
 from ddetr_data.files.names import LONGEST_NAME, fitting_name
+from ddetr_data.files.regular import (
+    check_regular,
+    is_of_this_process,
+    is_open_stream,
+    open_regular,
+    read_regular,
+)
 
 __all__ = [
     "CHUNK_BYTES",
@@ -35,15 +42,20 @@ __all__ = [
     "EncryptionError",
     "NotEncryptedError",
     "WrongKeyError",
+    "check_regular",
     "decrypt",
     "discard_folder",
     "encrypting",
     "file_digests",
     "fitting_name",
     "is_encrypted",
+    "is_of_this_process",
+    "is_open_stream",
     "model_source",
     "naming",
+    "open_regular",
     "opened",
+    "read_regular",
     "remove_leftovers",
     "replacing",
     "replacing_all",

@@ -20,13 +20,12 @@ from typing import BinaryIO, TypeAlias
 
 from ddetr_data.files._drafts import Draft, is_draft, sync_folder
 from ddetr_data.files._drafts import remove_leftovers as remove_leftovers
+from ddetr_data.files.regular import STREAM_FOLDERS
 
 Content: TypeAlias = str | bytes | Callable[[BinaryIO], object]  # a function writes it to a file
 
 _STAGING_NAME = ".unfinished"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What lies here is a stream by another name: /dev/stdout, and what a shell's >(...) stands for.
-_STREAM_FOLDERS = ("/dev", "/dev/fd", "/proc/self/fd")
 
 
 def write_whole(path: str | os.PathLike[str], content: Content, *, sync: bool = True) -> None:
@@ -185,7 +184,7 @@ def _fill(path: Path, content: Content) -> None:
 
 def _is_stream(path: Path) -> bool:
     """Whether it cannot be renamed to: a device, a pipe, or another name for an open file."""
-    if os.path.abspath(path.parent) in _STREAM_FOLDERS:
+    if os.path.abspath(path.parent) in STREAM_FOLDERS:
         return True
     return path.exists() and not path.is_file() and not path.is_dir()
 

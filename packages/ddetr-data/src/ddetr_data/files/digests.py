@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from ddetr_data.files.regular import open_regular
 from ddetr_data.locations import AnyFile, RemoteFile
 
 _BLOCK_BYTES = 2**20
@@ -27,7 +28,7 @@ def _digest(path: AnyFile) -> str:
     if isinstance(path, RemoteFile):
         digest.update(path.read_bytes())
         return digest.hexdigest()
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from ddetr_data.files.regular import open_regular
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -71,7 +73,7 @@ def is_encrypted(path: Path) -> bool:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
@@ -102,7 +104,7 @@ def opened(path: Path, passphrase: str | None) -> Iterator[BinaryIO]:
         FileNotFoundError: there is no such file.
         EncryptionError: it is encrypted and passphrase is None, or as for `decrypt`.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(len(MAGIC))
         file.seek(0)
         if start != MAGIC:

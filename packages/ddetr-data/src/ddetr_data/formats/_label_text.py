@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterator
-from pathlib import Path
+
+from ddetr_data.files import read_regular
 
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -22,7 +23,7 @@ def read_label_text(path: str | os.PathLike[str]) -> tuple[str, bool]:
         OSError: the file is missing or may not be read.
         ValueError: the file is no text, there are zero bytes in it.
     """
-    data = Path(path).read_bytes()
+    data = read_regular(path)
     if data.startswith(_UTF_16_MARKS):
         text, is_odd = data.decode("utf-16"), True
     else:

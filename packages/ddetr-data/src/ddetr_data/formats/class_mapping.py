@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ddetr_data.faults import DataError
-from ddetr_data.files import write_whole
+from ddetr_data.files import read_regular, write_whole
 from ddetr_data.types import Category
 
 DEFAULT_MAPPING: Mapping[str, str] = {
@@ -68,7 +68,7 @@ def read_mapping(path: str | os.PathLike[str]) -> ClassMapping:
     """
     where = f"mapping_path {os.fspath(path)}"
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_regular(path, "mapping_path").decode("utf-8-sig")
         content = json.loads(text, object_pairs_hook=partial(_without_repeats, where))
     except FileNotFoundError:
         raise FileNotFoundError(f"{where} is missing") from None
@@ -110,7 +110,7 @@ def read_classmap(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """
     where = f"classmap {os.fspath(path)}"
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_regular(path, "classmap").decode("utf-8-sig")
     except FileNotFoundError:
         raise FileNotFoundError(f"{where} is missing") from None
     except UnicodeDecodeError as error:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.boxes import BORDER_TOLERANCE
+from ddetr_data.files import read_regular
 from ddetr_data.formats.rows import LabelRow, faulty_row
 from ddetr_data.images import ImageHeader, move_boxes, size_fault
 
@@ -22,7 +23,7 @@ def read_voc_rows(label: Path, header: ImageHeader) -> Iterator[LabelRow]:
     Where the file states another size than the image has, and its boxes fit into that, they follow
     the image as COCO's do; another size, folder and file name are not believed.
     """
-    root = _annotation_of(label.read_bytes())
+    root = _annotation_of(read_regular(label))
     if root is None:
         yield faulty_row(str(label), "malformed_label_file")
         return

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -18,6 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from ddetr_data.faults import DataError
+from ddetr_data.files import check_regular, is_of_this_process
 from ddetr_data.images._complaints import AnyImageFile, complaint, named
 from ddetr_data.images._jpeg_scans import has_more_scans
 from ddetr_data.images._rgb import (
@@ -38,9 +37,6 @@ _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # where orientation may stand
 _LARGEST_DEFLATION = 1100  # bytes that deflate makes of one, at most 1032 in truth
 _LARGE_PIXELS = 2**25  # beyond it one image is decoded at a time, whose pixels take 128 MiB
 _large = threading.Lock()
-
-# Errors of this process, which has too many files open: the image is not to blame.
-_OUR_OWN = (errno.EMFILE, errno.ENFILE)
 
 
 def read_image(
@@ -117,7 +113,8 @@ def _decoding(source: AnyImageFile) -> Iterator[ImageFile]:
         OSError: this process has too many files open.
     """
     try:
-        _refuse_other_files(source)
+        if not isinstance(source, (bytes, RemoteFile)):
+            check_regular(source, "the image")
         with Image.open(_openable(source), formats=image_formats()) as image:
             if isinstance(image, PngImageFile):
                 _refuse_too_short(image)
@@ -127,19 +124,9 @@ def _decoding(source: AnyImageFile) -> Iterator[ImageFile]:
     except DataError:  # of a URL; it names that
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _OUR_OWN:
+        if isinstance(error, OSError) and is_of_this_process(error):
             raise
         raise DataError(complaint(source, error)) from error
-
-
-def _refuse_other_files(source: AnyImageFile) -> None:
-    """Refuse what would never end or has no bytes: pipes, devices and folders."""
-    if isinstance(source, (bytes, RemoteFile)):
-        return
-    mode = os.stat(source).st_mode
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
-        raise DataError(f"the image {os.fspath(source)} must be a file, it is {what}")
 
 
 def _refuse_too_short(image: PngImageFile) -> None:

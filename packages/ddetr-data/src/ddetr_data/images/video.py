@@ -17,6 +17,7 @@ from typing import Any
 
 from ddetr_data.extras import InstallHint, MissingExtraError
 from ddetr_data.faults import DataError
+from ddetr_data.files import check_regular
 from ddetr_data.images._video_frames import Frame, read_frames
 from ddetr_data.images._video_writer import writing
 from ddetr_data.images.folder import named_below, walk_files
@@ -83,6 +84,7 @@ def open_video(path: Path) -> Iterator[Video]:
         raise MissingExtraError(f"{path} is a video", InstallHint("video"), " to read it")
     import av
 
+    check_regular(path, "the video")
     try:
         source = av.open(os.fspath(path))
     except Exception as error:  # FFmpeg's, or any other that damage leads to

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,14 +25,22 @@ from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet, ImageColumns, ImageTable, as_table
 from ddetr_data.faults import DataError, FaultLog
-from ddetr_data.files import discard_folder, file_digests, whole_folder, write_whole
+from ddetr_data.files import (
+    discard_folder,
+    file_digests,
+    is_of_this_process,
+    whole_folder,
+    write_whole,
+)
 from ddetr_data.images import WhiteLevels
 from ddetr_data.loading.image_states import SeenFiles
 from ddetr_data.locations import absolute
 from ddetr_data.types import Category
 
 CACHE_VARIABLE = "DDETR_CACHE"
-FORMAT_VERSION = 7  # also raised when a rule for faulty labels changes
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 8  # also raised when a rule for faulty labels changes
 _INDEX = "index.json"
 _FILE_SIZES = "file_sizes"
 _OWN_DIGEST = "index_digest"
@@ -114,6 +123,8 @@ def check_store(folder: Path) -> tuple[StoredSet, SeenFiles]:
     try:
         found = file_digests(paths)
     except OSError as error:
+        if is_of_this_process(error):
+            raise
         raise DataError(f"{folder} is not whole: {error}") from error
     written = index["digests"].values()
     pairs = zip(paths, found, written, strict=True)
@@ -162,7 +173,11 @@ def _wait_for(lock: IO[str]) -> None:
     with contextlib.suppress(ImportError, OSError):  # Windows; disks of a network without locks
         import fcntl
 
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.warning("another process reads the same labels: waiting for it to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 @contextlib.contextmanager
@@ -198,6 +213,8 @@ def _map_columns(folder: Path) -> ImageColumns:
     try:
         return ImageColumns(**{name: _map_column(_column_path(folder, name)) for name in names})
     except (OSError, ValueError, EOFError) as error:
+        if is_of_this_process(error):
+            raise
         raise DataError(f"{folder} is damaged, remove it: {error}") from error
 
 
@@ -217,6 +234,8 @@ def _read_index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads((folder / _INDEX).read_text("utf-8"))
     except (OSError, ValueError) as error:
+        if is_of_this_process(error):
+            raise
         raise DataError(f"{folder} is no annotation store: {error}") from error
     if not isinstance(index, dict) or index.get("format_version") != FORMAT_VERSION:
         raise DataError(f"{folder} must be an annotation store of version {FORMAT_VERSION}")

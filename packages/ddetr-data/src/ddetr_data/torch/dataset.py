@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
@@ -50,7 +51,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         self.white = white  # in images of more than 8 bits a channel
         # In shared memory: workers that live over several epochs see the change.
         self._epoch: Tensor = torch.zeros((), dtype=torch.int64)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+        with suppress(RuntimeError):  # without any there can be no workers either
+            self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     @property
     def epoch(self) -> int:

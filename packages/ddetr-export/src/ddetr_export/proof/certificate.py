@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto
 
+from ddetr_data.files import open_regular
 from ddetr_export.__about__ import __version__
 from ddetr_export.onnx import (
     DETECTION_OUTPUTS,
@@ -147,7 +148,7 @@ def _signature(value: onnx.ValueInfoProto) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)

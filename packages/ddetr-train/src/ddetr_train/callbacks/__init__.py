@@ -1,6 +1,7 @@
 """What happens beside the training loop: files, reports, preemption."""
 
+from ddetr_train.callbacks.last_update import LastUpdate
 from ddetr_train.callbacks.preemption import TrainingPreempted
 from ddetr_train.callbacks.selection import choose_callbacks
 
-__all__ = ["TrainingPreempted", "choose_callbacks"]
+__all__ = ["LastUpdate", "TrainingPreempted", "choose_callbacks"]

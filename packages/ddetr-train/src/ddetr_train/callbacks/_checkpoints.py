@@ -14,6 +14,7 @@ from typing_extensions import override
 from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_data.files import remove_leftovers
 from ddetr_train.callbacks._scoring import BEST_METRIC
+from ddetr_train.callbacks.last_update import LastUpdate, Saved
 from ddetr_train.checkpoints import (
     BEST_NAME,
     LATEST_NAME,
@@ -41,7 +42,9 @@ class Checkpoints(Checkpoint):
         config: TrainConfig,
         data: DetectionDataModule,
         observers: Sequence[Observer],
+        last_update: LastUpdate,
     ) -> None:
+        self.last_update = last_update
         self.results_dir = results_dir
         self.best_score: float | None = None
         self._config = config
@@ -63,6 +66,10 @@ class Checkpoints(Checkpoint):
         if trainer.is_global_zero:
             remove_leftovers(self.results_dir)
             (self.results_dir / STAGING_NAME).unlink(missing_ok=True)
+        latest = self.results_dir / LATEST_NAME
+        begins_there = trainer.ckpt_path is not None and Path(trainer.ckpt_path) == latest
+        saved = Saved(trainer.current_epoch, trainer.global_step) if begins_there else None
+        self.last_update.watch(trainer, latest, saved)
 
     @override
     def on_train_batch_end(
@@ -70,8 +77,18 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Refresh the latest file inside an epoch, every checkpoint_interval_steps updates."""
         interval = self._config.checkpoint_interval_steps
-        if interval and ends_update(trainer, batch_idx) and trainer.global_step % interval == 0:
-            self.save_inside_epoch(trainer, batch_idx)
+        if ends_update(trainer, batch_idx):
+            if interval and trainer.global_step % interval == 0:
+                self.save_inside_epoch(trainer, batch_idx)
+            else:
+                position = Position(trainer.current_epoch, batch_idx + 1)
+                self.last_update.note(trainer, pl_module, position)
+        self.last_update.end()
+
+    @override
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+        """Let nobody save half an update."""
+        self.last_update.begin()
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -86,7 +103,8 @@ class Checkpoints(Checkpoint):
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Say that a failed validation costs no epoch."""
+        """Keep no one waiting for an update, and say that a failed validation costs no epoch."""
+        self.last_update.end()
         if self._is_validating and isinstance(exception, Exception) and trainer.is_global_zero:
             text = (
                 f"the validation of epoch {trainer.current_epoch} has failed; "
@@ -128,6 +146,25 @@ class Checkpoints(Checkpoint):
         self, trainer: Trainer, names: Sequence[str], position: Position, *, is_told: bool = True
     ) -> None:
         """Save the run's state as the latest checkpoint, and under the other names too."""
+        self.last_update.begin()
+        self.last_update.is_saving = True
+        try:
+            self._write(trainer, names, position)
+        finally:
+            self.last_update.is_saving = False
+            self.last_update.end()
+        self.last_update.saved = Saved(trainer.current_epoch, trainer.global_step)
+        if is_told and trainer.is_global_zero:
+            event = RunEvent(
+                "checkpoint",
+                f"saved {', '.join([LATEST_NAME, *names])}",
+                epoch=trainer.current_epoch,
+                step=trainer.global_step,
+                is_routine=not names,
+            )
+            emit(self._observers, event)
+
+    def _write(self, trainer: Trainer, names: Sequence[str], position: Position) -> None:
         self._data.position = position
         staging = self.results_dir / STAGING_NAME
         trainer.save_checkpoint(staging)
@@ -138,15 +175,6 @@ class Checkpoints(Checkpoint):
                 staging.replace(self.results_dir / LATEST_NAME)
             finally:
                 staging.unlink(missing_ok=True)
-        if is_told and trainer.is_global_zero:
-            event = RunEvent(
-                "checkpoint",
-                f"saved {', '.join([LATEST_NAME, *names])}",
-                epoch=trainer.current_epoch,
-                step=trainer.global_step,
-                is_routine=not names,
-            )
-            emit(self._observers, event)
 
     def _is_kept(self, trainer: Trainer) -> bool:
         ended = trainer.current_epoch + 1

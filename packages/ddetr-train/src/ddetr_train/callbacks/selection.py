@@ -14,6 +14,7 @@ from ddetr_train.callbacks._reporting import Reporting
 from ddetr_train.callbacks._resuming import Resuming
 from ddetr_train.callbacks._sample_images import SampleImages
 from ddetr_train.callbacks._scoring import ValidationScoring
+from ddetr_train.callbacks.last_update import LastUpdate
 from ddetr_train.callbacks.preemption import Preemption
 from ddetr_train.checkpoints import Resume
 from ddetr_train.config import VALIDATION_FOLDER, TrainConfig
@@ -25,11 +26,15 @@ def choose_callbacks(
     results_dir: Path,
     data: DetectionDataModule,
     observers: Sequence[Observer],
+    last_update: LastUpdate,
     resume: Resume | None = None,
 ) -> list[Callback]:
-    """Average the weights first, report next, save last; a dry run saves nothing."""
+    """Average the weights first, report next, save last; a dry run saves nothing.
+
+    `last_update` is what another thread saves by.
+    """
     callbacks: list[Callback] = [Resuming(resume, data)] if resume is not None else []
-    checkpoints = Checkpoints(results_dir, config, data, observers)
+    checkpoints = Checkpoints(results_dir, config, data, observers, last_update)
     if config.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
     callbacks.append(Reporting(observers, verbose=config.verbose))

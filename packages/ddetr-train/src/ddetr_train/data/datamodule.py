@@ -5,27 +5,28 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import cached_property
+from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler
 
 from ddetr_data import DatasetConfig, available_cores
 from ddetr_data.coco import DetectionSet
 from ddetr_data.images import PreprocessConfig, dataset_white
 from ddetr_data.loading import open_sources
 from ddetr_data.torch import (
-    Batch,
     DetectionDataset,
     DetectionSampler,
     EvalTransform,
     TrainTransform,
-    collate,
     fixed_canvas_hw,
 )
 from ddetr_train.checkpoints import images_seen
+from ddetr_train.data._loader import BatchLoader
+from ddetr_train.data._parcel import PackingCollate
 from ddetr_train.data.worst_size import worst_size_hw
 from ddetr_train.process import leave_signals_to_the_run
 
@@ -79,6 +80,8 @@ class DetectionDataModule(pl.LightningDataModule):
         self._seed = seed
         # More workers than cores only hinder each other.
         self.workers = min(dataset.workers, available_cores())
+        self.batches_ahead = 2  # of each worker
+        self._loaders: list[BatchLoader] = []
 
     def identity(self) -> dict[str, Any]:
         """Say what a resumed run must find unchanged."""
@@ -112,7 +115,7 @@ class DetectionDataModule(pl.LightningDataModule):
         """Height and width of the largest training batch."""
         return worst_size_hw(self._dataset.augmentation, self.train_set.sizes_wh)
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> BatchLoader:
         """Draw from `position` on; later epochs follow by themselves."""
         augmentation = self._dataset.augmentation
         canvas_hw = fixed_canvas_hw(augmentation, self.train_set.sizes_wh)
@@ -128,9 +131,9 @@ class DetectionDataModule(pl.LightningDataModule):
         )
         batches = EpochBatches(dataset, sampler, self.batch_size)
         batches.start_at(self.position.epoch, self._images_seen)
-        return self._loader(dataset, batches, partial(collate, fixed_size_hw=canvas_hw))
+        return self._loader(dataset, batches, PackingCollate(canvas_hw))
 
-    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+    def val_dataloader(self) -> BatchLoader | list[Any]:
         """Give every image in order; where processes would differ in number, some come twice."""
         if self.val_set is None:
             return []
@@ -142,7 +145,7 @@ class DetectionDataModule(pl.LightningDataModule):
         indices = np.resize(np.arange(len(dataset)), padded)
         mine = indices[replica["rank"] :: replica["num_replicas"]].tolist()
         batches = BatchSampler(mine, self.batch_size, drop_last=False)
-        return self._loader(dataset, batches, collate)
+        return self._loader(dataset, batches, PackingCollate())
 
     def state_dict(self) -> dict[str, Any]:
         """Carry the position and the data's identity in checkpoints."""
@@ -162,11 +165,21 @@ class DetectionDataModule(pl.LightningDataModule):
             return {"num_replicas": 1, "rank": 0}
         return {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
 
+    @property
+    def running_workers(self) -> list[BaseProcess]:
+        """The processes that load batches, or did."""
+        return [worker for loader in self._loaders for worker in loader.workers]
+
+    def end_workers(self) -> None:
+        """End them where they are; one that is stuck in a file would end no other way."""
+        for worker in self.running_workers:
+            worker.terminate()
+
     def _loader(
-        self, dataset: DetectionDataset, batches: BatchSampler, collate_fn: Any
-    ) -> DataLoader[Batch]:
+        self, dataset: DetectionDataset, batches: BatchSampler, collate_fn: PackingCollate
+    ) -> BatchLoader:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return DataLoader(
+        loader = BatchLoader(
             dataset,  # type: ignore[arg-type]  # collate_fn makes a Batch of its items
             batch_sampler=batches,
             num_workers=self.workers,
@@ -174,7 +187,10 @@ class DetectionDataModule(pl.LightningDataModule):
             collate_fn=collate_fn,
             pin_memory=self._dataset.pin_memory and on_gpu,
             persistent_workers=self.workers > 0,
+            prefetch_factor=self.batches_ahead if self.workers else None,
         )
+        self._loaders.append(loader)
+        return loader
 
 
 class EpochBatches(BatchSampler):

@@ -6,14 +6,14 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytorch_lightning as pl
 
-from ddetr_data.detection import RunEvent, emit
+from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_model import ModelConfig
-from ddetr_train.callbacks import choose_callbacks
+from ddetr_train.callbacks import LastUpdate, TrainingPreempted, choose_callbacks
 from ddetr_train.checkpoints import (
     BEST_NAME,
     LATEST_NAME,
@@ -24,7 +24,7 @@ from ddetr_train.checkpoints import (
     moved_notice,
 )
 from ddetr_train.config import TrainConfig
-from ddetr_train.data import DetectionDataModule
+from ddetr_train.data import DetectionDataModule, workers_named
 from ddetr_train.engine._full_disk import folder_named
 from ddetr_train.engine._loggers import build_loggers
 from ddetr_train.engine._strategy import build_strategy, choose_precision, cluster_environment
@@ -34,9 +34,16 @@ from ddetr_train.process import (
     current_launch,
     folder_locked,
     is_first_process,
+    memory_named,
     peers_named,
     quiet_lightning,
 )
+
+_LESS_MEMORY = (
+    "lower dataset.batch_size, with train.accumulate_grad_batches for updates of as many images, "
+    "or dataset.augmentation.scales, or set train.activation_checkpoint"
+)
+_LONGEST_UPDATE_SECONDS = 1.5  # that a rescue waits for one
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ class PreparedTraining:
     began: float  # by time.monotonic
     architecture: ModelConfig
     module: DetectionModule | None = None  # None where nothing is left to train
+    waiting_observers: Sequence[Observer] = ()  # also of a process that reports nothing else
+    last_update: LastUpdate = field(default_factory=LastUpdate)
 
     @property
     def is_done(self) -> bool:
@@ -124,6 +133,24 @@ class PreparedTraining:
             emit(self.setup.observers, RunEvent("finished", text, metrics=result.metrics))
         return result
 
+    def rescue(self) -> str:
+        """Save what can be saved while `run` is stuck in another thread; say where it is.
+
+        Called before the process is ended from outside. It takes some seconds at most, and longer
+        only where a checkpoint is being written.
+        """
+        try:
+            is_whole = self.last_update.save(wait_seconds=_LONGEST_UPDATE_SECONDS)
+        except OSError as error:
+            return f"the state could not be saved ({error})"
+        finally:
+            self.last_update.end_processes()
+        saved, latest = self.last_update.saved, self.results_dir / LATEST_NAME
+        if saved is None:
+            return ""
+        why = "" if is_whole else "it was in the middle of an update; "
+        return f"{why}{latest} holds the state of epoch {saved.epoch} after step {saved.step}"
+
     def _already_done(self, resume: Resume) -> TrainResult:
         text = resume.nothing_left or ""
         self.setup.tell(text)
@@ -145,7 +172,7 @@ class PreparedTraining:
             accelerator=devices.accelerator,
             devices=devices.devices,
             num_nodes=config.num_nodes,
-            strategy=build_strategy(config, devices),
+            strategy=build_strategy(config, devices, self._tell_waiting),
             precision=choose_precision(config),
             max_epochs=1 if is_dry_run else config.num_epochs,
             limit_train_batches=1 if is_dry_run else None,
@@ -154,7 +181,12 @@ class PreparedTraining:
             accumulate_grad_batches=config.accumulate_grad_batches,
             deterministic=config.deterministic,
             callbacks=choose_callbacks(
-                config, self.results_dir, data, self.setup.observers, self.resume
+                config,
+                self.results_dir,
+                data,
+                self.setup.observers,
+                self.last_update,
+                self.resume,
             ),
             plugins=[self.files, cluster_environment(current_launch(by_hand=True))],
             logger=False if is_dry_run else build_loggers(config, self.results_dir, steps_done),
@@ -166,6 +198,11 @@ class PreparedTraining:
             enable_model_summary=False,
         )
 
+    def _tell_waiting(self, text: str) -> None:
+        """Say on each machine what is waited for."""
+        if current_launch(by_hand=True).local_rank == 0:
+            emit(self.waiting_observers, RunEvent("waiting", text))
+
 
 def _fit(
     trainer: pl.Trainer, module: DetectionModule, data: DetectionDataModule, resume: Resume | None
@@ -174,8 +211,17 @@ def _fit(
     on_interrupt = signal.getsignal(signal.SIGINT)
     path = resume.path if resume else None
     try:
-        with peers_named(trainer.world_size), folder_named(Path(trainer.default_root_dir)):
+        with (
+            peers_named(trainer.world_size),
+            folder_named(Path(trainer.default_root_dir)),
+            workers_named(data),
+            memory_named(data.batch_size, data.worst_size_hw(), _LESS_MEMORY),
+        ):
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    except TrainingPreempted as stop:
+        if stop.cause != signal.SIGINT.name:
+            raise
+        raise KeyboardInterrupt(str(stop)) from stop
     except SystemExit:
         if not trainer.interrupted:
             raise

@@ -29,7 +29,14 @@ from ddetr_train.engine._network import build_network
 from ddetr_train.engine.prepared import PreparedTraining, TrainResult
 from ddetr_train.module import DetectionModule, ShardedDetectionModule, parameter_groups
 from ddetr_train.nan import NanGuard
-from ddetr_train.planning import Setup, check_disk, choose_batch_size, make_plan, open_setup
+from ddetr_train.planning import (
+    Setup,
+    check_disk,
+    choose_batch_size,
+    choose_workers,
+    make_plan,
+    open_setup,
+)
 from ddetr_train.process import (
     folder_locked,
     is_first_process,
@@ -104,7 +111,7 @@ def prepare_training(
     Raises:
         FileNotFoundError, ValueError: as train, before its first step.
     """
-    began = time.monotonic()
+    began, waiting = time.monotonic(), observers
     observers = observers if is_first_process() else ()
     files = AtomicCheckpointIO(encryption_key)
     model_config, losses = _configs(model, losses)
@@ -116,7 +123,9 @@ def prepare_training(
         setup = open_setup(dataset, config, num_classes, observers, is_encrypted=is_encrypted)
         resume = _find_resume(model_config, losses, setup, results_dir, files)
         architecture = model_config if resume is None else resume.model
-        run = PreparedTraining(setup, files, results_dir, resume, began, architecture)
+        run = PreparedTraining(
+            setup, files, results_dir, resume, began, architecture, waiting_observers=waiting
+        )
         if run.is_done:
             return run
         if resume is not None:
@@ -166,12 +175,13 @@ def _find_resume(
 def _planned(
     network: DeformableDETR, setup: Setup, results_dir: Path, resume: Resume | None
 ) -> Setup:
-    """Choose the batch size where it is auto, and refuse what does not fit."""
+    """Choose batch size and workers where they are open, and refuse what does not fit."""
     if resume is None:
         choose_batch_size(network, setup)
     if setup.config.batch_size == "auto":  # the record says what was found
         chosen = {"batch_size": setup.data.batch_size}
         setup = replace(setup, config=setup.config.model_copy(update=chosen))
+    choose_workers(setup)
     if not setup.config.is_dry_run:
         plan = make_plan(network, setup)
         setup.tell(*plan.lines())

@@ -30,7 +30,7 @@ from ddetr_train.module.optimizer import (
     parameter_groups,
 )
 from ddetr_train.nan import NanGuard
-from ddetr_train.process import interrupt_held, seed_batch
+from ddetr_train.process import seed_batch, signals_held
 
 
 class DetectionModule(pl.LightningModule):
@@ -58,7 +58,7 @@ class DetectionModule(pl.LightningModule):
         self._categories = tuple(categories)
         self._preprocess = preprocess
         self._guard = guard
-        self._train_loss = RunningMean()
+        self.train_loss = RunningMean()  # of the epoch
         self._val_loss = RunningMean()
         self._first_batch: int | None = None  # that this process saw of the epoch
         self.save_hyperparameters(
@@ -86,7 +86,7 @@ class DetectionModule(pl.LightningModule):
         losses = self.losses(batch)
         loss = self.criterion.total_loss(losses)
         value = float(loss.detach())
-        self._train_loss.add(value)
+        self.train_loss.add(value)
         self.step_metrics = {"step_loss": value} | {
             f"step_{name}": float(losses[name].detach()) for name in _SHOWN if name in losses
         }
@@ -96,14 +96,14 @@ class DetectionModule(pl.LightningModule):
     @override
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients, all or none of them."""
-        with interrupt_held():
+        with signals_held():
             super().backward(loss, *args, **kwargs)
 
     @override
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Close the epoch's mean loss with its last batch."""
         if batch_idx + 1 == self.trainer.num_training_batches:
-            self.metrics["train_loss"] = self._train_loss.close(self)
+            self.metrics["train_loss"] = self.train_loss.close(self)
 
     @override
     def on_train_epoch_end(self) -> None:
@@ -166,6 +166,11 @@ class DetectionModule(pl.LightningModule):
             scheduler.step()
 
     @override
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Tell the other processes this one's losses; a checkpoint has those of all."""
+        self.train_loss.exchange(self)
+
+    @override
     def configure_gradient_clipping(
         self,
         optimizer: Optimizer,
@@ -194,12 +199,12 @@ class DetectionModule(pl.LightningModule):
             preprocess=self._preprocess,
             metrics=self.metrics,
         )
-        checkpoint["train_loss"] = self._train_loss.state()
+        checkpoint["train_loss"] = self.train_loss.state()
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the epoch's running mean, or with its figures where only validation is left."""
-        self._train_loss.restore(checkpoint["train_loss"])
+        self.train_loss.restore(checkpoint["train_loss"], self.global_rank)
         self.metrics = dict(checkpoint["ddetr"]["metrics"])
 
     def _fraction_of_update(self, batch_idx: int) -> float:

@@ -1,5 +1,6 @@
 """What a run will take in time, memory and disk, found out before its first step."""
 
+from ddetr_train.planning.loading import Loading, Room, batch_bytes, fit_loading, present_room
 from ddetr_train.planning.memory import estimate_step_bytes, largest_batch_size, peak_process_bytes
 from ddetr_train.planning.plan import (
     Plan,
@@ -13,19 +14,25 @@ from ddetr_train.planning.plan import (
 from ddetr_train.planning.preflight import (
     Setup,
     choose_batch_size,
+    choose_workers,
     make_plan,
     open_setup,
     plan_training,
 )
 
 __all__ = [
+    "Loading",
     "Plan",
     "PlanError",
+    "Room",
     "Setup",
+    "batch_bytes",
     "check_disk",
     "check_memory",
     "choose_batch_size",
+    "choose_workers",
     "estimate_step_bytes",
+    "fit_loading",
     "free_disk_bytes",
     "largest_batch_size",
     "make_plan",
@@ -33,5 +40,6 @@ __all__ = [
     "peak_process_bytes",
     "plan_run",
     "plan_training",
+    "present_room",
     "readable_size",
 ]

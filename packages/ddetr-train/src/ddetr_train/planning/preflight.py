@@ -14,6 +14,7 @@ from ddetr_model import DeformableDETR, LossConfig, ModelConfig, freeze_modules
 from ddetr_train.checkpoints import find_resume_path
 from ddetr_train.config import TrainConfig
 from ddetr_train.data import DetectionDataModule
+from ddetr_train.planning.loading import batch_bytes, files_of, fit_loading, present_room
 from ddetr_train.planning.memory import (
     estimate_step_bytes,
     free_gpu_bytes,
@@ -119,6 +120,19 @@ def choose_batch_size(network: DeformableDETR, setup: Setup) -> None:
     setup.tell(f"train.batch_size auto found {data.batch_size}")
 
 
+def choose_workers(setup: Setup) -> None:
+    """Give the data as many workers as shared memory and open files have room for; tell if less."""
+    data = setup.data
+    loaders = 1 if data.val_set is None else 2
+    wanted = files_of(data.workers, data.batches_ahead, loaders)
+    room = present_room(processes=setup.devices.count, files_wanted=wanted)
+    size = batch_bytes(data.batch_size, data.worst_size_hw())
+    loading = fit_loading(data.workers, data.batches_ahead, size, room, loaders=loaders)
+    data.workers, data.batches_ahead = loading.workers, loading.batches_ahead
+    if loading.notice:
+        setup.tell(loading.notice)
+
+
 def make_plan(network: DeformableDETR, setup: Setup) -> Plan:
     """Count steps, memory and disk; a GPU is measured with the largest batch.
 
@@ -166,6 +180,7 @@ def plan_training(
         network.set_activation_checkpointing(config.activation_checkpoint)
         freeze_modules(network, config.freeze)
         choose_batch_size(network, setup)
+        choose_workers(setup)
         plan = make_plan(network, setup)
     is_continued = find_resume_path(config, results_dir) is not None
     check_disk(plan, results_dir, is_continued=is_continued)

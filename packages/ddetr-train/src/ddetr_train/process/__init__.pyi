@@ -4,7 +4,6 @@ from .devices import choose_gpu_ids as choose_gpu_ids
 from .folder_lock import LOCK_NAME as LOCK_NAME
 from .folder_lock import FolderInUseError as FolderInUseError
 from .folder_lock import folder_locked as folder_locked
-from .interrupt_delay import interrupt_held as interrupt_held
 from .launcher import Launch as Launch
 from .launcher import LaunchError as LaunchError
 from .launcher import check_launch as check_launch
@@ -14,10 +13,19 @@ from .launcher import is_launched as is_launched
 from .launcher import launched_local_rank as launched_local_rank
 from .launcher import read_launch as read_launch
 from .lightning_logging import quiet_lightning as quiet_lightning
+from .out_of_memory import OutOfMemoryError as OutOfMemoryError
+from .out_of_memory import memory_named as memory_named
 from .process_group import PeerEndedError as PeerEndedError
 from .process_group import gather_objects as gather_objects
 from .process_group import joined_ranks as joined_ranks
 from .process_group import peers_named as peers_named
 from .randomness import seed_batch as seed_batch
 from .randomness import seed_run as seed_run
+from .rendezvous import MeetingPoint as MeetingPoint
+from .rendezvous import RendezvousError as RendezvousError
+from .rendezvous import Tell as Tell
+from .rendezvous import join_processes as join_processes
+from .run_signals import SAME_REQUEST_SECONDS as SAME_REQUEST_SECONDS
+from .run_signals import ending_signals as ending_signals
+from .signal_delay import signals_held as signals_held
 from .worker_signals import leave_signals_to_the_run as leave_signals_to_the_run

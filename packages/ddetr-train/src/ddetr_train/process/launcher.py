@@ -9,15 +9,15 @@ by hand   MASTER_ADDR with NODE_RANK (one process a machine) or with LOCAL_RANK 
           Lightning starts beside the first). Only training spreads so; all else works alone.
 
 A number other than 0 without the rest of its launcher's variables is left over from something
-else. It is refused: a process that believed it would be silent, and several that did not would
-write the same files.
+else, as are those of mpirun, whose processes cannot find each other here. They are refused: a
+process that believed them would be silent, and several that did not would write the same files.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ddetr_train.process.devices import Devices
@@ -38,6 +38,14 @@ _RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT")
 _SRUN = ("SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _BY_HAND = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 _NUMBERS = {*_TORCHRUN, "MASTER_PORT", *_SRUN, "SLURM_NNODES", "SLURM_NTASKS_PER_NODE", *_BY_HAND}
+_COUNTS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_NTASKS", "SLURM_NNODES")
+# Number of a process that mpirun has started, and of all of them where it tells that.
+_MPIRUN = {
+    "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE",
+    "MV2_COMM_WORLD_RANK": "MV2_COMM_WORLD_SIZE",
+    "PMI_RANK": "PMI_SIZE",
+    "PMIX_RANK": "",
+}
 _FIRST_OWN_STEP = 0xFFFFFFF0  # from here on: a batch script, the shell of salloc, not srun's tasks
 _INTERACTIVE = ("bash", "interactive")  # names of jobs in which a person starts the processes
 
@@ -56,6 +64,7 @@ class Launch:
     node_rank: int = 0  # by hand: this machine's number
     world_size: int = 1  # all processes; by hand they are not counted here
     local_world_size: int = 1  # processes of this machine
+    has_port: bool = field(default=True, compare=False)  # by hand: whether MASTER_PORT is set
     in_slurm_job: bool = False
     notice: str | None = None  # for the person who started it
 
@@ -88,6 +97,9 @@ def read_launch(environment: Mapping[str, str], *, by_hand: bool = False) -> Lau
     """
     given = {name: text.strip() for name, text in environment.items() if text.strip()}
     numbers = {name: _number(name, given[name]) for name in sorted(_NUMBERS & given.keys())}
+    for name in _COUNTS:
+        if numbers.get(name) == 0:
+            raise LaunchError(f"{name} must be at least 1, got 0: unset {name}")
     if not _missing(_TORCHRUN, given):
         launch = _under_torchrun(given, numbers)
     elif _is_task_of_srun(given, numbers):
@@ -135,10 +147,20 @@ def check_launch(launch: Launch, devices: Devices, num_nodes: int) -> None:
             f"train.num_nodes is {num_nodes}, but nothing says how the machines find each other: "
             "start with torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK"
         )
+    if launch.launcher == "by hand" and num_nodes > 1 and not launch.has_port:
+        raise LaunchError(
+            f"train.num_nodes is {num_nodes}, but MASTER_PORT is not set: set it to one free port "
+            "of the first machine, the same on all"
+        )
     if launch.launcher == "by hand" and launch.node_rank >= num_nodes:
         raise LaunchError(
             f"NODE_RANK is {launch.node_rank}, but train.num_nodes is {num_nodes}: machines count "
             "from 0"
+        )
+    if launch.launcher == "by hand" and launch.local_rank >= devices.count:
+        raise LaunchError(
+            f"LOCAL_RANK is {launch.local_rank}, but this machine has {devices.count} devices for "
+            "the run: unset LOCAL_RANK, Lightning starts the processes of a machine"
         )
     wanted = devices.count * num_nodes
     if launch.launcher in ("torchrun", "srun") and launch.world_size != wanted:
@@ -163,6 +185,11 @@ def _under_torchrun(given: Mapping[str, str], numbers: Mapping[str, int]) -> Lau
     rank, world_size, local_rank, local_world_size = (numbers[name] for name in _TORCHRUN)
     if rank >= world_size:
         raise LaunchError(f"RANK is {rank}, but WORLD_SIZE is {world_size}: ranks count from 0")
+    if local_rank >= local_world_size:
+        raise LaunchError(
+            f"LOCAL_RANK is {local_rank}, but LOCAL_WORLD_SIZE is {local_world_size}: ranks count "
+            "from 0"
+        )
     if world_size > 1 and (absent := _missing(_RENDEZVOUS, given)):
         raise LaunchError(_left_over("WORLD_SIZE", given, absent, "start with torchrun"))
     return Launch(
@@ -209,7 +236,8 @@ def _refuse_left_overs(given: Mapping[str, str], numbers: Mapping[str, int]) -> 
         absent = _missing(_SRUN, given) or ["a SLURM_STEP_ID of srun"]
         raise LaunchError(_left_over("SLURM_PROCID", given, absent, "start with srun"))
     is_rank = numbers.get("RANK", 0) > 0
-    if is_rank or ("RANK" in given and numbers.get("WORLD_SIZE", 1) > 1):
+    is_alone = "RANK" in given or "MASTER_ADDR" not in given
+    if is_rank or (is_alone and numbers.get("WORLD_SIZE", 1) > 1):
         name = "RANK" if is_rank else "WORLD_SIZE"
         absent = _missing(_TORCHRUN, given)
         raise LaunchError(_left_over(name, given, absent, "start with torchrun"))
@@ -217,6 +245,18 @@ def _refuse_left_overs(given: Mapping[str, str], numbers: Mapping[str, int]) -> 
         if numbers.get(name) and "MASTER_ADDR" not in given:
             how = "set it to the first machine's address"
             raise LaunchError(_left_over(name, given, ["MASTER_ADDR"], how))
+    if "MASTER_ADDR" not in given:
+        _refuse_mpirun(given)
+
+
+def _refuse_mpirun(given: Mapping[str, str]) -> None:
+    for rank, size in _MPIRUN.items():
+        for name, least in ((rank, 1), (size, 2)):
+            if name in given and _number(name, given[name]) >= least:
+                raise LaunchError(
+                    f"{name} is {given[name]}, as mpirun sets it, whose processes cannot find each "
+                    f"other here: start with torchrun or srun, or unset {name}"
+                )
 
 
 def _left_over(name: str, given: Mapping[str, str], absent: Sequence[str], how: str) -> str:
@@ -236,7 +276,12 @@ def _by_hand(given: Mapping[str, str], numbers: Mapping[str, int]) -> Launch:
     local_rank = numbers.get("LOCAL_RANK", 0)
     node_rank = numbers.get("NODE_RANK", numbers.get("GROUP_RANK", 0))
     return replace(
-        alone, launcher="by hand", rank=local_rank, local_rank=local_rank, node_rank=node_rank
+        alone,
+        launcher="by hand",
+        rank=local_rank,
+        local_rank=local_rank,
+        node_rank=node_rank,
+        has_port="MASTER_PORT" in given,
     )
 
 

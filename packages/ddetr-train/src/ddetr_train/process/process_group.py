@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +16,14 @@ from typing_extensions import override
 
 from ddetr_data.detection import ALONE, RankSlice
 from ddetr_train.process.launcher import Launch, current_launch
+from ddetr_train.process.rendezvous import MeetingPoint, Tell, join_processes
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
-# All start together, but one may wait for another's harder images; a death is noticed at once.
-_LONGEST_START, _LONGEST_WAIT = timedelta(minutes=30), timedelta(days=2)
+_LONGEST_START_SECONDS = 600.0
+# One may wait for another's harder images; a death is noticed at once.
+_LONGEST_WAIT = timedelta(days=2)
 # Of gloo, NCCL, and the store in which processes meet.
 _LOST_CONNECTION = ("by peer", "Broken pipe", "remote process exited", "connection to the server")
 
@@ -76,25 +81,25 @@ def gather_objects(value: T, group: Any = None) -> list[T]:
 
 
 @contextmanager
-def joined_ranks() -> Iterator[RankSlice]:
+def joined_ranks(
+    *, timeout_seconds: float = _LONGEST_START_SECONDS, tell: Tell = logger.warning
+) -> Iterator[RankSlice]:
     """Join the other processes of an evaluation or inference until the block ends.
 
     A process that no launcher started beside others stays alone.
 
+    Args:
+        timeout_seconds: to wait for the others at most.
+        tell: called with what is waited for; by default a warning is logged.
+
     Raises:
-        RuntimeError: the others do not answer.
+        RendezvousError: the others do not come.
     """
     launch = current_launch()
     if not launch.is_shared:
         yield ALONE
         return
-    torch.distributed.init_process_group(
-        "gloo",
-        init_method=_meeting_point(launch),
-        timeout=_LONGEST_START,
-        rank=launch.rank,
-        world_size=launch.world_size,
-    )
+    join_processes(_meeting_point(launch), "gloo", timeout_seconds=timeout_seconds, tell=tell)
     try:
         group = torch.distributed.new_group(timeout=_LONGEST_WAIT)
         yield GatheredSlice(torch.distributed.get_rank(), torch.distributed.get_world_size(), group)
@@ -102,9 +107,14 @@ def joined_ranks() -> Iterator[RankSlice]:
         torch.distributed.destroy_process_group()
 
 
-def _meeting_point(launch: Launch) -> str:
+def _meeting_point(launch: Launch) -> MeetingPoint:
     """Say where the processes find each other; torchrun puts it into the environment."""
-    if launch.launcher == "torchrun":
-        return "env://"
-    slurm = SLURMEnvironment()
-    return f"tcp://{slurm.main_address}:{slurm.main_port}"
+    slurm = SLURMEnvironment() if launch.launcher == "srun" else None
+    return MeetingPoint(
+        slurm.main_address if slurm else os.environ["MASTER_ADDR"],
+        slurm.main_port if slurm else int(os.environ["MASTER_PORT"]),
+        launch.rank,
+        launch.world_size,
+        node=launch.rank // launch.local_world_size,
+        nodes=-(-launch.world_size // launch.local_world_size),
+    )

@@ -6,24 +6,29 @@ import os
 import signal
 import threading
 
-# Ctrl+C goes to all processes of a terminal's group, the others to all of a SLURM job.
-_OF_THE_RUN = ("SIGINT", "SIGTERM", "SIGUSR1")
+from ddetr_train.process.run_signals import NAMES_OF_SIGNALS
+
+_LOOK_SECONDS = 2.0  # between two looks whether the run is still there
 
 
 def leave_signals_to_the_run(_worker_id: int) -> None:
     """Ignore them in a data-loading worker, unless they come from the process that started it.
 
-    A worker that ended first would fail the run before it has saved its state. Systems that do not
+    A worker that ended first would fail the run before it has saved its state. One that is stuck in
+    a file that never answers ends with the run too, however that has ended. Systems that do not
     tell who sends a signal go without.
     """
-    if not hasattr(signal, "sigwaitinfo"):
+    if not hasattr(signal, "sigtimedwait"):
         return
-    ours = [getattr(signal, name) for name in _OF_THE_RUN]
+    ours = [getattr(signal, name) for name in NAMES_OF_SIGNALS]
     signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+    run = os.getppid()
 
     def watch() -> None:
-        while signal.sigwaitinfo(ours).si_pid != os.getppid():
-            pass
+        while os.getppid() == run:
+            sent = signal.sigtimedwait(ours, _LOOK_SECONDS)
+            if sent is not None and sent.si_pid == run:
+                break
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
