@@ -32,8 +32,11 @@ OLDER = """
 
 `ddetr migrate -e spec.yaml` says what becomes of each key of a spec that was written for it. `???`,
 and an empty text for a name or a path, count as not given; so does null, where a key has no null
-of its own. `-1` as a batch size of `evaluate`, `inference` and, where no data are read, `dataset`
-means not given too. Keys that are not ours:
+of its own, numbers and choices too. A number with leading zeros (0123) is refused: some read it as
+octal. Paths are those of this machine; only labelled data may be URLs.
+`-1` as a batch size of `evaluate`, `inference` and, where no data are read, `dataset` means not
+given too. [tao.md](tao.md) has the options and subtasks of each version, and where all of this was
+read. Keys that are not ours:
 """
 LIMITS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
 NAMES = {str: "text", Path: "path", int: "integer", float: "number", bool: "true, false"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import spec_reference
+import tao_reference
 
 ROOT = Path(__file__).parent.parent
 
@@ -12,6 +13,12 @@ ROOT = Path(__file__).parent.parent
 def test_the_reference_of_keys_is_up_to_date() -> None:
     """A key, default or limit that changes is written again by scripts/spec_reference.py."""
     assert (ROOT / "docs" / "spec.md").read_text("utf-8") == spec_reference.reference()
+
+
+def test_the_tables_of_tao_are_up_to_date() -> None:
+    """A row that changes is written again by scripts/tao_reference.py."""
+    # fault 46
+    assert (ROOT / "docs" / "tao.md").read_text("utf-8") == tao_reference.reference()
 
 
 def test_every_key_has_a_meaning() -> None:

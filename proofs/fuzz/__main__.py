@@ -20,21 +20,6 @@ from proofs.small_project import SPEC, write_toy_onnx
 
 KNOWN = (
     Known(
-        "an override of thousands of levels ends in a RecursionError",
-        "^load_spec/override/.*/deep$",
-        "RecursionError in ddetr_cli.spec",
-    ),
-    Known(
-        "a number of thousands of digits in a spec or an override ends in a ValueError",
-        "^(load_spec|migrate)/",
-        "ValueError in ddetr_cli.spec.yaml_tree",
-    ),
-    Known(
-        "an override of thousands of characters is repeated whole in the answer",
-        "^load_spec/override/",
-        "an answer of more than",
-    ),
-    Known(
         "a damaged ONNX file is used in silence, though its certificate holds a digest",
         "^inference/onnx/",
         "a damaged ONNX file is used",

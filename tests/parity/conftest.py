@@ -20,7 +20,14 @@ from ddetr_model import DeformableDETR, ModelConfig, save_checkpoint
 
 FAKE = Path(__file__).parents[2] / "packages/ddetr-export/tests/fake_tensorrt.py"
 KEY = "open sesame"
-DOORS = ("model.pth", "model.pth.enc", "model.onnx", "model.onnx.enc", "model.engine")
+DOORS = (
+    "model.pth",
+    "model.pth.enc",
+    "model.onnx",
+    "model.onnx.enc",
+    "model.etlt",  # encrypted, under the name that TAO gives it
+    "model.engine",
+)
 SIZE_HW = (64, 96)
 SMALL = {
     "backbone": "timm:test_resnet",
@@ -73,7 +80,8 @@ def models(tmp_path_factory: pytest.TempPathFactory, fake_tensorrt: None) -> Pat
     )
     export_onnx(folder / "model.pth", folder / "model.onnx", config)
     content = (folder / "model.onnx").read_bytes()
-    write_model(folder / "model.onnx.enc", content, KEY)
+    for name in ("model.onnx.enc", "model.etlt"):
+        write_model(folder / name, content, KEY)
     with (folder / "model.pth.enc").open("wb") as file, encrypting(file, KEY) as target:
         target.write((folder / "model.pth").read_bytes())
     engine = TrtEngineConfig(tensorrt={"max_batch_size": 2})

@@ -149,13 +149,14 @@ def test_the_home_folder_is_found_and_other_variables_are_refused(
     assert load("", ["encryption_key=$ecret"]).passphrase == "$ecret"
 
 
-def test_null_leaves_the_default_of_texts_and_collections(load: Load) -> None:
-    """For a number it is a mistake, for a name, a list or a map it is nothing given."""
+def test_null_leaves_the_default_of_everything_that_has_no_null(load: Load) -> None:
+    """A name, a list, a map, a number, a choice, a block: nothing is given there."""
+    # fault 48
     text = "results_dir:\ntrain: {freeze: null}\ninference: {color_map: null}"
     assert load(text) == load("")
-    for key in ("train.num_epochs", "train.verbose", "train.precision"):
-        with pytest.raises(SpecError, match="got null"):
-            load("", [f"{key}=null"])
+    for key in ("train.num_epochs", "train.verbose", "train.precision", "dataset.num_classes"):
+        assert load("", [f"{key}=null"]) == load("")
+        assert load("", [f"{key}="]) == load("")
 
 
 @pytest.mark.parametrize("key", ["train.num_epochs", "train.optim.lr", "dataset.batch_size"])

@@ -147,6 +147,38 @@ def test_what_is_missing_is_named_with_its_key(
     assert last == "loaded []"
 
 
+NO_JSON = {
+    "a page": b"<html>",
+    "nothing": b"",
+    "cut off": b'{"images": [',
+    "an image": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "large and no JSON": b"x" * (9 * 2**20),
+    "large and cut off": b'{"images": [' + b" " * (9 * 2**20),
+}
+
+
+@pytest.mark.parametrize("kind", NO_JSON)
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_labels_that_are_no_json_are_found_before_anything_heavy_is_loaded(
+    kind: str, split: str, tmp_path: Path
+) -> None:
+    """One sentence with the file, exit status 2, within a second."""
+    # fault 41
+    (tmp_path / "bad.json").write_bytes(NO_JSON[kind])
+    (tmp_path / "good.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    (tmp_path / "spec.yaml").write_text("results_dir: results\n")
+    files = {"train": "good.json", "val": "good.json", split: "bad.json"}
+    keys = [
+        f"dataset.{name}_data_sources={{image_dir: ., json_file: {file}}}"
+        for name, file in files.items()
+    ]
+    answer = ddetr_within(WRONG_SPEC_SECONDS, "train", "-e", "spec.yaml", *keys, cwd=tmp_path)
+    assert answer.returncode == 2
+    sentence, loaded = answer.stderr.splitlines()
+    assert "bad.json" in sentence
+    assert loaded == "loaded []"
+
+
 @pytest.mark.parametrize("option", ["-e", "--experiment_spec", "--experiment_spec_file"])
 def test_a_spec_is_found_by_each_option_and_in_any_order(option: str, tmp_path: Path) -> None:
     """A bare name means the current folder; overrides may stand before the option."""

@@ -97,3 +97,18 @@ def test_an_empty_key_is_none_for_a_replay(tmp_path, capsys, monkeypatch) -> Non
     err = capsys.readouterr().err
     assert "is encrypted" in err
     assert "another one" not in err
+
+
+@pytest.mark.slow
+def test_a_sampler_without_effect_is_told(
+    tiny_spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the key that gives it one."""
+    # fault 48
+    keys = ["dataset.train_sampler=uniform_sampler", "train.num_epochs=1"]
+    for more, is_told in ([], True), (["dataset.dataset_type=default"], False):
+        with pytest.raises(SystemExit) as ended:
+            main(["plan", "-e", str(tiny_spec), *keys, *more])
+        assert not ended.value.code
+        told = "uniform_sampler has no effect with dataset.dataset_type serialized"
+        assert (told in capsys.readouterr().err) == is_told

@@ -103,3 +103,12 @@ def test_configs_are_frozen() -> None:
     """A config cannot be changed after it was checked."""
     with pytest.raises(ValidationError, match="frozen"):
         DatasetConfig().batch_size = 8
+
+
+@pytest.mark.parametrize("sampler", ["uniform_sampler", "non_uniform_sampler"])
+def test_a_sampler_acts_with_plain_lists_alone(sampler: str) -> None:
+    """As TAO's documentation says of dataset_type."""
+    # fault 48
+    assert DatasetConfig(train_sampler=sampler).sampler_in_effect == "default_sampler"
+    plain = DatasetConfig(train_sampler=sampler, dataset_type="default")
+    assert plain.sampler_in_effect == sampler

@@ -26,7 +26,7 @@ def test_the_description_names_bodies_and_statuses(app) -> None:
     assert predict["operationId"] == "predict"
     assert predict["requestBody"]["required"] is True
     assert "application/octet-stream" in predict["requestBody"]["content"]
-    statuses = {"200", "400", "408", "413", "415", "421", "422", "503"}
+    statuses = {"200", "400", "408", "413", "415", "421", "422", "500", "503"}
     assert set(predict["responses"]) == statuses
     looking = {operation["operationId"] for path in paths.values() for operation in path.values()}
     assert looking >= {"health", "metrics", "page"}

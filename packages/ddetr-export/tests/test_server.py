@@ -10,9 +10,11 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from ddetr_data import Detections
 from ddetr_export import OnnxDetector, open_detector
 
 pytest.importorskip("fastapi")
@@ -157,6 +159,39 @@ def test_a_fault_of_the_program_is_counted(toy_onnx, monkeypatch) -> None:
     client = TestClient(create_app(detector), raise_server_exceptions=False)
     assert client.post("/predict", content=png()).status_code == 500
     assert 'outcome="failed"} 1' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([Detections(np.full((1, 4), np.nan), np.ones(1), np.ones(1, int))], id="NaN"),
+        pytest.param([], id="no answer"),
+        pytest.param(ValueError("pred_boxes (1, 5, 3)"), id="shapes"),
+        pytest.param(RuntimeError("out of memory"), id="runtime"),
+    ],
+)
+def test_a_model_that_cannot_answer_is_told(toy_onnx, monkeypatch, answers) -> None:
+    """500 in JSON, never "nothing found"; /health tells, until an image is answered again."""
+    detector = open_detector(toy_onnx())
+
+    def predict(_images):
+        if isinstance(answers, Exception):
+            raise answers
+        return answers
+
+    client = TestClient(create_app(detector))
+    with monkeypatch.context() as patched:
+        patched.setattr(detector, "predict", predict)
+        refusal = client.post("/predict", content=png())
+        assert refusal.status_code == 500
+        assert refusal.json()["detail"].startswith("the model cannot answer: ")
+        assert str(detector.path) not in refusal.json()["detail"]
+        health = client.get("/health").json()
+        assert (health["status"], health["detail"]) == ("failing", refusal.json()["detail"])
+        assert client.post("/predict", content=b"none").status_code == 400
+        assert 'outcome="failed"} 1' in client.get("/metrics").text
+    assert client.post("/predict", content=png()).status_code == 200
+    assert client.get("/health").json()["status"] == "ok"
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/metrics"])

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ddetr_cli.__about__ import __version__
 from ddetr_cli.commands.table import COMMANDS
-from ddetr_cli.passphrase import star_out_command_line
+from ddetr_cli.masking import without_pairs
+from ddetr_cli.passphrase import (
+    LEFT_TO_THE_ENVIRONMENT,
+    NOTICE,
+    keep_in_environment,
+    read_passphrase,
+    star_out_command_line,
+)
+from ddetr_cli.tao import ENCRYPTING_SUBTASKS, CommandLineError, adapted
+from ddetr_cli.tao import without_product_words as without_product_words
 from ddetr_cli.terminal import (
+    RunConsole,
     ended_in_time,
     hide_image_warnings,
     lasting_output,
     shorten_waits,
     told_interrupts,
 )
+from ddetr_data import shown_text
 
-_PRODUCT_WORDS = ("model", "deploy")
-_NETWORK_WORD = "deformable_detr"
+# click's error of a wrong command line, whichever click typer has inside of it.
+_UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="ddetr",
@@ -48,14 +60,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     hide_image_warnings()
     is_process = arguments is None
     with ended_in_time(with_process=is_process), lasting_output(), told_interrupts():
-        app(args=with_json_shown(without_product_words(given)), prog_name="ddetr")
+        console = RunConsole()
+        try:
+            words = _our_words(given, console)
+            status = app(args=words, prog_name="ddetr", standalone_mode=False)
+        except (CommandLineError, _UsageError) as error:
+            _tell(error, console)
+            status = 2
+        except typer.Abort:
+            status = 1
+        sys.exit(status)
 
 
-def without_product_words(arguments: list[str]) -> list[str]:
-    """Drop `model deformable_detr` or `deploy deformable_detr` in front of a subtask."""
-    if arguments[:1] and arguments[0] in _PRODUCT_WORDS:
-        arguments = arguments[1:]
-    return arguments[1:] if arguments[:1] == [_NETWORK_WORD] else arguments
+def _our_words(given: Sequence[str], console: RunConsole) -> list[str]:
+    """Read TAO's options; the passphrase goes to the environment."""
+    line = adapted(given)
+    words = line.words
+    for notice in line.notices:
+        console.notice(notice)
+    if line.passphrase is not None:
+        try:
+            passphrase, is_seen = read_passphrase(line.passphrase)
+        except ValueError as error:
+            raise CommandLineError(str(error)) from None
+        keep_in_environment(passphrase)
+        if words[:1] and words[0] in ENCRYPTING_SUBTASKS:  # it wins over that of the spec
+            words = [words[0], LEFT_TO_THE_ENVIRONMENT, *words[1:]]
+        if is_seen:
+            console.notice(NOTICE)
+    return with_json_shown(words)
+
+
+def _tell(error: Exception, console: RunConsole) -> None:
+    """Say what is wrong with a command line, as click would, without a secret in it."""
+    if not hasattr(error, "show"):
+        console.fail(str(error))
+        return
+    text = io.StringIO()
+    error.show(text)
+    *usage, sentence = text.getvalue().rstrip().splitlines()
+    typer.echo("\n".join([*usage, shown_text(without_pairs(sentence))]), err=True)
 
 
 def with_json_shown(arguments: list[str]) -> list[str]:

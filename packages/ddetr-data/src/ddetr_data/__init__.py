@@ -48,6 +48,9 @@ __all__ = [
     "read_image",
     "read_kitti",
     "resolve_num_classes",
+    "shown_json",
+    "shown_text",
+    "table_cell",
     "verify_images",
     "write_kitti",
 ]

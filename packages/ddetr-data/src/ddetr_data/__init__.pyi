@@ -35,6 +35,9 @@ from .loading import resolve_num_classes as resolve_num_classes
 from .loading import verify_images as verify_images
 from .locations import is_url as is_url
 from .parallel import available_cores as available_cores
+from .safe_text import shown_json as shown_json
+from .safe_text import shown_text as shown_text
+from .safe_text import table_cell as table_cell
 from .scoring import CocoScorer as CocoScorer
 from .scoring import Scores as Scores
 from .scoring import confusion_table as confusion_table

@@ -145,7 +145,7 @@ class DatasetConfig(FrozenModel):
     train_sampler: Literal["default_sampler", "non_uniform_sampler", "uniform_sampler"] = Field(
         "default_sampler",
         description="How training images are drawn: all alike, every rank from its own sources, "
-        "or from every source equally often.",
+        "or from every source equally often; acts with dataset_type default alone.",
     )
     dataset_type: Literal["serialized", "default"] = Field(
         "serialized",
@@ -181,6 +181,13 @@ class DatasetConfig(FrozenModel):
     augmentation: AugmentationConfig = Field(
         default_factory=AugmentationConfig, description="Variation and normalisation of images."
     )
+
+    @property
+    def sampler_in_effect(
+        self,
+    ) -> Literal["default_sampler", "non_uniform_sampler", "uniform_sampler"]:
+        """The sampler that draws; with dataset_type serialized only the default does."""
+        return self.train_sampler if self.dataset_type == "default" else "default_sampler"
 
     @field_validator("train_data_sources", "val_data_sources", "test_data_sources", mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from ddetr_data.extras import InstallHint, MissingExtraError
+from ddetr_data.faults import DataError
 
 Item = TypeVar("Item")
 Chunk = TypeVar("Chunk")
@@ -130,10 +131,21 @@ def _map_on_ray(
         shared = ray.put(function)
         task: Any = ray.remote(_apply)
         for pending in [task.remote(shared, chunk) for chunk in chunks]:
-            yield ray.get(pending)
+            yield _result(ray, pending)
     finally:
         if is_ours:
             ray.shutdown()
+
+
+def _result(ray: Any, pending: Any) -> Any:
+    """Wait for a task; what Ray wraps around a DataError says where in Ray it came from."""
+    try:
+        return ray.get(pending)
+    except Exception as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, (DataError, OSError)):
+            raise cause from None
+        raise
 
 
 def _apply(function: Callable[[Chunk], Result], chunk: Chunk) -> Result:

@@ -56,6 +56,9 @@ class SpecArguments(FileArguments):
     """A spec, and keys to set over it."""
 
     overrides: Overrides = None
+    deploy: Annotated[
+        bool, typer.Option("--deploy", hidden=True, help="Results go to trt_<subtask>/.")
+    ] = False
 
 
 @dataclass(frozen=True)

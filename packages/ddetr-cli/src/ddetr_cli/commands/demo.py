@@ -13,6 +13,7 @@ from pathlib import Path
 from ddetr_cli.commands import evaluate, export, inference, train
 from ddetr_cli.commands.arguments import DemoArguments
 from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, run_subtask
+from ddetr_cli.spec import local_path
 from ddetr_cli.terminal import RunConsole, figure
 from ddetr_data.files import write_whole
 
@@ -48,7 +49,7 @@ def _prepare(arguments: DemoArguments, console: RunConsole) -> Path:
         counts["train"] = arguments.train_images
     if arguments.test_images is not None:
         counts["val"] = counts["test"] = arguments.test_images
-    folder = arguments.folder.resolve()
+    folder = Path(local_path(arguments.folder, "--folder")).resolve()
     console.say(f"drawing {sum(counts.values())} synthetic images in {folder / 'data'}")
     make_dataset(
         folder / "data",
@@ -89,7 +90,8 @@ def _run_steps(spec_file: Path, arguments: DemoArguments, console: RunConsole) -
 def _show_command(
     task: str, spec_file: Path, overrides: Sequence[str], console: RunConsole
 ) -> None:
-    console.say(f"\n$ {' '.join(['ddetr', task, '-e', str(spec_file), *overrides])}")
+    console.say("")
+    console.say(f"$ {' '.join(['ddetr', task, '-e', str(spec_file), *overrides])}")
 
 
 def _compare(folder: Path, seconds: float, console: RunConsole) -> int:

@@ -20,7 +20,7 @@ from ddetr_data.detection import (
     RunEvent,
 )
 from ddetr_data.files import is_encrypted
-from ddetr_export.onnx import is_engine, plain_name
+from ddetr_export.onnx import is_engine, is_onnx, plain_name, stored_path
 from ddetr_export.tensorrt import check_tensorrt
 from ddetr_train.process import is_launched
 
@@ -42,16 +42,16 @@ def checked_detector_file(
     """
     if config.trt_engine is None:
         key = f"{task}.checkpoint"
-        path = existing_model(config.checkpoint, key)
+        path = existing_model(_stored(config.checkpoint, passphrase), key)
     else:
         key = f"{task}.trt_engine"
-        path = existing_file(config.trt_engine, key)
+        path = existing_file(_stored(config.trt_engine, passphrase), key)
         if not is_engine(path):
             raise SpecError(f"{key} must end in .engine, .plan or .trt, got {path}")
     is_checkpoint = path.is_dir() or plain_name(path).suffix.lower() in _CHECKPOINT_ENDINGS
     if not (is_checkpoint or _is_exported(path)):
         endings = ", ".join(_CHECKPOINT_ENDINGS)
-        raise SpecError(f"{key} must end in {endings}, .onnx or .onnx.enc, got {path}")
+        raise SpecError(f"{key} must end in {endings}, .onnx, .onnx.enc or .etlt, got {path}")
     if not is_checkpoint and (config.precision != "fp32" or config.compile):
         name = "precision" if config.precision != "fp32" else "compile"
         raise SpecError(f"{task}.{name} is for checkpoints: {path} computes as it was exported")
@@ -59,6 +59,13 @@ def checked_detector_file(
     if is_engine(path):
         check_tensorrt(key)
     return path
+
+
+def _stored(path: Path | None, passphrase: str | None) -> Path | None:
+    """Give the exported file that a name stands for; a checkpoint has no other name."""
+    if path is None or not _is_exported(path):
+        return path
+    return stored_path(path, passphrase)
 
 
 def readable_file(path: Path, passphrase: str | None) -> None:
@@ -127,4 +134,4 @@ def launched_ranks(config: DeviceConfig, run: Run) -> AbstractContextManager[Ran
 
 def _is_exported(path: Path) -> bool:
     """Whether ONNX Runtime or TensorRT runs the file, without PyTorch."""
-    return plain_name(path).suffix.lower() == ".onnx" or is_engine(path)
+    return is_onnx(path) or is_engine(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -61,3 +62,4 @@ def _show(scores: Scores, experiment: Experiment, run: Run) -> None:
 
 
 SUBTASK = Subtask("evaluate", Experiment, lambda spec: spec.results_of("evaluate"), prepare)
+DEPLOYED = replace(SUBTASK, results_of=lambda spec: spec.results_of("evaluate", is_engine=True))

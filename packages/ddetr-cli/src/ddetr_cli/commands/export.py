@@ -21,10 +21,11 @@ from ddetr_cli.spec import (
     existing_model,
     existing_sources,
     given,
+    local_path,
 )
 from ddetr_cli.terminal import RunConsole, figure
 from ddetr_data.detection import RunEvent
-from ddetr_export.onnx import beside, written_path
+from ddetr_export.onnx import beside, stored_path, written_path
 
 if TYPE_CHECKING:
     from ddetr_data.coco import DetectionSet
@@ -103,7 +104,7 @@ def rewrite_as_standard(paths: Sequence[str], console: RunConsole) -> int:
             "export --to-standard takes -e SPEC.YAML, or PLUGIN.onnx and perhaps STANDARD.onnx, "
             f"got {len(paths)} names"
         )
-    source, *named = map(Path, paths)
+    source, *named = (Path(local_path(path, "a file to rewrite")) for path in paths)
     target = named[0] if named else beside(source, _STANDARD_ENDING)
     written = to_standard(source, target, encryption_key=key_of_environment())
     console.say(f"standard operators: {written}")
@@ -112,8 +113,7 @@ def rewrite_as_standard(paths: Sequence[str], console: RunConsole) -> int:
 
 def _plugin_file(experiment: Experiment) -> Path:
     named = given(experiment.export.onnx_file, "export.onnx_file")
-    locked = written_path(named, experiment.passphrase)
-    return locked if locked.is_file() else existing_file(named, "export.onnx_file")
+    return existing_file(stored_path(named, experiment.passphrase), "export.onnx_file")
 
 
 def _refuse_existing(path: Path, what: str, *, overwrite: bool) -> None:

@@ -10,6 +10,7 @@ from ddetr_cli.commands.detector_file import readable_file
 from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_file, existing_images, given
 from ddetr_data.detection import RunEvent
+from ddetr_export.onnx import stored_path
 from ddetr_export.tensorrt import check_tensorrt
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ _IMAGES_KEY = "gen_trt_engine.tensorrt.calibration.cal_image_dir"
 def prepare(experiment: Experiment, run: Run) -> Work:
     """Find a missing or locked ONNX file, missing images and TensorRT, then read the file."""
     config = experiment.gen_trt_engine
-    source = existing_file(config.onnx_file, "gen_trt_engine.onnx_file")
+    named = given(config.onnx_file, "gen_trt_engine.onnx_file")
+    source = existing_file(stored_path(named, experiment.passphrase), "gen_trt_engine.onnx_file")
     readable_file(source, experiment.passphrase)
     target = given(config.trt_engine, "gen_trt_engine.trt_engine")
     existing_images(config.tensorrt.calibration.cal_image_dir, _IMAGES_KEY)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ddetr_cli.commands.arguments import ImportArguments, ImportLayout
 from ddetr_cli.passphrase import key_of_environment
 from ddetr_cli.running import EXIT_SUCCESS
-from ddetr_cli.spec import SpecError, parse_value, split_override
+from ddetr_cli.spec import SpecError, local_path, parse_value, split_override
 from ddetr_cli.terminal import RunConsole
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def main(arguments: ImportArguments, console: RunConsole) -> int:
             not open the source, or the layout to write cannot say this architecture.
     """
     fields = _model_fields(arguments)
+    local_path(arguments.source, "the source")
+    local_path(arguments.target, "-o")
     _refuse_to_overwrite(arguments.target)
     passphrase = key_of_environment()
     from ddetr_data.files import model_source

@@ -9,24 +9,16 @@ from pydantic import BaseModel
 from ddetr_cli.commands.arguments import FileArguments
 from ddetr_cli.running import EXIT_BAD_INPUT, EXIT_SUCCESS
 from ddetr_cli.spec import (
-    DERIVED_KEYS,
-    RENAMED,
-    Experiment,
     KeyPath,
     SpecError,
     SpecTree,
-    arms_at,
     dotted,
-    known_keys,
+    fate_of,
     load_spec,
     model_of,
-    nearest_key,
     read_spec_file,
-    reason_without_effect,
 )
 from ddetr_cli.terminal import RunConsole
-
-_WITHOUT_EFFECT = "Accepted"  # how the description of such a key begins
 
 
 def main(arguments: FileArguments, console: RunConsole) -> int:
@@ -38,7 +30,7 @@ def main(arguments: FileArguments, console: RunConsole) -> int:
     tree = read_spec_file(spec_file)
     model = model_of(tree)
     rows = [
-        (dotted(path), tree.location_of(path), _fate(path, model)) for path in written_keys(tree)
+        (dotted(path), tree.location_of(path), fate_of(path, model)) for path in written_keys(tree)
     ]
     if rows:
         console.table(str(spec_file), ["key", "location", "here"], rows)
@@ -70,19 +62,3 @@ def _first_of_list(path: KeyPath) -> KeyPath:
     """Drop the index of a value in a list; keys of a list's entries all get index 0."""
     trimmed = path[:-1] if isinstance(path[-1], int) else path
     return tuple(0 if isinstance(key, int) else key for key in trimmed)
-
-
-def _fate(path: KeyPath, model: type[BaseModel]) -> str:
-    known = dict(known_keys(model))
-    if path in RENAMED:
-        return f"renamed: {dotted(RENAMED[path])}; the old name is read too"
-    reason = reason_without_effect(path) if model is Experiment else None
-    if reason is not None:
-        return f"without effect: {reason}"
-    if path in DERIVED_KEYS or not arms_at(model, path):
-        nearest = nearest_key(model, path)
-        return "unknown" + (f"; perhaps {nearest}" if nearest else "")
-    field = known.get(path)  # none for a name in a dict, or a key of a list's one bare entry
-    description = (field and field.description) or ""
-    is_kept = not description.startswith(_WITHOUT_EFFECT)
-    return "kept" if is_kept else f"without effect: {description}"

@@ -75,7 +75,10 @@ def _run(module: ModuleType, arguments: Any) -> int:
     from ddetr_cli.running import run_command, run_subtask
 
     if hasattr(module, "SUBTASK"):
-        return run_subtask(module.SUBTASK, arguments.spec, arguments.overrides or ())
+        subtask = module.SUBTASK
+        if arguments.deploy and hasattr(module, "DEPLOYED"):
+            subtask = module.DEPLOYED
+        return run_subtask(subtask, arguments.spec, arguments.overrides or ())
     return run_command(partial(module.main, arguments))
 
 

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ddetr_data import shown_text
+
 _WIDTH_INCHES, _HEIGHT_INCHES = 7.0, 3.2
 _INCHES_A_BAR = 0.28
 _LARGEST_SQUARE_INCHES, _INCHES_A_CLASS = 9.0, 0.55
@@ -76,8 +78,8 @@ def confusion_chart(title: str, names: Sequence[str], counts: Sequence[Sequence[
 
 
 def _plain(name: str) -> str:
-    """Keep matplotlib from reading a class name as a formula."""
-    return name.replace("$", r"\$")
+    """Keep matplotlib from reading a class name as a formula, and its signs from acting."""
+    return shown_text(name).replace("$", r"\$")
 
 
 def _axes(title: str, height_inches: float, width_inches: float = _WIDTH_INCHES) -> Any:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape as escape_markup
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ddetr_cli.masking import without_passwords
 from ddetr_cli.report.charts import bar_chart, confusion_chart, line_chart, precision_recall_chart
 from ddetr_cli.report.history import read_history
 from ddetr_cli.report.mistakes import BadImage, Mistakes, find_mistakes, read_detections
 from ddetr_cli.report.thumbnails import FOUND_COLOR, OBJECT_COLOR, thumbnail
 from ddetr_cli.terminal import figure
-from ddetr_data import DEFAULT_MAX_DETECTIONS, DataError, Judge
+from ddetr_data import DEFAULT_MAX_DETECTIONS, DataError, Judge, shown_text
 from ddetr_data.coco import DetectionSet
 from ddetr_data.files import write_whole
 from ddetr_train import VALIDATION_FOLDER
@@ -155,12 +156,12 @@ def _worst(images: Sequence[BadImage], detection_set: DetectionSet) -> list[str]
 
 
 def _figure(image: BadImage, detection_set: DetectionSet) -> str:
-    name = escape(image.record.file_name)
+    name = _text(image.record.file_name)
     white = detection_set.largest.covering()
     try:
         shown = f'<img alt="{name}" src="{thumbnail(image, detection_set.categories, white)}">'
     except (OSError, DataError) as error:
-        shown = f"<p>{escape(str(error))}</p>"
+        shown = f"<p>{_text(str(error))}</p>"
     counts = f"{image.missed} missed, {image.invented} invented, {image.confused} confused"
     return f"<figure>{shown}<figcaption>{name}<br>{counts}</figcaption></figure>"
 
@@ -177,15 +178,18 @@ def _epoch_table(history: Mapping[str, Mapping[int, float]], columns: Sequence[s
 
 
 def _section(title: str, *parts: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
+    return f"<section><h2>{_text(title)}</h2>{''.join(parts)}</section>"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
+    head = "".join(f"<th>{_text(column)}</th>" for column in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _text(text: str) -> str:
+    """Write text as HTML shows it: no markup, nothing that turns or hides words, no passwords."""
+    return escape_markup(shown_text(without_passwords(text)))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -197,7 +201,7 @@ def _write(results_dir: Path, title: str, facts: Sequence[str], sections: Sequen
     style = files("ddetr_cli.report").joinpath("report.css").read_text("utf-8")
     viewport = '<meta name="viewport" content="width=device-width">'
     head = f'<meta charset="utf-8">{viewport}<title>{title}</title><style>{style}</style>'
-    lines = "<br>".join(escape(line) for line in (str(results_dir), *facts))
+    lines = "<br>".join(_text(line) for line in (str(results_dir), *facts))
     body = f"<header><h1>{title}</h1><p>{lines}</p></header>{''.join(sections)}"
     page = f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
     path = results_dir / REPORT_NAME

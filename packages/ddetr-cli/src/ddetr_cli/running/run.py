@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Generic, TypeAlias
 from pydantic import BaseModel
 
 from ddetr_cli.__about__ import __version__
+from ddetr_cli.masking import masked
 from ddetr_cli.passphrase import NOTICE, hand_on_by_environment
 from ddetr_cli.running.exit_status import (
     EXIT_BAD_INPUT,
@@ -24,7 +26,7 @@ from ddetr_cli.running.exit_status import (
     sentence,
 )
 from ddetr_cli.running.record import RunRecord
-from ddetr_cli.running.run_log import RunLog, masked
+from ddetr_cli.running.run_log import RunLog
 from ddetr_cli.spec import Experiment, LoadedSpec, Spec, SpecError, load_spec, spec_yaml
 from ddetr_cli.terminal import Interrupts, RunConsole, last_word
 from ddetr_data.detection import Observer, RunEvent
@@ -155,7 +157,7 @@ def _attempt(
         except BaseException as error:
             interrupts.ignore()  # a second Ctrl+C must not cut the last line of status.json
             ending = ending_of(error, subtask.name, interrupted=interrupts.received is not None)
-            message = masked(ending.message, secret)
+            message = masked(ending.message, [secret]) + _where(run.launch, ending)
             if ending.exit_status == EXIT_FAILURE and record.is_open:
                 message = f"{message}; {log.keep_traceback(error)}"
             elif ending.exit_status == EXIT_FAILURE:
@@ -163,6 +165,12 @@ def _attempt(
             return replace(ending, message=message)
         finally:
             run.console.close()
+
+
+def _where(launch: Launch, ending: Ending) -> str:
+    """Name the machine where several work: what one lacks, the others may have."""
+    is_told = launch.on_several_nodes and ending.exit_status == EXIT_BAD_INPUT
+    return f" (on node {platform.node()})" if is_told else ""
 
 
 def _tell_notices(loaded: LoadedSpec[Spec], run: Run, secret: str | None) -> None:

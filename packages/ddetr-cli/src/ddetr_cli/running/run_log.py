@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import traceback as tracebacks
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,10 +10,11 @@ from copy import copy
 from pathlib import Path
 from typing import TextIO
 
+from ddetr_cli.masking import masked
 from ddetr_cli.running.extras import in_our_name
+from ddetr_data import shown_text
 
 _PACKAGES = ("ddetr_ops", "ddetr_data", "ddetr_model", "ddetr_train", "ddetr_export", "ddetr_cli")
-_SHORT_SECRET = 4  # characters; below it a secret is a part of many words
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class RunLog:
 
     def traceback_of(self, error: BaseException) -> str:
         """Give the whole traceback of an error, for a run that has no file."""
-        return masked("".join(tracebacks.format_exception(error)).rstrip(), self._secret)
+        return masked("".join(tracebacks.format_exception(error)).rstrip(), [self._secret])
 
 
 class _LogFile(logging.Handler):
@@ -133,15 +133,8 @@ class _Masking(logging.Formatter):
         super().__init__(layout)
         self._secret = secret
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return shown_text(super().formatMessage(record))
+
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record), self._secret)
-
-
-def masked(text: str, secret: str | None) -> str:
-    """Star a secret out; a short one only as a word of its own, for "a" stands in "data" too."""
-    if not secret:
-        return text
-    whole = re.escape(secret)
-    if len(secret) < _SHORT_SECRET:
-        whole = rf"(?<!\w){whole}(?!\w)"
-    return re.sub(whole, "***", text)
+        return shown_text(masked(super().format(record), [self._secret]), keep_lines=True)

@@ -9,6 +9,7 @@ from ddetr_cli.spec.experiment import (
     model_of,
     spec_yaml,
 )
+from ddetr_cli.spec.fates import fate_of
 from ddetr_cli.spec.overrides import apply_overrides, split_override
 from ddetr_cli.spec.required_files import (
     existing_file,
@@ -16,6 +17,7 @@ from ddetr_cli.spec.required_files import (
     existing_model,
     existing_sources,
     given,
+    local_path,
     optional_file,
 )
 from ddetr_cli.spec.schema import DERIVED_KEYS, arms, arms_at, known_keys, nearest_key
@@ -41,10 +43,12 @@ __all__ = [
     "existing_images",
     "existing_model",
     "existing_sources",
+    "fate_of",
     "given",
     "known_keys",
     "load_spec",
     "load_tree",
+    "local_path",
     "model_of",
     "nearest_key",
     "optional_file",

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ddetr_cli.spec._usable_values import refuse_leading_zeros, refuse_unusable_text
 from ddetr_cli.spec.schema import is_block, is_free_text, is_text_only, takes_bool, takes_null
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
 
@@ -29,12 +30,15 @@ def settle(tree: SpecTree, model: type[BaseModel]) -> None:
     key has no null of its own, and a block or a list in which nothing was given.
 
     Raises:
-        SpecError: a path begins with an environment variable.
+        SpecError: a path begins with an environment variable; a number is written so that it may be
+            two, or too large; a text is none that a file's name can hold.
     """
 
     def settled(node: Any, path: KeyPath) -> Any:
         if isinstance(node, (dict, list)):
             children = node.items() if isinstance(node, dict) else enumerate(node)
+            for key in node if isinstance(node, dict) else ():
+                refuse_unusable_text(key, path, tree)
             kept = {key: settled(child, (*path, key)) for key, child in children}
             kept = {key: child for key, child in kept.items() if child is not _NOT_GIVEN}
             if node and not kept:
@@ -55,10 +59,12 @@ def _settled_scalar(value: Any, path: KeyPath, tree: SpecTree, model: type[BaseM
         return _NOT_GIVEN
     if isinstance(value, bool) and not takes_bool(model, path):
         return origin.text if origin and origin.text else str(value).lower()
+    refuse_leading_zeros(value, path, tree, model)
     if not isinstance(value, str):
         if not is_text_only(model, path):
             return value
         return origin.text if origin and origin.text is not None else str(value)
+    refuse_unusable_text(value, path, tree)
     is_name = is_free_text(model, path)
     if value == "" and (is_name or path == _SECRET) and origin is not None and origin.in_file:
         return _NOT_GIVEN

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted, merged
+from ddetr_cli.masking import is_secret_name
+from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted, merged, shortened
 
 _RESOLVER = re.compile(r"\$\{[^}]*?:")
-_SECRET = re.compile(r"\$\{[^}]*encryption_key")
+_REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+_MOST_VALUES = 200_000  # characters and values that all references together may make
 
 
 def interpolate(tree: SpecTree, defaults: Mapping[str, Any]) -> None:
@@ -23,10 +25,54 @@ def interpolate(tree: SpecTree, defaults: Mapping[str, Any]) -> None:
         return
     for path, text in texts:
         if _RESOLVER.search(text):
-            raise SpecError(_fault(tree, path, f"{text} asks for more than a key; write ${{a.b}}"))
-        if _SECRET.search(text) and path != ("encryption_key",):
-            raise SpecError(_fault(tree, path, "encryption_key is a secret and goes nowhere else"))
+            raise SpecError(
+                _fault(tree, path, f"{shortened(text)} asks for more than a key; write ${{a.b}}")
+            )
+        secret = next(filter(is_secret_name, _REFERENCE.findall(text)), None)
+        if secret is not None and path != ("encryption_key",):
+            raise SpecError(_fault(tree, path, f"{secret} is a secret and goes nowhere else"))
+    _refuse_growth(tree, merged(defaults, tree.values))
     tree.values = _resolve(tree, defaults)
+
+
+def _refuse_growth(tree: SpecTree, values: Any) -> None:
+    """Refuse texts that double each other: twenty lines of them would make gigabytes.
+
+    References that this cannot follow, such as relative ones, count as themselves.
+    """
+    sizes: dict[KeyPath, int] = {}
+
+    def size_at(path: KeyPath) -> int:
+        if path not in sizes:
+            sizes[path] = 1  # while it is counted: a circle is told when it is resolved
+            sizes[path] = size_of(_at(values, path))
+            if sizes[path] > _MOST_VALUES:
+                reason = f"references make more than {_MOST_VALUES} characters of it"
+                raise SpecError(_fault(tree, path, reason))
+        return sizes[path]
+
+    def size_of(node: Any) -> int:
+        if isinstance(node, dict):
+            return sum(map(size_of, node.values())) + 1
+        if isinstance(node, list):
+            return sum(map(size_of, node)) + 1
+        if not isinstance(node, str):
+            return 1
+        keys = (re.findall(r"[^.\[\]]+", name) for name in _REFERENCE.findall(node))
+        return len(node) + sum(size_at(tuple(key)) for key in keys)
+
+    for path, text in _texts(tree.values, ()):
+        if "${" in text:
+            size_at(path)
+
+
+def _at(values: Any, path: KeyPath) -> Any:
+    for key in path:
+        if isinstance(values, list) and str(key).isdecimal() and int(key) < len(values):
+            values = values[int(key)]
+        else:
+            values = values.get(str(key)) if isinstance(values, dict) else None
+    return values
 
 
 def _resolve(tree: SpecTree, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,6 +82,8 @@ def _resolve(tree: SpecTree, defaults: Mapping[str, Any]) -> dict[str, Any]:
     try:
         whole = OmegaConf.create(merged(defaults, tree.values))
         resolved = OmegaConf.to_container(whole, resolve=True)
+    except RecursionError:
+        raise SpecError("references in ${...} refer to each other too often") from None
     except OmegaConfBaseException as error:
         path = tuple(re.findall(r"[^.\[\]]+", error.full_key or ""))
         raise SpecError(_fault(tree, tree.locate(path), _reason(error))) from None
@@ -50,10 +98,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, InterpolationKeyError):
         name = text.partition("'")[2].partition("'")[0]
         outside = "; the environment is not read" if name.isupper() else ""
-        return f"{name} in ${{...}} is no key of the spec{outside}"
+        return f"{shortened(name)} in ${{...}} is no key of the spec{outside}"
     if isinstance(error, GrammarParseError):
         return "a ${ must become ${block.key}"
-    return text
+    return shortened(text)
 
 
 def _texts(node: Any, path: KeyPath) -> list[tuple[KeyPath, str]]:

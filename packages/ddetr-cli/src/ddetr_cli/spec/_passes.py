@@ -11,6 +11,7 @@ from ddetr_cli.passphrase import KEY_VARIABLE, key_of_environment
 from ddetr_cli.spec._coercion import settle
 from ddetr_cli.spec._interpolation import interpolate
 from ddetr_cli.spec.overrides import apply_overrides
+from ddetr_cli.spec.required_files import refuse_urls
 from ddetr_cli.spec.schema import is_list
 from ddetr_cli.spec.tao_specs import complete_for, drop_without_effect, rename_older_keys
 from ddetr_cli.spec.tree import SpecError, SpecTree
@@ -42,7 +43,7 @@ def read_through(
     # and the passes below then see both alike.
     apply_overrides(tree, overrides, partial(is_list, model))
     # Then names: the passes below ask the models what a key may hold, and those know one name.
-    notices = [] if is_flat else rename_older_keys(tree)
+    notices = rename_older_keys(tree, task, is_flat=is_flat)
     # Then values that are not given go, so that no later pass takes `???` or null for a value.
     settle(tree, model)
     if not is_flat:
@@ -51,6 +52,8 @@ def read_through(
         complete_for(tree, task)
     # References come late, for they may name any key that is left, completed ones too.
     interpolate(tree, model().model_dump(mode="json"))
+    # URLs are seen when references are resolved.
+    refuse_urls(tree, model)
     # The environment's passphrase comes last: a `${` in it is no reference.
     _fill_in_the_key(tree, model)
     return notices

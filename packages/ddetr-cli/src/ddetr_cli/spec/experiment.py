@@ -21,10 +21,13 @@ from pydantic import (
     model_validator,
 )
 
+from ddetr_cli.masking import masked, without_passwords
 from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.spec._errors import sentences, unknown_key
 from ddetr_cli.spec._model_block import ModelBlock
 from ddetr_cli.spec._passes import read_through
+from ddetr_cli.spec._secrets import secrets_in
+from ddetr_cli.spec._usable_values import refuse_huge_numbers
 from ddetr_cli.spec.schema import DERIVED_KEYS
 from ddetr_cli.spec.tree import SpecError, SpecTree, with_texts
 from ddetr_cli.spec.yaml_tree import read_spec_file
@@ -34,6 +37,7 @@ from ddetr_export import ExportConfig, TrtEngineConfig
 from ddetr_train import TrainConfig
 
 Spec = TypeVar("Spec", bound=BaseModel)
+_OF_ENGINES = ("evaluate", "inference")
 
 
 class Experiment(BaseModel):
@@ -85,10 +89,17 @@ class Experiment(BaseModel):
         """The encryption key in clear, for the engine alone."""
         return self.encryption_key.get_secret_value() if self.encryption_key else None
 
-    def results_of(self, task: str) -> Path:
-        """Folder of a subtask: <task>.results_dir, else <results_dir>/<task>."""
-        own = getattr(self, task).results_dir
-        return Path(own) if own else Path(self.results_dir) / task
+    def results_of(self, task: str, *, is_engine: bool = False) -> Path:
+        """Folder of a subtask: <task>.results_dir, else <results_dir>/<task>.
+
+        An engine has its own, <results_dir>/trt_<task>, beside that of the checkpoint; is_engine
+        says that it counts as one whatever the spec names.
+        """
+        block = getattr(self, task)
+        if block.results_dir:
+            return Path(block.results_dir)
+        is_engine = is_engine or (task in _OF_ENGINES and block.trt_engine is not None)
+        return Path(self.results_dir) / (f"trt_{task}" if is_engine else task)
 
 
 @dataclass(frozen=True)
@@ -125,8 +136,11 @@ def load_tree(
     Raises:
         SpecError: as load_spec.
     """
-    notices = read_through(tree, model, task, overrides, is_flat=model is not Experiment)
-    return LoadedSpec(_validated(model, tree), tuple(notices))
+    try:
+        notices = read_through(tree, model, task, overrides, is_flat=model is not Experiment)
+        return LoadedSpec(_validated(model, tree), tuple(notices))
+    except SpecError as error:
+        raise SpecError(masked(str(error), secrets_in(tree, model))) from None
 
 
 def model_of(tree: SpecTree) -> type[ConvertConfig | Experiment]:
@@ -141,7 +155,9 @@ def model_of(tree: SpecTree) -> type[ConvertConfig | Experiment]:
 def spec_yaml(spec: BaseModel) -> str:
     """Write a spec as YAML that loads again to an equal one, except that secrets are masked."""
     # A "${" that is part of a name would be taken for a reference when it is loaded.
-    values = with_texts(spec.model_dump(mode="json"), lambda text: text.replace("${", "\\${"))
+    values = with_texts(
+        spec.model_dump(mode="json"), lambda text: without_passwords(text).replace("${", "\\${")
+    )
     for *blocks, key in DERIVED_KEYS if isinstance(spec, Experiment) else ():
         del reduce(getitem, blocks, values)[key]
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
@@ -156,4 +172,5 @@ def _validated(model: type[Spec], tree: SpecTree) -> Spec:
         faults += sentences(error, tree, model)
     if faults:
         raise SpecError("\n".join(faults))
+    refuse_huge_numbers(spec, tree)
     return spec

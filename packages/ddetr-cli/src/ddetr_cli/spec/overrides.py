@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from ddetr_cli.spec.tree import OVERRIDE, KeyPath, SpecError, SpecTree
+from ddetr_cli.masking import without_pairs
+from ddetr_cli.spec.tree import DEEPEST, OVERRIDE, KeyPath, SpecError, SpecTree, shortened
 from ddetr_cli.spec.yaml_tree import parse_value
 
 # One step of a key: quoted (it may hold dots), bare, or an index in brackets.
-_STEP = re.compile(r"""\.?(?:"([^"]+)"|'([^']+)'|\[(\d+)\]|([^.\[\]"']+))""")
-_SECRET = re.compile(r"(encryption_key[^=]*=).+", re.DOTALL)
+_STEP = re.compile(r"""\.?(?:"([^"]+)"|'([^']+)'|\[([0-9]{1,9})\]|([^.\[\]"']+))""")
+
+_LONGEST_LOOKED_AT = 2000  # characters, of those that a sentence repeats
 
 
 def apply_overrides(
@@ -31,24 +33,25 @@ def apply_overrides(
     for override in overrides:
         written, text = split_override(override)
         path = tree.locate(written, is_list)
-        location = OVERRIDE + _without_secret(override)
+        location = OVERRIDE + _shown(override)
         tree.assign(path, *parse_value(text, path, location))
 
 
 def split_override(override: str) -> tuple[KeyPath, str]:
     """Split at the first `=` outside quotes; a leading `+` or `++` has no meaning of its own."""
     key, equals, text = _at_first_equals(override)
-    shown = repr(_without_secret(override))
+    shown = repr(_shown(override))
     if override.lstrip().startswith("~"):
-        name = key.strip().lstrip("~")
+        name = shortened(key.strip().lstrip("~"))
         raise SpecError(f"{shown} would take a key away; give it a value: {name}=VALUE, or null")
-    if not equals or not key.strip("+ "):
+    key = key.strip().lstrip("+").strip()
+    if not equals or not key:
         raise SpecError(f"{shown} is no override; write key.sub=value")
-    return _key_path(key.strip().lstrip("+"), shown), text.strip()
+    return _key_path(key, shown), text.strip()
 
 
-def _without_secret(override: str) -> str:
-    return _SECRET.sub(r"\1***", override)
+def _shown(override: str) -> str:
+    return shortened(without_pairs(override[:_LONGEST_LOOKED_AT]))
 
 
 def _at_first_equals(override: str) -> tuple[str, str, str]:
@@ -62,8 +65,10 @@ def _key_path(key: str, shown: str) -> KeyPath:
     end = 0
     while end < len(key):
         match = _STEP.match(key, end)
+        if len(steps) == DEEPEST:
+            raise SpecError(f"{shown}: a key has at most {DEEPEST} levels")
         if match is None or (end == 0 and key[0] == ".") or (end and key[end] not in ".["):
-            raise SpecError(f"{shown}: {key!r} is no key; write block.key or block.list[0]")
+            raise SpecError(f"{shown} has no key; write block.key=value or block.list[0]=value")
         double, single, index, bare = match.groups()
         steps.append(double or single or bare if index is None else int(index))
         end = match.end()

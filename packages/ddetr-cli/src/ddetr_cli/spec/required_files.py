@@ -4,11 +4,63 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ddetr_cli.spec.tree import SpecError
+from pydantic import BaseModel
+
+from ddetr_cli.spec.schema import is_free_text
+from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
 from ddetr_data import DataSource, is_url
+from ddetr_data.coco import refuse_no_json
+
+# Keys that may name what lies elsewhere; whatever else is a path must be one of this machine.
+URL_KEYS = frozenset(
+    f"dataset.{split}_data_sources.{name}"
+    for split in ("train", "val", "test")
+    for name in ("image_dir", "json_file")
+) | {"input_source"}  # of coco_to_* alone: convert says so itself
+_COLORS = "inference.color_map."
+_URL = re.compile(r"(?:[A-Za-z][\w+.\-]*::)*([A-Za-z][\w+.\-]+):/")
+
+
+def local_path(value: str | os.PathLike[str], key: str) -> str | os.PathLike[str]:
+    """Give a path as it is.
+
+    Raises:
+        SpecError: it is a URL, of which only a folder of that name would come.
+    """
+    if (found := _URL.match(str(value))) is None:
+        return value
+    advice = "write the path alone" if found[1].lower() == "file" else "copy it to or from there"
+    raise SpecError(f"{key} must be a path on this machine, got the URL {value}; {advice}")
+
+
+def refuse_urls(tree: SpecTree, model: type[BaseModel]) -> None:
+    """Refuse a URL under any key whose files must lie on this machine.
+
+    Raises:
+        SpecError: there is one; the text names the key and its location.
+    """
+
+    def look_at(node: Any, path: KeyPath) -> None:
+        if isinstance(node, (dict, list)):
+            for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+                look_at(child, (*path, key))
+        elif isinstance(node, str) and is_free_text(model, path) and not _may_be_url(path):
+            try:
+                local_path(node, dotted(path))
+            except SpecError as error:
+                raise SpecError(f"{error} ({tree.location_of(path)})") from None
+
+    look_at(tree.values, ())
+
+
+def _may_be_url(path: KeyPath) -> bool:
+    name = dotted(tuple(key for key in path if isinstance(key, str)))
+    return name in URL_KEYS or name.startswith(_COLORS)
 
 
 def given(value: str | os.PathLike[str] | None, key: str) -> Path:
@@ -49,9 +101,14 @@ def optional_file(value: str | os.PathLike[str] | None, key: str) -> None:
 
 
 def existing_sources(sources: Sequence[DataSource], key: str) -> None:
-    """Check that there is a source, and that each one's folder and JSON are there.
+    """Check that there is a source, that each one's folder and JSON are there, and are JSON.
 
     What lies behind a URL is looked at when it is read.
+
+    Raises:
+        SpecError: there is no source.
+        FileNotFoundError: a folder or a file is missing.
+        DataError: a file is no JSON.
     """
     if not sources:
         raise SpecError(f"{key} is not set; give its image_dir and json_file")
@@ -60,6 +117,7 @@ def existing_sources(sources: Sequence[DataSource], key: str) -> None:
         if not (is_url(source.image_dir) or Path(source.image_dir).is_dir()):
             raise FileNotFoundError(f"{name}.image_dir: {_absence(source.image_dir, 'folder')}")
         existing_images(source.json_file, f"{name}.json_file")
+        refuse_no_json(source.json_file)
 
 
 def existing_images(locations: Sequence[str], key: str) -> None:

@@ -26,7 +26,9 @@ DERIVED_KEYS: frozenset[KeyPath] = frozenset(
 )
 _TEXTS = {str, Path, SecretStr}
 _NUMBERS = {int, float, bool}
-_LIKE_A_SIBLING, _LIKE_ANOTHER = 0.6, 0.72  # least likeness of a suggestion, from 0 to 1
+_LONGEST_NAME = 60  # characters of what may be a mistyped name
+# Least likeness of a suggestion, from 0 to 1.
+_LIKE_A_SIBLING, _LIKE_ANOTHER, _ALMOST_THE_SAME = 0.6, 0.72, 0.9
 
 
 def arms(annotation: Any) -> list[Any]:
@@ -69,15 +71,19 @@ def takes_bool(model: Model, path: KeyPath) -> bool:
 
 
 def takes_null(model: Model, path: KeyPath) -> bool:
-    """Whether null is a value of its own at the path, or a mistake there, and no "not given".
+    """Whether null is a value of its own at the path, and not the word for "not given".
 
-    Text, paths, lists and dicts without a null of their own are not given by one; a number, a
-    choice or a truth that is null was forgotten.
+    In a list it is never that: which of its entries keeps a default?
     """
     found = arms_at(model, path)
-    open_ended = {*_TEXTS, dict, tuple}
-    kinds = {get_origin(arm) or arm for arm in found}
-    return type(None) in kinds or not kinds & open_ended
+    in_list = bool(path) and isinstance(path[-1], int) and not is_free_text(model, path)
+    return type(None) in found or not found or in_list
+
+
+def takes_number(model: Model, path: KeyPath) -> bool:
+    """Whether the path holds a number, and no text beside it but one of a few choices."""
+    leaves = {leaf for arm in arms_at(model, path) for leaf in _leaves(arm)}
+    return bool(leaves & {int, float}) and not is_free_text(model, path)
 
 
 def is_free_text(model: Model, path: KeyPath) -> bool:
@@ -108,32 +114,48 @@ def nearest_key(model: Model, path: KeyPath) -> str | None:
     everywhere = [known for known, _ in known_keys(model)]
     if dotted(path) in map(dotted, everywhere):
         return dotted(path)  # a key of a block, written with a dot
-    name, parent = str(path[-1]), _without_indices(path[:-1])
+    name, parent = _in_our_words(str(path[-1])), _without_indices(path[:-1])
+    if len(name) > _LONGEST_NAME:
+        return None
     siblings = {
         str(known[-1]): known for known in everywhere if _without_indices(known[:-1]) == parent
     }
-    found = _most_like(name, siblings, _LIKE_A_SIBLING)
+    keys = [known for known in everywhere if len(path) == 1 or not is_block(model, known)]
+    last_names = {str(known[-1]): dotted(known) for known in reversed(keys)}
+    nearly = _most_like(name, last_names, _ALMOST_THE_SAME)
+    found = _most_like(name, siblings, _LIKE_A_SIBLING if nearly is None else _ALMOST_THE_SAME)
     if found is not None:
         return dotted((*path[:-1], found))
     namesakes = [known for known in everywhere if known[-1] == name]
     if namesakes:
         return dotted(min(namesakes, key=len))
-    keys = [known for known in everywhere if len(path) == 1 or not is_block(model, known)]
+    if nearly is not None:
+        return last_names[nearly]
     dotted_found = _most_like(dotted(path), map(dotted, keys), _LIKE_ANOTHER)
     if dotted_found is not None:
         return dotted_found
-    last_names = {str(known[-1]): dotted(known) for known in reversed(keys)}
     found = _most_like(name, last_names, _LIKE_ANOTHER)
     return None if found is None else last_names[found]
 
 
+def _in_our_words(name: str) -> str:
+    """Write a name as our keys are: dataset_config as dataset."""
+    return name.lower().replace("-", "_").removesuffix("_config")
+
+
+def _in_long(name: str) -> str:
+    """Write out what a key shortens: lr_backbone as learning_rate_backbone."""
+    return "_".join("learning_rate" if word == "lr" else word for word in name.split("_"))
+
+
 def _most_like(name: str, candidates: Iterable[str], least: float) -> str | None:
     """Pick the likest candidate; a whole word of it, as opset of opset_version, is quite like."""
-    name = name.lower().replace("-", "_")
 
     def likeness(candidate: str) -> float:
-        ratio = difflib.SequenceMatcher(None, name, candidate).ratio()
-        return max(ratio, _LIKE_ANOTHER) if name in candidate.split("_") else ratio
+        forms = {candidate, _in_long(candidate)}
+        ratio = max(difflib.SequenceMatcher(None, name, form).ratio() for form in forms)
+        has_word = name in candidate.split("_") or candidate in name.split("_")
+        return max(ratio, _LIKE_ANOTHER) if has_word else ratio
 
     best = max(candidates, key=likeness, default=None)
     return best if best is not None and likeness(best) >= least else None

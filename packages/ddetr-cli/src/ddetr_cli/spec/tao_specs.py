@@ -8,34 +8,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted, with_texts
+from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted, merged, path_of, with_texts
+from ddetr_cli.tao import OTHER_KEYS, key_named_here
 
 RENAMED: dict[KeyPath, KeyPath] = {
-    ("model", "pretrained_model_path"): ("model", "pretrained_backbone_path"),
-    ("train", "optim", "monitor_name"): ("train", "optim", "lr_monitor"),
+    path_of(each.key): path_of(new) for each in OTHER_KEYS if (new := key_named_here(each, None))
 }
-# Of names that mean something else elsewhere in the spec: what to write for that.
-_WORTH_A_NOTICE: dict[KeyPath, str] = {
-    ("model", "pretrained_model_path"): "whole-model weights go to train.pretrained_model_path"
-}
-_NOT_GIVEN = (None, "", "???")
 # A key or a whole block, and where to look instead.
 WITHOUT_EFFECT: dict[KeyPath, str] = {
-    ("model_name",): "there is one network",
-    ("wandb",): "train.loggers=[wandb] logs to Weights & Biases",
-    ("quantize",): "export.precision=int8_qdq and gen_trt_engine write INT8",
-    ("model", "dld_model_dir_path"): "an edited model of that tool is not read",
-    ("dataset", "quant_calibration_data_sources"): "export.calibration_image_dir names the images",
-    ("dataset", "augmentation", "pad_size_divisor"): "padding never changes a detection",
-    ("train", "cudnn"): "train.deterministic asks for deterministic algorithms",
-    ("train", "checkpoint_interval_unit"): "epochs; train.checkpoint_interval_steps counts steps",
-    ("train", "checkpointer"): "dd_model_best.pth is kept in any case",
-    ("train", "input_width"): "dataset.augmentation sizes the images of a training",
-    ("train", "input_height"): "dataset.augmentation sizes the images of a training",
-    ("evaluate", "num_nodes"): "one machine scores",
-    ("inference", "num_nodes"): "one machine labels",
-    ("gen_trt_engine", "opset_version"): "the ONNX file has its opset",
+    path_of(each.key): each.reason for each in OTHER_KEYS if not each.becomes
 }
+# The keys of RENAMED that the flat spec of `convert` has had.
+_OF_CONVERT: tuple[KeyPath, ...] = (("output_dir",),)
+_WORTH_A_NOTICE: dict[KeyPath, str] = {
+    path_of(each.key): each.told for each in OTHER_KEYS if each.told
+}
+_NOT_GIVEN = (None, "", "???")
 # There -1 takes the value of another key, as null does here.
 _MINUS_ONE_IS_NULL: tuple[KeyPath, ...] = (("evaluate", "batch_size"), ("inference", "batch_size"))
 _BATCH: KeyPath = ("dataset", "batch_size")
@@ -47,32 +35,53 @@ _WITHOUT_TRAINING_DATA = ("export", "gen_trt_engine")
 _WITH_A_FINISHED_MODEL = ("evaluate", "inference", *_WITHOUT_TRAINING_DATA)
 
 
-def rename_older_keys(tree: SpecTree) -> list[str]:
+def rename_older_keys(tree: SpecTree, task: str | None, *, is_flat: bool) -> list[str]:
     """Give every key of RENAMED its name here, in values that refer to it too.
+
+    Args:
+        task: What a key means may depend on the subtask, as that of `output_file` did.
+        is_flat: It is the spec of `convert`.
 
     Raises:
         SpecError: both names are given, with two values.
     """
     notices = []
-    for old, new in RENAMED.items():
+    for old, new in renamed_for(task, is_flat=is_flat).items():
         tree.values = _with_renamed_reference(tree, old, new)
-        value, location = tree.remove(old), tree.location_of(old)
-        for path in [path for path in tree.origins if path[: len(old)] == old]:
-            tree.origins.setdefault(new + path[len(old) :], tree.origins.pop(path))
-        if value in _NOT_GIVEN:
-            continue
-        known = tree.get(new)
-        if known not in _NOT_GIVEN and known != value:
-            raise SpecError(
-                f"{dotted(new)} and {dotted(old)} are one setting with two values: give one "
-                f"({tree.location_of(new)})"
-            )
-        tree.assign(new, value, {new: tree.origins[new]})
-        if old in _WORTH_A_NOTICE:
+        location = tree.location_of(old)
+        if _rename(tree, old, new) and old in _WORTH_A_NOTICE:
             notices.append(
                 f"{dotted(old)} is read as {dotted(new)} ({location}); {_WORTH_A_NOTICE[old]}"
             )
     return notices
+
+
+def _rename(tree: SpecTree, old: KeyPath, new: KeyPath) -> bool:
+    """Move a value to its name here, unless it is none, or an override of that name wins."""
+    is_old_in_file, is_new_in_file = (_is_in_file(tree, path) for path in (old, new))
+    value = tree.remove(old)
+    for path in [path for path in tree.origins if path[: len(old)] == old]:
+        tree.origins.setdefault(new + path[len(old) :], tree.origins.pop(path))
+    if value in _NOT_GIVEN:
+        return False
+    known = tree.get(new)
+    if isinstance(known, dict) and isinstance(value, dict):
+        value = merged(known, value) if is_new_in_file else merged(value, known)
+    elif known not in _NOT_GIVEN and known != value:
+        if old in _WORTH_A_NOTICE or is_old_in_file == is_new_in_file:
+            raise SpecError(
+                f"{dotted(new)} and {dotted(old)} are one setting with two values: give one "
+                f"({tree.location_of(new)})"
+            )
+        if is_old_in_file:
+            return False
+    inside = {path: at for path, at in tree.origins.items() if path[: len(new)] == new}
+    tree.assign(new, value, inside)
+    return True
+
+
+def _is_in_file(tree: SpecTree, path: KeyPath) -> bool:
+    return path not in tree.origins or tree.origins[path].in_file
 
 
 def drop_without_effect(tree: SpecTree) -> list[str]:
@@ -116,6 +125,14 @@ def reason_without_effect(path: KeyPath) -> str | None:
     """Say why the key, or the block that it is in, has no effect; None for every other key."""
     around = (path[:length] for length in range(1, len(path) + 1))
     return next((WITHOUT_EFFECT[block] for block in around if block in WITHOUT_EFFECT), None)
+
+
+def renamed_for(task: str | None, *, is_flat: bool) -> dict[KeyPath, KeyPath]:
+    """Give each older name and the one here, as the subtask means it."""
+    if is_flat:
+        return {old: RENAMED[old] for old in _OF_CONVERT}
+    named = {path_of(each.key): key_named_here(each, task) for each in OTHER_KEYS}
+    return {old: path_of(new) for old, new in named.items() if new is not None}
 
 
 def _with_renamed_reference(tree: SpecTree, old: KeyPath, new: KeyPath) -> Any:

@@ -11,6 +11,10 @@ OVERRIDE = "override "  # how the location of an override begins
 KeyPath: TypeAlias = tuple[str | int, ...]  # ("dataset", "train_data_sources", 0, "image_dir")
 
 
+DEEPEST = 50  # levels of a key; a spec has six
+LONGEST_SHOWN = 200  # characters of what was typed that a sentence repeats
+
+
 class SpecError(ValueError):
     """A spec or an override that cannot be used; the text holds one sentence for each fault."""
 
@@ -56,7 +60,7 @@ class SpecTree:
         located: KeyPath = ()
         for key in path:
             holds_list = isinstance(node, list) or (node is None and is_list(located))
-            if holds_list and isinstance(key, str) and key.isdigit():
+            if holds_list and isinstance(key, str) and key.isascii() and key.isdigit():
                 key = int(key)
             located = (*located, key)
             inside = isinstance(node, dict) and key in node
@@ -100,7 +104,17 @@ class SpecTree:
 
 def dotted(path: KeyPath) -> str:
     """Write a key path as overrides do: dataset.train_data_sources.0.image_dir."""
-    return ".".join(str(key) for key in path)
+    return ".".join(shortened(str(key)) for key in path)
+
+
+def shortened(text: str, longest: int = LONGEST_SHOWN) -> str:
+    """Cut what a sentence repeats."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def path_of(dotted_key: str) -> KeyPath:
+    """Split a key that is written with dots, none of them in quotes."""
+    return tuple(dotted_key.split("."))
 
 
 def with_texts(node: Any, change: Callable[[str], str]) -> Any:

@@ -13,20 +13,25 @@ from typing import Any
 
 import yaml
 
-from ddetr_cli.spec.tree import KeyPath, Origin, SpecError, SpecTree
+from ddetr_cli.masking import without_pairs
+from ddetr_cli.spec.tree import DEEPEST, KeyPath, Origin, SpecError, SpecTree, shortened
 from ddetr_data import DataError
 from ddetr_data.files import check_regular, is_open_stream
 
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(
-    r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+    r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*|(?=[eE]))|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
     re.IGNORECASE,
 )
 _PIPE_SECONDS = 10.0  # without a word from whoever writes a named pipe
 _LARGEST_FILE_BYTES = 4 * 2**20
 _MOST_VALUES = 200_000  # a spec has hundreds; aliases of aliases can make billions of a short text
+_LONGEST_KEY = 1000  # characters of a key that a sentence looks at
+_LONGEST_NUMBER = 100  # characters; Python reads no whole number of thousands of digits
 _PLAIN_TAGS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float")}
+_TEXT_TAG = f"{_TAG}str"
+_MERGE_TAG = f"{_TAG}merge"
 _REPLACED_TAGS = {f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp"}
 
 
@@ -145,16 +150,16 @@ def parse_value(text: str, path: KeyPath, location: str) -> tuple[Any, dict[KeyP
     if text[:1] in ("[", "{", '"', "'"):
         value = _parse(text, location, path, origins, lambda _: location)
     else:
-        value = _plain_scalar(text)
+        value = _plain_scalar(text, location)
     return value, {**origins, path: Origin(location, text)}
 
 
-def _plain_scalar(text: str) -> Any:
+def _plain_scalar(text: str, location: str) -> Any:
     loader: Any = SpecLoader("")
     tag = loader.resolve(yaml.ScalarNode, text, (True, False))
     if tag not in _PLAIN_TAGS:
         return text
-    return loader.construct_object(yaml.ScalarNode(tag, text))
+    return _constructed(loader, yaml.ScalarNode(tag, text), location)
 
 
 def _parse(
@@ -174,6 +179,10 @@ def _parse(
     try:
         node = loader.get_single_node()
         return None if node is None else _Builder(loader, origins, location).build(node, path)
+    except SpecError:
+        raise
+    except (ValueError, OverflowError):  # an escape such as "\\UFFFFFFFF"
+        raise SpecError(f"{name}: not valid YAML: a character or a number in it is none") from None
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark and not path else ""
         raise SpecError(f"{name}{line}: not valid YAML: {_problem(error)}") from None
@@ -185,10 +194,36 @@ def _parse(
         loader.dispose()
 
 
+def _constructed(loader: Any, node: yaml.ScalarNode, location: str) -> Any:
+    """Give the value of a scalar of plain data.
+
+    Raises:
+        SpecError: a number of too many digits, or a tag that the text does not fit.
+    """
+    kind = node.tag.removeprefix(_TAG)
+    if node.tag not in (*_PLAIN_TAGS, _TEXT_TAG):
+        raise _wrong_tag(node, location)
+    if kind in ("int", "float") and len(node.value) > _LONGEST_NUMBER:
+        raise SpecError(
+            f"{location}: a number must have at most {_LONGEST_NUMBER} digits, this one has "
+            f"{len(node.value)}"
+        )
+    try:
+        return loader.construct_object(node, deep=True)
+    except (ValueError, LookupError, yaml.YAMLError):
+        shown = shortened(repr(node.value))
+        raise SpecError(f"{location}: not valid YAML: {shown} is no {kind}") from None
+
+
+def _wrong_tag(node: yaml.Node, location: str) -> SpecError:
+    tag = repr(shortened(node.tag))
+    return SpecError(f"{location}: not valid YAML: {tag} is no tag of plain data")
+
+
 def _problem(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem)
     if isinstance(error, yaml.constructor.ConstructorError) and "tag" in problem:
-        return f"{problem.rpartition(' ')[2]} is no tag of plain data"
+        return f"{shortened(problem.rpartition(' ')[2])} is no tag of plain data"
     return f"{error.context}, {problem}" if problem.startswith("but ") else problem
 
 
@@ -202,10 +237,11 @@ class _Builder:
     count: int = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
-        self.count += 1
-        if self.count > _MOST_VALUES:
+        self._count(1, node)
+        if len(path) > DEEPEST:
             raise SpecError(
-                f"{self.location(node)}: a spec must hold at most {_MOST_VALUES} values"
+                f"{self.location(node)}: not valid YAML: a block refers to itself, or nests deeper "
+                f"than {DEEPEST} levels"
             )
         text = node.value if isinstance(node, yaml.ScalarNode) else None
         self.origins.setdefault(path, Origin(self.location(node), text))
@@ -213,13 +249,20 @@ class _Builder:
             return self._block(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
             return [self.build(item, (*path, i)) for i, item in enumerate(node.value)]
-        return self.loader.construct_object(node, deep=True)
+        if not isinstance(node, yaml.ScalarNode):
+            raise _wrong_tag(node, self.location(node))
+        return _constructed(self.loader, node, self.location(node))
+
+    def _count(self, values: int, node: yaml.Node) -> None:
+        self.count += values
+        if self.count > _MOST_VALUES:
+            raise SpecError(
+                f"{self.location(node)}: a spec must hold at most {_MOST_VALUES} values"
+            )
 
     def _block(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
-        self._refuse_doubles(node)
-        self.loader.flatten_mapping(node)
         block: dict[str, Any] = {}
-        for key, value in node.value:
+        for key, value in self._pairs(node):
             self._refuse_odd_key(key, value)
             at = (*path, str(key.value))
             text = value.value if isinstance(value, yaml.ScalarNode) else None
@@ -227,13 +270,29 @@ class _Builder:
             block[str(key.value)] = self.build(value, at)
         return block
 
+    def _pairs(self, node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
+        """Keys and values, first those of merged blocks; each later pair wins over earlier ones."""
+        self._refuse_doubles(node)
+        self._count(len(node.value), node)
+        pairs = []
+        for key, value in node.value:
+            if key.tag != _MERGE_TAG:
+                continue
+            sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for source in reversed(sources):
+                if not isinstance(source, yaml.MappingNode):
+                    raise SpecError(f"{self.location(key)}: << takes a block of keys, or a list")
+                pairs += self._pairs(source)
+        return [*pairs, *(pair for pair in node.value if pair[0].tag != _MERGE_TAG)]
+
     def _refuse_odd_key(self, key: yaml.Node, value: yaml.Node) -> None:
         """Refuse lists and blocks as keys, and `{car:red}`, which YAML takes for one key."""
         if not isinstance(key, yaml.ScalarNode) or not key.value:
             raise SpecError(f"{self.location(key)}: a key must be a word")
         is_empty = isinstance(value, yaml.ScalarNode) and not value.value and value.style is None
         if key.style is None and ":" in key.value and is_empty:
-            raise SpecError(f"{self.location(key)}: write a space after the colon of {key.value}")
+            shown = shortened(without_pairs(key.value[:_LONGEST_KEY]))
+            raise SpecError(f"{self.location(key)}: write a space after the colon of {shown}")
 
     def _refuse_doubles(self, node: yaml.MappingNode) -> None:
         seen: dict[str, yaml.Node] = {}
@@ -241,4 +300,5 @@ class _Builder:
             first = seen.setdefault(str(key.value), key)
             if first is not key and key.tag != f"{_TAG}merge":
                 line, first_line = self.location(key), self.location(first)
-                raise SpecError(f"{line}: {key.value} stands twice, first at {first_line}")
+                shown = shortened(without_pairs(str(key.value)[:_LONGEST_KEY]))
+                raise SpecError(f"{line}: {shown} stands twice, first at {first_line}")

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 import typer
 
+from ddetr_cli.masking import without_passwords
 from ddetr_cli.terminal._epoch_table import EpochTable
 from ddetr_cli.terminal.status_file import duration
+from ddetr_data import shown_text
 from ddetr_data.detection import RunEvent
 
 if TYPE_CHECKING:
@@ -105,21 +107,21 @@ class RunConsole:
     def say(self, text: str) -> None:
         """Write one line."""
         if not self._quiet:
-            self._write(text)
+            self._write(_shown(text))
 
     def notice(self, text: str, *, always: bool = False) -> None:
         """Write a notice, once however often it is said; in quiet only what is `always` said."""
         if text not in self._said and (always or not self._quiet):
             self._said.add(text)
-            self._write(_label("notice: ", "yellow") + text, err=True)
+            self._write(_label("notice: ", "yellow") + _shown(text), err=True)
 
     def fail(self, text: str) -> None:
         """Write why a run ends."""
-        self._write(_label("ddetr: ", "red") + text, err=True)
+        self._write(_label("ddetr: ", "red") + _shown(text, keep_lines=True), err=True)
 
     def show_traceback(self, text: str) -> None:
         """Write where a fault of the program came from, as Python would."""
-        self._write(text, err=True)
+        self._write(_shown(text, keep_lines=True), err=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Rows) -> None:
         """Write a table; figures stand to the right of their column, text to the left."""
@@ -128,13 +130,19 @@ class RunConsole:
         from rich.text import Text
 
         wide = min(len(title), self.out.width)  # else the title breaks at a narrow table's edge
-        table = Table(title=Text(title), box=box.SIMPLE, title_justify="left", min_width=wide)
+        table = Table(
+            title=Text(_shown(title)), box=box.SIMPLE, title_justify="left", min_width=wide
+        )
         columns_of_cells = zip(*rows, strict=True) if rows else [()] * len(columns)
         for column, cells in zip(columns, columns_of_cells, strict=True):
             is_figures = all(map(_FIGURE.fullmatch, cells))
-            table.add_column(column, justify="right" if is_figures else "left", overflow="fold")
+            table.add_column(
+                Text(_shown(column)),
+                justify="right" if is_figures else "left",
+                overflow="fold",
+            )
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(_shown(cell)) for cell in row))
         self.out.print(table)
 
     def scores(
@@ -189,7 +197,7 @@ class RunConsole:
             self._progress.start()
         self._progress.update(
             self._progress.task_ids[0],
-            description=_activity(event),
+            description=_shown(_activity(event)),
             total=event.total_steps,
             completed=event.step,
             figures=_bar_figures(event),
@@ -202,6 +210,11 @@ def figure(value: float | None, decimals: int = 3) -> str:
     return "-" if value is None or value != value or value < 0 else f"{value:.{decimals}f}"
 
 
+def _shown(text: str, *, keep_lines: bool = False) -> str:
+    """Write what comes from outside: nothing acts on the terminal, no password is seen."""
+    return shown_text(without_passwords(text), keep_lines=keep_lines)
+
+
 def _label(text: str, color: str) -> str:
     """Colour a line's first word, unless the person asked for none or has a plain terminal."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
@@ -210,10 +223,13 @@ def _label(text: str, color: str) -> str:
 
 
 def _bar_on(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    figures, eta = "{task.fields[figures]}", "{task.fields[eta]}"
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), figures, eta)
+    def text(name: str) -> TextColumn:  # a file name in brackets is no markup
+        return TextColumn(f"{{task.{name}}}", markup=False)
+
+    figures, eta = text("fields[figures]"), text("fields[eta]")
+    columns = (text("description"), BarColumn(), MofNCompleteColumn(), figures, eta)
     progress = Progress(*columns, console=console, transient=True)
     progress.add_task("", figures="", eta="")
     return progress

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from ddetr_cli.masking import without_passwords
+from ddetr_data import shown_json
 from ddetr_data.detection import RunEvent
 
 State: TypeAlias = Literal["STARTED", "RUNNING", "SUCCESS", "FAILURE", "INTERRUPTED"]
@@ -34,20 +36,23 @@ class StatusFile:
         epoch: int | None = None,
         eta_seconds: float | None = None,
     ) -> None:
-        """Append one line; figures that JSON cannot hold (NaN, infinity) become null."""
+        """Append one line; figures that JSON cannot hold (NaN, infinity) become null.
+
+        Signs that would act on a terminal stand in escapes, passwords in URLs in stars.
+        """
         now = datetime.now()
         line = {
             "date": now.date().isoformat(),
             "time": now.time().isoformat("seconds"),
             "status": state,
-            "message": message,
+            "message": without_passwords(message),
             "kpi": {name: _finite(value) for name, value in (kpi or {}).items()},
             "epoch": epoch,
             "eta": None if eta_seconds is None else duration(eta_seconds),
         }
         try:
             with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(shown_json(json.dumps(line, ensure_ascii=False)) + "\n")
         except OSError as error:  # a full disk's error names no file
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 

@@ -10,7 +10,7 @@ from ddetr_data.coco.image_table import (
     is_plain_name,
     locate_image,
 )
-from ddetr_data.coco.json_files import find_json_files, read_json_object
+from ddetr_data.coco.json_files import find_json_files, read_json_object, refuse_no_json
 from ddetr_data.coco.results import (
     ResultRow,
     detections_from_coco,
@@ -40,5 +40,6 @@ __all__ = [
     "read_coco_file",
     "read_json_object",
     "read_results",
+    "refuse_no_json",
     "tell_faults",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _LFS_MAGIC = b"version https://git-lfs"
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _JSON_ENDINGS = (".json", ".json.gz")
+_READ_AT_ONCE_BYTES = 8 * 2**20  # takes a tenth of a second; of larger files the ends are seen
+_END_BYTES = 512
 _TABLES = ("images", "annotations", "categories")
 _LAST_LETTERS = ("}", "]")  # of a whole object or list
 _NOT_LABELS = ("status.json",)  # the log that `ddetr convert` leaves beside its shards
@@ -64,6 +67,35 @@ def _expand_url(pattern: str) -> Sequence[AnyFile]:
             f"json_file must be a file, a folder with .json files or a glob, {pattern} gives none"
         )
     return found
+
+
+def refuse_no_json(patterns: Sequence[str]) -> None:
+    """Look at the beginning and the end of each file on this machine, in a moment.
+
+    What the labels say is found when they are read, which may be after much has been loaded.
+
+    Raises:
+        DataError: a file is no JSON object: a page, an image, cut off, empty.
+    """
+    for file in find_json_files([each for each in patterns if not is_url(each)]):
+        if isinstance(file, Path) and file.stat().st_size <= _READ_AT_ONCE_BYTES:
+            read_json_object(file, FaultLog())
+        elif isinstance(file, Path):
+            _refuse_odd_ends(file)
+
+
+def _refuse_odd_ends(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(_END_BYTES)
+        file.seek(-_END_BYTES, io.SEEK_END)
+        end = file.read()
+    if start.startswith((_GZIP_MAGIC, *_BYTE_ORDER_MARKS)) or b"\0" in start[:4]:
+        return  # packed, or of an encoding of its own
+    _refuse_strangers(path, start)
+    if not start.lstrip().startswith(b"{"):
+        raise DataError(f"{path} must hold a JSON object, it begins with {start.lstrip()[:20]!r}")
+    if not end.rstrip().endswith(b"}"):
+        raise DataError(f"{path} is cut off: copy or download it again")
 
 
 def read_json_object(path: AnyFile, faults: FaultLog) -> dict[str, Any]:

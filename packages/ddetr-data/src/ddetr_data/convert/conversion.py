@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from ddetr_data.config import ConvertConfig
 from ddetr_data.convert._coco_to_labels import prepare_labels
 from ddetr_data.convert._label_table import LabelTable, join_chunks
-from ddetr_data.convert.label_chunks import Tally
+from ddetr_data.convert._other_machines import RemoteReader, refuse_unseen_labels
+from ddetr_data.convert.label_chunks import LabelChunk, Tally
 from ddetr_data.convert.label_source import FROM_COCO, LabelSource, open_labels, refuse_urls
 from ddetr_data.convert.partition import split_folds
 from ddetr_data.convert.shards import CLASSMAP_NAME, FAULTS_NAME, write_shards
@@ -80,10 +81,7 @@ def _read_labels(
     config: ConvertConfig, source: LabelSource, on_progress: Progress | None, images_a_chunk: int
 ) -> tuple[LabelTable, Tally]:
     """All images with what is kept of their labels, and the counts of what is not."""
-    mapped = map_in_chunks(
-        source.reader, source.files, images_a_chunk, config.workers, config.executor, on_progress
-    )
-    chunks = list(mapped)
+    chunks = list(_mapped(config, source, on_progress, images_a_chunk))
     tally = Tally()
     for chunk in chunks:
         tally.add(chunk.tally)
@@ -97,6 +95,21 @@ def _read_labels(
     names = {name for chunk in chunks for name in chunk.class_names if name is not None}
     found = number_categories(sorted(names, reverse=True))
     return join_chunks(chunks, source.categories or found), tally
+
+
+def _mapped(
+    config: ConvertConfig, source: LabelSource, on_progress: Progress | None, images_a_chunk: int
+) -> Iterator[LabelChunk]:
+    size, workers = images_a_chunk, config.workers
+    if config.executor == "local":
+        yield from map_in_chunks(source.reader, source.files, size, workers, "local", on_progress)
+        return
+    reader = RemoteReader(source.reader)
+    for node, chunk in map_in_chunks(
+        reader, source.files, size, workers, config.executor, on_progress
+    ):
+        refuse_unseen_labels(node, chunk)
+        yield chunk
 
 
 def _listed_drops(tally: Tally) -> str:

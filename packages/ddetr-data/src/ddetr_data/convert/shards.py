@@ -14,6 +14,7 @@ from ddetr_data.convert.label_chunks import Fault
 from ddetr_data.convert.partition import split_evenly
 from ddetr_data.files import staged
 from ddetr_data.formats import write_classmap
+from ddetr_data.safe_text import table_cell
 
 CLASSMAP_NAME = "classmap.txt"
 FAULTS_NAME = "faults.csv"
@@ -73,4 +74,4 @@ def _write_faults(path: Path, faults: Sequence[Fault]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Fault._fields)
-        writer.writerows(faults)
+        writer.writerows(map(table_cell, fault) for fault in faults)

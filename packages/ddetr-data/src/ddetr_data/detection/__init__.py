@@ -6,6 +6,7 @@ import lazy_loader
 __all__ = [
     "ALONE",
     "Detector",
+    "DetectorError",
     "DeviceConfig",
     "EvaluateConfig",
     "EventKind",
@@ -20,6 +21,7 @@ __all__ = [
     "ResultWriter",
     "RunEvent",
     "add_detections",
+    "detect",
     "emit",
     "evaluate",
     "find_media",

@@ -2,6 +2,8 @@ from .config import DeviceConfig as DeviceConfig
 from .config import EvaluateConfig as EvaluateConfig
 from .config import InferenceConfig as InferenceConfig
 from .detector import Detector as Detector
+from .detector import DetectorError as DetectorError
+from .detector import detect as detect
 from .evaluation import PreparedEvaluation as PreparedEvaluation
 from .evaluation import add_detections as add_detections
 from .evaluation import evaluate as evaluate

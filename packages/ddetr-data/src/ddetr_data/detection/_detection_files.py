@@ -14,6 +14,7 @@ from ddetr_data.categories import ClassNames
 from ddetr_data.coco import category_rows, image_row, object_row
 from ddetr_data.detection._rank_file import Found
 from ddetr_data.files import Content, write_all
+from ddetr_data.safe_text import table_cell
 from ddetr_data.types import Category
 
 _COLUMNS = ("file_name", "class_id", "class", "score", "left", "top", "right", "bottom")
@@ -51,7 +52,7 @@ def _write_csv(read: Read, categories: Sequence[Category], file: BinaryIO) -> No
     table.writerow(_COLUMNS)
     for found in read():
         for label, score, corners in _objects(found):
-            table.writerow((found[0], label, names[label], score, *corners))
+            table.writerow((table_cell(found[0]), label, table_cell(names[label]), score, *corners))
 
 
 def _write_coco(read: Read, categories: Sequence[Category], file: BinaryIO) -> None:

@@ -33,19 +33,23 @@ class Detector(Protocol):
         ...
 
 
+class DetectorError(DataError):
+    """A detector that gives what cannot be an answer: its file is damaged, or its precision low."""
+
+
 def detect(detector: Detector, images: Sequence[ImageLike]) -> list[Detections]:
     """Run a detector, and check that its results are finite and as many as the images.
 
     Raises:
-        DataError: it gives more or fewer results than images, or NaN.
+        DetectorError: it gives more or fewer results than images, or NaN.
     """
     found = detector.predict(images) if images else []
     if len(found) != len(images):
-        raise DataError(f"a detector must answer for {len(images)} images, got {len(found)}")
+        raise DetectorError(f"a detector must answer for {len(images)} images, got {len(found)}")
     for image, each in zip(images, found, strict=True):
         if not (np.isfinite(each.scores).all() and np.isfinite(each.boxes_xyxy).all()):
             name = f" for {image}" if isinstance(image, (str, os.PathLike)) else ""
-            raise DataError(
+            raise DetectorError(
                 f"the detector gives NaN or infinite numbers{name}, its file is damaged or its "
                 f"precision too low: {detector.description or 'unnamed'}"
             )

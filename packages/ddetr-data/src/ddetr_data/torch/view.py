@@ -6,7 +6,6 @@ to one region and one size, so that pixels are resampled only once.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +61,8 @@ def fixed_canvas_hw(
 
     With fixed_random_crop S it is S x S. With fixed_padding it is what the largest of `scales`
     makes of the run's images, if that takes no more pixels than max(scales) x
-    random_resize_max_size; otherwise, or when the sizes are unknown, the square of that many
-    pixels, into which views of any orientation are fitted. Sides are multiples of 32.
+    random_resize_max_size; otherwise it is that size, upright where most images are, and views
+    of the other orientation are fitted into it. Sides are multiples of 32.
     """
     if augmentation.fixed_random_crop is not None:
         return augmentation.fixed_random_crop, augmentation.fixed_random_crop
@@ -71,13 +70,16 @@ def fixed_canvas_hw(
         return None
     largest = max(augmentation.scales)
     limit = augmentation.random_resize_max_size
-    side = _round_up(math.isqrt(min(largest, limit) * limit))
+    short, long = _round_up(min(largest, limit)), _round_up(limit)
     if sizes_wh is None or not len(sizes_wh):
-        return side, side
+        return short, long
     distinct = np.unique(np.asarray(sizes_wh), axis=0)
     outputs = [shortest_edge_hw(int(h), int(w), largest, limit) for w, h in distinct]
     height, width = (_round_up(max(output[axis] for output in outputs)) for axis in (0, 1))
-    return (height, width) if height * width <= side * side else (side, side)
+    if height * width <= short * long:
+        return height, width
+    are_upright = np.asarray(sizes_wh)[:, 1] > np.asarray(sizes_wh)[:, 0]
+    return (long, short) if are_upright.mean() > 0.5 else (short, long)
 
 
 def _round_up(side: int) -> int:

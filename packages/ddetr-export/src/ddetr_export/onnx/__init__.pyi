@@ -10,9 +10,11 @@ from .model_bytes import load_onnx as load_onnx
 from .model_file import ENCRYPTED_SUFFIX as ENCRYPTED_SUFFIX
 from .model_file import beside as beside
 from .model_file import is_engine as is_engine
+from .model_file import is_onnx as is_onnx
 from .model_file import locked as locked
 from .model_file import plain_name as plain_name
 from .model_file import read_model as read_model
+from .model_file import stored_path as stored_path
 from .model_file import write_model as write_model
 from .model_file import written_path as written_path
 from .network import DETECTION_OUTPUTS as DETECTION_OUTPUTS

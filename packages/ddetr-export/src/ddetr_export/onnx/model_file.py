@@ -8,20 +8,36 @@ from pathlib import Path
 from ddetr_data.files import NotEncryptedError, encrypting, is_encrypted, opened, write_whole
 
 ENCRYPTED_SUFFIX = ".enc"
+# TAO's name of an ONNX file that may be encrypted; it is never changed.
+ETLT_SUFFIX = ".etlt"
+ONNX_SUFFIXES = frozenset({".onnx", ETLT_SUFFIX})
 ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 
 
+_ONNX_START = b"\x08"  # ir_version, the first field of an ONNX file
+
+
 def written_path(path: Path, encryption_key: str | None) -> Path:
-    """Give the name under which a model is written: with a key, `.enc` is added.
+    """Give the name under which a model is written: with a key, `.enc` is added, save to `.etlt`.
 
     Raises:
         ValueError: the name says that it is encrypted and there is no key.
     """
+    if path.suffix.lower() == ETLT_SUFFIX:
+        return path
     if path.suffix != ENCRYPTED_SUFFIX:
         return path if encryption_key is None else path.with_name(path.name + ENCRYPTED_SUFFIX)
     if encryption_key is None:
         raise ValueError(f"{path} ends in {ENCRYPTED_SUFFIX}, but no encryption_key is set")
     return path
+
+
+def stored_path(path: Path, encryption_key: str | None) -> Path:
+    """Give the file that a name stands for: itself, or what writing with a key has made of it."""
+    if encryption_key is None or path.exists():
+        return path
+    written = written_path(path, encryption_key)
+    return written if written.is_file() else path
 
 
 def plain_name(path: Path) -> Path:
@@ -39,6 +55,11 @@ def is_engine(path: Path) -> bool:
     return plain_name(path).suffix.lower() in ENGINE_SUFFIXES
 
 
+def is_onnx(path: Path) -> bool:
+    """Whether the name is one of an ONNX file, encrypted or not."""
+    return plain_name(path).suffix.lower() in ONNX_SUFFIXES
+
+
 def read_model(path: Path, encryption_key: str | None, wanted: str = "model") -> bytes:
     """Read a model; of an encrypted one nothing reaches the disk in clear.
 
@@ -51,6 +72,7 @@ def read_model(path: Path, encryption_key: str | None, wanted: str = "model") ->
         FileNotFoundError: there is no such file.
         EncryptionError: it is encrypted and the key is absent, wrong, or the file is damaged; or
             its name says that it is encrypted and it is not.
+        ValueError: it is an .etlt that TAO itself has encrypted.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no {wanted} at {path}")
@@ -60,7 +82,13 @@ def read_model(path: Path, encryption_key: str | None, wanted: str = "model") ->
             f"{path.stem}, or export it again with encryption_key"
         )
     with opened(path, encryption_key) as file:
-        return file.read()
+        content = file.read()
+    if path.suffix.lower() == ETLT_SUFFIX and not content.startswith(_ONNX_START):
+        raise ValueError(
+            f"{path} is neither plain ONNX nor encrypted by ddetr export: TAO's own .etlt files "
+            "cannot be opened here, export the checkpoint again"
+        )
+    return content
 
 
 def write_model(path: Path, content: bytes, encryption_key: str | None) -> None:

@@ -24,6 +24,7 @@ from ddetr_export.onnx import (
     filled_up,
     is_engine,
     read_model,
+    stored_path,
 )
 from ddetr_export.postprocessing import FloatArray, select_detections
 from ddetr_export.preprocessing import stacked
@@ -66,7 +67,7 @@ class OnnxDetector(Detector):
             ValueError: not a file of ours, the key does not open it, it takes no such batch or
                 size, or what runs it is not installed.
         """
-        self.path = Path(path)
+        self.path = stored_path(Path(path), encryption_key)
         self._network = _open_network(self.path, encryption_key, providers)
         self.metadata = self._network.metadata  # what the file says about itself
         self.providers = self._network.providers  # what runs it, first choice first
@@ -116,6 +117,7 @@ class OnnxDetector(Detector):
             return
         sizes = filled_up(sizes_hw.astype(np.float32), len(pixels))
         outputs = self._network.run({"inputs": pixels, "target_sizes": sizes}, DETECTION_OUTPUTS)
+        self._check_detections(outputs, len(pixels))
         for boxes, scores, labels in zip(*(each[:count] for each in outputs), strict=True):
             kept = slice(self.num_select)
             found = Detections(boxes[kept], scores[kept], labels[kept].astype(np.int64))
@@ -130,6 +132,17 @@ class OnnxDetector(Detector):
             raise ValueError(
                 f"{self.path} gives pred_logits {logits.shape} and pred_boxes {boxes.shape} for "
                 f"{batch} images of {classes} classes: it is damaged or was changed, export again"
+            )
+
+    def _check_detections(self, outputs: Sequence[FloatArray], batch: int) -> None:
+        """Compare the shapes with (B, K, 4), (B, K) and (B, K)."""
+        shapes = [each.shape for each in outputs]
+        kept = (batch, *shapes[1][1:2])
+        if shapes != [(*kept, 4), kept, kept]:
+            raise ValueError(
+                f"{self.path} gives boxes, scores and labels of shapes "
+                f"{', '.join(map(str, shapes))} for {batch} images: it is damaged or was changed, "
+                "export again"
             )
 
     def _choose_batch(self, wanted: int | None) -> int:

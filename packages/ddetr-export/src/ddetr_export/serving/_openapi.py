@@ -14,6 +14,7 @@ _REFUSALS = {
     413: "The body is larger than an image file may be.",
     415: "The body is a form, or compressed once more.",
     422: "The threshold is no number from 0 to 1.",
+    500: "The model cannot answer: its file is damaged or its precision too low.",
     503: "Too many requests wait, or the server stops; try again after the seconds of Retry-After.",
 }
 _OTHER_HOST = {421: "The Host header names a machine that is not answered for."}
@@ -59,9 +60,10 @@ class Category(BaseModel):
 
 
 class Health(BaseModel):
-    """Which model answers."""
+    """Which model answers, and with a detail why it could not answer the last image."""
 
     status: str
+    detail: str | None = None
     model: str
     providers: list[str]
     input: InputSize

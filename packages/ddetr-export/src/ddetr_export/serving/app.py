@@ -9,7 +9,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from ddetr_data import InstallHint, MissingExtraError
-from ddetr_data.detection import InferenceConfig
+from ddetr_data.detection import DetectorError, InferenceConfig
 from ddetr_export.runtime import OnnxDetector
 from ddetr_export.serving._hosts import ANY_HOST, HostCheck
 from ddetr_export.serving._openapi import describe_predict, describe_view
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _THRESHOLD: float = InferenceConfig.model_fields["conf_threshold"].default
 _RETRY_SECONDS = 1
+_OUTCOMES = {500: "failed", 503: "busy"}  # of other statuses: refused
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:",
     "X-Content-Type-Options": "nosniff",
@@ -38,8 +39,9 @@ def create_app(
     {"image": {"width", "height"}, "seconds", "detections": [{"box_xyxy", "score", "category_id",
     "category"}]}. A body that is too large is 413, one that is no image 400, a form 415, one that
     does not come in time 408, a threshold that is none 422, a Host header that is not answered 421,
-    and 503 says that too many wait. `/health` names the model; `/metrics` counts in Prometheus'
-    text form; `/` is a page to drop an image on; `/openapi.json` describes all of it.
+    503 says that too many wait, and 500 that the model cannot answer, as one with NaN in it.
+    `/health` names the model, and tells if it could not answer the last image; `/metrics` counts
+    in Prometheus' text form; `/` is a page to drop an image on; `/openapi.json` describes all.
 
     Args:
         detector: What answers.
@@ -81,6 +83,8 @@ def _add_predict(app: FastAPI, service: DetectionService) -> None:
             return _refusal(service, refused.status, str(refused))
         except BusyError as error:
             return _refusal(service, 503, str(error))
+        except DetectorError as error:
+            return _refusal(service, 500, str(error))
         except (ValueError, GoneError) as error:
             return _refusal(service, 400, str(error))
         except asyncio.CancelledError:  # the server stops, and this body was too slow to wait for
@@ -145,6 +149,6 @@ def _add_views(app: FastAPI, service: DetectionService) -> None:
 def _refusal(service: DetectionService, status: int, text: str) -> Response:
     from fastapi.responses import JSONResponse
 
-    service.count("busy" if status == 503 else "refused")
+    service.count(_OUTCOMES.get(status, "refused"))
     headers = {"Retry-After": str(_RETRY_SECONDS)} if status == 503 else None
     return JSONResponse({"detail": text}, status, headers)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ddetr_data import ClassNames
+from ddetr_data.detection import DetectorError, detect
 from ddetr_data.images import read_image
 from ddetr_export.runtime import OnnxDetector
 from ddetr_export.serving.admission import Admission
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ddetr_data import Detections
+
+logger = logging.getLogger(__name__)
 
 _BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -40,6 +44,7 @@ class DetectionService:
         self._counts = {"answered": 0, "refused": 0, "busy": 0, "failed": 0}
         self._buckets = [0] * len(_BUCKETS_SECONDS)
         self._seconds = 0.0
+        self._failure: str | None = None  # why the model could not answer the last image
         self._noting = threading.Lock()
         # The runtime uses all cores for one image, and memory holds the pixels of one.
         self._detecting = threading.Lock()
@@ -66,6 +71,7 @@ class DetectionService:
 
         Raises:
             GoneError: has_left says, when its turn has come, that nobody waits for the answer.
+            DetectorError: the model gives no answer, or one that cannot be.
         """
         if not content:
             raise ValueError("the body is empty; post an image file")
@@ -74,7 +80,7 @@ class DetectionService:
                 raise GoneError("the client left before its image was looked at")
             image = self._decode(content)
             started = time.perf_counter()
-            (found,) = self._detector.predict([image])
+            found = self._found(image)
             seconds = time.perf_counter() - started
             width, height = image.size
             del image
@@ -86,10 +92,11 @@ class DetectionService:
         }
 
     def health(self) -> dict[str, Any]:
-        """Say which model answers."""
-        config = self._detector.preprocess_config
+        """Say which model answers, and whether it could answer the last image."""
+        config, failure = self._detector.preprocess_config, self._failure
+        state = {"status": "ok"} if failure is None else {"status": "failing", "detail": failure}
         return {
-            "status": "ok",
+            **state,
             "model": self._detector.path.name,
             "providers": list(self._detector.providers),
             "input": {"height": config.height, "width": config.width},
@@ -127,6 +134,18 @@ class DetectionService:
             self._seconds += seconds
             for index, most in enumerate(_BUCKETS_SECONDS):
                 self._buckets[index] += seconds <= most
+
+    def _found(self, image: Image.Image) -> Detections:
+        """Detect in an image that is decoded: what fails now is the model."""
+        try:
+            (found,) = detect(self._detector, [image])
+        except Exception as error:
+            logger.exception("the model gives no answer")
+            reason = str(error).replace(str(self._detector.path), self._detector.path.name)
+            self._failure = f"the model cannot answer: {reason or type(error).__name__}"
+            raise DetectorError(self._failure) from error
+        self._failure = None
+        return found
 
     def _decode(self, content: bytes) -> Image.Image:
         """The image, turned as its EXIF data says; its size is looked at before its pixels."""

@@ -91,7 +91,7 @@ class DetectionDataModule(pl.LightningDataModule):
             "labels": self._labels_digest,
             "classes": {str(each.id): each.name for each in self.train_set.categories},
             "batch_size": self.batch_size,
-            "train_sampler": self._dataset.train_sampler,
+            "train_sampler": self._dataset.sampler_in_effect,
             "augmentation": self._dataset.augmentation.model_dump(mode="json"),
             **({"white_levels": white} if white else {}),
         }
@@ -127,7 +127,7 @@ class DetectionDataModule(pl.LightningDataModule):
             white=self.preprocess.white,
         )
         sampler = DetectionSampler.over(
-            self.train_set, self._dataset.train_sampler, seed=self._seed, **self._replica()
+            self.train_set, self._dataset.sampler_in_effect, seed=self._seed, **self._replica()
         )
         batches = EpochBatches(dataset, sampler, self.batch_size)
         batches.start_at(self.position.epoch, self._images_seen)

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 
 from ddetr_data.detection import Observer, RunEvent, emit
 from ddetr_model import ModelConfig
-from ddetr_train.callbacks import LastUpdate, TrainingPreempted, choose_callbacks
+from ddetr_train.callbacks import LastUpdate, SameStart, TrainingPreempted, choose_callbacks
 from ddetr_train.checkpoints import (
     BEST_NAME,
     LATEST_NAME,
@@ -167,7 +167,11 @@ class PreparedTraining:
         """Set up Lightning for the options; a dry run logs and keeps nothing."""
         config, devices, data = self.setup.config, self.setup.devices, self.setup.data
         is_dry_run = config.is_dry_run
-        steps_done = self.resume.steps_done if self.resume else 0
+        found = self.resume.steps_done if self.resume else None
+        steps_done = found or 0
+        callbacks = choose_callbacks(
+            config, self.results_dir, data, self.setup.observers, self.last_update, self.resume
+        )
         return pl.Trainer(
             accelerator=devices.accelerator,
             devices=devices.devices,
@@ -180,14 +184,7 @@ class PreparedTraining:
             check_val_every_n_epoch=1 if is_dry_run else config.validation_interval,
             accumulate_grad_batches=config.accumulate_grad_batches,
             deterministic=config.deterministic,
-            callbacks=choose_callbacks(
-                config,
-                self.results_dir,
-                data,
-                self.setup.observers,
-                self.last_update,
-                self.resume,
-            ),
+            callbacks=[SameStart(self.results_dir, found), *callbacks],
             plugins=[self.files, cluster_environment(current_launch(by_hand=True))],
             logger=False if is_dry_run else build_loggers(config, self.results_dir, steps_done),
             default_root_dir=self.results_dir,

@@ -79,16 +79,27 @@ def open_setup(
         FileNotFoundError, ValueError: as `train`, before its first step.
     """
     devices = _choose_devices(config)
-    if devices.notice is not None:
-        emit(observers, RunEvent("notice", devices.notice))
     _check_options(config, dataset, is_encrypted=is_encrypted)
+    notices = [devices.notice, _sampler_notice(dataset)]
     if config.precision == "fp16" and devices.accelerator == "cpu":
         config = config.model_copy(update={"precision": "bf16"})
-        emit(observers, RunEvent("notice", "CPUs have no fp16 training: precision is bf16 here."))
+        notices.append("CPUs have no fp16 training: precision is bf16 here.")
+    for text in filter(None, notices):
+        emit(observers, RunEvent("notice", text))
     if isinstance(config.batch_size, int):
         dataset = dataset.model_copy(update={"batch_size": config.batch_size})
     data = DetectionDataModule(dataset, seed=config.seed, num_classes=num_classes)
     return Setup(config, data, devices, observers)
+
+
+def _sampler_notice(dataset: DatasetConfig) -> str | None:
+    """Say that a sampler was asked for and does nothing, as TAO's documentation has it."""
+    if dataset.train_sampler == dataset.sampler_in_effect:
+        return None
+    return (
+        f"dataset.train_sampler {dataset.train_sampler} has no effect with dataset.dataset_type "
+        f"{dataset.dataset_type}; set dataset.dataset_type=default for it"
+    )
 
 
 def choose_batch_size(network: DeformableDETR, setup: Setup) -> None:

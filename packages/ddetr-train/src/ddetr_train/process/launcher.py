@@ -79,6 +79,11 @@ class Launch:
         return self.launcher in ("torchrun", "srun") and self.world_size > 1
 
     @property
+    def on_several_nodes(self) -> bool:
+        """Whether other machines take part, as far as the launcher's variables tell."""
+        return self.launcher == "by hand" or self.world_size > self.local_world_size
+
+    @property
     def name(self) -> str:
         """Name the process among those of its run: rank3, or node1-rank0 of machines by hand."""
         machine = f"node{self.node_rank}-" if self.launcher == "by hand" else ""
