@@ -136,16 +136,8 @@ class RunConsole:
         columns_of_cells = zip(*rows, strict=True) if rows else [()] * len(columns)
         for column, cells in zip(columns, columns_of_cells, strict=True):
             is_figures = all(map(_FIGURE.fullmatch, cells))
-<<<<<<< ours
-            table.add_column(
-                Text(_shown(column)),
-                justify="right" if is_figures else "left",
-                overflow="fold",
-            )
-=======
             heading = Text(_shown(column))
             table.add_column(heading, justify="right" if is_figures else "left", overflow="fold")
->>>>>>> theirs
         for row in rows:
             table.add_row(*(Text(_shown(cell)) for cell in row))
         self.out.print(table)
