@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from ddetr_data.check import ImageInspector, ImageTask
+from ddetr_data.faults import DataError
+from ddetr_data.images import read_image
 
 SIZE_WH = (64, 48)
 
@@ -76,6 +78,30 @@ def test_animation_is_noted(tmp_path):
     frames = [Image.new("RGB", SIZE_WH, color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert "animated_image" in inspect(tmp_path / "a.gif")
+
+
+def test_damage_behind_the_first_frame_is_no_damage_of_it(tmp_path):
+    """Training and inference read the first frame alone, and so does the check."""
+    frames = [noise(), noise().rotate(180)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    first = tmp_path / "first.gif"
+    frames[0].save(first)
+    whole = (tmp_path / "a.gif").read_bytes()
+    for length in range(first.stat().st_size, len(whole), 97):
+        (tmp_path / "a.gif").write_bytes(whole[:length])
+        assert outcome(tmp_path / "a.gif") == is_read(tmp_path / "a.gif")
+
+
+def outcome(path):
+    return "unreadable_image" not in inspect(path)
+
+
+def is_read(path):
+    try:
+        read_image(path)
+    except DataError:
+        return False
+    return True
 
 
 def test_ending_of_another_format_is_noted(tmp_path):

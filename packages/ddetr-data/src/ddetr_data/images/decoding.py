@@ -184,8 +184,16 @@ def read_facts(source: AnyImageFile) -> ImageFacts:
             mode=image.mode,
             is_deep=image.mode in WIDE_MODES or _DEEP_PIXELS in stored,
             is_transparent=image.has_transparency_data,
-            is_animated=getattr(image, "is_animated", False) and kind != "MPO",
+            is_animated=_is_animated(image) and kind != "MPO",
         )
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether a second frame follows; the first one can be read though that is damaged."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # the block is Pillow's alone, and it has begun to read one
+        return True
 
 
 def check_whole(source: AnyImageFile) -> ImageHeader:
