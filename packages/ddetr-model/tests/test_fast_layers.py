@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from ddetr_model import SetCriterion, use_fast_layers
+from ddetr_model import (
+    SetCriterion,
+    export_huggingface,
+    load_checkpoint,
+    save_checkpoint,
+    use_fast_layers,
+)
 from ddetr_model.backbones import freeze_batch_norms
 
 # Of a tensor's whole gradient: float32 sums in another order.
@@ -97,3 +103,17 @@ def test_pointwise_convolutions_compute_as_before(options):
     use_fast_layers(fast)
     images = torch.randn(2, 4, 5, 7)
     torch.testing.assert_close(fast(images), plain(images))
+
+
+def test_a_network_with_fast_layers_is_written_as_before(tiny_detector, shallow_resnet, tmp_path):
+    """Files do not tell how weights lay in memory."""
+    model = tiny_detector()
+    wanted = {name: value.clone() for name, value in model.state_dict().items()}
+    use_fast_layers(model)
+    export_huggingface(model, tmp_path / "folder")
+    save_checkpoint(model, tmp_path / "model.pth")
+    for path in (tmp_path / "folder", tmp_path / "model.pth"):
+        read = load_checkpoint(path)
+        for name, value in read.state_dict().items():
+            torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
+            assert value.is_contiguous()

@@ -10,14 +10,18 @@ from ddetr_model._one_dnn import use_one_dnn
 __all__ = ["use_fast_layers"]
 
 
-def use_fast_layers(network: nn.Module) -> None:
+def use_fast_layers(network: nn.Module, *, on_cpu: bool = True) -> None:
     """Change in place how a network computes, and neither its tensors' values nor their names.
 
     Weights of convolutions, and with them the feature maps, lie with their channels last. On the
     CPU linear layers and pointwise convolutions in float32 are computed by oneDNN where PyTorch's
     own choice, MKL, does not know the processor. Answers and gradients differ by the rounding of
-    other orders of summing. To be called where the network is on its device.
+    other orders of summing.
+
+    Args:
+        network: any network.
+        on_cpu: whether it will compute there; a network that is elsewhere does not.
     """
     network.to(memory_format=torch.channels_last)
-    if all(parameter.is_cpu for parameter in network.parameters()):
+    if on_cpu and all(parameter.is_cpu for parameter in network.parameters()):
         use_one_dnn(network)

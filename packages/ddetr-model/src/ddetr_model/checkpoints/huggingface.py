@@ -95,7 +95,8 @@ def export_huggingface(model: DeformableDETR, folder: str | os.PathLike[str]) ->
             f"Hugging Face export needs backbone resnet_50, got {model.config.backbone}"
         )
     folder = Path(folder)
-    tensors = to_huggingface_names(model.state_dict())
+    named = to_huggingface_names(model.state_dict())
+    tensors = {name: tensor.contiguous() for name, tensor in named.items()}  # trained ones are not
     with writing_whole(folder / "model.safetensors") as file:
         file.write(save(tensors, metadata={"format": "pt"}))
     _write_json(_huggingface_config(model), folder / "config.json")

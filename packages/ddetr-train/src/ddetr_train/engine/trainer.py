@@ -15,6 +15,7 @@ from ddetr_model import (
     LossConfig,
     ModelConfig,
     SetCriterion,
+    use_fast_layers,
 )
 from ddetr_train.checkpoints import (
     AtomicCheckpointIO,
@@ -138,6 +139,8 @@ def prepare_training(
         setup = _planned(network, setup, results_dir, resume)
         if config.compile:
             network.compile()
+        elif config.distributed_strategy != "fsdp":  # which lays weights out by itself
+            use_fast_layers(network, on_cpu=setup.devices.accelerator == "cpu")
         if resume is not None:
             resume.check_optimizer(
                 parameter_groups(network.named_parameters(), resume.stored.optim)
