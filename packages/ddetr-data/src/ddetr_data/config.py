@@ -168,12 +168,14 @@ class DatasetConfig(FrozenModel):
     )
     integer_white_level: float | None = Field(
         None,
+        allow_inf_nan=False,
         gt=0,
         description="What is white in images of 16- or 32-bit whole numbers; absent: 2^n - 1 with "
         "the smallest n of 8, 10, 12, 14 and 16 that covers the training images.",
     )
     float_white_level: float | None = Field(
         None,
+        allow_inf_nan=False,
         gt=0,
         description="What is white in images of floats; absent: 1, or where the training images "
         "have larger values, as for whole numbers.",
