@@ -67,7 +67,7 @@ def check(sentences: str) -> None:
         assert len(line) <= LONGEST_SENTENCE
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(text=TEXTS, model=st.sampled_from(MODELS))
 @example(text="train: {num_epochs: " + "9" * 5000 + "}", model=Experiment)
 @example(text='results_dir: "a\\0b"', model=Experiment)
@@ -85,6 +85,7 @@ def check(sentences: str) -> None:
 @example(text="? [a, b]\n: 1", model=Experiment)
 @example(text="{1: 2, null: 3, true: 4, : 5}", model=Experiment)
 @example(text="a: 1\na: 2", model=Experiment)
+@example(text="!" + "1" * 5000 + "!a b", model=Experiment)
 @example(text="dataset: {eval_class_ids: [" + "1, " * 50_000 + "1]}", model=Experiment)
 def test_any_text_is_a_spec_or_sentences(text: str, model: Any) -> None:
     """No traceback, whatever YAML makes of it."""
@@ -92,7 +93,7 @@ def test_any_text_is_a_spec_or_sentences(text: str, model: Any) -> None:
     check(told(text, model=model))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(override=TEXTS, key=st.sampled_from(KEYS))
 @example(override="a." * 3000 + "b=1", key="x")
 @example(override="a" + "[0]" * 3000 + "=1", key="x")
@@ -104,6 +105,9 @@ def test_any_text_is_a_spec_or_sentences(text: str, model: Any) -> None:
 @example(override="a.\udcff=\udcff", key="results_dir")
 @example(override="=", key="x")
 @example(override="~", key="x")
+@example(override="0\r\r", key="model")
+@example(override="0\x1c\u2028", key="model")
+@example(override="\x85\x85", key="train.seed")
 def test_any_override_is_taken_or_told(override: str, key: str) -> None:
     """As a whole, as a value of a known key, and as a key of its own."""
     # fault 41

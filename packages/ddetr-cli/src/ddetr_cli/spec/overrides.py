@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from ddetr_cli.masking import without_pairs
 from ddetr_cli.spec.tree import DEEPEST, OVERRIDE, KeyPath, SpecError, SpecTree, shortened
 from ddetr_cli.spec.yaml_tree import parse_value
+from ddetr_data import shown_text
 
 # One step of a key: quoted (it may hold dots), bare, or an index in brackets.
 _STEP = re.compile(r"""\.?(?:"([^"]+)"|'([^']+)'|\[([0-9]{1,9})\]|([^.\[\]"']+))""")
@@ -33,7 +34,7 @@ def apply_overrides(
     for override in overrides:
         written, text = split_override(override)
         path = tree.locate(written, is_list)
-        location = OVERRIDE + _shown(override)
+        location = OVERRIDE + shown_text(_shown(override))
         tree.assign(path, *parse_value(text, path, location))
 
 

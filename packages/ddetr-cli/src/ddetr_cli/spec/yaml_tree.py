@@ -15,7 +15,7 @@ import yaml
 
 from ddetr_cli.masking import without_pairs
 from ddetr_cli.spec.tree import DEEPEST, KeyPath, Origin, SpecError, SpecTree, shortened
-from ddetr_data import DataError
+from ddetr_data import DataError, shown_text
 from ddetr_data.files import check_regular, is_open_stream
 
 _TAG = "tag:yaml.org,2002:"
@@ -221,7 +221,7 @@ def _wrong_tag(node: yaml.Node, location: str) -> SpecError:
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
-    problem = str(error.problem)
+    problem = shown_text(shortened(str(error.problem)))
     if isinstance(error, yaml.constructor.ConstructorError) and "tag" in problem:
         return f"{shortened(problem.rpartition(' ')[2])} is no tag of plain data"
     return f"{error.context}, {problem}" if problem.startswith("but ") else problem
