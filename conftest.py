@@ -11,6 +11,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken; set before PyTor
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_sessionstart() -> None:
+    """Let autograd begin before anything compiles: else forks of this process cannot use it.
+
+    PyTorch asks for its devices once, at the first backward pass, and those that its compiler
+    brings along would have threads, which no fork has.
+    """
+    import torch
+
+    torch.ones(1, requires_grad=True).sum().backward()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Any:
     """Escape what UTF-8 cannot hold: a test of such file names may show them in its output."""
