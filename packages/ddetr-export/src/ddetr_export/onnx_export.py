@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
-from ddetr_data import Category, as_categories, compare_categories
+from ddetr_data import as_categories, compare_categories
 from ddetr_data.coco import DetectionSet
 from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, find_images
-from ddetr_data.loading import LabelContract
 from ddetr_export.config import ExportConfig
 from ddetr_export.onnx import ExportMetadata, written_path
 from ddetr_export.prepared_export import PreparedExport, Tell
@@ -23,8 +21,6 @@ from ddetr_model import DeformableDETR, load_checkpoint
 
 logger = logging.getLogger(__name__)
 
-LabelledSet: TypeAlias = DetectionSet | Callable[[tuple[Category, ...]], DetectionSet]
-
 
 def export_onnx(
     checkpoint: str | Path,
@@ -32,7 +28,7 @@ def export_onnx(
     config: ExportConfig,
     *,
     encryption_key: str | None = None,
-    labelled: LabelledSet | None = None,
+    labelled: DetectionSet | None = None,
     category_ids: Sequence[int] | None = None,
     on_progress: Tell | None = None,
     network: DeformableDETR | None = None,
@@ -48,8 +44,7 @@ def export_onnx(
         config: Input size, opset, batch and the like.
         encryption_key: Opens an encrypted checkpoint; the model is then written encrypted, with
             `.enc` behind its name, and nothing of it reaches the disk in clear.
-        labelled: Images to score the file and PyTorch on, config.score_images of them; or what
-            reads them, called with the model's classes.
+        labelled: Images to score the file and PyTorch on; config.score_images of them.
         category_ids: Classes that count in the scores; None is all.
         on_progress: Called with a few words as each step begins.
         network: What to fill, for a checkpoint with parts from outside.
@@ -78,7 +73,7 @@ def prepare_export(
     config: ExportConfig,
     *,
     encryption_key: str | None = None,
-    labelled: LabelledSet | None = None,
+    labelled: DetectionSet | None = None,
     category_ids: Sequence[int] | None = None,
     on_progress: Tell | None = None,
     network: DeformableDETR | None = None,
@@ -100,7 +95,7 @@ def prepare_export(
     with model_source(Path(checkpoint), encryption_key) as source:
         model = load_checkpoint(source, network=network)
     if labelled is not None:
-        labelled = _fitting(labelled, model)
+        _check_classes(labelled, model)
     metadata = describe(model, config)
     return PreparedExport(
         Path(checkpoint),
@@ -156,26 +151,20 @@ def describe(model: DeformableDETR, config: ExportConfig) -> ExportMetadata:
     )
 
 
-def _fitting(labelled: LabelledSet, model: DeformableDETR) -> DetectionSet:
-    """Read the labels, if they are not yet, and compare their classes with the model's."""
-    known = as_categories(model.metadata.categories if model.metadata else ())
-    if not isinstance(labelled, DetectionSet):
-        labelled = labelled(known)
+def _check_classes(labelled: DetectionSet, model: DeformableDETR) -> None:
     if labelled.num_classes > model.config.num_classes:
         raise ValueError(
             f"the labelled images have category ids up to {labelled.num_classes - 1}, the "
             f"checkpoint num_classes {model.config.num_classes}; give it its own images to score "
             "on, or none"
         )
-    contract = LabelContract(classes=known, owner="the checkpoint", name="the labelled images")
-    contract.refuse_conflicts(labelled.categories)
+    known = as_categories(model.metadata.categories if model.metadata else ())
     difference = compare_categories(
         known,
         labelled.categories,
-        first_name=contract.owner,
-        second_name=contract.name,
+        first_name="the checkpoint",
+        second_name="the labelled images",
         second_may_lack=True,
     )
     if difference:
-        logger.warning("%s: what is labelled so counts as missed", difference)
-    return labelled
+        logger.warning("%s: their scores mean little", difference)

@@ -1,6 +1,5 @@
 """COCO JSON files as detection sets, and detections as rows of its results format."""
 
-from ddetr_data.coco.class_match import UNMATCHED, map_classes
 from ddetr_data.coco.detection_set import DetectionSet, check_ids_below, load_sources, tell_faults
 from ddetr_data.coco.file import CocoFile, read_coco_file
 from ddetr_data.coco.image_table import (
@@ -21,7 +20,6 @@ from ddetr_data.coco.results import (
 from ddetr_data.coco.rows import category_rows, image_row, object_row
 
 __all__ = [
-    "UNMATCHED",
     "CocoFile",
     "DetectionSet",
     "ImageColumns",
@@ -38,7 +36,6 @@ __all__ = [
     "is_plain_name",
     "load_sources",
     "locate_image",
-    "map_classes",
     "object_row",
     "read_coco_file",
     "read_json_object",

@@ -1,6 +1,5 @@
 """From data sources to a set that is ready for a run: verified, and kept in a store."""
 
-from ddetr_data.loading.contract import LabelContract, too_many_dropped
 from ddetr_data.loading.image_states import SeenFiles
 from ddetr_data.loading.sources import (
     default_cache_dir,
@@ -13,7 +12,6 @@ from ddetr_data.loading.verification import fit_to_headers, verify_images
 
 __all__ = [
     "FORMAT_VERSION",
-    "LabelContract",
     "SeenFiles",
     "StoredTable",
     "default_cache_dir",
@@ -23,7 +21,6 @@ __all__ = [
     "read_store",
     "resolve_num_classes",
     "store_key",
-    "too_many_dropped",
     "verify_images",
     "write_store",
 ]
