@@ -159,3 +159,34 @@ def test_another_number_of_processes_is_told(
     assert saved["DetectionDataModule"]["processes"] == 2
     assert saved["global_step"] == (1 + 2 + 3 if step else 5 + 3)
     assert in_a_process(lambda: run_training(num_epochs=3)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [(2, 1), (1, 2)], ids=str)
+def test_the_mean_loss_is_that_of_all_batches(
+    run_training, tmp_path: Path, as_ranks, in_a_process, monkeypatch, counts
+) -> None:
+    """What each process had added up until then is in the epoch's mean, whoever goes on."""
+    # fault 17
+    losses = tmp_path / "losses"
+    step = DetectionModule.training_step
+
+    def noted(self: DetectionModule, batch: Batch, batch_idx: int) -> torch.Tensor:
+        loss = step(self, batch, batch_idx)
+        with losses.open("a") as file:
+            file.write(f"{self.step_metrics['step_loss']}\n")
+        return loss
+
+    monkeypatch.setattr(DetectionModule, "training_step", noted)
+    starts = {1: lambda work: [in_a_process(work)], 2: as_ranks}
+
+    def begin() -> None:
+        with suppress(TrainingPreempted):
+            run_training(num_epochs=1, observers=[stop_after(1)])
+
+    assert set(starts[counts[0]](begin)) == {0}
+    assert set(starts[counts[1]](lambda: run_training(num_epochs=1))) == {0}
+    values = [float(line) for line in losses.read_text().splitlines()]
+    saved = torch.load(tmp_path / "run" / LATEST_NAME, weights_only=True)
+    expected = sum(values) / len(values)
+    assert saved["ddetr"]["metrics"]["train_loss"] == pytest.approx(expected)

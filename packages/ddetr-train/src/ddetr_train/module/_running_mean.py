@@ -45,11 +45,15 @@ class RunningMean:
         """Give what a checkpoint must carry: what the processes exchanged last."""
         return self._exchanged
 
-    def restore(self, state: Sequence[Any], rank: int) -> None:
+    def restore(self, state: Sequence[Any], rank: int, processes: int) -> None:
         """Continue from what `state` gave, with the part of this process.
 
-        The first checkpoints have the sum and the weight of the first process alone.
+        Where there are fewer processes than there were, each takes the parts of several. The first
+        checkpoints have the sum and the weight of the first process alone.
         """
         parts = [state] if state and isinstance(state[0], float) else state
-        self._exchanged = [list(part) for part in parts]
-        self._total, self._weight = parts[rank] if rank < len(parts) else (0.0, 0.0)
+        self._exchanged = [
+            [sum(values) for values in zip((0.0, 0.0), *parts[first::processes], strict=True)]
+            for first in range(processes)
+        ]
+        self._total, self._weight = self._exchanged[rank]

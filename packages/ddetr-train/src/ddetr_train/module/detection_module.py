@@ -204,7 +204,7 @@ class DetectionModule(pl.LightningModule):
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the epoch's running mean, or with its figures where only validation is left."""
-        self.train_loss.restore(checkpoint["train_loss"], self.global_rank)
+        self.train_loss.restore(checkpoint["train_loss"], self.global_rank, self.trainer.world_size)
         self.metrics = dict(checkpoint["ddetr"]["metrics"])
 
     def _fraction_of_update(self, batch_idx: int) -> float:
