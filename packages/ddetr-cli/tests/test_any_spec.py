@@ -191,3 +191,11 @@ def test_a_number_with_leading_zeros_is_refused(value: str) -> None:
         assert "without leading zeros" in told("", [f"{key}={value}"])
     assert told("train: {seed: " + value + "}").endswith("(s.yaml:1)")
     assert not told("", [f"results_dir={value}"])
+
+
+def test_a_key_of_bytes_that_are_no_text_is_told() -> None:
+    """By its own name and place, not by that of the whole spec."""
+    # fault 41
+    assert told("", ["a\udcfe=1"]) == (
+        "a key must be text in UTF-8, got a\udcfe (override a\udcfe=1)"
+    )

@@ -12,7 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ddetr_cli.spec._usable_values import refuse_leading_zeros, refuse_unusable_text
+from ddetr_cli.spec._usable_values import (
+    refuse_leading_zeros,
+    refuse_unusable_key,
+    refuse_unusable_text,
+)
 from ddetr_cli.spec.schema import is_block, is_free_text, is_text_only, takes_bool, takes_null
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
 
@@ -38,7 +42,7 @@ def settle(tree: SpecTree, model: type[BaseModel]) -> None:
         if isinstance(node, (dict, list)):
             children = node.items() if isinstance(node, dict) else enumerate(node)
             for key in node if isinstance(node, dict) else ():
-                refuse_unusable_text(key, path, tree)
+                refuse_unusable_key(key, path, tree)
             kept = {key: settled(child, (*path, key)) for key, child in children}
             kept = {key: child for key, child in kept.items() if child is not _NOT_GIVEN}
             if node and not kept:

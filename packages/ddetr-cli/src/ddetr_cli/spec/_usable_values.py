@@ -13,6 +13,7 @@ from ddetr_cli.spec.schema import takes_number
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted, shortened
 
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+(\.[0-9_]*)?([eE].*)?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BITS = 63  # of the whole numbers that the libraries hold, beside the sign
 _BELOW = 2**_BITS
 _MASKED_PASSWORD = f":{MASK}@"
@@ -67,6 +68,17 @@ def refuse_unusable_text(value: str, path: KeyPath, tree: SpecTree) -> None:
         raise _fault("must be text, it holds half of a surrogate pair", path, tree) from None
     if "://" in value and _MASKED_PASSWORD in value:
         raise _fault(f"holds {MASK} for a password; write it anew", path, tree)
+
+
+def refuse_unusable_key(key: str, path: KeyPath, tree: SpecTree) -> None:
+    """Refuse a key that is no text; a file's name may be other bytes, a key's not.
+
+    Raises:
+        SpecError: it is such a key.
+    """
+    if "\0" in key or _SURROGATE.search(key):
+        location = tree.location_of((*path, key))
+        raise SpecError(f"a key must be text in UTF-8, got {shortened(key)} ({location})")
 
 
 def _fault(rule: str, path: KeyPath, tree: SpecTree) -> SpecError:
