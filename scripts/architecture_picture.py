@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 import textwrap
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import NamedTuple
 
+from generated import write_or_check
 from import_graph import ROOT, SOURCES, is_wing, modules, package_graph, tree_of, unit_graph
 
 if sys.version_info >= (3, 11):
@@ -46,17 +46,6 @@ class Box(NamedTuple):
         """From the name to the last row of wings."""
         lines = LINE_HEIGHT * (1 + len(self.purpose)) + 2 * WING_GAP
         return lines + len(self.rows) * (WING_HEIGHT + WING_GAP) + WING_GAP
-
-
-def main() -> None:
-    """Write or check the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    text = picture()
-    if not parser.parse_args().check:
-        TARGET.write_text(text, encoding="utf-8")
-    elif not TARGET.exists() or TARGET.read_text("utf-8") != text:
-        sys.exit(f"{TARGET} is not up to date: run python scripts/architecture_picture.py")
 
 
 def picture() -> str:
@@ -230,4 +219,4 @@ def drawn_arrow(importer: Box, imported: Box) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check(TARGET, picture, __doc__)

@@ -7,12 +7,11 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from generated import write_or_check
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -40,17 +39,6 @@ read. Keys that are not ours:
 """
 LIMITS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
 NAMES = {str: "text", Path: "path", int: "integer", float: "number", bool: "true, false"}
-
-
-def main() -> None:
-    """Write or check the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    text = reference()
-    if not parser.parse_args().check:
-        TARGET.write_text(text, encoding="utf-8")
-    elif not TARGET.exists() or TARGET.read_text("utf-8") != text:
-        sys.exit(f"{TARGET} is not up to date: run python scripts/spec_reference.py")
 
 
 def reference() -> str:
@@ -142,4 +130,4 @@ def words_of(annotation: Any) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check(TARGET, reference, __doc__)

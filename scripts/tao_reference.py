@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+from generated import write_or_check
 
 from ddetr_cli.spec import Experiment, fate_of
 from ddetr_cli.tao import (
@@ -37,17 +37,6 @@ encrypted where there is a key. An `.etlt` that TAO has encrypted cannot be open
 Each row was read where its source says; names alone were taken.
 """
 CONVERT = "convert:"
-
-
-def main() -> None:
-    """Write or check the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    text = reference()
-    if not parser.parse_args().check:
-        TARGET.write_text(text, encoding="utf-8")
-    elif not TARGET.exists() or TARGET.read_text("utf-8") != text:
-        sys.exit(f"{TARGET} is not up to date: run python scripts/tao_reference.py")
 
 
 def reference() -> str:
@@ -133,4 +122,4 @@ def table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]])
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check(TARGET, reference, __doc__)
