@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-import os
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +11,9 @@ from typing import Any
 import yaml
 
 from ddetr_cli.masking import without_pairs
+from ddetr_cli.spec._spec_text import read_spec_text
 from ddetr_cli.spec.tree import DEEPEST, KeyPath, Origin, SpecError, SpecTree, shortened
-from ddetr_data import DataError, shown_text
-from ddetr_data.files import check_regular, is_open_stream
+from ddetr_data import shown_text
 
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
@@ -24,8 +21,6 @@ _FLOAT = re.compile(
     r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*|(?=[eE]))|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
     re.IGNORECASE,
 )
-_PIPE_SECONDS = 10.0  # without a word from whoever writes a named pipe
-_LARGEST_FILE_BYTES = 4 * 2**20
 _MOST_VALUES = 200_000  # a spec has hundreds; aliases of aliases can make billions of a short text
 _LONGEST_KEY = 1000  # characters of a key that a sentence looks at
 _LONGEST_NUMBER = 100  # characters; Python reads no whole number of thousands of digits
@@ -64,67 +59,7 @@ def read_spec_file(path: Path) -> SpecTree:
         SpecError: it is a device or a silent pipe, the text is no YAML, a key stands twice, or the
             top is no block of keys.
     """
-    if path.is_dir() or not path.exists():
-        kind = "is a folder" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"spec file {path} {kind} (current folder: {_current_folder()})")
-    is_named_pipe = path.is_fifo() and not is_open_stream(path)
-    content = _read_pipe(path) if is_named_pipe else _read_file(path)
-    if len(content) > _LARGEST_FILE_BYTES:
-        raise SpecError(
-            f"{path}: a spec must be at most {_LARGEST_FILE_BYTES // 2**20} MiB of YAML, this is "
-            "another kind of file"
-        )
-    return parse_spec(_decoded(content, path), path.name)
-
-
-def _read_file(path: Path) -> bytes:
-    if not is_open_stream(path):
-        try:
-            check_regular(path, "spec file")
-        except DataError as error:
-            raise SpecError(str(error)) from None
-    with path.open("rb") as file:
-        return file.read(_LARGEST_FILE_BYTES + 1)
-
-
-def _read_pipe(path: Path) -> bytes:
-    """Read a named pipe to its end, unless nothing comes for some seconds."""
-    content, last = b"", time.monotonic()
-    # An ordinary open would wait for somebody who writes, and there may be none.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as pipe:
-        while len(content) <= _LARGEST_FILE_BYTES:
-            part = pipe.read(_LARGEST_FILE_BYTES)  # None: not yet; empty: nobody holds it open
-            if part:
-                content, last = content + part, time.monotonic()
-            elif content and part is not None:
-                break
-            elif time.monotonic() - last > _PIPE_SECONDS:
-                raise SpecError(
-                    f"spec file {path} is a pipe into which nobody has written for "
-                    f"{_PIPE_SECONDS:g} s"
-                )
-            else:
-                time.sleep(0.02)
-    return content
-
-
-def _current_folder() -> str:
-    try:
-        return str(Path.cwd())
-    except FileNotFoundError:
-        return "it was deleted"
-
-
-def _decoded(content: bytes, path: Path) -> str:
-    is_utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    try:
-        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SpecError(
-            f"{path.name}:{line}: a spec must be UTF-8 text, got the byte "
-            f"0x{content[error.start]:02x}"
-        ) from None
+    return parse_spec(read_spec_text(path), path.name)
 
 
 def parse_spec(text: str, name: str) -> SpecTree:
