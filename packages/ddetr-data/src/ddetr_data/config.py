@@ -29,8 +29,7 @@ def _as_text(value: object) -> object:
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_sequence), Field(min_length=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Channels = Annotated[tuple[Finite, ...], BeforeValidator(_as_sequence)]
+Channels = Annotated[tuple[float, ...], BeforeValidator(_as_sequence)]
 Location = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]  # a path or a URL
 Locations = Annotated[tuple[Location, ...], BeforeValidator(_as_sequence), Field(min_length=1)]
 
@@ -38,7 +37,9 @@ Locations = Annotated[tuple[Location, ...], BeforeValidator(_as_sequence), Field
 class FrozenModel(BaseModel):
     """Options that do not change once they are checked; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class DataSource(FrozenModel):
@@ -168,14 +169,12 @@ class DatasetConfig(FrozenModel):
     )
     integer_white_level: float | None = Field(
         None,
-        allow_inf_nan=False,
         gt=0,
         description="What is white in images of 16- or 32-bit whole numbers; absent: 2^n - 1 with "
         "the smallest n of 8, 10, 12, 14 and 16 that covers the training images.",
     )
     float_white_level: float | None = Field(
         None,
-        allow_inf_nan=False,
         gt=0,
         description="What is white in images of floats; absent: 1, or where the training images "
         "have larger values, as for whole numbers.",

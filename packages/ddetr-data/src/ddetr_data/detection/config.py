@@ -13,7 +13,7 @@ from ddetr_data.config import DEFAULT_MAX_DETECTIONS, FrozenModel, Judge
 class DeviceConfig(FrozenModel):
     """Which GPUs a subtask uses; `ddetr_train.process` holds the rule that joins both keys."""
 
-    model_config = ConfigDict(populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(populate_by_name=True)
 
     num_gpus: int = Field(1, gt=0, description="Number of GPUs; the larger of both counts wins.")
     gpu_ids: tuple[int, ...] = Field(

@@ -19,7 +19,6 @@ from ddetr_data.config import (
     IMAGENET_STD,
     AugmentationConfig,
     DatasetConfig,
-    Finite,
     FrozenModel,
 )
 from ddetr_data.faults import DataError
@@ -34,10 +33,10 @@ from ddetr_data.types import ImageLike
 class PreprocessConfig(FrozenModel):
     """What happens to an image before the network; it travels inside checkpoints and ONNX files."""
 
-    mean: tuple[Finite, ...] = Field(
+    mean: tuple[float, ...] = Field(
         IMAGENET_MEAN, description="Mean of each channel, of pixels from 0 to 1; 1 or 3."
     )
-    std: tuple[Finite, ...] = Field(
+    std: tuple[float, ...] = Field(
         IMAGENET_STD, description="Deviation of each channel, likewise; 1 or 3 values."
     )
     mode: Literal["shortest_edge", "fixed"] = Field(
