@@ -117,6 +117,16 @@ def test_no_compiler_is_told_in_a_sentence(detector, monkeypatch):
         inference_form(detector(), compile=True)
 
 
+def test_a_processor_that_is_slow_in_16_bits_is_told_of(detector, monkeypatch):
+    """Once, and not where it has the instructions, nor in float32."""
+    model = detector()
+    for has_them, count in ((False, 1), (True, 0)):
+        found = {"amx_bf16": False, "avx512_bf16": has_them}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
+        assert len(inference_form(model, precision="bf16").notices) == count
+        assert inference_form(model).notices == ()
+
+
 COMPILED = """
 import torch, torchvision
 from ddetr_model import DeformableDETR, ModelConfig, inference_form

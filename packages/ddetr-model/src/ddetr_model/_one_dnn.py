@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.library import custom_op
 
 __all__ = ["use_one_dnn"]
 
@@ -101,7 +102,7 @@ def _weight_gradient(
     return _multiply(features.t(), rows.t()).t()
 
 
-@torch.library.custom_op("ddetr_model::linear", mutates_args=(), device_types="cpu")
+@custom_op("ddetr_model::linear", mutates_args=(), device_types="cpu")
 def _hidden_product(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _multiply(features, weight, bias)
 

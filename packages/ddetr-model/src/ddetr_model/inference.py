@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
@@ -105,7 +106,7 @@ def _slow_precision(precision: Precision, device: torch.device) -> list[str]:
 
 
 def _compiled(network: nn.Module) -> Any:
-    compiler = os.environ.get("CXX", "g++")
+    compiler, *_ = shlex.split(os.environ.get("CXX", "")) or ["g++"]  # it may be `ccache g++`
     if shutil.which(compiler) is None:
         raise ValueError(
             f"compile needs a C++ compiler and there is no {compiler!r}: install one (g++), name "

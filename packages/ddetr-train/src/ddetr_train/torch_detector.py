@@ -48,7 +48,6 @@ class TorchDetector(Detector):
         input_size_hw: tuple[int, int] | None = None,
         device: str | Sequence[str] = "cpu",
         network: DeformableDETR | None = None,
-        max_detections: int = DEFAULT_MAX_DETECTIONS,
         form: Callable[[DeformableDETR], nn.Module] = inference_form,
     ) -> None:
         """Load the file; several devices share each batch.
@@ -60,7 +59,6 @@ class TorchDetector(Detector):
             input_size_hw: fixed height and width in pixels; None resizes as in training.
             device: as PyTorch names them.
             network: what to fill, for a checkpoint with parts from outside.
-            max_detections: of an image that are scored; above 100 at least as many are kept.
             form: makes of the network on its device what runs; `ddetr_model.inference_form` has
                 precisions and a compiler.
 
@@ -79,7 +77,7 @@ class TorchDetector(Detector):
             self.preprocess_config = self.preprocess_config.fixed_to(*input_size_hw)
         self.categories = as_categories(metadata.categories)
         self.num_classes = model.config.num_classes
-        self.most_detections = raised_num_select(model.config.num_select, max_detections)
+        self.most_detections = model.config.num_select
         self._devices = [device] if isinstance(device, str) else list(device)
         self._models = [form(model.to(device)) for device in self._devices]
         self.notices = tuple(getattr(self._models[0], "notices", ()))
@@ -149,7 +147,8 @@ def open_detector(
         input_size_hw: fixed height and width in pixels; None resizes as in training.
         devices: which GPUs; None is the first one.
         network: what to fill, for a checkpoint with parts from outside.
-        max_detections, form: as TorchDetector.
+        max_detections: of an image that are scored; above 100 at least as many are kept.
+        form: as TorchDetector.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -165,9 +164,9 @@ def open_detector(
         input_size_hw=input_size_hw,
         device=[names[launched_local_rank() % len(names)]] if is_launched() else names,
         network=network,
-        max_detections=max_detections,
         form=form,
     )
+    detector.most_detections = raised_num_select(detector.most_detections, max_detections)
     if chosen.notice:
         detector.description += " (no GPU on this machine)"
     return detector
