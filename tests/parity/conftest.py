@@ -60,6 +60,18 @@ def fake_tensorrt() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def doors() -> tuple[str, ...]:
+    """The files of `models`: one model, and whatever may run it."""
+    return DOORS
+
+
+@pytest.fixture(scope="session")
+def model_key() -> str:
+    """The passphrase of those that are encrypted."""
+    return KEY
+
+
+@pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, fake_tensorrt: None) -> Path:
     """A folder with one model as DOORS; each takes images of SIZE_HW pixels."""
     folder = tmp_path_factory.mktemp("models")

@@ -15,15 +15,6 @@ import pytest
 from ddetr_cli.app import main
 from ddetr_data import Detections
 
-DOORS = (
-    "model.pth",
-    "model.pth.enc",
-    "model.onnx",
-    "model.onnx.enc",
-    "model.etlt",  # encrypted, under the name that TAO gives it
-    "model.engine",
-)
-KEY = "open sesame"
 MOST_FRAMES = 10
 SCORE_TOLERANCE = 1e-3  # of sums in another order
 SPEC = """
@@ -50,8 +41,8 @@ class Run(NamedTuple):
 
 
 @pytest.fixture
-def run(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
-    """Run a subtask with one of DOORS, in this process."""
+def run(project: Path, model_key: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    """Run a subtask with one of the doors, in this process."""
 
     def started(task: str, door: str, *overrides: str) -> Run:
         (project / "spec.yaml").write_text(SPEC)
@@ -59,7 +50,7 @@ def run(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]
         key = "trt_engine" if door.endswith(".engine") else "checkpoint"
         options = [f"{task}.{key}={door}", f"{task}.results_dir={folder}"]
         with pytest.raises(SystemExit) as ended:
-            main([task, "-e", "spec.yaml", f"encryption_key={KEY}", *options, *overrides])
+            main([task, "-e", "spec.yaml", f"encryption_key={model_key}", *options, *overrides])
         lines = []
         if folder.is_dir():  # a run that is refused makes none
             lines = [json.loads(line) for line in (folder / "status.json").read_text().splitlines()]
@@ -82,11 +73,11 @@ def told(text: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("task", ["evaluate", "inference"])
 def test_every_detector_tells_and_writes_the_same(
-    task: str, run: Callable[..., Run], project: Path
+    task: str, run: Callable[..., Run], doors: tuple[str, ...], project: Path
 ) -> None:
     """Status lines with their notices, files, exit status, standard error, and the scores."""
     # fault 45
-    expected, *others = (run(task, door) for door in DOORS)
+    expected, *others = (run(task, door) for door in doors)
     assert expected.status == 0
     messages = [message for _, message in expected.lines]
     assert messages[1] == (
@@ -97,7 +88,7 @@ def test_every_detector_tells_and_writes_the_same(
     for other in others:
         assert other == expected
     if task == "evaluate":
-        scores = [scores_of(project / f"evaluate-{door}", door) for door in DOORS]
+        scores = [scores_of(project / f"evaluate-{door}", door) for door in doors]
         for other in scores[1:]:
             assert other == pytest.approx(scores[0], abs=SCORE_TOLERANCE, nan_ok=True)
 
@@ -109,14 +100,16 @@ def scores_of(folder: Path, door: str) -> dict[str, float]:
     return {name: float("nan" if v is None else v) for name, v in results["overall"].items()}
 
 
-def test_every_detector_tells_of_other_class_names(run: Callable[..., Run], project: Path) -> None:
+def test_every_detector_tells_of_other_class_names(
+    run: Callable[..., Run], doors: tuple[str, ...], project: Path
+) -> None:
     """By the same sentence, in status.json and on standard error."""
     labels = project / "data/annotations/instances_val.json"
     content = json.loads(labels.read_text())
     content["categories"][0]["name"] = "ring"
     labels.write_text(json.dumps(content))
     sentence = "class names differ: id 1 is 'circle' in the model and 'ring' in the data"
-    for door in DOORS:
+    for door in doors:
         found = run("evaluate", door)
         assert ("RUNNING", sentence) in found.lines
         assert f"notice: {sentence}\n" in found.errors
@@ -130,10 +123,10 @@ def test_every_detector_tells_of_other_class_names(run: Callable[..., Run], proj
     ],
 )
 def test_every_detector_refuses_the_same(
-    task: str, overrides: list[str], sentence: str, run: Callable[..., Run]
+    task: str, overrides: list[str], sentence: str, run: Callable[..., Run], doors: tuple[str, ...]
 ) -> None:
     """Exit status 2 and one sentence at the end, before anything is written."""
-    expected, *others = (run(task, door, *overrides) for door in DOORS)
+    expected, *others = (run(task, door, *overrides) for door in doors)
     assert expected.status == 2
     assert sentence in expected.errors.splitlines()[-1]
     assert (expected.lines, expected.files) == ([], set())
@@ -167,7 +160,7 @@ def test_a_judge_that_is_missing_is_asked_for(
 
 
 def test_few_calls_lie_between_the_command_and_the_comparison(
-    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Run], doors: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who reads the code from `ddetr` to conf_threshold passes ten functions, for every file."""
     depths: list[int] = []
@@ -182,7 +175,7 @@ def test_few_calls_lie_between_the_command_and_the_comparison(
     monkeypatch.setattr(Detections, "above", above)
     for task in ("evaluate", "inference"):
         of_task = set()
-        for door in DOORS:
+        for door in doors:
             run(task, door)
             of_task |= set(depths)
             depths.clear()
@@ -198,13 +191,40 @@ def our_frames(frame: FrameType | None) -> Iterator[FrameType]:
         frame = None if frame.f_code is main.__code__ else frame.f_back
 
 
-def test_every_detector_keeps_as_many_as_are_scored(run: Callable[..., Run], project: Path) -> None:
+def test_every_detector_keeps_as_many_as_are_scored(
+    run: Callable[..., Run], doors: tuple[str, ...], project: Path
+) -> None:
     """More than COCO's 100 raise the model's num_select, up to all pairs of query and class."""
     # fault 23
-    for door in DOORS:
+    for door in doors:
         assert run("evaluate", door, "evaluate.max_detections=200").status == 0
         folder = project / f"evaluate-{door}"
         figures = json.loads((folder / "results.json").read_text())["overall"]
         assert [name for name in figures if name.startswith("AR")][:3] == ["AR1", "AR10", "AR200"]
         found = json.loads((folder / "detections.json").read_text())
         assert len(found) == 3 * 20 * 2  # images, queries and classes
+
+
+@pytest.mark.parametrize("task", ["evaluate", "inference"])
+@pytest.mark.parametrize("option", ["precision=bf16", "compile=true"])
+def test_an_exported_file_has_its_own_precision(
+    task: str, option: str, run: Callable[..., Run], doors: tuple[str, ...]
+) -> None:
+    """What is for checkpoints is refused for the others, and not passed over."""
+    for door in doors:
+        if door.startswith("model.pth"):
+            continue
+        found = run(task, door, f"{task}.{option}")
+        assert (found.status, found.files) == (2, set())
+        assert f"{task}.{option.partition('=')[0]} is for checkpoints" in found.errors
+
+
+def test_a_checkpoint_is_scored_in_sixteen_bits(run: Callable[..., Run], project: Path) -> None:
+    """Nearly as in float32; a processor without instructions for it is told of."""
+    figures = []
+    for precision in ("fp32", "bf16"):
+        assert run("evaluate", "model.pth", f"evaluate.precision={precision}").status == 0
+        found = json.loads((project / "evaluate-model.pth" / "detections.json").read_text())
+        figures.append(sorted(each["score"] for each in found))
+    assert figures[1] == pytest.approx(figures[0], abs=0.02)
+    assert figures[1] != figures[0]

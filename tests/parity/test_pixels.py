@@ -17,7 +17,6 @@ from ddetr_export import open_detector as open_exported
 from ddetr_model import DeformableDETR, ModelConfig, export_huggingface, load_checkpoint
 from ddetr_train import open_detector as open_checkpoint
 
-KEY = "open sesame"
 ANSWER_TOLERANCE = 1e-3  # of sums in another order; an image on its side is off by 0.1 and more
 PIXEL_TOLERANCE = 0.05  # of the standard deviation; resizing rounds to 1/255 in one of the two
 
@@ -54,12 +53,12 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def detectors(models: Path) -> dict[str, Detector]:
+def detectors(models: Path, model_key: str) -> dict[str, Detector]:
     """The same model by PyTorch, by ONNX Runtime and by the stand-in for TensorRT."""
     return {
         "model.pth": open_checkpoint(models / "model.pth"),
         "model.onnx": open_exported(models / "model.onnx"),
-        "model.onnx.enc": open_exported(models / "model.onnx.enc", encryption_key=KEY),
+        "model.onnx.enc": open_exported(models / "model.onnx.enc", encryption_key=model_key),
         "model.engine": open_exported(models / "model.engine"),
     }
 
