@@ -15,10 +15,9 @@ import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from proofs.damaged_images import FORMATS, HEIGHT, WIDTH, damaged_image, whole_image
-from proofs.fuzz.doors import SCREEN, command, predict_client
+from proofs.fuzz.doors import SCREEN, broken_sample, command, opened, predict_client
 from proofs.fuzz.worker import Door, Outcome, Worker
 from proofs.record import Proof, run_proof
 from proofs.small_project import SPEC, write_toy_onnx
@@ -194,30 +193,11 @@ def serve(folder: Path) -> Outcome:
     return Outcome("HTTP 200 or 400")
 
 
-def _opened(folder: Path) -> Any:
-    from ddetr_data import DataSource
-    from ddetr_data.loading import open_sources
-
-    source = DataSource(image_dir=folder / "images", json_file=folder / "labels.json")
-    options = {"dataset_type": "default", "corrupt_images": "skip"}
-    return open_sources([source], num_classes=None, **options)
-
-
 def dataset(folder: Path) -> Outcome:
     """The training data of a run with corrupt_images=skip, every sample."""
-    from ddetr_data import AugmentationConfig, DataError
-    from ddetr_data.torch import DetectionDataset, TrainTransform
-
-    found = _opened(folder)
-    augmentation = AugmentationConfig(
-        scales=(64,), train_random_resize=(64,), train_random_crop_min=48, train_random_crop_max=64
-    )
-    samples = DetectionDataset(found, TrainTransform(augmentation))
-    try:
-        for index in range(len(samples)):
-            samples[index]
-    except DataError as error:
-        return Outcome("broke off", f"an image that passed the check before a run fails: {error}")
+    found = opened(folder)
+    if problem := broken_sample(found):
+        return Outcome("broke off", problem)
     read = {record.file_name for record in found.images}
     left_out = len(_names(folder)) - len(read)
     if found.faults.get("unreadable_image", 0) != left_out:

@@ -117,29 +117,42 @@ def load_spec(folder: Path) -> Outcome:
     return Outcome("read")
 
 
-def dataset(folder: Path) -> Outcome:
-    """The training data of a run with corrupt_images=skip, every sample."""
-    from ddetr_data import AugmentationConfig, DataError, DataSource
+def opened(folder: Path) -> Any:
+    """The labels of a folder, as of a run with corrupt_images=skip."""
+    from ddetr_data import DataSource
     from ddetr_data.loading import open_sources
-    from ddetr_data.torch import DetectionDataset, TrainTransform
 
     source = DataSource(image_dir=folder / "images", json_file=folder / "labels.json")
-    try:
-        found = open_sources(
-            [source], num_classes=None, dataset_type="default", corrupt_images="skip"
-        )
-    except (DataError, FileNotFoundError) as error:
-        return Outcome("refused", "" if str(error) else "no sentence")
+    return open_sources([source], num_classes=None, dataset_type="default", corrupt_images="skip")
+
+
+def broken_sample(labelled: Any) -> str | None:
+    """Draw each training sample once; says why one of them fails, which no check has told of."""
+    from ddetr_data import AugmentationConfig, DataError
+    from ddetr_data.torch import DetectionDataset, TrainTransform
+
     augmentation = AugmentationConfig(
         scales=(64,), train_random_resize=(64,), train_random_crop_min=48, train_random_crop_max=64
     )
-    samples = DetectionDataset(found, TrainTransform(augmentation))
+    samples = DetectionDataset(labelled, TrainTransform(augmentation))
     try:
         for index in range(len(samples)):
             samples[index]
-    except DataError:
-        return Outcome("broke off", "an image that passed the check before a run fails in it")
-    return Outcome(f"{len(samples)} samples")
+    except DataError as error:
+        return f"an image that passed the check before a run fails in it: {error}"
+    return None
+
+
+def dataset(folder: Path) -> Outcome:
+    """The training data of a run with corrupt_images=skip, every sample."""
+    from ddetr_data import DataError
+
+    try:
+        found = opened(folder)
+    except (DataError, FileNotFoundError) as error:
+        return Outcome("refused", "" if str(error) else "no sentence")
+    problem = broken_sample(found)
+    return Outcome("broke off", problem) if problem else Outcome(f"{len(found.images)} samples")
 
 
 def serve(folder: Path) -> Outcome:
