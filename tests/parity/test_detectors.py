@@ -135,7 +135,6 @@ def test_every_detector_refuses_the_same(
 
 def test_both_judges_give_the_same_figures(run: Callable[..., Run], project: Path) -> None:
     """Byte for byte, in results.json and in the report; auto is one of the two."""
-    pytest.importorskip("faster_coco_eval", reason="the extra [fast-scoring] is not installed")
     folder = project / "evaluate-model.onnx"
     written = []
     for judge in ("auto", "pycocotools", "faster"):
@@ -155,7 +154,7 @@ def test_a_judge_that_is_missing_is_asked_for(
         main(["evaluate", "-e", "spec.yaml", *keys])
     assert ended.value.code == 2
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert "faster-coco-eval is not installed: pip install 'ddetr-cli[fast-scoring]'" in sentence
+    assert "faster-coco-eval is not installed: pip install 'ddetr-data[fast-scoring]'" in sentence
     assert not list(project.glob("results/evaluate/*.json"))
 
 

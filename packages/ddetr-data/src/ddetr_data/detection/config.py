@@ -90,8 +90,8 @@ class EvaluateConfig(_DetectorConfig):
     )
     judge: Judge = Field(
         "auto",
-        description="Who computes the scores: pycocotools, faster (faster-coco-eval, of the extra "
-        "fast-scoring), or auto: the fast one where it is installed; all figures are the same.",
+        description="Who computes the scores: pycocotools, faster (faster-coco-eval, which comes "
+        "with ddetr-cli), or auto: the fast one where it is installed; all figures are the same.",
     )
     max_detections: int = Field(
         DEFAULT_MAX_DETECTIONS,
