@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from machine import describe_machine
+from machine import describe_machine, status_kib
 from torch import Tensor, nn
 from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, ResNetConfig
 
@@ -163,11 +163,6 @@ def memory_of_step(precision: str | None) -> float:
     before = status_kib("VmRSS")
     transformers_step(theirs, sample) if precision is None else our_step(ours, sample, dtype)
     return round((status_kib("VmHWM") - before) / 1024, 1)
-
-
-def status_kib(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 MEMORY: dict[str, Callable[[Any], Any]] = {

@@ -8,7 +8,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["describe_machine"]
+__all__ = ["describe_machine", "status_kib"]
 
 
 def describe_machine(*distributions: str) -> dict[str, str | int]:
@@ -20,6 +20,12 @@ def describe_machine(*distributions: str) -> dict[str, str | int]:
         **{name: version(name) for name in distributions},
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
+
+
+def status_kib(name: str) -> int:
+    """Give a figure of this process's memory: VmRSS is what it holds, VmHWM the most it held."""
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def _processor() -> str:

@@ -31,14 +31,10 @@ def detections_to_coco(image_id: int, detections: Detections) -> list[ResultRow]
     boxes = detections.boxes_xyxy.astype(np.float64)
     boxes_xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     usable = np.isfinite(boxes_xywh).all(axis=1) & np.isfinite(detections.scores)
+    columns = (detections.labels, boxes_xywh, detections.scores)
     return [
-        ResultRow(
-            image_id=image_id,
-            category_id=int(detections.labels[row]),
-            bbox=boxes_xywh[row].tolist(),
-            score=float(detections.scores[row]),
-        )
-        for row in np.flatnonzero(usable)
+        ResultRow(image_id=image_id, category_id=label, bbox=box, score=score)
+        for label, box, score in zip(*(each[usable].tolist() for each in columns), strict=True)
     ]
 
 
