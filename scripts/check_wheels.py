@@ -95,7 +95,8 @@ def run(
         cwd=cwd,
         env=environment,
         check=not shown_at_end,
-        text=True,
+        encoding="utf-8",
+        errors="backslashreplace",  # what a failed test shows may be any bytes
         stdout=subprocess.PIPE if shown_at_end else None,
         stderr=subprocess.STDOUT if shown_at_end else None,
     )

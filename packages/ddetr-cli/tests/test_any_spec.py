@@ -197,5 +197,5 @@ def test_a_key_of_bytes_that_are_no_text_is_told() -> None:
     """By its own name and place, not by that of the whole spec."""
     # fault 41
     assert told("", ["a\udcfe=1"]) == (
-        "a key must be text in UTF-8, got a\udcfe (override a\udcfe=1)"
+        r"a key must be text in UTF-8, got a\udcfe (override a\udcfe=1)"
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from ddetr_cli.masking import MASK
 from ddetr_cli.spec.schema import takes_number
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted, shortened
+from ddetr_data import shown_text
 
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+(\.[0-9_]*)?([eE].*)?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -77,8 +78,8 @@ def refuse_unusable_key(key: str, path: KeyPath, tree: SpecTree) -> None:
         SpecError: it is such a key.
     """
     if "\0" in key or _SURROGATE.search(key):
-        location = tree.location_of((*path, key))
-        raise SpecError(f"a key must be text in UTF-8, got {shortened(key)} ({location})")
+        location, shown = tree.location_of((*path, key)), shown_text(shortened(key))
+        raise SpecError(f"a key must be text in UTF-8, got {shown} ({location})")
 
 
 def _fault(rule: str, path: KeyPath, tree: SpecTree) -> SpecError:
