@@ -37,9 +37,18 @@ with ended_in_time(with_process=True):
 """
 
 
+# Whatever these tests were started with: nohup ignores SIGHUP, a shell's "&" SIGINT.
+HEARD = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+
+
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-c", HEARD + program, *arguments],
         capture_output=True,
         text=True,
         timeout=100,
