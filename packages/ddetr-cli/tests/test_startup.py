@@ -12,7 +12,10 @@ import pytest
 
 from ddetr_cli.app import without_product_words
 
-HEAVY = ("torch", "pytorch_lightning", "onnx", "onnxruntime", "scipy", "pycocotools", "matplotlib")
+HEAVY = (
+    *("torch", "pytorch_lightning", "onnx", "onnxruntime", "scipy", "pycocotools", "matplotlib"),
+    *("numpy", "PIL"),
+)
 # CPU seconds, since other programs may hold up the wall clock.
 HELP_SECONDS = 0.5
 WRONG_SPEC_SECONDS = 1.0

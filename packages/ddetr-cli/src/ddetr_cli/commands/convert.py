@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import existing_images, given, optional_file
 from ddetr_data import ConvertConfig
-from ddetr_data.convert import ConvertSummary, FoldSummary, prepare_conversion
 from ddetr_data.detection import Progress
+
+if TYPE_CHECKING:
+    from ddetr_data.convert import ConvertSummary, FoldSummary
 
 
 def prepare(config: ConvertConfig, run: Run) -> Work:
@@ -18,6 +21,8 @@ def prepare(config: ConvertConfig, run: Run) -> Work:
     existing_images([str(given(config.input_source, "input_source"))], "input_source")
     optional_file(config.mapping_path, "mapping_path")
     optional_file(config.classmap, "classmap")
+    from ddetr_data.convert import prepare_conversion
+
     write = prepare_conversion(config, on_progress=Progress(run.observers, "images"))
     return partial(_write, write, run)
 

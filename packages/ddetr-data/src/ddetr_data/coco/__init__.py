@@ -1,24 +1,8 @@
 """COCO JSON files as detection sets, and detections as rows of its results format."""
 
-from ddetr_data.coco.detection_set import DetectionSet, check_ids_below, load_sources, tell_faults
-from ddetr_data.coco.file import CocoFile, read_coco_file
-from ddetr_data.coco.image_table import (
-    ImageColumns,
-    ImageTable,
-    as_table,
-    ends_of,
-    is_plain_name,
-    locate_image,
-)
-from ddetr_data.coco.json_files import find_json_files, read_json_object, refuse_no_json
-from ddetr_data.coco.results import (
-    ResultRow,
-    detections_from_coco,
-    detections_to_coco,
-    read_results,
-)
-from ddetr_data.coco.rows import category_rows, image_row, object_row
+import lazy_loader
 
+# Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
     "CocoFile",
     "DetectionSet",
@@ -43,3 +27,5 @@ __all__ = [
     "refuse_no_json",
     "tell_faults",
 ]
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,15 +1,8 @@
 """From data sources to a set that is ready for a run: verified, and kept in a store."""
 
-from ddetr_data.loading.image_states import SeenFiles
-from ddetr_data.loading.sources import (
-    default_cache_dir,
-    open_sources,
-    resolve_num_classes,
-    store_key,
-)
-from ddetr_data.loading.store import FORMAT_VERSION, StoredTable, is_store, read_store, write_store
-from ddetr_data.loading.verification import fit_to_headers, verify_images
+import lazy_loader
 
+# Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
     "FORMAT_VERSION",
     "SeenFiles",
@@ -24,3 +17,5 @@ __all__ = [
     "verify_images",
     "write_store",
 ]
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)

@@ -23,9 +23,9 @@ from ddetr_data.coco import (
 from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.faults import DataError
 from ddetr_data.files import file_digests
+from ddetr_data.loading.cache_folder import default_cache_dir
 from ddetr_data.loading.image_states import SeenFiles, find_changes
 from ddetr_data.loading.store import (
-    CACHE_VARIABLE,
     FORMAT_VERSION,
     StoredSet,
     building,
@@ -130,14 +130,6 @@ def resolve_num_classes(dataset: DatasetConfig) -> int:
         corrupt_images=policy,
         ignore_regions=dataset.ignore_regions,
     ).num_classes
-
-
-def default_cache_dir() -> Path:
-    """$DDETR_CACHE, or else ddetr-data in the user's cache folder."""
-    if os.environ.get(CACHE_VARIABLE):
-        return Path(os.environ[CACHE_VARIABLE])
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "ddetr-data"
 
 
 def store_key(

@@ -33,11 +33,11 @@ from ddetr_data.files import (
     write_whole,
 )
 from ddetr_data.images import WhiteLevels
+from ddetr_data.loading.cache_folder import CACHE_VARIABLE
 from ddetr_data.loading.image_states import SeenFiles
 from ddetr_data.locations import absolute
 from ddetr_data.types import Category
 
-CACHE_VARIABLE = "DDETR_CACHE"
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 8  # also raised when a rule for faulty labels changes

@@ -1,0 +1,12 @@
+from .cache_folder import default_cache_dir as default_cache_dir
+from .image_states import SeenFiles as SeenFiles
+from .sources import open_sources as open_sources
+from .sources import resolve_num_classes as resolve_num_classes
+from .sources import store_key as store_key
+from .store import FORMAT_VERSION as FORMAT_VERSION
+from .store import StoredTable as StoredTable
+from .store import is_store as is_store
+from .store import read_store as read_store
+from .store import write_store as write_store
+from .verification import fit_to_headers as fit_to_headers
+from .verification import verify_images as verify_images
