@@ -153,6 +153,19 @@ def test_a_connection_without_a_request_gives_way(served) -> None:
         assert all(b"HTTP/1.1 503" in answer or not answer for answer in answers)
 
 
+def test_who_gives_way_is_told_unless_he_has_had_an_answer(served) -> None:
+    """A first request may be on its way; a second one would take the sentence for its answer."""
+    with served(max_connections=2) as server:
+        new = server.connect(b"")
+        answered = server.connect(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert answered.recv(65536).startswith(b"HTTP/1.1 200")
+        others = [server.connect(b"") for _ in range(2)]
+        assert everything(new).startswith(b"HTTP/1.1 503")
+        assert b"503" not in everything(answered)
+        for other in others:
+            other.close()
+
+
 def test_too_many_connections_get_a_sentence(served) -> None:
     """When all have a request under way."""
     with served(max_connections=1) as server:

@@ -43,7 +43,7 @@ class ConnectionPool:
             if oldest is None:
                 return False
             self.leave(oldest)
-            oldest.dismiss(503, "another client needs the connection; try again in a moment")
+            oldest.make_room()
         self._open.add(connection)
         return True
 
@@ -119,6 +119,7 @@ class _Connection(H11Protocol):
         self.conn: _HttpState = _HttpState(self.pool.config.max_header_kib << 10)
         self._application: Callable[..., Awaitable[None]] = self.app
         self.app = self._answer
+        self._has_asked = False
         self._answering = 0  # pipelined requests may overlap
         self._lost = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -156,9 +157,21 @@ class _Connection(H11Protocol):
         else:
             self.transport.abort()
 
-    def dismiss(self, status: int, text: str) -> None:
-        """End the connection, with a sentence if the headers of a request have begun."""
-        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+    def make_room(self) -> None:
+        """End the connection for another client's sake.
+
+        A first request may be on its way, so one without any gets the sentence too. Who has had an
+        answer gets none: a client could take it for that of its next request, which was not read.
+        """
+        text = "another client needs the connection; try again in a moment"
+        self._dismiss(503, text, is_told=self._has_begun() or not self._has_asked)
+
+    def _has_begun(self) -> bool:
+        """Whether a part of a request's headers has come."""
+        return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+
+    def _dismiss(self, status: int, text: str, *, is_told: bool) -> None:
+        if is_told:
             self._say(status, text)
         if self.transport.get_write_buffer_size():  # nobody takes it
             self.transport.abort()
@@ -178,6 +191,7 @@ class _Connection(H11Protocol):
                     await self._lost.wait()  # uvicorn takes only a lost one for the client's fault
                 abortion.cancel()
 
+        self._has_asked = True
         self._answering += 1
         self._stop_timer()
         self.pool.work(self)
@@ -195,7 +209,8 @@ class _Connection(H11Protocol):
 
     def _end_waiting(self) -> None:
         seconds = self.pool.config.header_seconds
-        self.dismiss(408, f"the headers of the request took longer than {seconds:g} s to come")
+        text = f"the headers of the request took longer than {seconds:g} s to come"
+        self._dismiss(408, text, is_told=self._has_begun())
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
