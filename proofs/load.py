@@ -44,6 +44,9 @@ MOST_BESIDE_BAD_MIB = 320 + 400 + 128
 MOST_FILES = 128 + 64  # connections, and what a process has open anyway
 MOST_COMPLAINTS_BYTES = 100_000
 LEAST_ANSWERED = 0.25  # of whole images; 503 is the answer to the others
+# Of all clients, beside bad ones: who is still sending when the 503 comes may not read it.
+MOST_CUT_OFF = 0.001
+CUT_OFF = "cut off without an answer"
 CURVE_POINTS = 20
 PATIENCE_SECONDS = 120.0  # for a start and for one answer, on a busy machine
 END_SECONDS = 10.0
@@ -85,6 +88,7 @@ def _prove_load(proof: Proof, clients: int, seconds: float) -> None:
         _, ended = _end(proof, process, port)
     _judge(proof, told)
     proof.require(growth < MOST_GROWTH_MIB, "memory", "the memory of the server grows")
+    proof.require(not told.statuses[CUT_OFF], "answers", "a client is cut off without need")
     proof.figures |= {
         "grown_mib": round(growth, 1),
         "seconds_to_end": round(ended, 1),
@@ -127,6 +131,8 @@ def _prove_beside_bad(proof: Proof, seconds: float) -> None:
         proof.require(growth < MOST_GROWTH_MIB, "memory", "bad clients let the memory grow")
     proof.require(files < MOST_FILES, "open files", "bad clients hold more files than is allowed")
     proof.require(answered >= LEAST_ANSWERED, "others", "bad clients keep the others out")
+    cut_off = told.statuses[CUT_OFF] / told.statuses.total()
+    proof.require(cut_off < MOST_CUT_OFF, "answers", "bad clients cut others off")
     proof.require(len(complaints) < MOST_COMPLAINTS_BYTES, "output", "bad clients fill the log")
     proof.figures["beside_bad_clients"] = {
         "memory_curve_mib": _thinned(curve),
@@ -218,6 +224,9 @@ def _client(port: int, number: int, deadline: float, told: Told) -> None:
         kind = rng.choice(("whole", "whole", "whole", "damaged", "form", "view", "leaves"))
         try:
             _ask_one(port, kind, rng, told)
+        except ConnectionError:
+            with told.lock:
+                told.statuses[CUT_OFF] += 1
         except (OSError, http.client.HTTPException, ValueError) as error:
             with told.lock:
                 told.errors[f"{kind}: {type(error).__name__}"] += 1
@@ -234,8 +243,8 @@ def _ask_one(port: int, kind: str, rng: random.Random, told: Told) -> None:
     method, path, body, headers, expected = {
         "whole": ("POST", "/predict?threshold=0", image, {}, (200, 503)),
         "damaged": ("POST", "/predict", image[: rng.randrange(len(image) // 2)], {}, (400, 503)),
-        "form": ("POST", "/predict", image, {"Content-Type": "multipart/form-data"}, (415,)),
-        "view": ("GET", rng.choice(("/", "/health", "/metrics")), b"", {}, (200,)),
+        "form": ("POST", "/predict", image, {"Content-Type": "multipart/form-data"}, (415, 503)),
+        "view": ("GET", rng.choice(("/", "/health", "/metrics")), b"", {}, (200, 503)),
     }[kind]
     started = time.monotonic()
     status, content = _ask(port, method, path, body, headers)
