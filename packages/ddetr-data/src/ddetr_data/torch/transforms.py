@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
-from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat
 
 from ddetr_data.boxes import SMALLEST_SIDE
 from ddetr_data.config import AugmentationConfig
@@ -44,8 +44,8 @@ class TrainTransform:
     ) -> None:
         self.augmentation = augmentation
         self.canvas_hw = canvas_hw or fixed_canvas_hw(augmentation)
-        self._offsets = [255 * mean for mean in _three(augmentation.input_mean)]
-        self._factors = [1 / (255 * std) for std in _three(augmentation.input_std)]
+        self._offsets = torch.tensor([255 * mean for mean in _three(augmentation.input_mean)])
+        self._factors = torch.tensor([1 / (255 * std) for std in _three(augmentation.input_std)])
 
     def __call__(
         self, image: Image.Image, objects: Annotations, rng: np.random.Generator
@@ -64,11 +64,14 @@ class TrainTransform:
         return _sample(self._normalize(planes), objects, view, (image.height, image.width))
 
     def _normalize(self, planes: Tensor) -> Tensor:
-        pixels = torch.empty(planes.shape)
-        for channel, plane in enumerate(pixels):  # each small enough for the cache
-            torch.sub(planes[channel], self._offsets[channel], out=plane)
-            plane.mul_(self._factors[channel])
-        return pixels
+        """Give float32 (3, H, W) whose channels lie last in memory, as those of the image do.
+
+        Rows of H x 3W numbers are what vector instructions take; single planes are not.
+        """
+        _, height, width = planes.shape
+        rows = planes.permute(1, 2, 0).reshape(height, 3 * width).float()
+        rows.sub_(self._offsets.repeat(width)).mul_(self._factors.repeat(width))
+        return rows.view(height, width, 3).permute(2, 0, 1)
 
 
 class EvalTransform:
@@ -94,33 +97,34 @@ def _three(values: tuple[float, ...]) -> tuple[float, ...]:
 def _sample(pixels: Tensor, objects: Annotations, view: View, image_hw: tuple[int, int]) -> Sample:
     """Bring the objects of an image to a view of it, whose (3, H, W) pixels are given.
 
-    Boxes go through the frames one after the other: the upright image, the region, the resized
-    region, and its mirror image. An object counts by what the region shows of it.
+    An object counts by what the region shows of it. Sides and centres are fractions of the region,
+    so resizing does not change them.
     """
-    corners = torch.tensor(objects.boxes_xywh)
-    corners[:, 2:] += corners[:, :2]
-    boxes = BoundingBoxes(corners, format=BoundingBoxFormat.XYXY, canvas_size=image_hw)
+    start, stop = _corners(objects.boxes_xywh, image_hw)
     # What reaches over the border was never visible: it must not count as cut off by the region.
-    in_image = F.clamp_bounding_boxes(boxes)
-    seen = F.crop(in_image, view.top, view.left, view.height, view.width)
-    extent, full = seen[:, 2:] - seen[:, :2], in_image[:, 2:] - in_image[:, :2]
+    full = stop - start
+    region_start, region_wh = np.array([view.left, view.top]), np.array([view.width, view.height])
+    start, stop = (np.clip(each - region_start, 0, region_wh) for each in (start, stop))
+    extent = stop - start
     keep = (extent >= SMALLEST_SIDE).all(1)
-    seen_fraction = extent.prod(1) / full.prod(1).clamp(min=SMALLEST_SIDE**2)
+    seen_fraction = extent.prod(1) / full.prod(1).clip(min=SMALLEST_SIDE**2)
     enlargement = pixels.shape[1] * pixels.shape[2] / (view.height * view.width)
-    shown = F.resize(seen, list(view.size_hw))
-    shown = F.horizontal_flip(shown) if view.mirrored else shown
+    centres, sides = (start + stop) / (2 * region_wh), extent / region_wh
+    if view.mirrored:
+        centres[:, 0] = 1 - centres[:, 0]
     return Sample(
         pixels,
-        _normalised(shown, view.size_hw)[keep],
-        torch.tensor(objects.labels)[keep],
-        (torch.tensor(objects.area) * seen_fraction * enlargement).float()[keep],
-        torch.tensor(objects.is_crowd)[keep],
+        torch.from_numpy(np.concatenate([centres, sides], axis=1)[keep]).float(),
+        torch.tensor(objects.labels[keep]),
+        torch.from_numpy((objects.area * seen_fraction * enlargement)[keep]).float(),
+        torch.tensor(objects.is_crowd[keep]),
     )
 
 
-def _normalised(boxes: BoundingBoxes, size_hw: tuple[int, int]) -> Tensor:
-    """(N, 4) corners in pixels to normalised centre and size, float32."""
-    centred = F.convert_bounding_box_format(boxes, new_format=BoundingBoxFormat.CXCYWH)
-    height, width = size_hw
-    fractions: Tensor = centred.as_subclass(Tensor) / torch.tensor([width, height, width, height])
-    return fractions.float()
+def _corners(
+    boxes_xywh: NDArray[np.float64], image_hw: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Top left and bottom right corners (N, 2), x and y, of what lies in the image."""
+    limits = np.array(image_hw[::-1])
+    first, sides = boxes_xywh[:, :2], boxes_xywh[:, 2:]
+    return np.clip(first, 0, limits), np.clip(first + sides, 0, limits)

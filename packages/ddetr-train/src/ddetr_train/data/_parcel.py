@@ -31,10 +31,11 @@ class Packed:
         self._names = [list(target) for target in batch.targets]
         flat = [value for target in batch.targets for value in target.values()]
         tensors = [batch.images, batch.mask, *flat]
-        self._layout: list[tuple[torch.dtype, torch.Size, int]] = []
+        self._layout: list[tuple[torch.dtype, torch.Size, tuple[int, ...], int]] = []
         end = 0
         for tensor in tensors:
-            self._layout.append((tensor.dtype, tensor.shape, end))
+            strides = torch.empty_like(tensor, device="meta").stride()  # dense, in the same order
+            self._layout.append((tensor.dtype, tensor.shape, strides, end))
             end += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
         self._content = _shared_bytes(end)
         for tensor, packed in zip(tensors, self._tensors(), strict=True):
@@ -51,8 +52,10 @@ class Packed:
     def _tensors(self) -> list[Tensor]:
         """Views of the content."""
         return [
-            self._content[start : start + shape.numel() * dtype.itemsize].view(dtype).view(shape)
-            for dtype, shape, start in self._layout
+            self._content[start : start + shape.numel() * dtype.itemsize]
+            .view(dtype)
+            .as_strided(shape, strides)
+            for dtype, shape, strides, start in self._layout
         ]
 
 
