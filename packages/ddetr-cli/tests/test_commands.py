@@ -128,26 +128,30 @@ def test_files_that_a_shell_made_of_a_glob_are_all_checked(
 def test_kitti_labels_are_checked_without_a_spec(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder of label texts; classes that a mapping does not name are told."""
+    """A folder of label texts; a mapping that names none of their classes is an error."""
+    # fault 26
     made = make_dataset(tmp_path, num_images={"train": 2}, image_size_hw=(64, 64), num_classes=2)
     labels = tmp_path / "kitti" / "train" / "label_2"
     options = ("--images", str(made.image_dirs["train"]), "--annotations", str(labels))
     assert ddetr("check", *options) == 0
     (tmp_path / "map.json").write_text('{"nothing": "nothing"}')
     capsys.readouterr()
-    assert ddetr("check", *options, "--mapping", str(tmp_path / "map.json")) == 1
-    assert "unmapped_class" in capsys.readouterr().out
+    assert ddetr("check", *options, "--mapping", str(tmp_path / "map.json")) == 2
+    found = capsys.readouterr().out
+    assert "unmapped_class" in found
+    assert "no object is left" in found
 
 
 def test_the_labels_of_a_conversion_are_checked_by_its_spec(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What `convert` would drop is told, and nothing is written."""
+    """What `convert` would refuse, as it drops all, is an error, and nothing is written."""
+    # fault 26
     make_dataset(tmp_path, num_images={"train": 2}, image_size_hw=(64, 64), num_classes=2)
     spec = tmp_path / "convert.yaml"
     folders = "image_dir_name: ../../images/train\nlabel_dir_name: label_2\n"
     spec.write_text(f"input_source: {tmp_path}/kitti/train\n{folders}results_dir: {tmp_path}/out\n")
-    assert ddetr("check", "-e", str(spec)) == 1
+    assert ddetr("check", "-e", str(spec)) == 2
     assert "unmapped_class" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
     assert ddetr("check", "-e", str(spec), f"input_source={tmp_path}/none.txt") == 2

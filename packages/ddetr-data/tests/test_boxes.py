@@ -148,10 +148,21 @@ def test_a_single_normalised_box_is_found() -> None:
         ([[10, 20, 30, 25, 15, "60"]], None),
         ([10, 20, 30, 25, 15, 60], None),
         ([], None),
-        ({"counts": [0, 4], "size": [2, 2]}, None),
+        ({"counts": [5, 2, 2, 2], "size": [4, 4]}, [1, 1, 2, 2]),
+        ({"counts": [3, 2, 11], "size": [4, 4]}, [0, 0, 2, 4]),
+        ({"counts": "5220", "size": [4, 4]}, [1, 1, 2, 2]),
+        ({"counts": [16], "size": [4, 4]}, None),
+        ({"counts": [5, 12], "size": [4, 4]}, None),
+        ({"counts": [5, -2], "size": [4, 4]}, None),
+        ({"counts": "o", "size": [4, 4]}, None),
+        ({"counts": "\u00e9", "size": [4, 4]}, None),
+        ({"counts": None, "size": [4, 4]}, None),
+        ({"counts": [5, 2], "size": [4]}, None),
+        ({"counts": [5, 2], "size": [0, 4]}, None),
+        ({}, None),
         (None, None),
     ],
 )
 def test_a_box_lies_around_all_polygons(segmentation: object, box: list[float] | None) -> None:
-    """What is no list of polygons has none."""
+    """Around a mask in run lengths too, packed or not; what is neither has none."""
     assert outline_box(segmentation) == box

@@ -121,7 +121,7 @@ def test_kitti_folder_is_checked_line_by_line(tmp_path):
         KITTI_LINE.format("Car"),
         KITTI_LINE.format("DontCare"),
     ]
-    options = CheckOptions(mapping=ClassMapping({"person": "person"}))
+    options = CheckOptions(mapping=ClassMapping({"person": "person"}), max_dropped=1)
     report = check_dataset({"train": kitti_set(tmp_path, *lines)}, options)
     assert report.counts == {
         "malformed_line": 3,
@@ -129,6 +129,7 @@ def test_kitti_folder_is_checked_line_by_line(tmp_path):
         "unmapped_class": 1,
         "dont_care": 1,
         "missing_label_file": 1,
+        "repeated_box": 1,
     }
     assert report.annotations == 2
     (found,) = [one for one in report.findings if one.fault == "malformed_line"]
@@ -151,7 +152,7 @@ def test_label_files_that_cannot_be_read_stop_nothing(tmp_path):
     (labels / "link.txt").symlink_to("nowhere")
     (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
     report = check_dataset({"train": sources})
-    assert report.counts["malformed_label_file"] == 2
+    assert report.counts["malformed_label_file"] == 4  # two of text without a line, fault 27
     assert report.counts["odd_label_encoding"] == 2
     assert report.counts["malformed_line"] == 3
     assert report.counts["missing_label_file"] == 2
@@ -190,7 +191,9 @@ def test_labels_of_a_conversion_are_checked_by_its_own_reader(tmp_path, label_fo
     for stem in ("0", "1"):
         Image.new("RGB", (64, 48), (int(stem), 0, 0)).save(tmp_path / f"{stem}.png")
     (tmp_path / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n7 0.5 0.5 0.2 0.2\n")
-    (tmp_path / "0.xml").write_text("<annotation><object/></annotation>")
+    box = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
+    found = f"<object><name>cat</name><bndbox>{box}</bndbox></object>"
+    (tmp_path / "0.xml").write_text(f"<annotation><object/>{found}</annotation>")
     (tmp_path / "names.txt").write_text("cat\n")
     config = conversion(
         format=label_format,

@@ -193,7 +193,7 @@ def test_rows_under_a_repeated_key_are_not_lost(folder):
     text = json.dumps(good_table()).replace('"id": 1, "file', '"id": 7, "id": 1, "file')
     more = [{**good_table()["annotations"][0], "id": 50}]
     report = check(folder, f'{text[:-1]}, "annotations": {json.dumps(more)}}}'.encode())
-    assert report.counts == {"repeated_key": 2}
+    assert report.counts == {"repeated_box": 1, "repeated_key": 2}
     assert report.annotations == 7
 
 
@@ -280,7 +280,11 @@ def test_rows_of_one_id_are_told_apart_in_any_order(folder):
     other = {**row, "bbox": [1, 1, 9, 9]}
     table["annotations"] += [other, row, row, other]
     report = check(folder, table)
-    assert report.counts == {"shared_annotation_id": 1, "repeated_annotation": 2}
+    assert report.counts == {
+        "shared_annotation_id": 1,
+        "repeated_annotation": 2,
+        "repeated_box": 1,  # of the row with another id, fault 25
+    }
     assert report.annotations == 8
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from ddetr_data.coco import load_sources
 from ddetr_data.config import AugmentationConfig, DatasetConfig, DataSource
 from ddetr_data.detection import Detector, EvaluateConfig, RunEvent, evaluate
+from ddetr_data.formats import number_categories
 from ddetr_data.images import PreprocessConfig
 from ddetr_data.scoring import Scores
-from ddetr_data.types import Category, Detections
+from ddetr_data.types import Detections
 
 Write = Callable[..., DataSource]
 
@@ -166,21 +168,55 @@ def test_other_pixels_than_the_spec_asks_for_are_told(source, run, own, asked, t
         assert part in texts[0]
 
 
-def test_classes_of_other_names_are_told(source, run) -> None:
-    """By id; classes that the data do not list are no difference, and no names at all neither."""
-    oracle = Oracle(source, [0.9, 0.8])
-    for names, expected in (
-        ((Category(1, "car"), Category(2, "person"), Category(3, "bus")), []),
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("car", "person", "bus"), []),
         ((), []),
-        (
-            (Category(1, "person"), Category(2, "person")),
-            ["class names differ: id 1 is 'person' in the model and 'car' in the data"],
-        ),
-    ):
-        told: list[RunEvent] = []
-        oracle.categories = names
-        run(oracle, observers=[told.append])
-        assert [each.message for each in told if "differ" in each.message] == expected
+        (("CAR", "class_2"), []),
+        (("car",), ["class names differ: id 2 is absent in the model and 'person' in the data"]),
+    ],
+)
+def test_classes_that_one_side_lacks_are_no_conflict(source, run, names, told) -> None:
+    """What the model lacks is told; what the data lack, no names and other spellings are not."""
+    # fault 21
+    oracle, events = Oracle(source, [0.9, 0.8]), []
+    oracle.categories = number_categories(names)
+    run(oracle, observers=[events.append])
+    assert [each.message for each in events if "differ" in each.message] == told
+
+
+@pytest.mark.parametrize("names", [("person", "car"), ("person", "person"), ("bus", "person")])
+def test_ids_that_mean_other_classes_are_refused(source, run, names) -> None:
+    """Another order or another name would be scored as if it were the same class."""
+    # fault 21
+    oracle = Oracle(source, [0.9, 0.8])
+    oracle.categories = number_categories(names)
+    first = f"class names differ: id 1 is {names[0]!r} in the model and 'car' in the data"
+    with pytest.raises(ValueError, match=f"{first}.*match_classes"):
+        run(oracle)
+
+
+def test_ids_are_mapped_by_name_when_asked_for(source, run) -> None:
+    """The detections keep the model's ids; a class that it does not name is left out, and told."""
+    # fault 21
+    oracle = Oracle(source, [0.9, 0.8])
+    oracle.records = {
+        path: replace(
+            record, annotations=replace(record.annotations, labels=3 - record.annotations.labels)
+        )
+        for path, record in oracle.records.items()
+    }
+    oracle.categories = number_categories(("person", "Car"))
+    scores, rows = run(oracle, data_of(source, match_classes="name"))
+    assert (scores.overall["AP"], sorted(scores.per_class)) == (1.0, ["Car", "person"])
+    assert [row["category_id"] for row in rows[:2]] == [2, 1]
+    oracle.categories = number_categories(("bus", "Car"))
+    scores, _ = run(oracle, data_of(source, match_classes="name"))
+    assert scores.per_class == {"Car": {"AP": 1.0, "AP50": 1.0}}
+    oracle.categories = number_categories(("bus", "bag"))
+    with pytest.raises(ValueError, match="not one class of the data has a name"):
+        run(oracle, data_of(source, match_classes="name"))
 
 
 def test_labels_beyond_the_detector_are_refused(source, run) -> None:

@@ -237,14 +237,15 @@ def test_yolo_round_trip_keeps_classes_and_boxes(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["1 1 person 0 0 0 4 5 20 30 0 0 0 0 0 0 0", "Car" + " 1" * 14])
-def test_labels_of_which_nothing_is_left_are_a_warning(tmp_path, caplog, text):
+def test_labels_of_which_nothing_is_left_are_refused(tmp_path, caplog, text):
     """Another kind of KITTI lines, or classes without a mapping, would train on background."""
+    # fault 26
     make_images(tmp_path, "1.jpg")
     (tmp_path / "1.txt").write_text(f"{text}\n")
     config = ConvertConfig(input_source=tmp_path, results_dir=tmp_path / "out")
-    assert convert(config).annotations == 0
-    assert "no object is left" in caplog.text
-    caplog.clear()
+    with pytest.raises(DataError, match=r"no object is left.*nothing is written"):
+        convert(config)
+    assert not (tmp_path / "out").exists()
     (tmp_path / "1.txt").write_text("DontCare" + " 1" * 14)
     assert convert(config).annotations == 0
     assert caplog.text == ""

@@ -104,7 +104,8 @@ def test_keypoints_are_read_where_data_yaml_has_their_shape(tmp_path: Path) -> N
     config = make_set(tmp_path, [line], "kpt_shape: [3, 3]")
     assert boxes_of(config) == [[40.0, 30.0, 20.0, 40.0]]
     config = make_set(tmp_path, [line], "")
-    assert convert(config).dropped == {"ambiguous_line": {"cat": 1}}
+    with pytest.raises(DataError, match="1 x ambiguous_line cat"):
+        convert(config)
     assert check_conversion(config).counts["ambiguous_line"] == 1
 
 
@@ -129,8 +130,8 @@ def test_a_set_of_polygons_settles_its_doubtful_lines(tmp_path: Path) -> None:
     certain = [f"0 .1 .1 .3 .1 .4 .3 .2 .4 .1 .{n}" for n in range(3, 9)]
     doubtful = [f"0 .5 .5 .2 .4 .45 .4 .55 .6 .5 .5{n}" for n in range(6)]
     assert len(boxes_of(make_set(tmp_path, certain + doubtful))) == 12
-    alone = convert(make_set(tmp_path, doubtful * 2))
-    assert alone.dropped == {"ambiguous_line": {"cat": 12}}
+    with pytest.raises(DataError, match="12 x ambiguous_line cat"):
+        convert(make_set(tmp_path, doubtful * 2))
 
 
 def test_a_set_of_tracks_settles_its_first_track(tmp_path: Path) -> None:

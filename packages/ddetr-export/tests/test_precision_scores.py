@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ddetr_data import DataSource, load_sources, make_dataset
+from ddetr_data import Category, DataSource, load_sources, make_dataset
 from ddetr_data.images import PreprocessConfig
 from ddetr_export.proof import ForwardDetector, score_networks
 
+CATEGORIES = (Category(1, "red cell"), Category(2, "platelet"))
 CONFIG = PreprocessConfig(mode="fixed", height=64, width=96)
 
 
@@ -20,7 +21,8 @@ def labelled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shapes")
     made = make_dataset(folder, num_images={"val": 5}, image_size_hw=(64, 96), num_classes=2)
     source = DataSource(image_dir=str(folder / "images/val"), json_file=made.json_files["val"])
-    return load_sources([source], num_classes=None)
+    loaded = load_sources([source], num_classes=None)
+    return replace(loaded, categories=CATEGORIES)  # those of make_checkpoint
 
 
 def knowing(labelled, shift: float):
@@ -128,7 +130,6 @@ def test_an_export_certifies_its_scores(labelled, make_checkpoint, tmp_path, pre
 def test_labels_beyond_the_models_classes_are_told(labelled, make_checkpoint, tmp_path) -> None:
     """Before anything is traced."""
     pytest.importorskip("torch")
-    from ddetr_data.types import Category
     from ddetr_export import ExportConfig, export_onnx
 
     wrong = replace(labelled, categories=(*labelled.categories, Category(7, "seven")))
@@ -136,15 +137,15 @@ def test_labels_beyond_the_models_classes_are_told(labelled, make_checkpoint, tm
         export_onnx(make_checkpoint(), tmp_path / "m.onnx", ExportConfig(), labelled=wrong)
 
 
-def test_labels_of_other_class_names_are_told(
-    labelled, make_checkpoint, tmp_path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The same ids under other names are scored all the same, with a word of warning."""
+def test_labels_of_other_class_names_are_refused(labelled, make_checkpoint, tmp_path) -> None:
+    """The same ids under other names would give scores that mean nothing."""
+    # fault 21
     pytest.importorskip("torch")
     from ddetr_export import ExportConfig, prepare_export
 
     config = ExportConfig(input_height=64, input_width=96)
-    prepare_export(make_checkpoint(), tmp_path / "m.onnx", config, labelled=labelled)
-    name = labelled.categories[0].name
-    sentence = f"class names differ: id 1 is 'red cell' in the checkpoint and {name!r} in the lab"
-    assert sentence in caplog.text
+    other = tuple(replace(each, name=f"other {each.name}") for each in labelled.categories)
+    wrong = replace(labelled, categories=other)
+    sentence = f"class names differ: id 1 is .* in the checkpoint and {other[0].name!r} in the lab"
+    with pytest.raises(ValueError, match=sentence):
+        prepare_export(make_checkpoint(), tmp_path / "m.onnx", config, labelled=wrong)

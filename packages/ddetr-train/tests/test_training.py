@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -171,35 +170,6 @@ def test_weights_to_start_from_are_reported(run_training, model_config, recorder
     )
     assert "class_embed.0.bias" in recorder.text()
     assert "of another shape and started anew" in recorder.text()
-
-
-def test_other_classes_of_validation_and_start_are_told(
-    run_training, dataset, synthetic, recorder, tmp_path
-) -> None:
-    """Ids that stand for other classes are scored and trained on, but not in silence."""
-    first = run_training(**FAST)
-    assert "class names differ" not in recorder.text()
-    renamed = json.loads(synthetic.json_files["val"].read_text())
-    for number, row in enumerate(reversed(renamed["categories"]), start=1):
-        row["id"] = number
-    labels = tmp_path / "val.json"
-    labels.write_text(json.dumps(renamed))
-    source = DataSource(image_dir=str(synthetic.image_dirs["val"]), json_file=str(labels))
-    others = dataset.model_copy(
-        update={"train_data_sources": (source,), "val_data_sources": dataset.val_data_sources}
-    )
-    run_training(
-        **FAST,
-        data=others,
-        results_dir=tmp_path / "tuned",
-        pretrained_model_path=first.latest_checkpoint,
-    )
-    one, last = (renamed["categories"][index]["name"] for index in (-1, 0))
-    for owner in ("the validation data", "the pretrained model"):
-        sentence = (
-            f"class names differ: id 1 is {one!r} in the training data and {last!r} in {owner}"
-        )
-        assert sentence in recorder.text()
 
 
 def test_what_a_backbone_file_covers_is_told(model_config, dataset, recorder, tmp_path) -> None:

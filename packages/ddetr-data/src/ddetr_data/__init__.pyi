@@ -2,6 +2,9 @@ from .__about__ import __version__ as __version__
 from .categories import ClassNames as ClassNames
 from .categories import as_categories as as_categories
 from .categories import compare_categories as compare_categories
+from .categories import find_conflict as find_conflict
+from .categories import ids_by_name as ids_by_name
+from .categories import refuse_other_order as refuse_other_order
 from .check import CheckOptions as CheckOptions
 from .check import CheckReport as CheckReport
 from .check import check_conversion as check_conversion

@@ -6,11 +6,13 @@ N boxes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TypeGuard
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ddetr_data._masks import box_of_mask
 
 SMALLEST_SIDE = 0.01  # pixels; anything thinner is no object
 BORDER_TOLERANCE = 1.0  # pixels; rounding in labelling tools, left as it is
@@ -19,6 +21,7 @@ SMALLEST_IMAGE_TO_DOUBT = 16  # pixels; in smaller images a box inside the first
 FEWEST_COORDINATES = 6  # of a polygon: three points
 LARGEST_NUMBER = 2**53  # of a polygon's; beyond it floats are no longer whole pixels
 FEWEST_TO_JUDGE = 3  # boxes; fewer say nothing about the format of a whole file
+_HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with well mixed bits
 NEARLY_ALL = 0.9  # of a file's boxes; the others have faults of their own
 
 Masks = dict[str, NDArray[np.bool_]]  # fault -> (N,)
@@ -57,7 +60,9 @@ def _parse_box(value: object) -> tuple[list[float], str | None]:
 
 
 def outline_box(segmentation: object) -> list[float] | None:
-    """The box around COCO polygons; None for anything else, such as run-length masks."""
+    """The box around COCO polygons or a mask in run lengths; None for anything else."""
+    if isinstance(segmentation, Mapping):
+        return box_of_mask(segmentation)
     polygons = segmentation if isinstance(segmentation, list) else []
     points: list[float] = []
     for polygon in polygons:
@@ -132,6 +137,33 @@ def _first_of(candidates: Masks) -> Masks:
         masks[fault] = mask & free
         free &= ~mask
     return masks
+
+
+def upright_boxes(
+    boxes_xywh: NDArray[np.float64],  # (N, 4)
+    degrees: NDArray[np.float64],  # (N,), each box's rotation around its centre
+) -> NDArray[np.float64]:
+    """The upright boxes (N, 4) around boxes that are rotated; half turns change nothing."""
+    cosine, sine = (np.abs(function(np.radians(degrees))) for function in (np.cos, np.sin))
+    width, height = boxes_xywh[:, 2], boxes_xywh[:, 3]
+    extent = np.stack([width * cosine + height * sine, width * sine + height * cosine], axis=1)
+    center = boxes_xywh[:, :2] + boxes_xywh[:, 2:] / 2
+    return np.concatenate([center - extent / 2, extent], axis=1)
+
+
+def find_repeats(*columns: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows (N,) of columns, (N,) each, are equal to an earlier row."""
+    values = [np.ascontiguousarray(column, np.float64) + 0.0 for column in columns]  # no -0.0
+    hashes = np.zeros(len(values[0]), np.uint64)
+    for column in values:  # unsigned numbers overflow in silence
+        bits = column.view(np.uint64)
+        hashes = (hashes ^ (bits >> np.uint64(29)) ^ bits) * _HASH_FACTOR
+    repeats = np.zeros(len(hashes), np.bool_)
+    if (np.diff(np.sort(hashes)) == 0).any():
+        order = np.argsort(hashes, kind="stable")
+        earlier, later = order[:-1], order[1:]
+        repeats[later] = np.logical_and.reduce([each[later] == each[earlier] for each in values])
+    return repeats
 
 
 def find_wrong_format(

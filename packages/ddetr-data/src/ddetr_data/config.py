@@ -17,6 +17,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Judge: TypeAlias = Literal["auto", "pycocotools", "faster"]
 DEFAULT_MAX_DETECTIONS = 100  # of an image and class that are scored, as COCO has it
 
+# How the classes of two tables are taken for the same.
+ClassMatch: TypeAlias = Literal["id", "name"]
+
 
 def _as_sequence(value: object) -> object:
     """Take one bare value, as many specs write it, for a list of one."""
@@ -28,6 +31,7 @@ def _as_text(value: object) -> object:
 
 
 PositiveInt = Annotated[int, Field(gt=0)]
+MaxDropped = Annotated[float, Field(ge=0, le=1)]
 Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_sequence), Field(min_length=1)]
 Channels = Annotated[tuple[float, ...], BeforeValidator(_as_sequence)]
 Location = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]  # a path or a URL
@@ -179,6 +183,16 @@ class DatasetConfig(FrozenModel):
         description="What is white in images of floats; absent: 1, or where the training images "
         "have larger values, as for whole numbers.",
     )
+    match_classes: ClassMatch = Field(
+        "id",
+        description="Class tables of data and model that give an id two names, or a name two ids: "
+        "id refuses them, name maps the ids by name.",
+    )
+    max_dropped: MaxDropped = Field(
+        0.5,
+        description="Fraction of the objects of wanted classes that the rules for faulty labels "
+        "may drop; above it, or where none is left, nothing runs.",
+    )
     augmentation: AugmentationConfig = Field(
         default_factory=AugmentationConfig, description="Variation and normalisation of images."
     )
@@ -254,6 +268,16 @@ class ConvertConfig(FrozenModel):
         description="Write VOC's difficult objects and KITTI's DontCare (once for each class) as "
         "regions, with `ignore: 1` and `iscrowd: 1`, and read COCO's `ignore` as such; false: "
         "difficult and ignored objects are objects like others, DontCare is dropped.",
+    )
+    match_classes: ClassMatch = Field(
+        "id",
+        description="Class tables that give an id two names, or a name two ids: id refuses them, "
+        "name maps the ids by name.",
+    )
+    max_dropped: MaxDropped = Field(
+        0.5,
+        description="Fraction of the objects of mapped classes that the rules for faulty labels "
+        "may drop; above it, or where none is left, nothing is written.",
     )
     strict: bool = Field(
         False, description="Stop, writing nothing, when any object or file would be dropped."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -33,6 +34,12 @@ RULES: Mapping[str, FaultRule] = {
     "odd_category_name": FaultRule(
         "repair", "a category's name is no text, or has line ends, outer blanks or broken letters"
     ),
+    "renumbered_class": FaultRule(
+        "repair", "a class has another id in another table, and is mapped by its name"
+    ),
+    "unmatched_class": FaultRule(
+        "drop", "an object of a class that the other table does not name (match_classes is name)"
+    ),
     "text_id": FaultRule("repair", "an id is written as a text"),
     "unusable_image_id": FaultRule("repair", "an image id is no number up to 2**53, all are new"),
     "clashing_image_ids": FaultRule("repair", "files share image ids, all are numbered anew"),
@@ -47,16 +54,21 @@ RULES: Mapping[str, FaultRule] = {
     "resized_image": FaultRule("repair", "the image is a resized copy, boxes are scaled"),
     "other_image_size": FaultRule(
         "repair",
-        "the image has another shape, or a size that its boxes fit better: boxes are clipped to it",
+        "the image has another shape, its boxes fit it better, or the size is a placeholder: "
+        "boxes stay, and are clipped to it",
     ),
     "annotation_without_id": FaultRule("repair", "an annotation has no id"),
     "shared_annotation_id": FaultRule("repair", "two different annotations have one id"),
     "repeated_annotation": FaultRule("drop", "an annotation stands in the file twice"),
     "unknown_image": FaultRule("drop", "an annotation's image is not in the file"),
     "annotation_without_category": FaultRule("drop", "an annotation has no category_id"),
-    "missing_box": FaultRule("drop", "bbox is absent or null, and there are no polygons"),
+    "missing_box": FaultRule("drop", "bbox is absent or null, and there is no polygon or mask"),
     "outlined_box": FaultRule(
-        "repair", "bbox is absent or null, the box around its polygons is taken"
+        "repair", "bbox is absent, null or empty, the box around its polygons or mask is taken"
+    ),
+    "rotated_box": FaultRule("repair", "a box is rotated, the upright box around it is taken"),
+    "repeated_box": FaultRule(
+        "accept", "a box stands on its image again with its class: trained on once, scored as often"
     ),
     "malformed_box": FaultRule("drop", "bbox is not four numbers"),
     "text_box": FaultRule("repair", "bbox holds numbers written as texts"),
@@ -83,8 +95,13 @@ RULES: Mapping[str, FaultRule] = {
     "unusable_json": FaultRule("refuse", "the file is missing, cut off, empty or no COCO JSON"),
     "no_categories": FaultRule("refuse", "the JSON has no table of categories"),
     "unusable_category_id": FaultRule("refuse", "a category id is no number from 0 to 2**20"),
+    "most_dropped": FaultRule(
+        "refuse", "more objects of wanted classes are dropped than max_dropped allows, or all"
+    ),
     "two_category_names": FaultRule("refuse", "one category id has two names"),
-    "differing_categories": FaultRule("refuse", "the category tables of two files differ"),
+    "differing_categories": FaultRule(
+        "refuse", "two class tables give an id two names, or a name two ids (see match_classes)"
+    ),
     "category_beyond_model": FaultRule("refuse", "a category id is num_classes or above"),
     "no_images": FaultRule("refuse", "the JSON has no list of images"),
     "two_file_names": FaultRule("refuse", "one image id has two file names"),
@@ -95,6 +112,10 @@ RULES: Mapping[str, FaultRule] = {
 
 
 _DONE = {"accept": "kept", "repair": "repaired", "drop": "dropped"}
+# Objects that were dropped, by fault and category id; UNKNOWN_CLASS where that cannot be told.
+# Crowds, which are no objects to find, are not among them.
+Losses = Counter[tuple[str, int]]
+UNKNOWN_CLASS = -1
 
 
 class FaultLog(Mapping[str, int]):

@@ -48,6 +48,17 @@ def dataset(source: DataSource) -> DetectionDataset:
     return DetectionDataset(load_sources([source], num_classes=None), TrainTransform(SMALL), seed=3)
 
 
+def test_a_repeated_box_is_trained_once(content: Content, write_source: Write) -> None:
+    """Under another id and with its class; the same box of another class stays."""
+    # fault 25
+    row = content["annotations"][0]
+    content["annotations"] += [{**row, "id": 70}, {**row, "id": 71, "category_id": 2}]
+    labelled = load_sources([write_source(content)], num_classes=None)
+    transform = EvalTransform(PreprocessConfig(shortest_edge=32))
+    _, target = DetectionDataset(labelled, transform)[0]
+    assert target["labels"].tolist() == [1, 2, 2]
+
+
 def same(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
     return first[0].shape == second[0].shape and torch.equal(first[0], second[0])
 

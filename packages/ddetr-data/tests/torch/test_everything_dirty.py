@@ -69,7 +69,8 @@ EXPECTED = {
     "odd_file_name", "other_image_size", "outlined_box", "outside_box", "outside_file_name",
     "palette_image",
     "repeated_annotation", "repeated_category", "repeated_image", "repeated_key",
-    "resized_image", "row_not_object", "same_image", "normalised_box", "shared_annotation_id",
+    "repeated_box", "resized_image", "rotated_box", "row_not_object", "same_image",
+    "normalised_box", "shared_annotation_id",
     "shared_category_name", "text_box", "text_id", "text_image_size", "text_is_crowd",
     "transparent_image", "turned_image", "unknown_image", "unnamed_category", "unused_category",
     "unusable_image_id", "upright_by_exif", "zero_box",
@@ -81,7 +82,8 @@ ELSEWHERE = {
     "missing_label_file", "odd_label_encoding", "repeated_file", "shared_label_file",
     "unknown_class_number", "ambiguous_line", "ignore_region", "marked_ignore",
     "more_objects_than_detections",
-    "unlisted_class", "unmapped_class",
+    "unlisted_class", "unmapped_class", "renumbered_class", "unmatched_class",
+    "untrained_category",
 }  # fmt: skip
 
 
@@ -111,7 +113,8 @@ class DirtySet:
         self.annotations += [self._annotation(1) for _ in range(9)]  # more than there are queries
         outline = {"bbox": None, "segmentation": [[10, 12, 40, 12, 40, 32]]}
         self.annotations += [{**self._annotation(1), **outline}]
-        self.good += 11
+        self.annotations += [{**self._annotation(1), "attributes": {"rotation": 30.0}}]
+        self.good += 12
         self.random.shuffle(self.annotations)
         categories = [{"id": 0, "name": "a"}, {"id": 1}, {"id": "2", "name": "a"}]
         categories += [{"id": 2, "name": "a"}, {"id": 7, "name": 5}, None]
@@ -249,7 +252,9 @@ def dirty(request: pytest.FixtureRequest, tmp_path: Path) -> DirtySet:
 def test_every_fault_is_reported_and_none_stops_the_pass(dirty: DirtySet) -> None:
     """The report names file, location and count of each; nothing short of an image is refused."""
     source = dirty.write()
-    report = check_dataset({"train": [source]}, CheckOptions(num_classes=8, num_queries=10))
+    report = check_dataset(
+        {"train": [source]}, CheckOptions(num_classes=8, num_queries=10, max_dropped=1)
+    )
     assert EXPECTED | {"missing_image", "unreadable_image"} == report.counts.keys()
     for found in report.findings:
         assert found.count >= len(found.locations) >= 1

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
-from ddetr_data import as_categories, compare_categories
+from ddetr_data import Category, as_categories, compare_categories
 from ddetr_data.coco import DetectionSet
 from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, find_images
+from ddetr_data.loading import LabelContract
 from ddetr_export.config import ExportConfig
 from ddetr_export.onnx import ExportMetadata, written_path
 from ddetr_export.prepared_export import PreparedExport, Tell
@@ -21,6 +23,8 @@ from ddetr_model import DeformableDETR, load_checkpoint
 
 logger = logging.getLogger(__name__)
 
+LabelledSet: TypeAlias = DetectionSet | Callable[[tuple[Category, ...]], DetectionSet]
+
 
 def export_onnx(
     checkpoint: str | Path,
@@ -28,7 +32,7 @@ def export_onnx(
     config: ExportConfig,
     *,
     encryption_key: str | None = None,
-    labelled: DetectionSet | None = None,
+    labelled: LabelledSet | None = None,
     category_ids: Sequence[int] | None = None,
     on_progress: Tell | None = None,
     network: DeformableDETR | None = None,
@@ -44,7 +48,8 @@ def export_onnx(
         config: Input size, opset, batch and the like.
         encryption_key: Opens an encrypted checkpoint; the model is then written encrypted, with
             `.enc` behind its name, and nothing of it reaches the disk in clear.
-        labelled: Images to score the file and PyTorch on; config.score_images of them.
+        labelled: Images to score the file and PyTorch on, config.score_images of them; or what
+            reads them, called with the model's classes.
         category_ids: Classes that count in the scores; None is all.
         on_progress: Called with a few words as each step begins.
         network: What to fill, for a checkpoint with parts from outside.
@@ -73,7 +78,7 @@ def prepare_export(
     config: ExportConfig,
     *,
     encryption_key: str | None = None,
-    labelled: DetectionSet | None = None,
+    labelled: LabelledSet | None = None,
     category_ids: Sequence[int] | None = None,
     on_progress: Tell | None = None,
     network: DeformableDETR | None = None,
@@ -95,7 +100,7 @@ def prepare_export(
     with model_source(Path(checkpoint), encryption_key) as source:
         model = load_checkpoint(source, network=network)
     if labelled is not None:
-        _check_classes(labelled, model)
+        labelled = _fitting(labelled, model)
     metadata = describe(model, config)
     return PreparedExport(
         Path(checkpoint),
@@ -151,20 +156,26 @@ def describe(model: DeformableDETR, config: ExportConfig) -> ExportMetadata:
     )
 
 
-def _check_classes(labelled: DetectionSet, model: DeformableDETR) -> None:
+def _fitting(labelled: LabelledSet, model: DeformableDETR) -> DetectionSet:
+    """Read the labels, if they are not yet, and compare their classes with the model's."""
+    known = as_categories(model.metadata.categories if model.metadata else ())
+    if not isinstance(labelled, DetectionSet):
+        labelled = labelled(known)
     if labelled.num_classes > model.config.num_classes:
         raise ValueError(
             f"the labelled images have category ids up to {labelled.num_classes - 1}, the "
             f"checkpoint num_classes {model.config.num_classes}; give it its own images to score "
             "on, or none"
         )
-    known = as_categories(model.metadata.categories if model.metadata else ())
+    contract = LabelContract(classes=known, owner="the checkpoint", name="the labelled images")
+    contract.refuse_conflicts(labelled.categories)
     difference = compare_categories(
         known,
         labelled.categories,
-        first_name="the checkpoint",
-        second_name="the labelled images",
+        first_name=contract.owner,
+        second_name=contract.name,
         second_may_lack=True,
     )
     if difference:
-        logger.warning("%s: their scores mean little", difference)
+        logger.warning("%s: what is labelled so counts as missed", difference)
+    return labelled

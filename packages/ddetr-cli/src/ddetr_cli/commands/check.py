@@ -70,7 +70,9 @@ def _checked(arguments: CheckArguments, progress: Progress | None) -> CheckRepor
         return check_dataset(splits, options, on_progress=progress)
     config = load_tree(ConvertConfig, tree, overrides).spec
     given(config.input_source, "input_source")
-    options = CheckOptions(workers=config.workers)
+    options = CheckOptions(
+        match_classes=config.match_classes, max_dropped=config.max_dropped, workers=config.workers
+    )
     return check_conversion(config, options, on_progress=progress)
 
 
@@ -127,6 +129,9 @@ def _of_spec(experiment: Experiment, spec_file: Path) -> tuple[Splits, CheckOpti
         num_queries=experiment.model.num_queries,
         max_detections=experiment.evaluate.max_detections,
         ignore_regions=dataset.ignore_regions,
+        match_classes=dataset.match_classes,
+        max_dropped=dataset.max_dropped,
+        eval_class_ids=dataset.eval_class_ids,
         workers=dataset.workers,
     )
     return splits, options

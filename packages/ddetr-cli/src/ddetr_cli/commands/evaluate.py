@@ -12,6 +12,7 @@ from ddetr_cli.running import Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_sources
 
 if TYPE_CHECKING:
+    from ddetr_data.coco import DetectionSet
     from ddetr_data.detection import PreparedEvaluation
     from ddetr_data.scoring import Scores
 
@@ -37,26 +38,19 @@ def _evaluate(
     with launched_ranks(experiment.evaluate, run) as ranks:
         scores = prepared.run(run.results_dir, ranks)
     if run.is_main_process:
-        _show(scores, experiment, run)
+        _show(scores, prepared.labelled, experiment, run)
     return scores.overall
 
 
-def _show(scores: Scores, experiment: Experiment, run: Run) -> None:
+def _show(scores: Scores, labelled: DetectionSet, experiment: Experiment, run: Run) -> None:
     run.console.scores(scores.overall, scores.per_class)
     run.console.say(f"scores: {run.results_dir / 'results.json'}")
     from ddetr_cli.report import REPORT_NAME, write_evaluation_report
-    from ddetr_data.loading import open_sources
 
     (run.results_dir / REPORT_NAME).unlink(missing_ok=True)  # of other scores, if this one fails
-    dataset = experiment.dataset
-    labelled = open_sources(
-        dataset.test_data_sources,
-        num_classes=None,
-        dataset_type=dataset.dataset_type,
-        ignore_regions=dataset.ignore_regions,
-    )
+    eval_class_ids = experiment.dataset.eval_class_ids
     report = write_evaluation_report(
-        run.results_dir, labelled, dataset.eval_class_ids, experiment.evaluate.judge
+        run.results_dir, labelled, eval_class_ids, experiment.evaluate.judge
     )
     run.console.say(f"report: {report}")
 

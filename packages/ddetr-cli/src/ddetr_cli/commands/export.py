@@ -24,6 +24,7 @@ from ddetr_cli.spec import (
     local_path,
 )
 from ddetr_cli.terminal import RunConsole, figure
+from ddetr_data import Category, DatasetConfig, DataSource
 from ddetr_data.detection import RunEvent
 from ddetr_export.onnx import beside, stored_path, written_path
 
@@ -121,8 +122,10 @@ def _refuse_existing(path: Path, what: str, *, overwrite: bool) -> None:
         raise FileExistsError(f"{what}: {path} exists; give export.overwrite=true to replace it")
 
 
-def _labelled(experiment: Experiment, run: Run) -> DetectionSet | None:
-    """Read the labelled images to score on, of val_data_sources or else of test_data_sources.
+def _labelled(
+    experiment: Experiment, run: Run
+) -> Callable[[tuple[Category, ...]], DetectionSet] | None:
+    """Find the labelled images to score on, of val_data_sources or else of test_data_sources.
 
     A spec may name data that only the training machine has: then AP is not measured, which a
     notice says.
@@ -137,9 +140,28 @@ def _labelled(experiment: Experiment, run: Run) -> DetectionSet | None:
     except FileNotFoundError as error:
         run.notice(f"AP is not measured: {error}")
         return None
-    from ddetr_data.coco import load_sources
+    return partial(_read_labels, sources, data)
 
-    return load_sources(sources, num_classes=None, ignore_regions=data.ignore_regions)
+
+def _read_labels(
+    sources: Sequence[DataSource], data: DatasetConfig, classes: tuple[Category, ...]
+) -> DetectionSet:
+    """Read them by the rules that evaluation follows; unreadable images are found when used."""
+    from ddetr_data.coco import load_sources
+    from ddetr_data.loading import LabelContract, fit_to_headers
+
+    contract = replace(
+        LabelContract.of_scoring(data, classes), owner="the checkpoint", name="the labelled images"
+    )
+    loaded = load_sources(
+        sources,
+        num_classes=None,
+        ignore_regions=data.ignore_regions,
+        match_classes=data.match_classes,
+    )
+    labelled = fit_to_headers(contract.fitted(loaded))
+    contract.check_losses(labelled)
+    return labelled
 
 
 def _show_scores(scores: Sequence[Score], run: Run) -> None:

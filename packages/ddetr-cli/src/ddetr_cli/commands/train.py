@@ -13,6 +13,7 @@ from ddetr_cli.terminal import Interrupted, StatusFile, last_word
 from ddetr_train.process import folder_locked
 
 if TYPE_CHECKING:
+    from ddetr_data.coco import DetectionSet
     from ddetr_model import ModelConfig
     from ddetr_train import TrainConfig
     from ddetr_train.engine import PreparedTraining, TrainResult
@@ -88,7 +89,8 @@ def _train(training: PreparedTraining, experiment: Experiment, run: Run) -> Mapp
         raise Interrupted(what_is_left(experiment.train, run.results_dir)) from None
     if run.is_main_process and not experiment.train.is_dry_run:
         _show(result, run)
-        run.console.say(f"report: {_write_report(experiment, run)}")
+        labelled = training.setup.data.val_set
+        run.console.say(f"report: {_write_report(labelled, experiment, run)}")
     return result.metrics
 
 
@@ -130,21 +132,12 @@ def _show(result: TrainResult, run: Run) -> None:
             run.console.say(f"{name} checkpoint: {path}")
 
 
-def _write_report(experiment: Experiment, run: Run) -> Path:
+def _write_report(labelled: DetectionSet | None, experiment: Experiment, run: Run) -> Path:
     from ddetr_cli.report import write_training_report
 
-    dataset = experiment.dataset
-    if not dataset.val_data_sources:
+    if labelled is None:
         return write_training_report(run.results_dir)
-    from ddetr_data.loading import open_sources
-
-    labelled = open_sources(
-        dataset.val_data_sources,
-        num_classes=None,
-        dataset_type=dataset.dataset_type,
-        ignore_regions=dataset.ignore_regions,
-    )
-    return write_training_report(run.results_dir, labelled, dataset.eval_class_ids)
+    return write_training_report(run.results_dir, labelled, experiment.dataset.eval_class_ids)
 
 
 SUBTASK = Subtask(

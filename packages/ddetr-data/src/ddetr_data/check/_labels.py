@@ -18,8 +18,15 @@ from ddetr_data.check.images import ImageTask
 from ddetr_data.check.options import CheckOptions
 from ddetr_data.check.report import CheckLog
 from ddetr_data.coco import CocoFile, ImageTable, read_coco_file
-from ddetr_data.convert import ChunkReader, LabelSource, SequenceFolder, Tally, list_files
-from ddetr_data.faults import DataError
+from ddetr_data.convert import (
+    ChunkReader,
+    LabelSource,
+    SequenceFolder,
+    Tally,
+    list_files,
+    too_little_left,
+)
+from ddetr_data.faults import DataError, Losses
 from ddetr_data.files import LONGEST_NAME
 from ddetr_data.formats import DEFAULT_MAPPING, ClassMapping, read_kitti_rows
 from ddetr_data.locations import AnyFile
@@ -36,8 +43,21 @@ class CheckedLabels:
     images: list[ImageTask] = field(default_factory=list)
     table: ImageTable | None = None  # the same images with their objects, where sizes are stated
     image_ids: list[int] = field(default_factory=list)
-    objects: Counter[int] = field(default_factory=Counter)  # by category id
     num_objects: int = 0
+    losses: Losses = field(default_factory=Losses)  # objects that are dropped
+
+    @property
+    def objects(self) -> Counter[int]:
+        """Objects by category id."""
+        return Counter(() if self.table is None else self.table.columns.labels.tolist())
+
+    @property
+    def wanted(self) -> Counter[int]:
+        """The same without crowds, which are no objects to find."""
+        if self.table is None:
+            return Counter()
+        columns = self.table.columns
+        return Counter(columns.labels[~columns.is_crowd].tolist())
 
 
 def check_coco_file(
@@ -67,8 +87,8 @@ def check_coco_file(
         images=tasks,
         table=table,
         image_ids=columns.ids[columns.ids >= 0].tolist(),
-        objects=Counter(columns.labels.tolist()),
         num_objects=len(columns.labels),
+        losses=file.losses,
     )
 
 
@@ -97,15 +117,18 @@ def check_label_files(
     log.file = name
     reader = replace(source.reader, missing_labels="skip")
     files = source.files
-    tally, empty, num_objects = Tally(), [], 0
+    tally, empty, num_images, num_objects = Tally(), [], 0, 0
     for chunk in map_in_chunks(reader, files, options.labels_a_chunk, options.workers):
         tally.add(chunk.tally)
         counted = zip(chunk.file_names, chunk.counts, strict=True)
         empty += [file_name for file_name, count in counted if not count]
         num_objects += len(chunk.class_names)
+        num_images += len(chunk.file_names)
     for label in source.unused_labels():
         tally.count(str(label), "label_without_image")
     _note_tally(tally, log)
+    if refusal := too_little_left(tally, num_images, options.max_dropped):
+        log.refuse("most_dropped", refusal)
     if reader.mapping is None and reader.read_rows is read_kitti_rows:
         _note_unlisted(tally.kept, log)
     log.add_rows("image_without_objects", name, iter(empty), len(empty))
@@ -171,4 +194,5 @@ def _note_tally(tally: Tally, log: CheckLog) -> None:
         if reason in ("unmapped_class", "dont_care"):
             log.add(reason, f"class {name}: {count}", count)
     for (reason, name), count in sorted(tally.accepted.items()):
-        log.add(reason, f"class {name}: {count}", count)
+        if reason != "repeated_box":  # which is among the faults, with its lines
+            log.add(reason, f"class {name}: {count}", count)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from ddetr_data.categories import compare_categories
+from ddetr_data.check._classes import check_categories
+from ddetr_data.check._image_files import Listed, check_images
 from ddetr_data.check._labels import (
     CheckedLabels,
     check_coco_file,
@@ -16,18 +17,17 @@ from ddetr_data.check._labels import (
     check_label_files,
     has_kitti_labels,
 )
-from ddetr_data.check.images import ImageInspector, ImageTask
 from ddetr_data.check.options import CheckOptions
 from ddetr_data.check.report import CheckLog, CheckReport
-from ddetr_data.coco import check_ids_below, find_json_files
+from ddetr_data.coco import find_json_files
 from ddetr_data.config import ConvertConfig, DataSource
 from ddetr_data.convert import FROM_COCO, open_labels, refuse_urls
-from ddetr_data.faults import DataError
-from ddetr_data.images import ImageHeader, fit_objects
-from ddetr_data.locations import RemoteFile, absolute, is_folder, is_url
-from ddetr_data.parallel import map_in_chunks
+from ddetr_data.faults import DataError, Losses
+from ddetr_data.loading import LabelContract, too_many_dropped
+from ddetr_data.locations import is_folder, is_url
+from ddetr_data.types import Annotations
 
-_THREADS = 16  # at least, for images behind a URL
+TRAINED = "train"  # the split that is not scored, so that eval_class_ids does not limit it
 
 Splits = Mapping[str, Sequence[DataSource]]  # "train", "val", ... and their sources
 
@@ -48,7 +48,7 @@ def check_dataset(
     """
     options = options or CheckOptions()
     log = CheckLog()
-    labels = {
+    labels: dict[str, Sequence[CheckedLabels]] = {
         split: [
             found
             for source in sources
@@ -101,22 +101,45 @@ def _report(
     on_progress: Callable[[int, int], None] | None,
 ) -> CheckReport:
     """Look at what the files of all splits have together, and at the images."""
-    everything = [found for split in labels.values() for found in split]
-    _check_categories(everything, log, options)
+    labels = check_categories(labels, log, options)
     for found in labels.values():
         _check_image_ids(found, log)
     listed = [
-        _Listed(split, found, number)
+        Listed(split, found, number)
         for split in labels
         for found in labels[split]
         for number in range(len(found.images))
     ]
-    lost = _check_images(listed, log, options, on_progress)
+    outside = check_images(listed, log, options, on_progress)
+    for split, files in labels.items():
+        _check_losses(split, files, outside.get(split, Annotations()), log, options)
+    kept = sum(found.num_objects for files in labels.values() for found in files)
     return CheckReport(
         findings=log.findings(),
         images=len(listed),
-        annotations=sum(found.num_objects for found in everything) - lost,
+        annotations=kept - sum(map(len, outside.values())),
     )
+
+
+def _check_losses(
+    split: str,
+    files: Sequence[CheckedLabels],
+    outside: Annotations,
+    log: CheckLog,
+    options: CheckOptions,
+) -> None:
+    """Note what loading would refuse because too many objects are dropped, or all."""
+    wanted = None if split == TRAINED else options.eval_class_ids
+    contract = LabelContract(max_dropped=options.max_dropped, wanted_ids=wanted)
+    no_crowds = outside.labels[~outside.is_crowd].tolist()
+    dropped = Losses(("outside_box", label) for label in no_crowds)
+    lost = contract.lost(sum((file.losses for file in files), dropped))
+    objects = sum((file.wanted for file in files), Counter[int]())
+    objects.subtract(no_crowds)
+    kept = sum(n for label, n in objects.items() if wanted is None or label in wanted)
+    if sentence := too_many_dropped(kept, lost, log.first, options.max_dropped):
+        log.file = files[0].file
+        log.refuse("most_dropped", sentence)
 
 
 def _check_source(source: DataSource, log: CheckLog, options: CheckOptions) -> list[CheckedLabels]:
@@ -153,34 +176,6 @@ def _check_labels(source: DataSource, log: CheckLog, options: CheckOptions) -> l
     return found
 
 
-def _check_categories(files: Sequence[CheckedLabels], log: CheckLog, options: CheckOptions) -> None:
-    """Look at the first table, and at whether the others agree with it."""
-    tables = [file for file in files if file.categories]
-    if not tables:
-        return
-    first = tables[0]
-    for other in tables[1:]:
-        log.file = other.file
-        difference = compare_categories(
-            first.categories, other.categories, first_name=first.file, second_name=other.file
-        )
-        if difference:
-            log.refuse("differing_categories", difference)
-    log.file = first.file
-    try:
-        check_ids_below(first.categories, options.num_classes, first.file)
-    except DataError as error:
-        log.refuse("category_beyond_model", str(error))
-    ids = [category.id for category in first.categories]
-    if 0 in ids:
-        log.add("category_id_zero", "id 0")
-    gaps = sorted(set(range(1, max(ids))) - set(ids))
-    log.add_rows("category_id_gaps", first.file, (f"id {number}" for number in gaps), len(gaps))
-    objects = sum((file.objects for file in files), Counter[int]())
-    unused = [category.name for category in first.categories if not objects[category.id]]
-    log.add_rows("unused_category", first.file, iter(unused), len(unused))
-
-
 def _check_image_ids(files: Sequence[CheckedLabels], log: CheckLog) -> None:
     """Note image ids that stand in several files of a split, and a split without any image."""
     told = ("unusable_json", "no_images")
@@ -194,65 +189,3 @@ def _check_image_ids(files: Sequence[CheckedLabels], log: CheckLog) -> None:
         locations = (f"image id {number} is in {owners[number]} too" for number in clashing)
         log.add_rows("clashing_image_ids", file.file, locations, len(clashing))
         owners.update(dict.fromkeys(file.image_ids, file.file))
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """An image of one split's labels."""
-
-    split: str
-    labels: CheckedLabels
-    number: int
-
-    @property
-    def task(self) -> ImageTask:
-        return self.labels.images[self.number]
-
-    def count_outside(self, header: ImageHeader) -> int:
-        """How many of its objects lie outside once boxes were moved to the image's actual size."""
-        if self.labels.table is None:
-            return 0
-        _, _, inside = fit_objects(self.labels.table[self.number], header)
-        return int((~inside).sum())
-
-
-def _check_images(
-    listed: Sequence[_Listed],
-    log: CheckLog,
-    options: CheckOptions,
-    on_progress: Callable[[int, int], None] | None,
-) -> int:
-    """Look into every image, and compare the images with each other.
-
-    Returns:
-        How many objects lie outside of their image as it is, and would be dropped.
-    """
-    lost = 0
-    first: dict[object, _Listed] = {}
-    tasks = [image.task for image in listed]
-    # Many threads for what the network makes wait; memory:// is seen by this process alone.
-    is_remote = any(isinstance(task.path, RemoteFile) for task in tasks)
-    parts = map_in_chunks(
-        ImageInspector(options.decode),
-        tasks,
-        options.images_a_chunk,
-        max(_THREADS, options.workers) if is_remote else options.workers,
-        "threads" if is_remote else "local",
-        on_progress,
-    )
-    inspections = [inspection for part in parts for inspection in part]
-    for image, inspection in zip(listed, inspections, strict=True):
-        log.file, task = image.labels.file, image.task
-        for fault, detail in inspection.faults:
-            log.add(fault, detail)
-        if inspection.unlike and (outside := image.count_outside(inspection.unlike)):
-            log.add("outside_box", f"{task}: {outside} boxes", outside)
-            lost += outside
-        other = first.setdefault(inspection.digest or absolute(str(task.path)), image)
-        if other.split != image.split:
-            log.add("same_image_in_splits", f"{task} is {other.task} of {other.split}")
-        elif absolute(str(other.task.path)) == absolute(str(task.path)) and other is not image:
-            log.add("repeated_file", f"{task} is {other.task} too")
-        elif other is not image:
-            log.add("same_image", f"{task} is {other.task}")
-    return lost

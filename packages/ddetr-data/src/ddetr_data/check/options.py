@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ddetr_data.config import ClassMatch
 from ddetr_data.formats import ClassMapping
 
 
@@ -15,6 +16,9 @@ class CheckOptions:
     num_queries: int | None = None  # images with more objects are named
     max_detections: int | None = None  # likewise, of a split that is scored
     ignore_regions: bool = False  # as in the spec, of COCO and KITTI sets
+    match_classes: ClassMatch = "id"  # how tables of classes are compared, as in the spec
+    max_dropped: float = 0.5  # fraction of the objects of wanted classes, likewise
+    eval_class_ids: tuple[int, ...] | None = None  # classes wanted of splits that are scored
     mapping: ClassMapping | None = None  # of KITTI classes; None knows every class
     decode: bool = True  # False reads images' headers and ends alone, and compares no contents
     workers: int = 0  # processes that look at images; 0: one for each core

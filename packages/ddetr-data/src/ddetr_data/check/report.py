@@ -123,6 +123,15 @@ class CheckLog(FaultLog):
         rows = iter((sentence,)) if locations is None else locations
         self.add_rows(fault, self.file, rows, count)
 
+    def first(self, fault: str) -> str:
+        """Where a fault was met first."""
+        found = (
+            f"{file}, {locations[0]}"
+            for (name, file), (_, locations) in self._found.items()
+            if name == fault and locations
+        )
+        return next(found, "not known")
+
     def has(self, fault: str, file: str) -> bool:
         """Whether a fault of a file is noted."""
         return (fault, file) in self._found

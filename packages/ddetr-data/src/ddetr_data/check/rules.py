@@ -50,6 +50,9 @@ _ACCEPTED: Mapping[str, CheckRule] = {
     "outside_file_name": _accepted("a file name leads out of the image folder", "warning"),
     "category_id_zero": _accepted("a category has id 0: the model's first class is used"),
     "category_id_gaps": _accepted("category ids have gaps: the model has classes of no use"),
+    "untrained_category": _accepted(
+        "a category that the first table lacks: what is labelled so counts as missed", "warning"
+    ),
     "unused_category": _accepted("a category without any object"),
     "crowd": _accepted("a crowd: not trained on, and ignored in scoring"),
     "image_without_objects": _accepted("an image without objects: trained on as background"),
@@ -78,6 +81,7 @@ def _all_rules() -> dict[str, CheckRule]:
     }
     for name in _REFUSED_UNLESS_SKIPPED:
         rules[name] = CheckRule("refuse", f"{RULES[name].meaning.partition(' and ')[0]}", "error")
+    rules["repeated_box"] = _accepted(RULES["repeated_box"].meaning, "warning")
     rules["dont_care"] = CheckRule("drop", LABEL_FILE_RULES["dont_care"].meaning, "note")
     return {**_REFUSED_FOLDERS, **rules, **_ACCEPTED}
 

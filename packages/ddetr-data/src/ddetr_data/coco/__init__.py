@@ -4,6 +4,7 @@ import lazy_loader
 
 # Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
+    "UNMATCHED",
     "CocoFile",
     "DetectionSet",
     "ImageColumns",
@@ -20,6 +21,7 @@ __all__ = [
     "is_plain_name",
     "load_sources",
     "locate_image",
+    "map_classes",
     "object_row",
     "read_coco_file",
     "read_json_object",

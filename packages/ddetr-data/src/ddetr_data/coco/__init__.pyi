@@ -1,3 +1,5 @@
+from .class_match import UNMATCHED as UNMATCHED
+from .class_match import map_classes as map_classes
 from .detection_set import DetectionSet as DetectionSet
 from .detection_set import check_ids_below as check_ids_below
 from .detection_set import load_sources as load_sources

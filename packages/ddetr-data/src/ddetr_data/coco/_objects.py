@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.boxes import (
-    Masks,
     find_normalised,
+    find_repeats,
     find_wrong_format,
     judge_boxes,
-    outline_box,
-    parse_boxes,
 )
 from ddetr_data.coco._ids import as_id
 from ddetr_data.coco._images import FileImages
+from ddetr_data.coco._row_boxes import boxes_of_rows
 from ddetr_data.coco._stated_sizes import contradicted_sizes
-from ddetr_data.faults import RULES, FaultLog
+from ddetr_data.faults import RULES, UNKNOWN_CLASS, FaultLog, Losses
 from ddetr_data.locations import AnyFile
 from ddetr_data.types import Annotations, Category
 
@@ -40,6 +39,7 @@ class ObjectReader:
     images: FileImages
     categories: tuple[Category, ...]
     ignore_regions: bool  # objects that are marked `ignore` are regions
+    losses: Losses = field(default_factory=Losses)  # what reading drops
 
     def read(self, values: object) -> tuple[NDArray[np.int64], Annotations]:
         """Read a file's `annotations`.
@@ -55,15 +55,18 @@ class ObjectReader:
             values = []
         rows = self._distinct(self._rows_of(values))
         image, label = self._images_of(rows), self._labels_of(rows)
+        self._lose("unknown_image", image < 0, label, rows)
+        self._lose("annotation_without_category", (image >= 0) & (label < 0), label, rows)
         known = (image >= 0) & (label >= 0)
         rows = [row for row, kept in zip(rows, known, strict=True) if kept]
         image, label = image[known], label[known]
-        boxes, usable = self._boxes_of(rows, image)
+        boxes, usable = self._boxes_of(rows, image, label)
         order = np.flatnonzero(usable)[np.argsort(image[usable], kind="stable")]
         is_crowd, area = self._crowds_of(rows), self._areas_of(rows, boxes, usable)
         # Without regions a crowd stays what it is, whatever else it is marked with.
         candidates = usable if self.ignore_regions else usable & ~is_crowd
         is_region = self._regions_of(rows, image, boxes, candidates)
+        self._note_repeats(rows, image, label, boxes, usable & ~is_crowd & ~is_region)
         counts = np.bincount(image[order], minlength=len(self.images.names))
         objects = Annotations(boxes, label, is_crowd | is_region, area, is_region)
         return counts, objects.keep(order)
@@ -72,6 +75,7 @@ class ObjectReader:
         strange = [number for number, row in enumerate(values) if not isinstance(row, dict)]
         locations = (f"annotation row {number}" for number in strange)
         self.faults.add_rows("row_not_object", str(self.path), locations, len(strange))
+        self.losses.update([("row_not_object", UNKNOWN_CLASS)] * len(strange))
         return [row for row in values if isinstance(row, dict)] if strange else values
 
     def _distinct(self, rows: list[Row]) -> list[Row]:
@@ -127,10 +131,10 @@ class ObjectReader:
         )
 
     def _boxes_of(
-        self, rows: list[Row], image: NDArray[np.int64]
+        self, rows: list[Row], image: NDArray[np.int64], label: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Read and clip the boxes, (N, 4), and say which are usable, (N,)."""
-        boxes, found = self._parsed(rows)
+        boxes, found = boxes_of_rows(rows)
         sizes_wh = self._settled_sizes(boxes, image)[image]
         wrong_format = find_wrong_format(boxes, sizes_wh)
         if wrong_format is not None:
@@ -148,19 +152,9 @@ class ObjectReader:
         for fault, mask in (*found.items(), *judged.items()):
             self._count(fault, mask & usable, rows)
             if RULES[fault].action == "drop":
+                self._lose(fault, mask & usable, label, rows)
                 usable &= ~mask
         return boxes, usable
-
-    def _parsed(self, rows: list[Row]) -> tuple[NDArray[np.float64], Masks]:
-        """The boxes (N, 4) as they are written, else those around the polygons."""
-        values = [row.get("bbox") for row in rows]
-        outlined = np.zeros(len(rows), np.bool_)
-        for number, value in enumerate(values):
-            if value is None:
-                values[number] = outline_box(rows[number].get("segmentation"))
-                outlined[number] = values[number] is not None
-        boxes, found = parse_boxes(values)
-        return boxes, {**found, "outlined_box": outlined}
 
     def _settled_sizes(
         self, boxes: NDArray[np.float64], image: NDArray[np.int64]
@@ -212,6 +206,28 @@ class ObjectReader:
         distinct[marked[first]] = True
         self._count("ignore_region", distinct, rows)
         return is_marked
+
+    def _note_repeats(
+        self,
+        rows: list[Row],
+        image: NDArray[np.int64],
+        label: NDArray[np.int64],
+        boxes: NDArray[np.float64],
+        kept: NDArray[np.bool_],
+    ) -> None:
+        repeats = np.zeros(len(rows), np.bool_)
+        repeats[kept] = find_repeats(image[kept], label[kept], *boxes[kept].T)
+        self._count("repeated_box", repeats, rows)
+
+    def _lose(
+        self, fault: str, mask: NDArray[np.bool_], label: NDArray[np.int64], rows: Sequence[Row]
+    ) -> None:
+        """Count dropped objects, those of a mask (N,), by class; crowds and regions are none."""
+        dropped = np.flatnonzero(mask)
+        marks = ("iscrowd", "ignore") if self.ignore_regions else ("iscrowd",)
+        for mark in marks:
+            dropped = dropped[~_are_one([rows[index].get(mark) for index in dropped.tolist()])]
+        self.losses.update((fault, max(each, UNKNOWN_CLASS)) for each in label[dropped].tolist())
 
     def _count_texts(self, keys: list[Any], rows: Sequence[Row]) -> None:
         self._count("text_id", np.array([isinstance(key, str) for key in keys], np.bool_), rows)

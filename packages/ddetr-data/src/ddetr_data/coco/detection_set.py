@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ddetr_data.categories import compare_categories
+from ddetr_data.coco.class_match import agreeing_files
 from ddetr_data.coco.file import CocoFile, read_coco_file
 from ddetr_data.coco.image_table import ImageColumns, ImageTable
 from ddetr_data.coco.json_files import find_json_files
 from ddetr_data.coco.rows import category_rows, image_row, object_row
-from ddetr_data.config import DataSource
-from ddetr_data.faults import DataError, FaultLog
+from ddetr_data.config import ClassMatch, DataSource
+from ddetr_data.faults import DataError, FaultLog, Losses
 from ddetr_data.images import WhiteLevels
 from ddetr_data.locations import is_folder
 from ddetr_data.types import Category, ImageRecord
@@ -33,6 +33,7 @@ class DetectionSet:
     faults: FaultLog
     # The largest values of images of more than 8 bits, once the images were looked at.
     largest: WhiteLevels = field(default_factory=WhiteLevels)
+    losses: Losses = field(default_factory=Losses)  # objects that were dropped
 
     @property
     def num_classes(self) -> int:
@@ -83,16 +84,20 @@ def load_sources(
     num_classes: int | None,
     corrupt_images: Literal["error", "skip"] = "error",
     ignore_regions: bool = False,
+    match_classes: ClassMatch = "id",
 ) -> DetectionSet:
     """Read all files of all sources as one set.
 
     Image ids stay as they are when no two images have the same; otherwise all are numbered from 1.
+    The set has the classes of all files, of which each may lack some.
 
     Args:
         sources: at least one.
         num_classes: every category id must be below it; None does not check.
         corrupt_images: what to do about an image without a size in the JSON that cannot be read.
         ignore_regions: objects that are marked `ignore` are regions, and no objects.
+        match_classes: id refuses files of which one gives an id another name, or a name another
+            id; name maps the ids of further files by name onto those of the first.
 
     Raises:
         DataError: a fault that no rule mends (see ddetr_data.faults.RULES); the text names the
@@ -113,21 +118,14 @@ def load_sources(
             ignore_regions=ignore_regions,
         )
     ]
-    for other in files[1:]:
-        difference = compare_categories(
-            files[0].categories,
-            other.categories,
-            first_name=str(files[0].path),
-            second_name=str(other.path),
-        )
-        if difference:
-            raise DataError(f"{difference}; the files of one set must agree")
-    check_ids_below(files[0].categories, num_classes, str(files[0].path))
+    files, categories = agreeing_files(files, match_classes, faults)
+    check_ids_below(categories, num_classes, str(files[0].path))
     columns = _numbered(ImageColumns.join([file.columns for file in files]), files, faults)
     if not len(columns.ids):
         raise DataError(f"{files[0].path} holds no usable image: {'; '.join(faults.sentences())}")
     table = ImageTable(columns, [source.image_dir for source in sources])
-    loaded = DetectionSet(table, files[0].categories, faults)
+    losses = sum((file.losses for file in files), Losses())
+    loaded = DetectionSet(table, categories, faults, losses=losses)
     tell_faults(loaded)
     return loaded
 

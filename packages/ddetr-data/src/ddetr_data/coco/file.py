@@ -11,7 +11,7 @@ from ddetr_data.coco._images import ImageReader
 from ddetr_data.coco._objects import ObjectReader
 from ddetr_data.coco.image_table import ImageColumns, ends_of
 from ddetr_data.coco.json_files import read_json_object
-from ddetr_data.faults import FaultLog
+from ddetr_data.faults import FaultLog, Losses
 from ddetr_data.locations import AnyFile
 from ddetr_data.types import Category
 
@@ -23,6 +23,7 @@ class CocoFile:
     path: AnyFile
     categories: tuple[Category, ...]
     columns: ImageColumns
+    losses: Losses
 
 
 def read_coco_file(
@@ -62,4 +63,4 @@ def read_coco_file(
         object_ends=ends_of(counts),
         **vars(objects),
     )
-    return CocoFile(path, categories, columns)
+    return CocoFile(path, categories, columns, reader.losses)

@@ -6,8 +6,8 @@ I images, N objects of all images together.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, overload
 
 import numpy as np
@@ -39,6 +39,11 @@ class ImageColumns:
         columns = (self.boxes_xywh, self.labels, self.is_crowd, self.area, self.is_region)
         return Annotations(*columns)
 
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """(N,), the index of each object's image."""
+        return np.repeat(np.arange(len(self.ids)), np.diff(self.object_ends))
+
     def as_dict(self) -> dict[str, NDArray[Any]]:
         """Name every array."""
         return {column.name: getattr(self, column.name) for column in fields(self)}
@@ -60,8 +65,7 @@ class ImageColumns:
 
     def keep(self, images: NDArray[np.bool_], objects: NDArray[np.bool_]) -> ImageColumns:
         """Leave out images (I,) and objects (N,); the objects of an image go with it."""
-        counts = np.diff(self.object_ends)
-        owners = np.repeat(np.arange(len(self.ids)), counts)
+        owners = self.owners
         objects = objects & images[owners]
         lengths = np.diff(self.name_ends)
         left = np.bincount(owners[objects], minlength=len(self.ids))
@@ -74,6 +78,13 @@ class ImageColumns:
             object_ends=ends_of(left[images]),
             **vars(self.objects.keep(objects)),
         )
+
+    def renumbered(self, ids: Mapping[int, int]) -> ImageColumns:
+        """Give every object the category id that `ids` has for its own; others are left out."""
+        known = np.isin(self.labels, list(ids))
+        found, positions = np.unique(self.labels, return_inverse=True)
+        labels = np.array([ids.get(id, id) for id in found.tolist()], np.int64)[positions]
+        return replace(self, labels=labels).keep(np.ones(len(self.ids), np.bool_), known)
 
 
 def ends_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Folders of label files as sharded COCO JSON, and COCO JSON as label files."""
 
 from ddetr_data.convert.conversion import convert, prepare_conversion
-from ddetr_data.convert.label_chunks import ChunkReader, Tally
+from ddetr_data.convert.label_chunks import ChunkReader
 from ddetr_data.convert.label_rules import LABEL_FILE_RULES
 from ddetr_data.convert.label_source import FROM_COCO, LabelSource, open_labels, refuse_urls
 from ddetr_data.convert.partition import split_evenly, split_folds
@@ -15,6 +15,7 @@ from ddetr_data.convert.sequences import (
 )
 from ddetr_data.convert.shards import FoldSummary
 from ddetr_data.convert.summary import ConvertSummary
+from ddetr_data.convert.tally import Tally, too_little_left
 
 __all__ = [
     "FROM_COCO",
@@ -36,4 +37,5 @@ __all__ = [
     "shared_root",
     "split_evenly",
     "split_folds",
+    "too_little_left",
 ]

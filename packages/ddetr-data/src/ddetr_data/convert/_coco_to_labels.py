@@ -25,7 +25,7 @@ from ddetr_data.formats import (
     number_categories,
     write_classmap,
 )
-from ddetr_data.loading import fit_to_headers
+from ddetr_data.loading import LabelContract, fit_to_headers
 from ddetr_data.types import Category, ImageRecord
 
 _LABELS_NAME = "labels"
@@ -53,9 +53,16 @@ def prepare_labels(
     source = DataSource(
         image_dir=config.data_root or os.curdir, json_file=(config.input_source or "",)
     )
-    labelled = load_sources([source], num_classes=None, ignore_regions=config.ignore_regions)
+    labelled = load_sources(
+        [source],
+        num_classes=None,
+        ignore_regions=config.ignore_regions,
+        match_classes=config.match_classes,
+    )
     if config.data_root is not None:
         labelled = fit_to_headers(labelled)
+    contract = LabelContract(max_dropped=config.max_dropped, name=source.json_file[0])
+    contract.check_losses(labelled)
     dropped = _dropped(labelled, with_regions=config.format == "coco_to_yolo")
     if config.strict and dropped:
         listed = ", ".join(f"{sum(counts.values())} x {name}" for name, counts in dropped.items())

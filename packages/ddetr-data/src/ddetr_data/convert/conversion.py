@@ -11,20 +11,20 @@ from ddetr_data.config import ConvertConfig
 from ddetr_data.convert._coco_to_labels import prepare_labels
 from ddetr_data.convert._label_table import LabelTable, join_chunks
 from ddetr_data.convert._other_machines import RemoteReader, refuse_unseen_labels
-from ddetr_data.convert.label_chunks import LabelChunk, Tally
+from ddetr_data.convert.label_chunks import LabelChunk
+from ddetr_data.convert.label_rules import LABEL_FILE_RULES
 from ddetr_data.convert.label_source import FROM_COCO, LabelSource, open_labels, refuse_urls
 from ddetr_data.convert.partition import split_folds
 from ddetr_data.convert.shards import CLASSMAP_NAME, FAULTS_NAME, write_shards
 from ddetr_data.convert.summary import ConvertSummary, count_by_reason
-from ddetr_data.faults import DataError
+from ddetr_data.convert.tally import MISSING, UNREADABLE, Tally, too_little_left
+from ddetr_data.faults import RULES, DataError
 from ddetr_data.formats import LabelFormat, number_categories
 from ddetr_data.parallel import map_in_chunks
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]  # images done, images in all
-
-_STRICT_EXEMPT = "dont_care"  # KITTI's own way to say that nothing is there
 
 
 def convert(
@@ -87,11 +87,13 @@ def _read_labels(
         tally.add(chunk.tally)
     for label in source.unused_labels():
         tally.count(str(label), "label_without_image")
-    drops = _listed_drops(tally)
+    drops = tally.listed_drops
     if config.strict and drops:
         raise DataError(f"strict: nothing may be dropped, but these would be: {drops}")
-    if not tally.kept and drops:
-        logger.warning("no object is left, all that the labels hold is dropped: %s", drops)
+    images = sum(len(chunk.file_names) for chunk in chunks)
+    if refusal := too_little_left(tally, images, config.max_dropped):
+        raise DataError(f"{config.input_source}: {refusal}, nothing is written")
+    _tell_left_out(tally)
     names = {name for chunk in chunks for name in chunk.class_names if name is not None}
     found = number_categories(sorted(names, reverse=True))
     return join_chunks(chunks, source.categories or found), tally
@@ -112,11 +114,23 @@ def _mapped(
         yield chunk
 
 
-def _listed_drops(tally: Tally) -> str:
-    counts = {key: count for key, count in tally.dropped.items() if key[0] != _STRICT_EXEMPT}
-    listed = ", ".join(f"{n} x {' '.join(key).strip()}" for key, n in sorted(counts.items()))
-    first = f"; the first fault is at {tally.faults[0].where}" if counts and tally.faults else ""
-    return listed + first
+def _tell_left_out(tally: Tally) -> None:
+    """Log, with the first of them, label files that tell nothing of their images."""
+    for reason in (MISSING, UNREADABLE):
+        files = [fault.where for fault in tally.faults if fault.reason == reason]
+        if files:
+            done = "left out" if (reason, "") in tally.dropped else "background"
+            logger.warning(
+                "labels: %s: %d, their images are %s (first: %s)",
+                LABEL_FILE_RULES[reason].meaning,
+                len(files),
+                done,
+                files[0],
+            )
+    repeats = [fault.where for fault in tally.faults if fault.reason == "repeated_box"]
+    if repeats:
+        meaning = RULES["repeated_box"].meaning
+        logger.warning("labels: %s: %d (first: %s)", meaning, len(repeats), repeats[0])
 
 
 def _write_coco(

@@ -5,58 +5,24 @@ I images, N objects of all images of a chunk together.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddetr_data.boxes import find_normalised, judge_boxes
+from ddetr_data.boxes import find_normalised, find_repeats, judge_boxes
 from ddetr_data.convert.label_rules import LABEL_FILE_RULES
 from ddetr_data.convert.sequences import LabelledFile
+from ddetr_data.convert.tally import MISSING, UNREADABLE, Tally, action_of
 from ddetr_data.faults import RULES, DataError
 from ddetr_data.formats import DONT_CARE, ClassMapping, LabelRow, RowReader
 from ddetr_data.images import ImageHeader, read_header
 
+_UNREADABLE_LINES = frozenset({"malformed_line", "ambiguous_line"})
 _DECIMALS = 6  # of box sides: drops the noise of subtracting decimal fractions
-
-
-class Fault(NamedTuple):
-    """A file, line or box that breaks a rule."""
-
-    where: str
-    reason: str  # a key of LABEL_FILE_RULES or faults.RULES
-    class_name: str  # "" where it cannot be told
-
-
-@dataclass
-class Tally:
-    """What was kept, dropped and repaired, by reason and source class."""
-
-    kept: Counter[str] = field(default_factory=Counter)  # target class
-    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)  # (reason, source class)
-    repaired: Counter[tuple[str, str]] = field(default_factory=Counter)
-    accepted: Counter[tuple[str, str]] = field(default_factory=Counter)  # no faults
-    faults: list[Fault] = field(default_factory=list)  # unmapped classes are only counted
-
-    def count(
-        self, where: str, reason: str, class_name: str = "", action: str | None = None
-    ) -> None:
-        """Count what is dropped or repaired, by its rule or as action says, with its location."""
-        counts = self.dropped if (action or _action(reason)) == "drop" else self.repaired
-        counts[reason, class_name] += 1
-        self.faults.append(Fault(where, reason, class_name))
-
-    def add(self, other: Tally) -> None:
-        """Add another part's counts and faults."""
-        self.kept.update(other.kept)
-        self.dropped.update(other.dropped)
-        self.repaired.update(other.repaired)
-        self.accepted.update(other.accepted)
-        self.faults.extend(other.faults)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +78,7 @@ class ChunkReader:
                 tally.kept[name] += 1
             if region or row.is_ignored:
                 tally.accepted["ignore_region" if region else "marked_ignore", row.name] += 1
+        _count_repeats(used, np.array(owners, np.int64)[usable], names, boxes[usable], tally)
         return LabelChunk(
             file_names=[file.file_name for file, _ in kept],
             sequences=[file.sequence for file, _ in kept],
@@ -137,6 +104,9 @@ class ChunkReader:
             tally.count(str(file.label), "shared_label_file")
         if not fault:
             return header.size_wh, [row for row in rows if self._is_wanted(row, tally)]
+        for row in rows:
+            if row.fault in _UNREADABLE_LINES:
+                tally.count(row.where, row.fault, row.name)
         # Without labels an image may hold objects: it is background only if that is asked for.
         if self.missing_labels == "error":
             _refuse(file.label, fault)
@@ -151,15 +121,16 @@ class ChunkReader:
         try:
             rows = [_checked(row, label) for row in self.read_rows(label, header)]
         except FileNotFoundError:
-            return [], "missing_label_file"
+            return [], MISSING
         except OSError:  # a folder, or no right to read it
-            return [], "malformed_label_file"
+            return [], UNREADABLE
         except DataError:
             raise
         except Exception as error:  # of a format from outside, whose reader may do anything
             raise DataError(f"{label}: the label format's read_rows failed: {error!r}") from error
-        unreadable = bool(rows) and rows[0].fault == "malformed_label_file"
-        return rows, rows[0].fault if unreadable else ""
+        # A file of which no line can be read tells no more of its image than one that is missing.
+        told = {row.fault for row in rows if not row.fault or action_of(row.fault) == "drop"}
+        return rows, UNREADABLE if told and told <= {UNREADABLE, *_UNREADABLE_LINES} else ""
 
     def _is_wanted(self, row: LabelRow, tally: Tally) -> bool:
         if row.fault:
@@ -198,9 +169,23 @@ class ChunkReader:
         for reason, mask in masks.items():
             for index in np.flatnonzero(mask):
                 tally.count(rows[index].where, reason, rows[index].name)
-            if _action(reason) == "drop":
+            if action_of(reason) == "drop":
                 usable &= ~mask
         return usable, boxes
+
+
+def _count_repeats(
+    rows: Sequence[LabelRow],
+    owners: NDArray[np.int64],  # (N,)
+    names: Sequence[str | None],  # (N,), target classes
+    boxes_xywh: NDArray[np.float64],  # (N, 4)
+    tally: Tally,
+) -> None:
+    """Count boxes of usable rows that stand on their image again with their class; all stay."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    labels = np.array([numbers[name] for name in names], np.int64)
+    for index in np.flatnonzero(find_repeats(owners, labels, *boxes_xywh.T)).tolist():
+        tally.count(rows[index].where, "repeated_box", rows[index].name)
 
 
 def _checked(row: object, label: Path) -> LabelRow:
@@ -215,12 +200,8 @@ def _checked(row: object, label: Path) -> LabelRow:
     return row
 
 
-def _action(reason: str) -> str:
-    return (LABEL_FILE_RULES.get(reason) or RULES[reason]).action
-
-
 def _refuse(label: Path, fault: str) -> NoReturn:
-    if fault == "missing_label_file":
+    if fault == MISSING:
         raise FileNotFoundError(f"the label file {label} is missing")
     raise DataError(f"the label file {label} cannot be read")
 

@@ -14,7 +14,9 @@ LABEL_FILE_RULES: Mapping[str, FaultRule] = {
     "missing_label_file": FaultRule("drop", "an image without label file (see missing_labels)"),
     "label_without_image": FaultRule("drop", "a label file without image"),
     "malformed_label_file": FaultRule(
-        "drop", "a label file that may not be read or is no text (VOC: no annotation in XML)"
+        "drop",
+        "a label file that may not be read, is no text (VOC: no annotation in XML), or of which no "
+        "line can be read (see missing_labels)",
     ),
     "odd_label_encoding": FaultRule(
         "repair", "a label file in UTF-16, or not in UTF-8 and read as Latin-1"

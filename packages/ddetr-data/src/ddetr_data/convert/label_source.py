@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddetr_data.categories import find_conflict
 from ddetr_data.config import ConvertConfig
 from ddetr_data.convert.label_chunks import ChunkReader
 from ddetr_data.convert.sequences import (
+    OWN_CLASSES,
     LabelledFile,
     SequenceFolder,
     find_sequences,
@@ -20,6 +24,7 @@ from ddetr_data.formats import (
     DEFAULT_MAPPING,
     ClassMapping,
     LabelFormat,
+    VocReader,
     YoloReader,
     number_categories,
     read_classmap,
@@ -82,11 +87,36 @@ def open_labels(config: ConvertConfig, own_format: LabelFormat | None = None) ->
         ending = f" that ends in {wanted}" if wanted else ""
         raise DataError(f"{config.input_source}: there is no image{ending} in the image folders")
     if isinstance(read_rows, YoloReader):
+        _refuse_other_lists(config.classmap or "", read_rows.class_names, sequences)
         read_rows = read_rows.informed_by(file.label for file in files)
+    if isinstance(read_rows, VocReader):
+        read_rows = read_rows.informed_by((file.label, file.image) for file in files)
     reader = ChunkReader(read_rows, mapping, config.missing_labels, config.ignore_regions)
     if mapping is not None:
         categories = number_categories(mapping.target_names)
     return LabelSource(sequences, root, files, extension, reader, categories)
+
+
+def _refuse_other_lists(
+    classmap: str, names: Sequence[str], sequences: Sequence[SequenceFolder]
+) -> None:
+    """Refuse labels beside which a list of classes gives their numbers other names.
+
+    Raises:
+        DataError: the text names both lists, and the first numbers that differ.
+    """
+    folders = dict.fromkeys(folder for one in sequences for folder in (one.label_dir, one.path))
+    lists: dict[str, tuple[str, ...]] = {}
+    for path in (folder / OWN_CLASSES for folder in folders):
+        with suppress(OSError, DataError):  # what is no list of names says nothing
+            lists[str(path)] = read_classmap(path)
+    for where, beside in lists.items():
+        ours, theirs = (
+            [Category(number, name) for number, name in enumerate(each)] for each in (names, beside)
+        )
+        conflict = find_conflict(ours, theirs, first_name=f"classmap {classmap}", second_name=where)
+        if conflict:
+            raise DataError(f"{conflict}; give the list that the labels were made with")
 
 
 def refuse_urls(config: ConvertConfig) -> None:

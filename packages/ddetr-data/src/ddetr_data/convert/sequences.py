@@ -13,7 +13,8 @@ from ddetr_data.faults import DataError
 from ddetr_data.files import fitting_name, read_regular
 from ddetr_data.images import walk_images
 
-_CLASS_LISTS = ("classes.txt", "classmap.txt")
+OWN_CLASSES = "classes.txt"  # that labelling tools keep beside YOLO labels
+_CLASS_LISTS = (OWN_CLASSES, "classmap.txt")
 
 
 @dataclass(frozen=True)

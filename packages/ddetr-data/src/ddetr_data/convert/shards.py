@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddetr_data.convert._label_table import LabelTable
-from ddetr_data.convert.label_chunks import Fault
 from ddetr_data.convert.partition import split_evenly
+from ddetr_data.convert.tally import Fault
 from ddetr_data.files import staged
 from ddetr_data.formats import write_classmap
 from ddetr_data.safe_text import table_cell

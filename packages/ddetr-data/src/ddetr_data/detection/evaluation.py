@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ddetr_data.categories import compare_categories
-from ddetr_data.coco import ResultRow
+from ddetr_data.coco import DetectionSet, ResultRow
 from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.detection.config import EvaluateConfig
 from ddetr_data.detection.detector import Detector, detect, fill_in_white, setup_notices
@@ -18,7 +18,7 @@ from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
 from ddetr_data.detection.limits import limit_notices
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.files import write_all
-from ddetr_data.loading import open_sources
+from ddetr_data.loading import LabelContract, open_sources
 from ddetr_data.scoring import CocoScorer, Scores, choose_judge, score_sources
 from ddetr_data.types import Detections, ImageRecord
 
@@ -39,8 +39,8 @@ def evaluate(
 
     Raises:
         FileNotFoundError: the data are not there.
-        ValueError: no test data, labels that the detector has no class for, or a judge that is not
-            installed.
+        ValueError: no test data, labels that the detector has no class for or gives another name,
+            too many dropped objects, or a judge that is not installed.
     """
     observers = observers if ranks.is_first else ()
     return prepare_evaluation(detector, dataset, config, observers=observers).run(
@@ -69,6 +69,7 @@ def prepare_evaluation(
         num_classes=detector.num_classes,
         dataset_type=dataset.dataset_type,
         ignore_regions=dataset.ignore_regions,
+        contract=LabelContract.of_scoring(dataset, tuple(detector.categories)),
     )
     scorer = CocoScorer(
         labelled,
@@ -89,7 +90,7 @@ def prepare_evaluation(
     differences = [difference] if difference else []
     for text in (*setup_notices(detector, dataset), *differences, *limits):
         emit(observers, RunEvent("notice", text))
-    return PreparedEvaluation(detector, labelled.images, scorer, sources, config, observers)
+    return PreparedEvaluation(detector, labelled, scorer, sources, config, observers)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class PreparedEvaluation:
     """An evaluation whose inputs have been checked, before the first image is looked at."""
 
     detector: Detector
-    images: Sequence[ImageRecord]
+    labelled: DetectionSet
     scorer: CocoScorer
     sources: Sequence[DataSource]
     config: EvaluateConfig
@@ -106,12 +107,13 @@ class PreparedEvaluation:
     def run(self, results_dir: str | os.PathLike[str], ranks: RankSlice = ALONE) -> Scores:
         """Detect, score, and write the files that `evaluate` describes."""
         observers = self.observers if ranks.is_first else ()
-        count, threshold = len(self.images), self.config.conf_threshold
+        images = self.labelled.images
+        count, threshold = len(images), self.config.conf_threshold
         emit(observers, RunEvent("started", f"evaluating {count} images", total_steps=count))
         add_detections(
             self.scorer,
             self.detector,
-            self.images,
+            images,
             threshold,
             on_progress=Progress(observers),
             ranks=ranks,

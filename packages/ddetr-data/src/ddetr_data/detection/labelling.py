@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ddetr_data.config import DatasetConfig
+from ddetr_data.categories import ids_by_name, refuse_other_order
+from ddetr_data.config import ClassMatch, DatasetConfig
 from ddetr_data.detection.config import InferenceConfig
 from ddetr_data.detection.detector import Detector, detect, fill_in_white, setup_notices, white_of
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
@@ -67,7 +68,7 @@ def prepare_labelling(
     if source is None:
         raise ValueError("inference needs dataset.infer_data_sources.image_dir")
     images, videos = find_media(source.image_dir, by_own_folder=config.is_internal)
-    categories = _named_by_classmap(source.classmap, detector.categories)
+    categories = _named_by_classmap(source.classmap, detector.categories, dataset.match_classes)
     class_colors(categories, config.color_map)
     fill_in_white(detector, dataset)
     for text in setup_notices(detector, dataset):
@@ -173,12 +174,24 @@ def _label_video(
     writer.count_video()
 
 
-def _named_by_classmap(classmap: str | None, known: tuple[Category, ...]) -> tuple[Category, ...]:
-    """Take the classmap's names in the order of the known ids; without any, ids count from 1."""
+def _named_by_classmap(
+    classmap: str | None, known: tuple[Category, ...], match_classes: ClassMatch
+) -> tuple[Category, ...]:
+    """Take the classmap's names in the order of the known ids; without any, ids count from 1.
+
+    Names that the model has too stand for the ids that they have there.
+    """
     if classmap is None:
         return known
     names = read_classmap(classmap)
     if known and len(known) != len(names):
         raise DataError(f"{classmap} names {len(names)} classes, the model has {len(known)}")
     ids = known or number_categories(names)
-    return tuple(Category(each.id, name) for each, name in zip(ids, names, strict=True))
+    named = tuple(Category(each.id, name) for each, name in zip(ids, names, strict=True))
+    if match_classes == "id":
+        refuse_other_order(known, named, first_name="the model", second_name=classmap)
+        return named
+    if unknown := [each.name for each in named if each.id not in ids_by_name(known, named)]:
+        names_told = ", ".join(map(repr, unknown))
+        raise DataError(f"{classmap} has the classes {names_told}, which the model does not name")
+    return known or named

@@ -23,7 +23,7 @@ from ddetr_data.formats.kitti import (
 from ddetr_data.formats.kitti_rows import read_kitti_rows
 from ddetr_data.formats.label_paths import label_names
 from ddetr_data.formats.rows import LabelFormat, LabelRow, RowReader, faulty_row
-from ddetr_data.formats.voc import read_voc_rows
+from ddetr_data.formats.voc import VocReader, read_voc_rows
 from ddetr_data.formats.yolo import YoloReader, format_yolo_line
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "LabelFormat",
     "LabelRow",
     "RowReader",
+    "VocReader",
     "YoloReader",
     "faulty_row",
     "format_dont_care_line",

@@ -1,6 +1,12 @@
 """Images and videos: found, decoded, turned, resized, drawn on."""
 
-from ddetr_data.images.coordinate_frames import fit_objects, move_boxes, size_fault, turn_boxes
+from ddetr_data.images.coordinate_frames import (
+    UNTRUE_SIZE,
+    fit_objects,
+    move_boxes,
+    size_fault,
+    turn_boxes,
+)
 from ddetr_data.images.decoding import (
     ImageFacts,
     check_whole,
@@ -19,6 +25,7 @@ from ddetr_data.images.kinds import (
     image_formats,
 )
 from ddetr_data.images.orientation import ImageHeader
+from ddetr_data.images.placeholder_sizes import find_placeholders
 from ddetr_data.images.preprocessing import (
     PreprocessConfig,
     dataset_white,
@@ -35,6 +42,7 @@ from ddetr_data.images.white_levels import USUAL_WHITE, WhiteLevels
 
 __all__ = [
     "IMAGE_ENDINGS",
+    "UNTRUE_SIZE",
     "USUAL_WHITE",
     "ImageFacts",
     "ImageHeader",
@@ -49,6 +57,7 @@ __all__ = [
     "dataset_white",
     "draw_detections",
     "find_images",
+    "find_placeholders",
     "find_videos",
     "fit_objects",
     "format_of_ending",

@@ -21,17 +21,23 @@ from ddetr_data.faults import RULES
 from ddetr_data.images.orientation import QUARTER_TURNS, ImageHeader
 from ddetr_data.types import Annotations, ImageRecord
 
+UNTRUE_SIZE = "other_image_size"  # the fault of a stated size that is the image's in no frame
+
 
 def fit_objects(
-    record: ImageRecord, header: ImageHeader
+    record: ImageRecord, header: ImageHeader, *, is_believed: bool = True
 ) -> tuple[str, Annotations, NDArray[np.bool_]]:
     """Bring an image's objects from the stated frame to the upright one, which its header tells.
+
+    A stated size that is not believed moves no box: they are pixels of the image already.
 
     Returns:
         The fault (a key of RULES), all N objects, and which of them (N,) are inside the image.
     """
     stated_wh = (record.width, record.height)
-    fault, moved = move_boxes(record.boxes_xywh, stated_wh, header)
+    fault, moved = UNTRUE_SIZE, record.boxes_xywh
+    if is_believed:
+        fault, moved = move_boxes(record.boxes_xywh, stated_wh, header)
     boxes, inside = _clipped(moved, header.size_wh)
     growth = moved[:, 2:].prod(axis=1) / record.boxes_xywh[:, 2:].prod(axis=1)
     area = record.area * np.where(inside, growth, 1.0)
@@ -59,7 +65,7 @@ def size_fault(stated_wh: tuple[int, int], header: ImageHeader) -> str:
     # The same shape, but for sides that a resize rounded to whole pixels.
     if abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual):
         return "resized_image"
-    return "other_image_size"
+    return UNTRUE_SIZE
 
 
 def turn_boxes(

@@ -5,6 +5,7 @@ import lazy_loader
 # Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
     "FORMAT_VERSION",
+    "LabelContract",
     "SeenFiles",
     "StoredTable",
     "default_cache_dir",
@@ -14,6 +15,7 @@ __all__ = [
     "read_store",
     "resolve_num_classes",
     "store_key",
+    "too_many_dropped",
     "verify_images",
     "write_store",
 ]

@@ -24,6 +24,7 @@ from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.faults import DataError
 from ddetr_data.files import file_digests
 from ddetr_data.loading.cache_folder import default_cache_dir
+from ddetr_data.loading.contract import LabelContract
 from ddetr_data.loading.image_states import SeenFiles, find_changes
 from ddetr_data.loading.store import (
     FORMAT_VERSION,
@@ -48,6 +49,7 @@ def open_sources(
     dataset_type: Literal["serialized", "default"] = "serialized",
     corrupt_images: Literal["error", "skip"] = "error",
     ignore_regions: bool = False,
+    contract: LabelContract | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> DetectionSet:
@@ -65,30 +67,40 @@ def open_sources(
         dataset_type: as in the spec.
         corrupt_images: as in the spec.
         ignore_regions: as in the spec.
+        contract: the classes that ids must mean, and how many objects may be dropped; absent: the
+            files must agree with each other alone.
         cache_dir: absent: $DDETR_CACHE, or else ddetr-data in the user's cache folder.
         on_progress: called with images verified and images in all, when there are any to verify.
 
     Raises:
-        DataError, FileNotFoundError: as load_sources and verify_images.
+        DataError, FileNotFoundError: as load_sources, verify_images and LabelContract.
         OSError: the store cannot be written; the text says what to do.
     """
+
+    match = "id" if contract is None else contract.match_classes
 
     def build() -> tuple[DetectionSet, SeenFiles]:
         loaded = load_sources(
             sources,
-            num_classes=num_classes,
+            num_classes=None,
             corrupt_images=corrupt_images,
             ignore_regions=ignore_regions,
+            match_classes=match,
         )
+        if contract is not None:
+            loaded = contract.fitted(loaded)
+        check_ids_below(loaded.categories, num_classes, sources[0].json_file[0])
         before = as_table(loaded.images)
         seen, all_named = SeenFiles.of(before), "unreadable_image" not in loaded.faults
         checked = verify_images(loaded, corrupt_images=corrupt_images, on_progress=on_progress)
+        if contract is not None:
+            contract.check_losses(checked)
         return checked, seen.kept(before, as_table(checked.images), is_complete=all_named)
 
     if dataset_type == "default":
         built, _ = build()
         return replace(built, images=list(built.images))
-    key = store_key(sources, corrupt_images, ignore_regions=ignore_regions)
+    key = store_key(sources, corrupt_images, contract, ignore_regions=ignore_regions)
     folder = Path(cache_dir or default_cache_dir()) / key
     stored, _ = _found(folder)
     if stored is None:
@@ -101,6 +113,9 @@ def open_sources(
                 write_store(*build(), folder)
                 return read_store(folder)
     tell_faults(stored)
+    if contract is not None:
+        contract.refuse_conflicts(stored.categories)
+        contract.check_losses(stored)
     check_ids_below(stored.categories, num_classes, sources[0].json_file[0])
     return stored
 
@@ -119,26 +134,37 @@ def resolve_num_classes(dataset: DatasetConfig) -> int:
     sources = dataset.train_data_sources or dataset.val_data_sources or dataset.test_data_sources
     if not sources:
         raise DataError("num_classes auto needs labelled data sources, give a number instead")
+    contract = LabelContract.of_training(dataset)
     if dataset.dataset_type == "default":  # nothing is kept, so images are left for the run
         return load_sources(
-            sources, num_classes=None, corrupt_images="skip", ignore_regions=dataset.ignore_regions
+            sources,
+            num_classes=None,
+            corrupt_images="skip",
+            ignore_regions=dataset.ignore_regions,
+            match_classes=dataset.match_classes,
         ).num_classes
-    policy = dataset.corrupt_images if dataset.train_data_sources else "error"
     return open_sources(
         sources,
         num_classes=None,
-        corrupt_images=policy,
+        corrupt_images=dataset.corrupt_images if dataset.train_data_sources else "error",
         ignore_regions=dataset.ignore_regions,
+        contract=contract,
     ).num_classes
 
 
 def store_key(
-    sources: Sequence[DataSource], corrupt_images: str, *, ignore_regions: bool = False
+    sources: Sequence[DataSource],
+    corrupt_images: str,
+    contract: LabelContract | None = None,
+    *,
+    ignore_regions: bool = False,
 ) -> str:
     """Name a store by all that its contents depend on: the JSON files' bytes, not their paths."""
     digests = [file_digests(find_json_files(source.json_file)) for source in sources]
     image_dirs = [absolute(source.image_dir) for source in sources]
-    facts = [FORMAT_VERSION, image_dirs, digests, corrupt_images, ignore_regions]
+    facts: list[object] = [FORMAT_VERSION, image_dirs, digests, corrupt_images, ignore_regions]
+    if contract is not None and contract.match_classes == "name":  # other ids are written
+        facts.append([(each.id, each.name) for each in contract.classes])
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 

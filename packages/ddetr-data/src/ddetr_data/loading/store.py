@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet, ImageColumns, ImageTable, as_table
-from ddetr_data.faults import DataError, FaultLog
+from ddetr_data.faults import DataError, FaultLog, Losses
 from ddetr_data.files import (
     discard_folder,
     file_digests,
@@ -40,7 +40,7 @@ from ddetr_data.types import Category
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 8  # also raised when a rule for faulty labels changes
+FORMAT_VERSION = 9  # also raised when a rule for faulty labels changes
 _INDEX = "index.json"
 _FILE_SIZES = "file_sizes"
 _OWN_DIGEST = "index_digest"
@@ -74,6 +74,7 @@ def write_store(detection_set: DetectionSet, seen: SeenFiles, folder: Path) -> N
                 "categories": [asdict(category) for category in detection_set.categories],
                 "faults": detection_set.faults.to_dict(),
                 "largest": asdict(detection_set.largest),
+                "losses": [[*key, count] for key, count in detection_set.losses.items()],
                 "looked_at": seen.at,
                 "left_out": seen.left_out,
                 "left_out_is_complete": seen.is_complete,
@@ -100,7 +101,8 @@ def read_store(folder: Path) -> StoredSet:
     index = _read_index(folder)
     categories = tuple(Category(**category) for category in index["categories"])
     faults, largest = FaultLog.from_dict(index["faults"]), WhiteLevels(**index["largest"])
-    return StoredSet(StoredTable(folder), categories, faults, largest)
+    losses = Losses({(why, int(id)): int(count) for why, id, count in index["losses"]})
+    return StoredSet(StoredTable(folder), categories, faults, largest, losses)
 
 
 def is_store(folder: Path) -> bool:

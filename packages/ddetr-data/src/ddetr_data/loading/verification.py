@@ -14,16 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet, ImageTable, as_table
-from ddetr_data.faults import DataError, FaultLog
+from ddetr_data.faults import DataError, FaultLog, Losses
 from ddetr_data.images import (
     ImageHeader,
     WhiteLevels,
     check_whole,
+    find_placeholders,
     fit_objects,
     read_header,
 )
 from ddetr_data.locations import AnyFile, fetched
 from ddetr_data.parallel import IO_THREADS, map_in_chunks
+from ddetr_data.types import Annotations
 
 PART = 64  # images a thread reads at a time
 LISTED = 3  # names of unusable images in an error
@@ -59,15 +61,17 @@ def verify_images(
         raise DataError(_refusal(list(unusable.values()), len(table)))
     if len(unusable) == len(table):
         raise DataError(f"none of the {len(table)} images can be used: {unusable[0]}")
-    faults = detection_set.faults.copy()
-    for fault in unusable.values():
-        missing = isinstance(fault, FileNotFoundError)
-        faults.add("missing_image" if missing else "unreadable_image", str(fault))
+    faults, losses = detection_set.faults.copy(), Losses(detection_set.losses)
+    for index, fault in unusable.items():
+        name = "missing_image" if isinstance(fault, FileNotFoundError) else "unreadable_image"
+        faults.add(name, str(fault))
+        losses.update(_lost(name, table[index].annotations))
     usable = np.array([not isinstance(header, Exception) for header in found], np.bool_)
     largest = WhiteLevels.largest(
         header.largest for header in found if isinstance(header, ImageHeader)
     )
-    return replace(_fitted(detection_set, found, usable, faults), largest=largest)
+    known = replace(detection_set, losses=losses, largest=largest)
+    return _fitted(known, found, usable, faults)
 
 
 def fit_to_headers(detection_set: DetectionSet) -> DetectionSet:
@@ -129,18 +133,20 @@ def _fitted(
     actual = np.array([s if isinstance(h, Exception) else h.size_wh for h, s in pairs])
     strange = np.flatnonzero((actual != stated).any(axis=1))
     boxes, area = columns.boxes_xywh, columns.area
-    objects = np.ones(len(boxes), np.bool_)
+    unlike = {i: h for i in strange.tolist() if isinstance(h := headers[i], ImageHeader)}
+    placeholders = find_placeholders(stated, unlike, boxes, columns.owners) if unlike else set()
+    objects, losses = np.ones(len(boxes), np.bool_), Losses(detection_set.losses)
     if len(strange):
         boxes, area = boxes.copy(), area.copy()
-    for index in strange.tolist():
-        header, record = headers[index], table[index]
-        if isinstance(header, Exception):  # keeps its stated size, so it is never strange
-            continue
+    for index, header in unlike.items():  # what cannot be read keeps its stated size
+        record = table[index]
         rows = slice(*columns.object_ends[index : index + 2])
-        fault, fitted, inside = fit_objects(record, header)
+        is_believed = index not in placeholders
+        fault, fitted, inside = fit_objects(record, header, is_believed=is_believed)
         faults.add(fault, f"the image {record.path}")
         if not inside.all():
             faults.add("outside_box", f"the image {record.path}", int((~inside).sum()))
+            losses.update(_lost("outside_box", fitted.keep(~inside)))
         objects[rows] = inside
         boxes[rows], area[rows] = fitted.boxes_xywh, fitted.area
     if len(strange) or not kept.all():
@@ -149,4 +155,9 @@ def _fitted(
         table = ImageTable(changed.keep(kept, objects), table.image_dirs)
     for sentence in faults.sentences(known=detection_set.faults):
         logger.warning("labels: %s", sentence)
-    return replace(detection_set, images=table, faults=faults)
+    return replace(detection_set, images=table, faults=faults, losses=losses)
+
+
+def _lost(fault: str, objects: Annotations) -> Losses:
+    """Count objects by class; crowds are none."""
+    return Losses((fault, label) for label in objects.labels[~objects.is_crowd].tolist())

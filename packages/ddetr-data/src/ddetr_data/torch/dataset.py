@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ddetr_data.boxes import find_repeats
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError
 from ddetr_data.images import USUAL_WHITE, WhiteLevels, fit_objects, read_header, read_image
@@ -28,7 +29,7 @@ Transform: TypeAlias = Callable[[Image.Image, Annotations, np.random.Generator],
 
 
 class DetectionDataset(Dataset[tuple[Tensor, Target]]):
-    """Images and targets of a detection set; crowds are left out of the targets.
+    """Images and targets of a detection set; crowds and repeated boxes are left out of the targets.
 
     A target holds boxes (N, 4) as cx, cy, w, h, normalised by the sample, labels (N,) int64,
     area (N,), iscrowd (N,), image_id (), orig_size (2,) and size (2,), both height, width; where
@@ -83,9 +84,7 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         # Of nothing but these: a view depends neither on workers nor on what was drawn before, so a
         # run that is continued shows what the uncut one would have shown.
         rng = np.random.default_rng([self.seed, self.epoch, position, *again])
-        objects = record.annotations
-        if objects.is_crowd.any():
-            objects = objects.keep(~objects.is_crowd | objects.is_region)
+        objects = _trained(record.annotations)
         sample = self.transform(image, objects, rng)
         is_object = ~sample.is_crowd  # the crowds that are left are regions
         target = {
@@ -115,6 +114,17 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             else:
                 return _fitted(record, image), image
         raise DataError(f"none of the {total} images can be read")
+
+
+def _trained(objects: Annotations) -> Annotations:
+    """Leave out crowds that are no regions, and boxes that the same class has already.
+
+    One query finds both of two equal boxes.
+    """
+    if objects.is_crowd.any():
+        objects = objects.keep(~objects.is_crowd | objects.is_region)
+    repeats = find_repeats(objects.labels, objects.is_crowd, *objects.boxes_xywh.T)
+    return objects.keep(~repeats) if repeats.any() else objects
 
 
 def _fitted(record: ImageRecord, image: Image.Image) -> ImageRecord:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["COUNTER", "LoadReport", "compare", "first_names"]
+__all__ = ["CLASS_HEADS", "COUNTER", "LoadReport", "compare", "first_names"]
 
 COUNTER = ".num_batches_tracked"  # of live batch norms; no weight
 CLASS_HEADS = "class_embed."

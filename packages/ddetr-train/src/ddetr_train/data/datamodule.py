@@ -16,7 +16,7 @@ from torch.utils.data import BatchSampler
 from ddetr_data import DatasetConfig, available_cores
 from ddetr_data.coco import DetectionSet
 from ddetr_data.images import PreprocessConfig, dataset_white
-from ddetr_data.loading import open_sources
+from ddetr_data.loading import LabelContract, open_sources
 from ddetr_data.torch import (
     DetectionDataset,
     DetectionSampler,
@@ -45,8 +45,9 @@ class DetectionDataModule(pl.LightningDataModule):
         """Read the labels.
 
         Raises:
-            FileNotFoundError, ValueError: labels are missing or faulty, or a category id is not
-                below num_classes; the text says where and what to do.
+            FileNotFoundError, ValueError: labels are missing or faulty, a category id is not below
+                num_classes, validation numbers its classes otherwise than training, or too many
+                objects are dropped; the text says where and what to do.
         """
         super().__init__()
         if not dataset.train_data_sources:
@@ -59,6 +60,7 @@ class DetectionDataModule(pl.LightningDataModule):
             dataset_type=dataset.dataset_type,
             corrupt_images=dataset.corrupt_images,
             ignore_regions=dataset.ignore_regions,
+            contract=LabelContract.of_training(dataset),
         )
         white = dataset_white(dataset).or_else(self.train_set.largest.covering())
         config = PreprocessConfig.from_augmentation(dataset.augmentation)
@@ -69,11 +71,13 @@ class DetectionDataModule(pl.LightningDataModule):
                 num_classes=num_classes,
                 dataset_type=dataset.dataset_type,
                 ignore_regions=dataset.ignore_regions,
+                contract=LabelContract.of_validation(dataset, self.train_set.categories),
             )
             if dataset.val_data_sources
             else None
         )
         self.eval_class_ids = dataset.eval_class_ids
+        self.match_classes = dataset.match_classes
         self.num_classes = num_classes
         self.batch_size = dataset.batch_size
         self._dataset = dataset

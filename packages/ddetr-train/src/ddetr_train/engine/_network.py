@@ -14,7 +14,9 @@ from ddetr_model import (
     freeze_modules,
     load_pretrained,
 )
+from ddetr_model.checkpoints import class_rows
 from ddetr_train.checkpoints import Resume
+from ddetr_train.engine._classes import fit_class_heads
 from ddetr_train.planning import Setup
 
 
@@ -36,7 +38,7 @@ def build_network(
     network, source = _begun(model, losses, resume)
     network.set_activation_checkpointing(config.activation_checkpoint)
     freeze_modules(network, config.freeze)
-    told = _without_effect(network, config.freeze)
+    told, fresh = _without_effect(network, config.freeze), class_rows(network)
     if resume is not None:
         told += resume.prepare(network, criterion)
     elif config.pretrained_model_path is not None:
@@ -44,6 +46,8 @@ def build_network(
             report = load_pretrained(network, file)
         filled = report.describe(str(config.pretrained_model_path))
         source = filled if source == _RANDOM else f"{source}; then {filled}"
+    if resume is None:
+        told += fit_class_heads(network, fresh, setup)
     setup.tell("; ".join([f"weights: {source}", describe_frozen(network), *told]))
     return network
 

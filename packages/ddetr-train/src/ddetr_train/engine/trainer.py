@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from ddetr_data import Category, DatasetConfig, as_categories, compare_categories
+from ddetr_data import DatasetConfig
 from ddetr_data.detection import Observer, limit_notices, raised_num_select
 from ddetr_model import (
     DeformableDETR,
@@ -24,7 +24,7 @@ from ddetr_train.checkpoints import (
     read_resume,
 )
 from ddetr_train.config import TrainConfig
-from ddetr_train.data import DetectionDataModule
+from ddetr_train.engine._classes import untrained_classes
 from ddetr_train.engine._loggers import check_loggers
 from ddetr_train.engine._network import build_network
 from ddetr_train.engine.prepared import PreparedTraining, TrainResult
@@ -135,7 +135,7 @@ def prepare_training(
             setup.tell(*resume.notices)
         seed_run(config.seed)
         network = build_network(model, losses, criterion, setup, resume, encryption_key)
-        setup.tell(*_other_classes(network, setup.data), *_limits(network, setup))
+        setup.tell(*untrained_classes(setup.data), *_limits(network, setup))
         setup = _planned(network, setup, results_dir, resume)
         if config.compile:
             network.compile()
@@ -190,22 +190,6 @@ def _planned(
         setup.tell(*plan.lines())
         check_disk(plan, results_dir, is_continued=resume is not None)
     return setup
-
-
-def _other_classes(network: DeformableDETR, data: DetectionDataModule) -> list[str]:
-    """Say where the training data's class ids mean others in what is scored, or was trained."""
-    tables: dict[str, Sequence[Category]] = {}
-    if data.val_set is not None:
-        tables["the validation data"] = data.val_set.categories
-    if network.metadata is not None:
-        tables["the pretrained model"] = as_categories(network.metadata.categories)
-    differences = [
-        compare_categories(
-            data.train_set.categories, table, first_name="the training data", second_name=owner
-        )
-        for owner, table in tables.items()
-    ]
-    return [text for text in differences if text]
 
 
 def _limits(network: DeformableDETR, setup: Setup) -> list[str]:

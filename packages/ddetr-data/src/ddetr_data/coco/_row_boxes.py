@@ -1,0 +1,49 @@
+"""The boxes of annotation rows: as they are written, or around what else outlines the object.
+
+N rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.boxes import Masks, outline_box, parse_boxes, upright_boxes
+
+Row = dict[str, Any]
+
+
+def boxes_of_rows(rows: Sequence[Row]) -> tuple[NDArray[np.float64], Masks]:
+    """The boxes (N, 4), left, top, width and height in pixels, and the faults that they have.
+
+    A box that is absent, null or empty is the one around the row's polygons or mask. A box that
+    attributes.rotation turns, as CVAT exports it, is the upright one around it.
+    """
+    values = [row.get("bbox") for row in rows]
+    outlined = np.zeros(len(rows), np.bool_)
+    for number, value in enumerate(values):
+        if value is None or value == []:
+            values[number] = outline_box(rows[number].get("segmentation"))
+            outlined[number] = values[number] is not None
+    boxes, found = parse_boxes(values)
+    degrees = np.array([_rotation_of(row) for row in rows], np.float64)
+    rotated = (degrees % 180 != 0) & np.isfinite(boxes).all(axis=1) & ~outlined
+    if rotated.any():
+        boxes[rotated] = upright_boxes(boxes[rotated], degrees[rotated])
+    return boxes, {**found, "outlined_box": outlined, "rotated_box": rotated}
+
+
+def _rotation_of(row: Row) -> float:
+    """Degrees that a box is turned by around its centre; polygons have their turn in them."""
+    attributes = row.get("attributes")
+    if not isinstance(attributes, dict) or row.get("segmentation"):
+        return 0.0
+    try:
+        degrees = float(attributes.get("rotation") or 0)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return degrees if math.isfinite(degrees) else 0.0
