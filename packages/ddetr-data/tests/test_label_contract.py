@@ -71,9 +71,7 @@ def test_labels_of_which_nothing_is_left_are_refused(
     source = write_source(content)
     contract = LabelContract(max_dropped=1)
     for kind in ("serialized", "default"):
-        with pytest.raises(
-            DataError, match=rf"no object is left, all . are dropped: .*{reason} \("
-        ):
+        with pytest.raises(DataError, match=rf"no object is left: .*{reason} \("):
             open_sources([source], num_classes=None, dataset_type=kind, contract=contract)
     report = check_dataset({"train": [source]}, CheckOptions(max_dropped=1))
     assert (report.counts["most_dropped"], report.exit_status) == (1, 2)
@@ -122,7 +120,7 @@ def test_crowds_and_unwanted_classes_do_not_count(content: Content, write_source
         options = CheckOptions(eval_class_ids=ids)
         assert ("most_dropped" in check_dataset({"val": [source]}, options).counts) == is_refused
         if is_refused:
-            with pytest.raises(DataError, match="no object is left, all 2 are dropped"):
+            with pytest.raises(DataError, match="no object is left: "):
                 open_sources([source], num_classes=None, contract=contract)
         else:
             open_sources([source], num_classes=None, contract=contract)

@@ -118,6 +118,23 @@ Losses = Counter[tuple[str, int]]
 UNKNOWN_CLASS = -1
 
 
+def too_many_dropped(kept: int, lost: int, max_dropped: float, told: str) -> str | None:
+    """Say that no object is left though there were some, or that more are dropped than may be.
+
+    Args:
+        kept: objects that are left.
+        lost: objects that are dropped.
+        max_dropped: the fraction of both that may be dropped.
+        told: the reasons, which end the sentence.
+    """
+    if lost and not kept:
+        return f"no object is left: {told}"
+    if lost <= max_dropped * (kept + lost):
+        return None
+    fraction = f"{lost} of {kept + lost} objects are dropped"
+    return f"{fraction}, more than max_dropped {max_dropped:g} allows: {told}"
+
+
 class FaultLog(Mapping[str, int]):
     """Counts of faults by name (a key of RULES), each with the first source location."""
 

@@ -115,7 +115,9 @@ def check_label_files(
 ) -> CheckedLabels:
     """Read label files of any format, noting under the name what `convert` would drop."""
     log.file = name
-    reader = replace(source.reader, missing_labels="skip")
+    reader = source.reader
+    if reader.missing_labels == "error":  # which would stop at the first
+        reader = replace(reader, missing_labels="skip")
     files = source.files
     tally, empty, num_images, num_objects = Tally(), [], 0, 0
     for chunk in map_in_chunks(reader, files, options.labels_a_chunk, options.workers):

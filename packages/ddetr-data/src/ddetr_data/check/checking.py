@@ -23,7 +23,7 @@ from ddetr_data.coco import find_json_files
 from ddetr_data.config import ConvertConfig, DataSource
 from ddetr_data.convert import FROM_COCO, open_labels, refuse_urls
 from ddetr_data.faults import DataError, Losses
-from ddetr_data.loading import LabelContract, too_many_dropped
+from ddetr_data.loading import LabelContract, explain_losses
 from ddetr_data.locations import is_folder, is_url
 from ddetr_data.types import Annotations
 
@@ -137,7 +137,7 @@ def _check_losses(
     objects = sum((file.wanted for file in files), Counter[int]())
     objects.subtract(no_crowds)
     kept = sum(n for label, n in objects.items() if wanted is None or label in wanted)
-    if sentence := too_many_dropped(kept, lost, log.first, options.max_dropped):
+    if sentence := explain_losses(kept, lost, log.first, options.max_dropped):
         log.file = files[0].file
         log.refuse("most_dropped", sentence)
 

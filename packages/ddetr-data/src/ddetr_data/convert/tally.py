@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ddetr_data.convert.label_rules import LABEL_FILE_RULES
-from ddetr_data.faults import RULES
+from ddetr_data.faults import RULES, too_many_dropped
 
 MISSING, UNREADABLE = "missing_label_file", "malformed_label_file"
 # Not dropped by the rules for faulty labels, but as the mapping or KITTI itself says.
@@ -73,16 +73,11 @@ class Tally:
 
 def too_little_left(tally: Tally, images: int, max_dropped: float) -> str | None:
     """Say that no image or object is left, or that more objects are dropped than may be."""
-    kept, lost, drops = sum(tally.kept.values()), tally.lost_objects, tally.listed_drops
+    kept, told = sum(tally.kept.values()), tally.listed_drops
     if not images:
-        return f"no image is left: {drops}"
-    if not kept and tally.has_lost:
-        return f"no object is left: {drops}"
-    if lost > max_dropped * (kept + lost):
-        total = kept + lost
-        allowed = f"more than max_dropped {max_dropped:g} allows"
-        return f"{lost} of {total} objects are dropped, {allowed}: {drops}"
-    return None
+        return f"no image is left: {told}"
+    lost = tally.lost_objects if kept else int(tally.has_lost)
+    return too_many_dropped(kept, lost, max_dropped, told)
 
 
 def action_of(reason: str) -> str:

@@ -1,6 +1,6 @@
 from .cache_folder import default_cache_dir as default_cache_dir
 from .contract import LabelContract as LabelContract
-from .contract import too_many_dropped as too_many_dropped
+from .contract import explain_losses as explain_losses
 from .image_states import SeenFiles as SeenFiles
 from .sources import open_sources as open_sources
 from .sources import resolve_num_classes as resolve_num_classes

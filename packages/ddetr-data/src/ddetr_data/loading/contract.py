@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ import numpy as np
 from ddetr_data.categories import MATCH_ADVICE, find_conflict
 from ddetr_data.coco import UNMATCHED, DetectionSet, ImageTable, as_table, map_classes
 from ddetr_data.config import ClassMatch, DatasetConfig
-from ddetr_data.faults import RULES, UNKNOWN_CLASS, DataError, Losses
+from ddetr_data.faults import RULES, UNKNOWN_CLASS, DataError, Losses, too_many_dropped
 from ddetr_data.types import Category
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class LabelContract:
         if self.wanted_ids is not None:
             kept = kept[np.isin(kept, self.wanted_ids)]
         lost, first = self.lost(labelled.losses), labelled.faults.first
-        if sentence := too_many_dropped(len(kept), lost, first, self.max_dropped):
+        if sentence := explain_losses(len(kept), lost, first, self.max_dropped):
             raise DataError(f"{self.name}: {sentence}")
 
     def lost(self, losses: Losses) -> Losses:
@@ -114,7 +115,7 @@ class LabelContract:
         )
 
 
-def too_many_dropped(
+def explain_losses(
     kept: int, losses: Losses, first: Callable[[str], str], max_dropped: float
 ) -> str | None:
     """Say that more objects of wanted classes are dropped than may be, or that none is left.
@@ -128,20 +129,12 @@ def too_many_dropped(
         first: tells where a fault was met first.
         max_dropped: the fraction that may be dropped.
     """
-    reasons: dict[str, int] = {}
+    reasons = Counter[str]()
     for (why, _), count in losses.items():
-        reasons[why] = reasons.get(why, 0) + count
-    lost = sum(count for why, count in reasons.items() if why != UNMATCHED)
-    total = sum(reasons.values()) if not kept else lost
-    if not total or (kept and lost <= max_dropped * (kept + lost)):
-        return None
-    listed = sorted(reasons.items(), key=lambda item: -item[1])[:_REASONS]
+        reasons[why] += count
     told = "; ".join(
-        f"{RULES[why].meaning}: {count} (first: {first(why)})" for why, count in listed
+        f"{RULES[why].meaning}: {count} (first: {first(why)})"
+        for why, count in reasons.most_common(_REASONS)
     )
-    if not kept:
-        return f"no object is left, all {total} are dropped: {told}"
-    return (
-        f"{lost} of {kept + lost} objects are dropped, more than max_dropped {max_dropped:g} "
-        f"allows: {told}"
-    )
+    unwanted = reasons[UNMATCHED] if kept else 0
+    return too_many_dropped(kept, reasons.total() - unwanted, max_dropped, told)

@@ -134,7 +134,9 @@ def resolve_num_classes(dataset: DatasetConfig) -> int:
     sources = dataset.train_data_sources or dataset.val_data_sources or dataset.test_data_sources
     if not sources:
         raise DataError("num_classes auto needs labelled data sources, give a number instead")
-    contract = LabelContract.of_training(dataset)
+    contract = LabelContract.of_scoring(dataset, ())
+    if dataset.train_data_sources:
+        contract = LabelContract.of_training(dataset)
     if dataset.dataset_type == "default":  # nothing is kept, so images are left for the run
         return load_sources(
             sources,
