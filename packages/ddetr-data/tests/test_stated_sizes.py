@@ -51,6 +51,17 @@ def test_a_size_too_small_for_the_boxes_costs_none(
     assert faults == {"other_image_size": 1}
 
 
+@pytest.mark.parametrize("stated_wh", [(39, 30), (41, 31), (40, 29)])
+def test_a_border_of_a_pixel_is_no_resize(
+    read: Callable[..., Any], stated_wh: tuple[int, int]
+) -> None:
+    """It was cut off or added, at the right or the bottom: the boxes stay as they are."""
+    # fault 28
+    boxes, faults = read(stated_wh, FAR_RIGHT, NEAR)
+    assert boxes == [FAR_RIGHT, NEAR]
+    assert faults == {"other_image_size": 1}
+
+
 def test_a_box_a_little_over_the_border_says_nothing_about_the_size(
     read: Callable[..., Any],
 ) -> None:

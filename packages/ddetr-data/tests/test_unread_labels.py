@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +83,32 @@ def test_it_is_treated_as_a_missing_one(
     assert empty.repaired["malformed_label_file"] == {"": 1}
     with pytest.raises(DataError, match=rf"2\.{ending} cannot be read"):
         convert(config.model_copy(update={"missing_labels": "error"}))
+
+
+@pytest.mark.parametrize("kind", sorted(GOOD))
+@pytest.mark.parametrize("make_other", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_treated_as_a_missing_one(
+    make_other: Callable[[Path], None], kind: str, make: Make, tmp_path: Path
+) -> None:
+    """In every format alike."""
+    # fault 27
+    config = make(kind, None)
+    make_other(tmp_path / ("2.xml" if kind == "voc_to_coco" else "2.txt"))
+    summary = convert(config)
+    assert names_of(summary) == ["1.jpg"]
+    assert summary.dropped["malformed_label_file"] == {"": 1}
+
+
+@pytest.mark.parametrize("kind", sorted(GOOD))
+def test_check_follows_missing_labels(kind: str, make: Make, tmp_path: Path) -> None:
+    """With empty all images may be background, with skip none would be left."""
+    # fault 26
+    config = make(kind, None)
+    (tmp_path / f"1.{'xml' if kind == 'voc_to_coco' else 'txt'}").unlink()
+    assert check_conversion(config).counts["most_dropped"] == 1
+    empty = config.model_copy(update={"missing_labels": "empty"})
+    assert "most_dropped" not in check_conversion(empty).counts
+    assert convert(empty).images == 2
 
 
 @pytest.mark.parametrize("kind", sorted(GOOD))

@@ -18,6 +18,7 @@ from ddetr_data.convert.label_rules import LABEL_FILE_RULES
 from ddetr_data.convert.sequences import LabelledFile
 from ddetr_data.convert.tally import MISSING, UNREADABLE, Tally, action_of
 from ddetr_data.faults import RULES, DataError
+from ddetr_data.files import is_of_this_process
 from ddetr_data.formats import DONT_CARE, ClassMapping, LabelRow, RowReader
 from ddetr_data.images import ImageHeader, read_header
 
@@ -122,8 +123,10 @@ class ChunkReader:
             rows = [_checked(row, label) for row in self.read_rows(label, header)]
         except FileNotFoundError:
             return [], MISSING
-        except OSError:  # a folder, or no right to read it
-            return [], UNREADABLE
+        except OSError as error:
+            if is_of_this_process(error):
+                raise
+            return [], UNREADABLE  # no right to read it, or a damaged disk
         except DataError:
             raise
         except Exception as error:  # of a format from outside, whose reader may do anything

@@ -43,7 +43,7 @@ class VocReader:
         than the image has, and its boxes fit into that, they follow the image as COCO's do; another
         size, a placeholder, folder and file name are not believed.
         """
-        root = _annotation_of(read_regular(label))
+        root = _annotation_of(label)
         if root is None:
             yield faulty_row(str(label), "malformed_label_file")
             return
@@ -83,7 +83,7 @@ class VocReader:
         owners: list[int] = []
         for label, image in islice(files, _LOOKED_AT):
             with suppress(OSError, DataError):  # told when it is read
-                root = _annotation_of(read_regular(label))
+                root = _annotation_of(label)
                 found = [] if root is None else [_box_of(item) for item in root.iter("object")]
                 stated_wh = None if root is None else _stated_wh(root, found)
                 if stated_wh is None:
@@ -104,10 +104,10 @@ class VocReader:
 read_voc_rows = VocReader()
 
 
-def _annotation_of(content: bytes) -> ElementTree.Element | None:
+def _annotation_of(label: Path) -> ElementTree.Element | None:
     """The root of a VOC document, its tags without XML namespaces; None for anything else."""
     try:
-        root = ElementTree.fromstring(content)
+        root = ElementTree.fromstring(read_regular(label))
     except (ElementTree.ParseError, ValueError, LookupError):  # the latter for odd encodings
         return None
     for element in root.iter():

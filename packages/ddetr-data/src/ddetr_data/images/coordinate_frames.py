@@ -62,6 +62,8 @@ def size_fault(stated_wh: tuple[int, int], header: ImageHeader) -> str:
     stated, actual = stated_wh, header.size_wh
     if stated == header.stored_wh and header.orientation in QUARTER_TURNS:
         return "turned_image"
+    if max(abs(one - other) for one, other in zip(stated, actual, strict=True)) <= 1:
+        return UNTRUE_SIZE  # a border was cut off or added, which no resize does
     # The same shape, but for sides that a resize rounded to whole pixels.
     if abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual):
         return "resized_image"
