@@ -30,7 +30,10 @@ def boxes_of_rows(rows: Sequence[Row]) -> tuple[NDArray[np.float64], Masks]:
             values[number] = outline_box(rows[number].get("segmentation"))
             outlined[number] = values[number] is not None
     boxes, found = parse_boxes(values)
-    degrees = np.array([_rotation_of(row) for row in rows], np.float64)
+    degrees = np.zeros(len(rows))
+    for number, row in enumerate(rows):
+        if "attributes" in row:
+            degrees[number] = _rotation_of(row)
     rotated = (degrees % 180 != 0) & np.isfinite(boxes).all(axis=1) & ~outlined
     if rotated.any():
         boxes[rotated] = upright_boxes(boxes[rotated], degrees[rotated])
