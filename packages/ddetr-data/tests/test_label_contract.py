@@ -143,6 +143,25 @@ def test_objects_of_images_that_are_left_out_count(content: Content, write_sourc
         open_sources([source], num_classes=None, corrupt_images="skip", contract=LabelContract())
 
 
+def test_num_classes_auto_counts_what_the_run_counts(content: Content, write_source: Write) -> None:
+    """Without training data the classes of eval_class_ids, as scoring does."""
+    # fault 26
+    for row in content["annotations"]:
+        row["bbox"] = row["bbox"] if row["category_id"] == 1 else None
+    content["annotations"] += [
+        {**row, "id": row["id"] + 9, "bbox": None}
+        for row in content["annotations"]
+        if row["category_id"] == 2
+    ]
+    dataset = DatasetConfig(test_data_sources=write_source(content), num_classes="auto", workers=0)
+    assert resolve_num_classes(dataset.model_copy(update={"eval_class_ids": (1,)})) == 3
+    with pytest.raises(DataError, match="4 of 6 objects"):
+        resolve_num_classes(dataset)
+    trained = dataset.model_copy(update={"train_data_sources": dataset.test_data_sources})
+    with pytest.raises(DataError, match="the training data: 4 of 6 objects"):
+        resolve_num_classes(trained.model_copy(update={"eval_class_ids": (1,)}))
+
+
 def test_background_alone_is_no_loss(content: Content, write_source: Write) -> None:
     """Labels without any object are what they say."""
     # fault 26

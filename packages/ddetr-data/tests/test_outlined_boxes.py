@@ -43,7 +43,7 @@ def read(content: Content, write_source: Write) -> Callable[..., tuple[list[Any]
     return run
 
 
-@pytest.mark.parametrize("bbox", [None, []])
+@pytest.mark.parametrize("bbox", [None, [], [0, 0, 0.0, 0]])
 @pytest.mark.parametrize("is_crowd", [0, 1])
 @pytest.mark.parametrize(
     "segmentation",
@@ -74,6 +74,10 @@ def test_no_outline_is_a_missing_box(read: Callable[..., Any]) -> None:
         boxes, faults = read(bbox=None, segmentation={"size": [30, 40], "counts": counts})
         assert len(boxes) == 1
         assert faults == {"missing_box": 1}
+    for bbox, fault in (([0, 0, 0, 0], "zero_box"), ([], "missing_box")):
+        boxes, faults = read(bbox=bbox, segmentation=[])
+        assert len(boxes) == 1
+        assert faults == {fault: 1}
 
 
 @pytest.mark.parametrize(

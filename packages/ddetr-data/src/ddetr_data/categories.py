@@ -11,8 +11,8 @@ from ddetr_data.faults import DataError
 from ddetr_data.types import Category
 
 MATCH_ADVICE = (
-    "mend the ids, or set match_classes to name (dataset.match_classes, but for convert), which "
-    "maps them by the classes' names"
+    "mend the ids, or set dataset.match_classes=name (of convert: match_classes=name), which maps "
+    "them by the classes' names"
 )
 _SHOWN = 8  # differences that a sentence lists
 _NUMBER = re.compile(r"(class|category|label|id)?[\s_-]*([0-9]{1,18})", re.IGNORECASE)

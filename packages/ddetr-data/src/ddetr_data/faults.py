@@ -64,7 +64,8 @@ RULES: Mapping[str, FaultRule] = {
     "annotation_without_category": FaultRule("drop", "an annotation has no category_id"),
     "missing_box": FaultRule("drop", "bbox is absent or null, and there is no polygon or mask"),
     "outlined_box": FaultRule(
-        "repair", "bbox is absent, null or empty, the box around its polygons or mask is taken"
+        "repair",
+        "bbox is absent, null, empty or all zeros, the box around its polygons or mask is taken",
     ),
     "rotated_box": FaultRule("repair", "a box is rotated, the upright box around it is taken"),
     "repeated_box": FaultRule(

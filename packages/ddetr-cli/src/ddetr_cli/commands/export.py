@@ -24,11 +24,11 @@ from ddetr_cli.spec import (
     local_path,
 )
 from ddetr_cli.terminal import RunConsole, figure
-from ddetr_data import Category, DatasetConfig, DataSource
 from ddetr_data.detection import RunEvent
 from ddetr_export.onnx import beside, stored_path, written_path
 
 if TYPE_CHECKING:
+    from ddetr_data import Category, DatasetConfig, DataSource
     from ddetr_data.coco import DetectionSet
     from ddetr_export import PreparedExport
     from ddetr_export.proof import Score

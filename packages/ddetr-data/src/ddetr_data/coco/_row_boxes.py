@@ -15,20 +15,22 @@ from numpy.typing import NDArray
 from ddetr_data.boxes import Masks, outline_box, parse_boxes, upright_boxes
 
 Row = dict[str, Any]
+_NO_BOXES: tuple[list[int], ...] = ([], [0, 0, 0, 0])  # that tools write for none
 
 
 def boxes_of_rows(rows: Sequence[Row]) -> tuple[NDArray[np.float64], Masks]:
     """The boxes (N, 4), left, top, width and height in pixels, and the faults that they have.
 
-    A box that is absent, null or empty is the one around the row's polygons or mask. A box that
-    attributes.rotation turns, as CVAT exports it, is the upright one around it.
+    A box that is absent, null, empty or all zeros is the one around the row's polygons or mask. A
+    box that attributes.rotation turns, as CVAT exports it, is the upright one around it.
     """
     values = [row.get("bbox") for row in rows]
     outlined = np.zeros(len(rows), np.bool_)
     for number, value in enumerate(values):
-        if value is None or value == []:
-            values[number] = outline_box(rows[number].get("segmentation"))
-            outlined[number] = values[number] is not None
+        if value is None or value in _NO_BOXES:
+            outline = outline_box(rows[number].get("segmentation"))
+            outlined[number] = outline is not None
+            values[number] = outline or value or None
     boxes, found = parse_boxes(values)
     degrees = np.zeros(len(rows))
     for number, row in enumerate(rows):
