@@ -107,6 +107,19 @@ def test_a_fraction_may_be_dropped(
             open_sources([source], num_classes=None, contract=contract)
 
 
+def test_check_tells_each_split_its_own_reason(content: Content, write_source: Write) -> None:
+    """A row of the split, though another has the same fault."""
+    # fault 26
+    train = copy.deepcopy(content)
+    train["annotations"][0]["bbox"] = None
+    for row in content["annotations"]:
+        row["bbox"] = None
+    splits = {"train": [write_source(train, "t")], "val": [write_source(content, "v")]}
+    (found,) = (each for each in check_dataset(splits).findings if each.fault == "most_dropped")
+    first = f"{splits['val'][0].json_file[0]}, annotation {content['annotations'][0]['id']}"
+    assert f"(first: {first}" in found.locations[0]
+
+
 def test_crowds_and_unwanted_classes_do_not_count(content: Content, write_source: Write) -> None:
     """Only objects of the classes that are scored, which eval_class_ids names."""
     # fault 26

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ddetr_data.check._classes import check_categories
@@ -91,7 +92,7 @@ def check_conversion(
 
 def _options_of(split: str, options: CheckOptions) -> CheckOptions:
     """Images to train on are not scored."""
-    return replace(options, max_detections=None) if split == "train" else options
+    return replace(options, max_detections=None) if split == TRAINED else options
 
 
 def _report(
@@ -137,7 +138,8 @@ def _check_losses(
     objects = sum((file.wanted for file in files), Counter[int]())
     objects.subtract(no_crowds)
     kept = sum(n for label, n in objects.items() if wanted is None or label in wanted)
-    if sentence := explain_losses(kept, lost, log.first, options.max_dropped):
+    first = partial(log.first, files={file.file for file in files})
+    if sentence := explain_losses(kept, lost, first, options.max_dropped):
         log.file = files[0].file
         log.refuse("most_dropped", sentence)
 

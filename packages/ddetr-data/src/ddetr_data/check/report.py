@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -123,12 +123,12 @@ class CheckLog(FaultLog):
         rows = iter((sentence,)) if locations is None else locations
         self.add_rows(fault, self.file, rows, count)
 
-    def first(self, fault: str) -> str:
-        """Where a fault was met first."""
+    def first(self, fault: str, files: Collection[str] | None = None) -> str:
+        """Where a fault was met first, in any file or in one of these."""
         found = (
             f"{file}, {locations[0]}"
             for (name, file), (_, locations) in self._found.items()
-            if name == fault and locations
+            if name == fault and locations and (files is None or file in files)
         )
         return next(found, "not known")
 
