@@ -75,6 +75,10 @@ class ExportConfig(_Block):
         None, description="Folder of images for the comparison; null generates them."
     )
     check_images: int = Field(3, ge=2, description="Images in the comparison with PyTorch.")
+    check_openvino: bool = Field(
+        False,
+        description="Compare the file with PyTorch in OpenVINO too (extra openvino); needs on_cpu.",
+    )
     score_images: int = Field(
         50,
         ge=0,
@@ -95,6 +99,12 @@ class ExportConfig(_Block):
         if batch_size == 0:
             raise ValueError("batch_size must be -1 (dynamic) or at least 1, got 0")
         return batch_size
+
+    @model_validator(mode="after")
+    def _openvino_has_no_plugin(self) -> ExportConfig:
+        if self.check_openvino and not self.on_cpu:
+            raise ValueError("check_openvino needs on_cpu=true: OpenVINO runs no TensorRT plugin")
+        return self
 
     @model_validator(mode="after")
     def _opset_has_what_is_asked(self) -> ExportConfig:

@@ -14,7 +14,7 @@ from ddetr_data.files import model_source
 from ddetr_data.images import PreprocessConfig, find_images
 from ddetr_data.loading import LabelContract
 from ddetr_export.config import ExportConfig
-from ddetr_export.onnx import ExportMetadata, written_path
+from ddetr_export.onnx import ExportMetadata, check_openvino, written_path
 from ddetr_export.prepared_export import PreparedExport, Tell
 from ddetr_export.proof import TOLERANCES
 from ddetr_export.report import ExportReport
@@ -58,7 +58,8 @@ def export_onnx(
         FileNotFoundError: there is no checkpoint, or no image where config says.
         FileExistsError: the file is there and config.overwrite is false.
         ValueError: checkpoint or config cannot be used, or the key does not open the checkpoint.
-        ExportError: ONNX Runtime and PyTorch differ, or TensorRT would refuse the file.
+        ExportError: ONNX Runtime, or OpenVINO, and PyTorch differ, or TensorRT would refuse the
+            file.
     """
     return prepare_export(
         checkpoint,
@@ -92,6 +93,8 @@ def prepare_export(
     """
     started = time.perf_counter()
     target = checked_target(onnx_file, config, encryption_key)
+    if config.check_openvino:
+        check_openvino("check_openvino")
     tell = on_progress or (lambda _step: None)
     for folder in (config.check_image_dir, config.calibration_image_dir):
         if folder is not None:

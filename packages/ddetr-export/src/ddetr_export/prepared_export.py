@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,13 +17,14 @@ import onnx
 import torch
 
 from ddetr_data.coco import DetectionSet
-from ddetr_data.detection import raised_num_select
+from ddetr_data.detection import Runtime, raised_num_select
 from ddetr_data.files import Content, write_all
 from ddetr_data.images import PreprocessConfig
 from ddetr_export.config import ExportConfig
 from ddetr_export.graph import ExportGraph, append_postprocess, make_draft
 from ddetr_export.onnx import (
     RAW_OUTPUTS,
+    RUNTIME_NAMES,
     ExportMetadata,
     embed_fallback,
     locked,
@@ -78,11 +79,11 @@ class PreparedExport:
         # What is compared is the network alone, with a body for every plugin node: ONNX Runtime has
         # no plugin, and post-processing would hide the logits.
         runnable = network if config.on_cpu else _with_plugin_bodies(network)
-        comparison = self._compare(graph, runnable)
+        comparisons = self._compare(graph, runnable)
         scores = self._score(runnable)
         finished = self._finished(network)  # sealed last: its digest is of all that is in it
         opset = config.opset_version
-        certificate = certify(finished, self.checkpoint, comparison, opset, scores)
+        certificate = certify(finished, self.checkpoint, comparisons, opset, scores)
         if certificate.problems:
             self._refuse(certificate.problems)
         self._write(finished, certificate, graph)
@@ -91,8 +92,8 @@ class PreparedExport:
             opset=opset,
             nodes=certificate.facts["nodes"],
             megabytes=self.target.stat().st_size / 1e6,
-            max_error_logits=comparison.max_error_logits,
-            max_error_boxes=comparison.max_error_boxes,
+            max_error_logits=max(each.max_error_logits for each in comparisons),
+            max_error_boxes=max(each.max_error_boxes for each in comparisons),
             seconds=time.perf_counter() - self.started,
             scores=scores,
         )
@@ -112,30 +113,44 @@ class PreparedExport:
         folder, count = config.calibration_image_dir, config.calibration_images
         return to_int8(draft, load_images(folder, count, self._preprocess))
 
-    def _compare(self, graph: ExportGraph, runnable: onnx.ModelProto) -> Comparison:
-        """Compare ONNX Runtime with PyTorch.
+    def _compare(self, graph: ExportGraph, runnable: onnx.ModelProto) -> list[Comparison]:
+        """Compare ONNX Runtime, and OpenVINO where it is asked for, with PyTorch.
 
         Raises:
-            ExportError: they differ; the text names the first part that does.
+            ExportError: they differ; the text names the first part that does in ONNX Runtime.
         """
         config = self.config
-        self.tell("comparing ONNX Runtime with PyTorch")
         images = load_images(config.check_image_dir, config.check_images, self._preprocess)
+        comparisons = [self._compared_in("onnxruntime", runnable, images)]
+        if problems := comparisons[0].problems():
+            one_run = images[np.arange(max(1, config.batch_size)) % len(images)]
+            layer = first_divergence(graph, runnable, one_run, comparisons[0].tolerance)
+            self._refuse([*problems, *([f"first in {layer}"] if layer else [])])
+        if config.check_openvino:
+            comparisons.append(self._compared_in("openvino", runnable, images))
+            if problems := comparisons[1].problems():
+                self._refuse(problems)
+        return comparisons
+
+    def _compared_in(
+        self,
+        runtime: Runtime,
+        runnable: onnx.ModelProto,
+        images: FloatArray,  # (N, 3, H, W)
+    ) -> Comparison:
+        config, model = self.config, self.model.config
+        self.tell(f"comparing {RUNTIME_NAMES[runtime]} with PyTorch")
         comparison = compare(
-            _exported_forward(runnable),
+            _exported_forward(runnable, runtime),
             _pytorch_forward(self.model),
             images,
             (1, max(2, len(images))) if config.batch_size == -1 else (config.batch_size,),
-            num_select=self.model.config.num_select,
+            num_select=model.num_select,
             tolerance=TOLERANCES[config.precision],
-            any_order=self.model.config.two_stage and config.precision != "fp32",
+            any_order=model.two_stage and config.precision != "fp32",
             class_ids=self.metadata.class_ids,
         )
-        if comparison.problems():
-            one_run = images[np.arange(max(1, config.batch_size)) % len(images)]
-            layer = first_divergence(graph, runnable, one_run, comparison.tolerance)
-            self._refuse([*comparison.problems(), *([f"first in {layer}"] if layer else [])])
-        return comparison
+        return replace(comparison, runtime=RUNTIME_NAMES[runtime])
 
     def _score(self, runnable: onnx.ModelProto) -> tuple[Score, ...]:
         """AP of PyTorch and of the file, where there are labelled images."""
@@ -196,11 +211,11 @@ def _with_plugin_bodies(network: onnx.ModelProto) -> onnx.ModelProto:
     return runnable
 
 
-def _exported_forward(model: onnx.ModelProto) -> Forward:
-    session = open_on_cpu(model, "the export")
+def _exported_forward(model: onnx.ModelProto, runtime: Runtime = "onnxruntime") -> Forward:
+    session = open_on_cpu(model, "the export", runtime)
 
     def run(images: FloatArray) -> tuple[FloatArray, FloatArray]:
-        logits, boxes = session.run(list(RAW_OUTPUTS), {"inputs": images})
+        logits, boxes = session.run({"inputs": images}, RAW_OUTPUTS)
         return logits, boxes
 
     return run

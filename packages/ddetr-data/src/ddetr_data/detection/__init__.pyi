@@ -1,6 +1,8 @@
 from .config import DeviceConfig as DeviceConfig
 from .config import EvaluateConfig as EvaluateConfig
 from .config import InferenceConfig as InferenceConfig
+from .config import Precision as Precision
+from .config import Runtime as Runtime
 from .detector import Detector as Detector
 from .detector import DetectorError as DetectorError
 from .detector import detect as detect

@@ -9,6 +9,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from ddetr_data.config import DEFAULT_MAX_DETECTIONS, FrozenModel, Judge
 
+Precision = Literal["fp32", "bf16", "fp16"]
+Runtime = Literal["auto", "onnxruntime", "openvino"]
+
 
 class DeviceConfig(FrozenModel):
     """Which GPUs a subtask uses; `ddetr_train.process` holds the rule that joins both keys."""
@@ -51,8 +54,15 @@ class _DetectorConfig(DeviceConfig):
         None, ge=32, description="Fixed height in pixels; null keeps the checkpoint's resizing."
     )
 
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="Precision of a checkpoint's network; an exported file has its own."
+    precision: Precision = Field(
+        "fp32",
+        description="Precision of a checkpoint's network, and of OpenVINO; any other exported file "
+        "has its own.",
+    )
+    runtime: Runtime = Field(
+        "auto",
+        description="What runs an ONNX file: onnxruntime, which auto is too, or openvino, on the "
+        "CPU (extra openvino). Checkpoints and engines have theirs.",
     )
     compile: bool = Field(
         False,

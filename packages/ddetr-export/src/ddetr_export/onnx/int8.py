@@ -15,10 +15,10 @@ import onnx
 
 from ddetr_export.config import OLDEST_PER_CHANNEL_OPSET
 from ddetr_export.onnx._model_edits import replace_all
+from ddetr_export.onnx.onnxruntime_session import silence_telemetry
 from ddetr_export.onnx.opset_and_sizes import standard_opset
 from ddetr_export.onnx.plugin_fallback import PLUGIN_DOMAIN
 from ddetr_export.onnx.plugin_file import embed_fallback, plugin_nodes
-from ddetr_export.onnx.session import silence_telemetry
 from ddetr_export.postprocessing import FloatArray
 from ddetr_export.silenced_libraries import hushed
 

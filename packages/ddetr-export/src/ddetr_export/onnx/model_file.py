@@ -13,8 +13,7 @@ ETLT_SUFFIX = ".etlt"
 ONNX_SUFFIXES = frozenset({".onnx", ETLT_SUFFIX})
 ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 
-
-_ONNX_START = b"\x08"  # ir_version, the first field of an ONNX file
+ONNX_START = b"\x08"  # ir_version, the first field of an ONNX file
 
 
 def written_path(path: Path, encryption_key: str | None) -> Path:
@@ -83,7 +82,7 @@ def read_model(path: Path, encryption_key: str | None, wanted: str = "model") ->
         )
     with opened(path, encryption_key) as file:
         content = file.read()
-    if path.suffix.lower() == ETLT_SUFFIX and not content.startswith(_ONNX_START):
+    if path.suffix.lower() == ETLT_SUFFIX and not content.startswith(ONNX_START):
         raise ValueError(
             f"{path} is neither plain ONNX nor encrypted by ddetr export: TAO's own .etlt files "
             "cannot be opened here, export the checkpoint again"

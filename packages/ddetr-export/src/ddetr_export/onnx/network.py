@@ -1,22 +1,20 @@
-"""An ONNX file in ONNX Runtime, behind the protocol that a detector runs.
+"""An ONNX file in one of its runtimes, behind the protocol that a detector runs.
 
 B images of one run, H, W the file's input size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ddetr_export.onnx.digest import check_digest
 from ddetr_export.onnx.metadata import ExportMetadata
-from ddetr_export.onnx.session import open_session
+from ddetr_export.onnx.session import Array, Session
 
-Array = NDArray[Any]
 RAW_OUTPUTS = ("pred_logits", "pred_boxes")
 DETECTION_OUTPUTS = ("boxes", "scores", "labels")
 
@@ -30,6 +28,7 @@ class Network(Protocol):
     outputs: tuple[str, ...]
     kept: int | None  # detections an image that the graph itself selects; None: it selects none
     providers: tuple[str, ...]
+    notices: tuple[str, ...]  # what the person who waits should know
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Give the outputs by name, each with the batch first."""
@@ -37,24 +36,26 @@ class Network(Protocol):
 
 
 class OnnxNetwork:
-    """An ONNX file in ONNX Runtime."""
+    """An ONNX file in ONNX Runtime or OpenVINO."""
 
-    def __init__(self, content: bytes, path: Path, providers: Sequence[str] | None) -> None:
-        """Load the file's bytes.
+    def __init__(
+        self, content: bytes, path: Path, open_session: Callable[[bytes, str], Session]
+    ) -> None:
+        """Load the file's bytes with one of `session_opener`.
 
         Raises:
             ValueError: no ONNX file, a damaged one, one without our metadata, or of other inputs
                 and outputs.
         """
         check_digest(content, path)
-        self._session = open_session(content, str(path), providers)
-        properties = self._session.get_modelmeta().custom_metadata_map
-        self.metadata = ExportMetadata.from_properties(properties, str(path))
-        shapes = {each.name: each.shape for each in self._session.get_outputs()}
-        self.outputs = tuple(shapes)
-        self.kept = shapes["scores"][1] if "scores" in shapes else None
-        self.providers = tuple(self._session.get_providers())
-        inputs = {each.name: each.shape for each in self._session.get_inputs()}
+        self._session = open_session(content, str(path))
+        self.metadata = ExportMetadata.from_properties(self._session.properties, str(path))
+        inputs, outputs = self._session.inputs, self._session.outputs
+        self.outputs = tuple(outputs)
+        selected = outputs["scores"][1] if "scores" in outputs else None
+        self.kept = selected if isinstance(selected, int) else None
+        self.providers = self._session.providers
+        self.notices = self._session.notices
         check_signature(path, inputs.get("inputs"), self.outputs, self.metadata)
         batch = inputs["inputs"][0]
         self.batch_sizes: tuple[int, int | None] = (
@@ -64,8 +65,7 @@ class OnnxNetwork:
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Give the outputs by name, each with the batch first."""
-        found: list[Array] = self._session.run(list(outputs), dict(feeds))
-        return found
+        return self._session.run(feeds, outputs)
 
 
 def check_signature(

@@ -1,102 +1,25 @@
-"""Opening ONNX files in ONNX Runtime, with errors that a user can act on."""
+"""A loaded ONNX file, whatever runs it."""
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    import onnx
-    from onnxruntime import InferenceSession
+from numpy.typing import NDArray
 
-logger = logging.getLogger(__name__)
-
-# Fastest first; the first that this build of ONNX Runtime has is used, the CPU being always there.
-_PREFERRED_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+Array = NDArray[Any]
+Shape = Sequence[int | str | None]  # a name or None for an axis of any size
 
 
-def open_session(
-    content: bytes, name: str, providers: Sequence[str] | None = None
-) -> InferenceSession:
-    """Load a model in ONNX Runtime.
+class Session(Protocol):
+    """A loaded file: what it says about itself, and how to run it."""
 
-    Args:
-        content: The bytes of an ONNX file.
-        name: What errors call it.
-        providers: Execution providers by name, first choice first; None takes the fastest that
-            this build has, and logs which.
+    properties: Mapping[str, str]  # its metadata_props
+    inputs: Mapping[str, Shape]
+    outputs: Mapping[str, Shape]
+    providers: tuple[str, ...]  # what runs it, first choice first
+    notices: tuple[str, ...]  # what the person who waits should know
 
-    Raises:
-        ValueError: a provider is not in this build, or ONNX Runtime refuses the file.
-    """
-    silence_telemetry()
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as refusals
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: warnings about its own optimiser are not ours
-    chosen = _choose(providers)
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=chosen)
-    except (
-        refusals.Fail,
-        refusals.InvalidArgument,
-        refusals.InvalidGraph,
-        refusals.InvalidProtobuf,
-        refusals.NotImplemented,
-    ) as error:
-        raise ValueError(f"ONNX Runtime does not accept {name}: {error}") from error
-    found = session.get_providers()
-    if found[0] != chosen[0]:
-        logger.warning("%s did not start; %s runs on %s", chosen[0], name, found[0])
-    logger.info("onnx_file=%s providers=%s", name, found)
-    return session
-
-
-def silence_telemetry() -> None:
-    """Keep ONNX Runtime from the network; to be called before anything imports it.
-
-    Since 1.32 it would ask for its collector and write a device id below the user's cache folder.
-    Its own function for it still lets the first events out, so the variable is set as well.
-    """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()
-
-
-def open_on_cpu(model: onnx.ModelProto, name: str) -> InferenceSession:
-    """Load a model in ONNX Runtime on the CPU, which every machine has.
-
-    Raises:
-        ValueError: ONNX Runtime refuses it.
-    """
-    return open_session(model.SerializeToString(), name, ["CPUExecutionProvider"])
-
-
-def loading_problem(model: onnx.ModelProto, name: str) -> str | None:
-    """Say why ONNX Runtime does not take the model; None where it does."""
-    try:
-        open_on_cpu(model, name)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def _choose(wanted: Sequence[str] | None) -> list[str]:
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    if wanted is None:
-        return [name for name in _PREFERRED_PROVIDERS if name in available]
-    if not wanted:
-        raise ValueError("providers must name at least one execution provider, or be None")
-    for name in wanted:
-        if name not in available:
-            raise ValueError(
-                f"execution provider {name} is not in this build of ONNX Runtime, "
-                f"which has {', '.join(available)}"
-            )
-    return list(wanted)
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Give the outputs by name, each with the batch first."""
+        ...

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from onnx import TensorProto
@@ -18,6 +18,7 @@ from ddetr_export.__about__ import __version__
 from ddetr_export.onnx import (
     DETECTION_OUTPUTS,
     RAW_OUTPUTS,
+    RUNTIME_NAMES,
     beside,
     loading_problem,
     operator_problems,
@@ -29,7 +30,10 @@ from ddetr_export.onnx import (
 from ddetr_export.proof.comparison import Comparison
 from ddetr_export.proof.precision_scores import Score
 
-_LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy", "ddetr-model")
+if TYPE_CHECKING:
+    from ddetr_data.detection import Runtime
+
+_LIBRARIES = ("torch", "onnx", "numpy", "ddetr-model")  # and the runtimes
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Certificate:
     """All that is known about one exported file."""
 
     checks: dict[str, tuple[str, ...]]  # the problems that each found, by its name
-    comparison: Comparison
+    comparisons: tuple[Comparison, ...]  # in ONNX Runtime, and in others that were asked for
     facts: dict[str, Any]  # hashes, versions, names and types; JSON values
     scores: tuple[Score, ...] = ()  # on labelled images, where there were any
 
@@ -48,9 +52,11 @@ class Certificate:
 
     def to_json(self) -> bytes:
         """Give the content of the certificate's file."""
+        first, *others = (asdict(each) for each in self.comparisons)
         content = {
             "passed": not self.problems,
-            "comparison": asdict(self.comparison),
+            "comparison": first,
+            **{f"comparison_in_{each['runtime'].lower()}": each for each in others},
             "scores": [asdict(each) for each in self.scores],
             "checks": [
                 {"name": name, "passed": not problems, "problems": list(problems)}
@@ -69,7 +75,7 @@ def certificate_path(onnx_file: Path) -> Path:
 def certify(
     model: onnx.ModelProto,
     checkpoint: Path,
-    comparison: Comparison,
+    comparisons: Sequence[Comparison],
     opset: int,
     scores: Sequence[Score] = (),
 ) -> Certificate:
@@ -78,18 +84,20 @@ def certify(
     Args:
         model: As it is to be written.
         checkpoint: What it was exported from.
-        comparison: With PyTorch.
+        comparisons: With PyTorch, that in ONNX Runtime first.
         opset: The one that was asked for.
         scores: On labelled images.
     """
     found = standard_opset(model)
+    used = {each.runtime for each in comparisons}
+    runtimes = [runtime for runtime, name in RUNTIME_NAMES.items() if name in used]
     checks = {
-        "comparison with PyTorch": comparison.problems(),
+        "comparison with PyTorch": tuple(it for each in comparisons for it in each.problems()),
         "opset": () if found == opset else (f"asked for {opset}, the file has {found}",),
         "inputs and outputs": tuple(_signature_problems(model)),
         "operators and sizes that TensorRT takes": tuple(operator_problems(model)),
         "onnx.checker": _checker_problems(model),
-        "loads in ONNX Runtime": _loading_problems(model),
+        **{f"loads in {RUNTIME_NAMES[each]}": _loading_problems(model, each) for each in runtimes},
     }
     if any(plugin_nodes(model)):
         checks["contract of the TensorRT plugin"] = tuple(plugin_problems(model))
@@ -102,10 +110,10 @@ def certify(
         "outputs": [_signature(each) for each in model.graph.output],
         "versions": {
             "ddetr-export": __version__,
-            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+            **{name: importlib.metadata.version(name) for name in (*_LIBRARIES, *runtimes)},
         },
     }
-    return Certificate(checks, comparison, facts, tuple(scores))
+    return Certificate(checks, tuple(comparisons), facts, tuple(scores))
 
 
 def _signature_problems(model: onnx.ModelProto) -> Iterator[str]:
@@ -126,11 +134,11 @@ def _signature_problems(model: onnx.ModelProto) -> Iterator[str]:
         yield f"inputs and outputs have several batches: {batches}"
 
 
-def _loading_problems(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Give ONNX Runtime's refusal of the finished file; a plugin without a body is not tried."""
+def _loading_problems(model: onnx.ModelProto, runtime: Runtime) -> tuple[str, ...]:
+    """Give a runtime's refusal of the finished file; a plugin without a body is not tried."""
     if any(plugin_nodes(model)) and not model.functions:
         return ()
-    problem = loading_problem(model, "the file")
+    problem = loading_problem(model, "the file", runtime)
     return () if problem is None else (problem,)
 
 

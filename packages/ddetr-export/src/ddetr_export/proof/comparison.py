@@ -1,4 +1,4 @@
-"""The comparison of an exported file in ONNX Runtime with the checkpoint in PyTorch.
+"""The comparison of an exported file in a runtime with the checkpoint in PyTorch.
 
 N images, B images of one run, H, W the file's input size, Q queries, C classes.
 """
@@ -35,12 +35,13 @@ class Comparison:
     max_error_logits: float
     max_error_boxes: float  # normalised
     same_detections: float  # fraction of PyTorch's that the file finds too: label, box and score
+    runtime: str = "ONNX Runtime"
 
     def problems(self) -> tuple[str, ...]:
         """Say what is above the tolerance; NaN always is."""
         errors = {"logits": self.max_error_logits, "boxes": self.max_error_boxes}
         return tuple(
-            f"ONNX Runtime differs from PyTorch by {error:.2g} in {name}, "
+            f"{self.runtime} differs from PyTorch by {error:.2g} in {name}, "
             f"more than {self.tolerance:g}"
             for name, error in errors.items()
             if not error <= self.tolerance

@@ -107,5 +107,5 @@ def _values(
         onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in known
     )
     session = open_on_cpu(probe, "the probe")
-    values = session.run(wanted, {"inputs": images})
+    values = session.run({"inputs": images}, wanted)
     return dict(zip(wanted, values, strict=True))

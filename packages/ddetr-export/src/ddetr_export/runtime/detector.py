@@ -1,4 +1,4 @@
-"""Detection with an exported file: NumPy, Pillow and ONNX Runtime or TensorRT, no torch.
+"""Detection with an exported file: NumPy, Pillow and what runs the file, no torch.
 
 B images of one run, H, W the file's input size, Q queries, C classes, K detections kept.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ddetr_data import DEFAULT_MAX_DETECTIONS, Detections, ImageLike
+from ddetr_data import Detections, ImageLike
 from ddetr_data.detection import Detector, raised_num_select
 from ddetr_data.images import PreprocessConfig, image_batches
 from ddetr_export.onnx import (
@@ -21,13 +22,18 @@ from ddetr_export.onnx import (
     ExportMetadata,
     Network,
     OnnxNetwork,
+    check_runtime,
     filled_up,
     is_engine,
     read_model,
+    session_opener,
     stored_path,
 )
 from ddetr_export.postprocessing import FloatArray, select_detections
 from ddetr_export.preprocessing import stacked
+
+if TYPE_CHECKING:
+    from ddetr_data.detection import Precision, Runtime
 
 __all__ = ["OnnxDetector", "open_detector"]
 
@@ -41,46 +47,30 @@ class OnnxDetector(Detector):
 
     def __init__(
         self,
-        path: str | Path,
-        encryption_key: str | None = None,
+        path: Path,
+        network: Network,
         *,
         batch_size: int | None = None,
         input_size_hw: tuple[int, int] | None = None,
         num_select: int | None = None,
-        max_detections: int = DEFAULT_MAX_DETECTIONS,
-        providers: Sequence[str] | None = None,
     ) -> None:
-        """Load the file.
-
-        Args:
-            path: A file of `export_onnx`, or an engine of `build_engine`; encrypted ones too.
-            encryption_key: The passphrase of an encrypted file.
-            batch_size: Images a run; None is the file's own, or 1 where that is dynamic.
-            input_size_hw: Height and width in pixels that the file must have; None takes any.
-            num_select: Most detections an image; None is what the file's model was made with.
-            max_detections: Of an image that are scored; above 100 at least as many are kept, where
-                num_select is None and the file can give them.
-            providers: ONNX Runtime execution providers; None is the fastest present.
+        """Take a file that is loaded; `open_detector` loads one, and says what the rest means.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: not a file of ours, the key does not open it, it takes no such batch or
-                size, or what runs it is not installed.
+            ValueError: the file takes no such batch or size, or is of a newer version.
         """
-        self.path = stored_path(Path(path), encryption_key)
-        self._network = _open_network(self.path, encryption_key, providers)
-        self.metadata = self._network.metadata  # what the file says about itself
-        self.providers = self._network.providers  # what runs it, first choice first
+        self.path, self._network = path, network
+        self.metadata = network.metadata  # what the file says about itself
+        self.providers = network.providers  # what runs it, first choice first
+        self.notices = network.notices
         self.categories = self.metadata.categories
         self.num_classes = self.metadata.model.get("num_classes")
-        self.preprocess_config = _preprocess_config(self.metadata, self.path)
-        self.description = f"{self.path.name} runs on {', '.join(self.providers)}"
+        self.preprocess_config = _preprocess_config(self.metadata, path)
+        self.description = f"{path.name} runs on {', '.join(self.providers)}"
         for name, number in (("batch_size", batch_size), ("num_select", num_select)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
-        own = self.metadata.model.get("num_select", _DEFAULT_NUM_SELECT)
-        self.num_select = num_select or raised_num_select(own, max_detections)
-        self.most_detections = min(self.num_select, self._network.kept or self.num_select)
+        self._keep(num_select or self.metadata.model.get("num_select", _DEFAULT_NUM_SELECT))
         self.batch_size = self._choose_batch(batch_size)
         self._check_size(input_size_hw)
 
@@ -101,6 +91,18 @@ class OnnxDetector(Detector):
             pixels, sizes_hw = stacked(batch, self.preprocess_config)
             results += self._run(filled_up(pixels, self._network.batch_sizes[0]), sizes_hw)
         return results
+
+    def keep_enough(self, max_detections: int) -> None:
+        """Keep as many detections an image as are scored, if that is more than COCO's 100.
+
+        Args:
+            max_detections: Of an image that are scored. A file that selects itself has its number.
+        """
+        self._keep(raised_num_select(self.num_select, max_detections))
+
+    def _keep(self, num_select: int) -> None:
+        self.num_select = num_select
+        self.most_detections = min(num_select, self._network.kept or num_select)
 
     def _run(
         self,
@@ -167,8 +169,51 @@ class OnnxDetector(Detector):
             )
 
 
-# The name under which each of our packages opens what it runs.
-open_detector = OnnxDetector
+def open_detector(
+    path: str | Path,
+    encryption_key: str | None = None,
+    *,
+    batch_size: int | None = None,
+    input_size_hw: tuple[int, int] | None = None,
+    num_select: int | None = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "fp32",
+    providers: Sequence[str] | None = None,
+) -> OnnxDetector:
+    """Load an exported file.
+
+    Args:
+        path: A file of `export_onnx`, or an engine of `build_engine`; encrypted ones too.
+        encryption_key: The passphrase of an encrypted file.
+        batch_size: Images a run; None is the file's own, or 1 where that is dynamic.
+        input_size_hw: Height and width in pixels that the file must have; None takes any.
+        num_select: Most detections an image; None is what the file's model was made with.
+        runtime: What runs an ONNX file: openvino, or onnxruntime, which auto is too.
+        precision: Of OpenVINO's products and convolutions.
+        providers: ONNX Runtime execution providers; None is the fastest present.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a file of ours, the key does not open it, it takes no such batch or size,
+            or what runs it is not installed or takes no such options.
+    """
+    stored = stored_path(Path(path), encryption_key)
+    check_runtime(stored, runtime, precision)
+    network: Network
+    if is_engine(stored):
+        from ddetr_export.tensorrt import EngineNetwork
+
+        network = EngineNetwork(stored, encryption_key)
+    else:
+        opener = session_opener(runtime, precision, providers)
+        network = OnnxNetwork(read_model(stored, encryption_key, "ONNX file"), stored, opener)
+    return OnnxDetector(
+        stored,
+        network,
+        batch_size=batch_size,
+        input_size_hw=input_size_hw,
+        num_select=num_select,
+    )
 
 
 def _preprocess_config(metadata: ExportMetadata, path: Path) -> PreprocessConfig:
@@ -181,14 +226,3 @@ def _preprocess_config(metadata: ExportMetadata, path: Path) -> PreprocessConfig
             f"{path} was written by ddetr-export {metadata.version}, whose preprocessing this "
             f"version does not know ({key}: {first['msg']}); install that version"
         ) from error
-
-
-def _open_network(
-    path: Path, encryption_key: str | None, providers: Sequence[str] | None
-) -> Network:
-    if not is_engine(path):
-        content = read_model(path, encryption_key, "ONNX file")
-        return OnnxNetwork(content, path, providers)
-    from ddetr_export.tensorrt import EngineNetwork
-
-    return EngineNetwork(path, encryption_key)

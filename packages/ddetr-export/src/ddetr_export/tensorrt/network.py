@@ -63,6 +63,7 @@ class EngineNetwork:
         least, self.usual_batch, most = batch_profile(self._engine)
         self.batch_sizes: tuple[int, int | None] = (least, most)
         self.providers: tuple[str, ...] = (f"TensorRT {self.trt.__version__}",)
+        self.notices: tuple[str, ...] = ()
         self._buffers: dict[str, tuple[int, int]] = {}  # address and bytes, by tensor
         self._stream = self.cuda.create_stream()
         self._lock = threading.Lock()  # a context runs one batch at a time
