@@ -28,6 +28,8 @@ DOORS = (
     "model.etlt",  # encrypted, under the name that TAO gives it
     "model.engine",
 )
+# Files that OpenVINO runs too, where it is installed: the door is this and the file's name.
+IN_OPENVINO = "openvino:"
 SIZE_HW = (64, 96)
 SMALL = {
     "backbone": "timm:test_resnet",
@@ -62,7 +64,9 @@ def fake_tensorrt() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def doors() -> tuple[str, ...]:
     """The files of `models`: one model, and whatever may run it."""
-    return DOORS
+    if importlib.util.find_spec("openvino") is None:
+        return DOORS
+    return (*DOORS, f"{IN_OPENVINO}model.onnx", f"{IN_OPENVINO}model.onnx.enc")
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,10 @@ def run(project: Path, model_key: str, capsys: pytest.CaptureFixture[str]) -> Ca
     def started(task: str, door: str, *overrides: str) -> Run:
         (project / "spec.yaml").write_text(SPEC)
         folder = project / f"{task}-{door}"
-        key = "trt_engine" if door.endswith(".engine") else "checkpoint"
-        options = [f"{task}.{key}={door}", f"{task}.results_dir={folder}"]
+        runtime, _, file = door.rpartition(":")
+        key = "trt_engine" if file.endswith(".engine") else "checkpoint"
+        options = [f"{task}.{key}={file}", f"{task}.results_dir={folder}"]
+        options += [f"{task}.runtime={runtime}"] if runtime else []
         with pytest.raises(SystemExit) as ended:
             main([task, "-e", "spec.yaml", f"encryption_key={model_key}", *options, *overrides])
         lines = []
@@ -96,7 +98,7 @@ def test_every_detector_tells_and_writes_the_same(
 def scores_of(folder: Path, door: str) -> dict[str, float]:
     """Read the twelve figures of the run of a door."""
     results = json.loads((folder / "results.json").read_text())
-    assert results["checkpoint"] == door
+    assert results["checkpoint"] == door.rpartition(":")[2]
     return {name: float("nan" if v is None else v) for name, v in results["overall"].items()}
 
 
@@ -212,20 +214,50 @@ def test_an_exported_file_has_its_own_precision(
     task: str, option: str, run: Callable[..., Run], doors: tuple[str, ...]
 ) -> None:
     """What is for checkpoints is refused for the others, and not passed over."""
+    name = option.partition("=")[0]
     for door in doors:
-        if door.startswith("model.pth"):
+        if door.startswith("model.pth") or (name == "precision" and ":" in door):
             continue
         found = run(task, door, f"{task}.{option}")
         assert (found.status, found.files) == (2, set())
-        assert f"{task}.{option.partition('=')[0]} is for checkpoints" in found.errors
+        assert f"{task}.{name} is for checkpoints" in found.errors
 
 
-def test_a_checkpoint_is_scored_in_sixteen_bits(run: Callable[..., Run], project: Path) -> None:
+@pytest.mark.parametrize("task", ["evaluate", "inference"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("door", ["model.pth", "model.pth.enc", "model.engine"])
+def test_a_runtime_is_for_onnx_files(
+    task: str, runtime: str, door: str, run: Callable[..., Run]
+) -> None:
+    """What has one runtime refuses the choice of another, and does not pass over it."""
+    found = run(task, door, f"{task}.runtime={runtime}")
+    assert (found.status, found.files) == (2, set())
+    owner = "TensorRT" if door.endswith(".engine") else "PyTorch"
+    assert f"{task}.runtime is for ONNX files: {owner} runs {door}" in found.errors
+
+
+def test_a_runtime_that_is_missing_is_asked_for(
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit status 2 and one sentence that names the extra, before anything is written."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    found = run("evaluate", "model.onnx", "evaluate.runtime=openvino")
+    assert (found.status, found.files) == (2, set())
+    (sentence,) = found.errors.splitlines()
+    assert "evaluate.runtime: OpenVINO is not installed" in sentence
+    assert "pip install 'ddetr-cli[openvino]'" in sentence
+
+
+def test_a_model_is_scored_in_sixteen_bits(
+    run: Callable[..., Run], doors: tuple[str, ...], project: Path
+) -> None:
     """Nearly as in float32; a processor without instructions for it is told of."""
-    figures = []
-    for precision in ("fp32", "bf16"):
-        assert run("evaluate", "model.pth", f"evaluate.precision={precision}").status == 0
-        found = json.loads((project / "evaluate-model.pth" / "detections.json").read_text())
-        figures.append(sorted(each["score"] for each in found))
-    assert figures[1] == pytest.approx(figures[0], abs=0.02)
-    assert figures[1] != figures[0]
+    for door in doors:
+        if door == "model.pth" or door.endswith(":model.onnx"):
+            figures, runs = [], []
+            for precision in ("fp32", "bf16"):
+                runs.append(run("evaluate", door, f"evaluate.precision={precision}"))
+                found = json.loads((project / f"evaluate-{door}" / "detections.json").read_text())
+                figures.append(sorted(each["score"] for each in found))
+            assert figures[1] == pytest.approx(figures[0], abs=0.02)
+            assert figures[1] != figures[0] or "on this processor" in runs[1].errors

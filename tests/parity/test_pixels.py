@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,12 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def detectors(models: Path, model_key: str) -> dict[str, Detector]:
-    """The same model by PyTorch, by ONNX Runtime and by the stand-in for TensorRT."""
+    """The same model by PyTorch, ONNX Runtime, OpenVINO and the stand-in for TensorRT."""
+    others = {}
+    if importlib.util.find_spec("openvino") is not None:
+        others["openvino"] = open_exported(models / "model.onnx", runtime="openvino")
     return {
+        **others,
         "model.pth": open_checkpoint(models / "model.pth"),
         "model.onnx": open_exported(models / "model.onnx"),
         "model.onnx.enc": open_exported(models / "model.onnx.enc", encryption_key=model_key),

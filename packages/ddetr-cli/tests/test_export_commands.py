@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ddetr_cli.app import main
 from ddetr_data.types import Category
-from ddetr_export import open_detector
+from ddetr_export import open_detector, to_standard
 from ddetr_export.onnx import (
     PLUGIN_INPUTS,
     PLUGIN_OP,
@@ -29,6 +29,7 @@ from ddetr_export.onnx import (
 )
 
 HAS_TENSORRT = importlib.util.find_spec("tensorrt") is not None
+HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
 
 
 @pytest.fixture
@@ -143,6 +144,8 @@ def test_a_plugin_file_is_rewritten_by_its_spec(plugin_file: Path) -> None:
         (["serve", "absent.onnx"], "no ONNX file at absent.onnx"),
         (["serve", "text.onnx"], "does not accept text.onnx"),
         (["serve"], "Missing argument"),
+        (["serve", "text.onnx", "--runtime", "tvm"], "one of auto, onnxruntime, openvino, got"),
+        (["serve", "text.onnx", "--precision", "bf16"], "precision is for checkpoints and for run"),
     ],
 )
 def test_wrong_input_is_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
@@ -201,17 +204,31 @@ def test_a_locked_file_is_rewritten_locked(plugin_file: Path, monkeypatch) -> No
     assert not (folder / "m.standard.onnx").exists()
 
 
-def test_serving_answers_until_it_is_interrupted(plugin_file: Path) -> None:
-    """It says where it listens, and Ctrl+C ends it in good order."""
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "standard.onnx runs on CPUExecutionProvider"),
+        pytest.param(
+            ("--runtime", "openvino"),
+            "standard.onnx runs on OpenVINO",
+            marks=pytest.mark.skipif(not HAS_OPENVINO, reason="OpenVINO is not installed"),
+        ),
+    ],
+)
+def test_serving_answers_until_it_is_interrupted(
+    plugin_file: Path, options: tuple[str, ...], told: str
+) -> None:
+    """It says where it listens and what runs the file, and Ctrl+C ends it in good order."""
     pytest.importorskip("uvicorn")
     pytest.importorskip("fastapi")
-    command = [sys.executable, "-m", "ddetr_cli", "serve", str(plugin_file), "--port", "0"]
+    model = to_standard(plugin_file, plugin_file.with_name("standard.onnx"))
+    command = [sys.executable, "-m", "ddetr_cli", "serve", str(model), "--port", "0", *options]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         assert server.stdout is not None
         line = server.stdout.readline()
-        assert "plugin.onnx runs on" in line
+        assert told in line
         address = next(word.rstrip(";") for word in line.split() if word.startswith("http"))
         with urllib.request.urlopen(f"{address}/health", timeout=30) as reply:
             assert json.load(reply)["status"] == "ok"

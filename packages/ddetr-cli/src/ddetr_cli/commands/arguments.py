@@ -79,9 +79,13 @@ class ExportArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class ServeArguments(ServeConfig):
-    """A model; where to answer, and the limits, are the server's own options."""
+    """A model and what runs it; where to answer, and the limits, are the server's own options."""
 
     model: Annotated[Path, typer.Argument(metavar="MODEL.ONNX", help="Or .onnx.enc, .engine.")]
+    runtime: Annotated[
+        str, typer.Option(help="Of an ONNX file: onnxruntime, which auto is too, or openvino.")
+    ] = "auto"
+    precision: Annotated[str, typer.Option(help="Of OpenVINO: fp32, bf16 or fp16.")] = "fp32"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ddetr_data.detection import (
     RunEvent,
 )
 from ddetr_data.files import is_encrypted
-from ddetr_export.onnx import is_engine, is_onnx, plain_name, stored_path
+from ddetr_export.onnx import check_runtime, is_engine, is_onnx, plain_name, stored_path
 from ddetr_export.tensorrt import check_tensorrt
 from ddetr_train.process import is_launched
 
@@ -36,8 +36,9 @@ def checked_detector_file(
     """Give the file to run: trt_engine, else checkpoint.
 
     Raises:
-        SpecError: none is set, it is of an unknown kind, or it is locked.
-        MissingExtraError: it is an engine, and TensorRT is not installed.
+        SpecError, ValueError: none is set, it is of an unknown kind, it is locked, or the block has
+            options of another kind.
+        MissingExtraError: TensorRT or OpenVINO, which shall run it, is not installed.
         FileNotFoundError: it does not exist.
     """
     if config.trt_engine is None:
@@ -52,9 +53,12 @@ def checked_detector_file(
     if not (is_checkpoint or _is_exported(path)):
         endings = ", ".join(_CHECKPOINT_ENDINGS)
         raise SpecError(f"{key} must end in {endings}, .onnx, .onnx.enc or .etlt, got {path}")
-    if not is_checkpoint and (config.precision != "fp32" or config.compile):
-        name = "precision" if config.precision != "fp32" else "compile"
-        raise SpecError(f"{task}.{name} is for checkpoints: {path} computes as it was exported")
+    if is_checkpoint and config.runtime != "auto":
+        raise SpecError(f"{task}.runtime is for ONNX files: PyTorch runs {path}")
+    if not is_checkpoint and config.compile:
+        raise SpecError(f"{task}.compile is for checkpoints: {path} computes as it was exported")
+    if not is_checkpoint:
+        check_runtime(path, config.runtime, config.precision, f"{task}.")
     readable_file(path, passphrase)
     if is_engine(path):
         check_tensorrt(key)
@@ -94,13 +98,16 @@ def open_detector(
     if _is_exported(path):
         from ddetr_export import open_detector as open_exported
 
-        return open_exported(
+        exported = open_exported(
             path,
             encryption_key=key,
             batch_size=config.batch_size,
             input_size_hw=size_hw,
-            max_detections=limit,
+            runtime=config.runtime,
+            precision=config.precision,
         )
+        exported.keep_enough(limit)
+        return exported
     from ddetr_model import inference_form
     from ddetr_train import open_detector as open_checkpoint
 
@@ -133,5 +140,5 @@ def launched_ranks(config: DeviceConfig, run: Run) -> AbstractContextManager[Ran
 
 
 def _is_exported(path: Path) -> bool:
-    """Whether ONNX Runtime or TensorRT runs the file, without PyTorch."""
+    """Whether ONNX Runtime, OpenVINO or TensorRT runs the file, without PyTorch."""
     return is_onnx(path) or is_engine(path)

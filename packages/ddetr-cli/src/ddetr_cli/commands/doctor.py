@@ -23,6 +23,7 @@ _DISTRIBUTIONS = (
     "timm",
     "onnx",
     "onnxruntime",
+    "openvino",
     "tensorrt",
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ddetr_data import InstallHint, MissingExtraError
 
-EXTRAS = ("mlflow", "ray", "remote", "serve", "tensorrt", "video", "wandb")
+EXTRAS = ("mlflow", "openvino", "ray", "remote", "serve", "tensorrt", "video", "wandb")
 _PACKAGE = "ddetr-cli"
 
 
