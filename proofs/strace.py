@@ -69,6 +69,15 @@ SUBTASKS = (
         ("results/inference",),
         in_slice=True,
     ),
+    Traced(
+        "inference of ONNX in OpenVINO",
+        (
+            *("inference", "-e", "spec.yaml", "inference.checkpoint=toy.onnx"),
+            *("inference.runtime=openvino", "inference.results_dir=results/openvino"),
+        ),
+        ("results/openvino",),
+        in_slice=True,
+    ),
     Traced("serve", ("serve", "toy.onnx", "--port", "0"), ()),
 )
 
