@@ -4,8 +4,8 @@
 
 DIR is the results_dir of a training by docs/specs/bccd_from_scratch.yaml. Runs `ddetr evaluate` on
 the test photographs of blood cells, which training never saw, once in each precision that this
-machine has, and keeps the scores and the wall seconds of the whole command. DDETR_DATA names the
-folder that holds the set.
+machine has and with an exported file in each runtime, and keeps the scores and the wall seconds of
+the whole command. DDETR_DATA names the folder that holds the set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from bench_bccd_from_scratch import write_spec
 from bench_pipeline import RESULTS, run, scores
 from machine import describe_machine
 
-PRECISIONS = ("fp32", "bf16")
+EXPORTED = "exported.onnx"  # 320 x 240, to which the photographs' shape and the recipe's size lead
+EXPORT = ("export.input_height=240", "export.input_width=320", "export.score_images=0")
+# Name, keys of `evaluate` and the file that it scores; None is the checkpoint.
+WAYS: tuple[tuple[str, dict[str, str], str | None], ...] = (
+    ("fp32", {"precision": "fp32"}, None),
+    ("bf16", {"precision": "bf16"}, None),
+    ("file, ONNX Runtime", {"runtime": "onnxruntime"}, EXPORTED),
+    ("file, OpenVINO fp32", {"runtime": "openvino"}, EXPORTED),
+    ("file, OpenVINO bf16", {"runtime": "openvino", "precision": "bf16"}, EXPORTED),
+)
 
 
 def main() -> None:
@@ -36,13 +45,17 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory(prefix="ddetr-bench-") as folder:
         spec = write_spec(Path(folder))
-        checkpoint = f"evaluate.checkpoint={results / 'train' / 'dd_model_best.pth'}"
-        for precision in PRECISIONS:
-            keys = (f"results_dir={folder}/{precision}", f"evaluate.precision={precision}")
-            seconds = run(Path(folder), "evaluate", "-e", spec, checkpoint, *keys)
-            found = scores(Path(folder, precision, "evaluate"))
-            report["precisions"][precision] = {**found, "command_seconds": seconds}
-    report["machine"] = describe_machine("torch", "ddetr-cli")
+        checkpoint = results / "train" / "dd_model_best.pth"
+        made = (f"export.checkpoint={checkpoint}", f"export.onnx_file={folder}/{EXPORTED}")
+        run(Path(folder), "export", "-e", spec, f"results_dir={folder}", *made, *EXPORT)
+        for number, (name, options, file) in enumerate(WAYS):
+            scored = checkpoint if file is None else Path(folder, file)
+            keys = [f"evaluate.{key}={value}" for key, value in options.items()]
+            keys += [f"evaluate.checkpoint={scored}", f"results_dir={folder}/{number}"]
+            seconds = run(Path(folder), "evaluate", "-e", spec, *keys)
+            found = scores(Path(folder, str(number), "evaluate"))
+            report["precisions"][name] = {**found, "command_seconds": seconds}
+    report["machine"] = describe_machine("torch", "onnxruntime", "openvino", "ddetr-cli")
     text = json.dumps(report, indent=2) + "\n"
     (RESULTS / "precision.json").write_text(text, encoding="utf-8")
     print(text, end="")
