@@ -261,3 +261,19 @@ def test_a_model_is_scored_in_sixteen_bits(
                 figures.append(sorted(each["score"] for each in found))
             assert figures[1] == pytest.approx(figures[0], abs=0.02)
             assert figures[1] != figures[0] or "on this processor" in runs[1].errors
+
+
+@pytest.mark.parametrize("task", ["evaluate", "inference"])
+def test_threads_beside_a_detector_change_no_byte(
+    task: str, run: Callable[..., Run], doors: tuple[str, ...], project: Path
+) -> None:
+    """Images are read and prepared ahead of it, and their results written behind it."""
+    for door in doors:
+        folder, written = project / f"{task}-{door}", []
+        for workers in (0, 4):
+            found = run(task, door, f"dataset.workers={workers}")
+            assert found.status == 0
+            results = found.files - {"status.json", "experiment.yaml", "report.html"}
+            written.append({name: (folder / name).read_bytes() for name in results})
+        assert {Path(name).suffix for name in written[0]} >= {".json"}
+        assert written[0] == written[1]

@@ -43,8 +43,9 @@ def write_images(folder, *names):
         Image.new("RGB", (80, 64), "white").save(folder / name)
 
 
-def run(folder, results, detector=None, observers=(), **options):
-    dataset = DatasetConfig(infer_data_sources=InferSource(image_dir=str(folder)))
+def run(folder, results, detector=None, observers=(), workers=2, **options):
+    source = InferSource(image_dir=str(folder))
+    dataset = DatasetConfig(infer_data_sources=source, workers=workers)
     detector = detector or StubDetector()
     config = InferenceConfig(**options)
     return detector, label(detector, dataset, config, results, observers=observers)

@@ -146,7 +146,12 @@ class DatasetConfig(FrozenModel):
         91, description="Largest category id + 1; auto: taken from the training data."
     )
     batch_size: int = Field(4, gt=0, lt=2**31, description="Images a step and device.")
-    workers: int = Field(8, ge=0, description="Processes that load images; 0: the main one.")
+    workers: int = Field(
+        8,
+        ge=0,
+        description="Processes that load images in training; threads, at most one a core, that "
+        "read images and write results in evaluate and inference; 0: the main one.",
+    )
     train_sampler: Literal["default_sampler", "non_uniform_sampler", "uniform_sampler"] = Field(
         "default_sampler",
         description="How training images are drawn: all alike, every rank from its own sources, "

@@ -1,12 +1,13 @@
-"""Apply a function to chunks of work in several processes or machines, with results in order."""
+"""Apply a function to work in several threads, processes or machines, with results in order."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -28,6 +29,60 @@ def available_cores() -> int:
 
 
 IO_THREADS = max(8, available_cores())  # for files: a network's disk is mostly waited for
+
+
+class WorkAhead:
+    """While entered, threads that work for iterators before they are asked for their next item.
+
+    For the stages of a pipeline, all of whose iterators share the threads: each one holds back when
+    as many results wait as it may have, so memory stays flat whatever the other stages cost. Work
+    that runs outside Python's lock, such as Pillow's, keeps all cores busy.
+    """
+
+    def __init__(self, workers: int) -> None:
+        """Start no thread yet; at most one a core is of use, and with 0 the caller works itself."""
+        self.threads = min(workers, available_cores())
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads else None
+
+    def __enter__(self) -> WorkAhead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for what is being done; what was not begun, as after an error, is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+    ) -> Iterator[Result]:
+        """Yield function(item) for each item, in their order.
+
+        Items are taken in the caller's thread, when there is room for their results: at most
+        `ahead` wait or are worked on while the caller has the iterator stand.
+
+        Raises:
+            Exception: of an item or of taking it, after the results of all items before.
+        """
+        if self._pool is None:
+            yield from map(function, items)
+            return
+        source, pending = iter(items), deque[Future[Result]]()
+        while True:
+            try:
+                pending.append(self._pool.submit(function, next(source)))
+            except StopIteration:
+                break
+            except Exception:
+                yield from _results(pending)
+                raise
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        yield from _results(pending)
+
+
+def _results(pending: deque[Future[Result]]) -> Iterator[Result]:
+    while pending:
+        yield pending.popleft().result()
 
 
 def map_in_chunks(

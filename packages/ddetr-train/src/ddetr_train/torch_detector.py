@@ -13,9 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from ddetr_data import DEFAULT_MAX_DETECTIONS, Detections, ImageLike, as_categories
-from ddetr_data.detection import Detector, DeviceConfig, raised_num_select
+from ddetr_data.detection import (
+    Detector,
+    DeviceConfig,
+    Prepared,
+    prepared_batches,
+    raised_num_select,
+)
 from ddetr_data.files import model_source
-from ddetr_data.images import PreprocessConfig, image_batches, open_image, pad_batch, preprocess
+from ddetr_data.images import PreprocessConfig, open_image, pad_batch, preprocess
 from ddetr_model import (
     CheckpointMetadata,
     DeformableDETR,
@@ -88,21 +94,24 @@ class TorchDetector(Detector):
         """Detect in each image; boxes are in pixels of the original images, best first.
 
         Args:
-            images: as `ddetr_data.images.open_image` takes them.
+            images: as `ddetr_data.images.open_image` takes them, or a batch from `prepare`.
 
         Raises:
             FileNotFoundError, ValueError, TypeError: as open_image.
             OutOfMemoryError: a batch does not fit; the text says what to change.
         """
-        part_size = -(-self.batch_size // len(self._devices))
         found: list[Detections] = []
-        for batch in image_batches(images, self.batch_size):
-            parts = [batch[at : at + part_size] for at in range(0, len(batch), part_size)]
-            inputs = [self._inputs(part) for part in parts]
-            spread = map if len(parts) == 1 else self._threads.map
-            run = spread(self._run, range(len(parts)), inputs)
+        for batch in prepared_batches(images, self.batch_size, self.prepare):
+            spread = map if len(batch.inputs) == 1 else self._threads.map
+            run = spread(self._run, range(len(batch.inputs)), batch.inputs)
             found += [detections for part in run for detections in part]
         return found
+
+    def prepare(self, images: Sequence[ImageLike]) -> Prepared:
+        """Read, resize and pad the images of one batch; any thread may do it."""
+        size = -(-self.batch_size // len(self._devices))
+        parts = [images[at : at + size] for at in range(0, len(images), size)]
+        return Prepared(images, [self._inputs(part) for part in parts])
 
     def _inputs(self, images: Sequence[ImageLike]) -> tuple[Tensor, Tensor | None, Tensor]:
         """Give images (B, 3, H, W), mask (B, H, W) if any is padded, and original sizes (B, 2)."""

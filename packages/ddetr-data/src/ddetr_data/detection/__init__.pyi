@@ -5,7 +5,9 @@ from .config import Precision as Precision
 from .config import Runtime as Runtime
 from .detector import Detector as Detector
 from .detector import DetectorError as DetectorError
+from .detector import Prepared as Prepared
 from .detector import detect as detect
+from .detector import prepared_batches as prepared_batches
 from .evaluation import PreparedEvaluation as PreparedEvaluation
 from .evaluation import add_detections as add_detections
 from .evaluation import evaluate as evaluate
@@ -24,6 +26,8 @@ from .limits import raised_num_select as raised_num_select
 from .media import find_media as find_media
 from .rank_slice import ALONE as ALONE
 from .rank_slice import RankSlice as RankSlice
+from .result_writer import Labelled as Labelled
+from .result_writer import LeftOut as LeftOut
 from .result_writer import NamedImage as NamedImage
 from .result_writer import ResultWriter as ResultWriter
 from .result_writer import kitti_rows as kitti_rows

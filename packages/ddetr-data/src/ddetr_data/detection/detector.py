@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from ddetr_data.config import DatasetConfig
 from ddetr_data.faults import DataError
-from ddetr_data.images import USUAL_WHITE, PreprocessConfig, WhiteLevels, dataset_white
+from ddetr_data.images import (
+    USUAL_WHITE,
+    PreprocessConfig,
+    WhiteLevels,
+    dataset_white,
+    image_batches,
+)
 from ddetr_data.types import Category, Detections, ImageLike
 
 
@@ -32,9 +39,53 @@ class Detector(Protocol):
         """Detect in each image; as many results as images, in their order."""
         ...
 
+    def prepare(self, images: Sequence[ImageLike]) -> Sequence[ImageLike]:
+        """Do what can be done before the network runs; `predict` then takes what this gives.
+
+        Called with one batch, in other threads than predict and at the same time: it must change
+        nothing. A detector whose predict reads and resizes gives `Prepared`; by default nothing is
+        done.
+        """
+        return images
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared(Sequence[ImageLike]):
+    """The images of one batch, with what a detector has made of them for its network."""
+
+    images: Sequence[ImageLike]
+    inputs: Any
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.images[index]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def prepared_batches(
+    images: Sequence[ImageLike],
+    batch_size: int,
+    prepare: Callable[[Sequence[ImageLike]], Prepared],
+) -> Iterator[Prepared]:
+    """Divide what `predict` is given into batches and prepare them; what is prepared stays.
+
+    Raises:
+        TypeError: it is a single image.
+    """
+    if isinstance(images, Prepared):
+        yield images
+    else:
+        yield from map(prepare, image_batches(images, batch_size))
+
 
 class DetectorError(DataError):
     """A detector that gives what cannot be an answer: its file is damaged, or its precision low."""
+
+
+def prepare(detector: Detector, images: Sequence[ImageLike]) -> Sequence[ImageLike]:
+    """Prepare the images of one batch for `detect`; a class that lacks `prepare` gets them so."""
+    return detector.prepare(images) if images and hasattr(detector, "prepare") else images
 
 
 def detect(detector: Detector, images: Sequence[ImageLike]) -> list[Detections]:

@@ -12,15 +12,23 @@ from typing import Any
 from ddetr_data.categories import compare_categories
 from ddetr_data.coco import DetectionSet, ResultRow
 from ddetr_data.config import DatasetConfig, DataSource
+from ddetr_data.detection._pipeline import batches_ahead
 from ddetr_data.detection.config import EvaluateConfig
-from ddetr_data.detection.detector import Detector, detect, fill_in_white, setup_notices
+from ddetr_data.detection.detector import (
+    Detector,
+    detect,
+    fill_in_white,
+    prepare,
+    setup_notices,
+)
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
 from ddetr_data.detection.limits import limit_notices
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.files import write_all
 from ddetr_data.loading import LabelContract, open_sources
+from ddetr_data.parallel import WorkAhead
 from ddetr_data.scoring import CocoScorer, Scores, choose_judge, score_sources
-from ddetr_data.types import Detections, ImageRecord
+from ddetr_data.types import Detections, ImageLike, ImageRecord
 
 
 def evaluate(
@@ -90,7 +98,9 @@ def prepare_evaluation(
     differences = [difference] if difference else []
     for text in (*setup_notices(detector, dataset), *differences, *limits):
         emit(observers, RunEvent("notice", text))
-    return PreparedEvaluation(detector, labelled, scorer, sources, config, observers)
+    return PreparedEvaluation(
+        detector, labelled, scorer, sources, config, observers, dataset.workers
+    )
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,7 @@ class PreparedEvaluation:
     sources: Sequence[DataSource]
     config: EvaluateConfig
     observers: Sequence[Observer]
+    workers: int = 0  # threads that read images
 
     def run(self, results_dir: str | os.PathLike[str], ranks: RankSlice = ALONE) -> Scores:
         """Detect, score, and write the files that `evaluate` describes."""
@@ -117,6 +128,7 @@ class PreparedEvaluation:
             threshold,
             on_progress=Progress(observers),
             ranks=ranks,
+            workers=self.workers,
         )
         scores = self.scorer.score()
         if ranks.is_first:
@@ -139,6 +151,7 @@ def add_detections(
     *,
     on_progress: Progress | None = None,
     ranks: RankSlice = ALONE,
+    workers: int = 0,
 ) -> None:
     """Detect in images and hand what is at least conf_threshold to a scorer of their set.
 
@@ -149,6 +162,7 @@ def add_detections(
         conf_threshold: Detections below it do not count.
         on_progress: Called after every batch.
         ranks: The images that this process looks at.
+        workers: Threads that read the next images meanwhile, at most one a core.
 
     Raises:
         FileNotFoundError, DataError: an image is missing or damaged.
@@ -156,13 +170,18 @@ def add_detections(
     step = detector.batch_size
     mine = ranks.of(len(images), step)
     kept: list[tuple[int, Detections]] = []
-    for start in mine[::step]:
+
+    def read(start: int) -> tuple[Sequence[ImageRecord], Sequence[ImageLike]]:
         records = images[start : min(start + step, mine.stop)]
-        found = detect(detector, [record.path for record in records])
-        for record, detections in zip(records, found, strict=True):
-            kept.append((record.id, detections.above(conf_threshold)))
-        if on_progress is not None:
-            on_progress(len(kept), len(mine))
+        return records, prepare(detector, [record.path for record in records])
+
+    with WorkAhead(workers) as threads:
+        for records, prepared in threads.map(read, mine[::step], batches_ahead(threads, step)):
+            found = detect(detector, prepared)
+            for record, detections in zip(records, found, strict=True):
+                kept.append((record.id, detections.above(conf_threshold)))
+            if on_progress is not None:
+                on_progress(len(kept), len(mine))
     for part in ranks.gather(kept):
         for image_id, detections in part:
             scorer.add(image_id, detections)

@@ -51,8 +51,30 @@ class NamedImage:
     annotated: Path | None = None  # below images_annotated/; None for a frame of a video
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """What was written of an image, to be counted."""
+
+    name: str
+    size_wh: tuple[int, int]
+    kept: Detections
+    names: tuple[str, ...]  # of the classes of what was kept
+    drawn: Image.Image | None  # a frame with its boxes; what an image's look like is in a file
+    unwritten: tuple[tuple[Path, str], ...]  # files that could not be written, and why
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that does not decode, instead of its image."""
+
+    path: Path
+    reason: Exception
+
+
 class ResultWriter:
-    """While entered, writes what is found in one image after the other.
+    """While entered, writes what is found in images, and counts it.
+
+    Images may be written by several threads at a time, and are counted in their order by one.
 
     `labels/<image>.txt` has 16 KITTI columns and boxes clipped to the image;
     `images_annotated/<image>` shows them. A file of one image that cannot be written, for its name
@@ -103,8 +125,8 @@ class ResultWriter:
             if kind is not None:
                 remove_rank_files(self._folder)
 
-    def add(self, image: NamedImage, found: Detections) -> Image.Image:
-        """Keep what the options let through; gives the image with the boxes drawn in.
+    def write(self, image: NamedImage, found: Detections) -> Labelled:
+        """Write the files of one image of what the options let through; any thread may do it.
 
         Raises:
             OSError: nothing can be written there, on a full disk for instance; it names the file.
@@ -113,7 +135,7 @@ class ResultWriter:
         kept = found.above(config.conf_threshold)
         rows = kitti_rows(kept, self._categories, image.pixels.size)
         labels = self.labels_dir / image.label_file
-        self._write(labels, lambda: write_kitti(labels, rows))
+        failed = _failure(labels, lambda: write_kitti(labels, rows))
         drawn = draw_detections(
             image.pixels,
             kept,
@@ -121,25 +143,37 @@ class ResultWriter:
             color_map=self._color_map,
             outline_width=config.outline_width,
         )
+        is_frame = image.annotated is None
         if image.annotated is not None:
             copy = self.images_dir / image.annotated
-            self._write(copy, lambda: save_image(drawn, copy))
+            failed += _failure(copy, lambda: save_image(drawn, copy))
+        names = tuple(row.name for row in rows)
+        shown = drawn if is_frame else None
+        return Labelled(image.name, image.pixels.size, kept, names, shown, failed)
+
+    def count(self, done: Labelled | LeftOut) -> None:
+        """Count an image that was written or does not decode, and log what failed.
+
+        Raises:
+            OSError: as write, for the files of all detections.
+        """
+        if isinstance(done, LeftOut):
+            logger.warning("skipped file=%s reason=%s", done.path, done.reason)
+            self._unreadable.append(done.path)
+            return
+        for path, reason in done.unwritten:
+            logger.warning("%s", reason)
+            self._unwritten.append(path)
+        is_frame = done.drawn is not None
         if self._kept:
-            file = self._kept[_FRAMES if image.annotated is None else _IMAGES]
-            file.add(image.name, image.pixels.size, kept)
-        self._per_class.update(row.name for row in rows)
-        self._images += image.annotated is not None
-        self._frames += image.annotated is None
-        return drawn
+            self._kept[_FRAMES if is_frame else _IMAGES].add(done.name, done.size_wh, done.kept)
+        self._per_class.update(done.names)
+        self._images += not is_frame
+        self._frames += is_frame
 
     def count_video(self) -> None:
         """Count a video of which all frames were added."""
         self._videos += 1
-
-    def leave_out(self, path: Path, reason: Exception) -> None:
-        """Count a file that does not decode, and log why."""
-        logger.warning("skipped file=%s reason=%s", path, reason)
-        self._unreadable.append(path)
 
     def finish(self) -> InferenceSummary:
         """Write the files of all detections, and sum up what all processes did.
@@ -167,20 +201,6 @@ class ResultWriter:
             remove_rank_files(self._folder)
         return summary
 
-    def _write(self, path: Path, write: Callable[[], None]) -> None:
-        """Write a file of one image; the run goes on without it where the disk takes others."""
-        try:
-            write()
-        except UnwritableImageError as error:
-            logger.warning("%s", error)
-        except OSError as error:
-            if not is_of_one_file(error):
-                raise
-            logger.warning("%s cannot be written: %s", path, error.strerror)
-        else:
-            return
-        self._unwritten.append(path)
-
     def _own_summary(self) -> InferenceSummary:
         return InferenceSummary(
             images=self._images,
@@ -200,6 +220,19 @@ class ResultWriter:
         for kind in self._kept:
             for index in range(self._ranks.count):
                 yield from read_rank_file(self._folder, kind, index)
+
+
+def _failure(path: Path, write: Callable[[], None]) -> tuple[tuple[Path, str], ...]:
+    """Write a file of one image; gives the path and why it cannot be, if the disk takes others."""
+    try:
+        write()
+    except UnwritableImageError as error:
+        return ((path, str(error)),)
+    except OSError as error:
+        if not is_of_one_file(error):
+            raise
+        return ((path, f"{path} cannot be written: {error.strerror}"),)
+    return ()
 
 
 def kitti_rows(

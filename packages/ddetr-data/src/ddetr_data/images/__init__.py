@@ -37,13 +37,21 @@ from ddetr_data.images.preprocessing import (
     shortest_edge_hw,
 )
 from ddetr_data.images.saving import UnwritableImageError, is_of_one_file, save_image
-from ddetr_data.images.video import Video, can_read_videos, find_videos, is_video, open_video
+from ddetr_data.images.video import (
+    Frame,
+    Video,
+    can_read_videos,
+    find_videos,
+    is_video,
+    open_video,
+)
 from ddetr_data.images.white_levels import USUAL_WHITE, WhiteLevels
 
 __all__ = [
     "IMAGE_ENDINGS",
     "UNTRUE_SIZE",
     "USUAL_WHITE",
+    "Frame",
     "ImageFacts",
     "ImageHeader",
     "PreprocessConfig",

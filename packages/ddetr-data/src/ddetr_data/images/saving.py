@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
-from typing import Any
+import sys
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -45,17 +46,32 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     name = _ONE_FRAME.get(name, name)
     if name not in image_formats():
         raise UnwritableImageError(f"{path} must have the ending of a kind of images")
-    encoded = io.BytesIO()
+    with _file_in_memory() as file:
+        try:
+            image.save(file, name, **_OPTIONS.get(name, {}))
+        except Exception as error:  # the call is Pillow's alone; each encoder has its own errors
+            raise UnwritableImageError(f"{path} cannot be written as {name}: {error}") from error
+        file.seek(0)
+        encoded = file.read()
     try:
-        image.save(encoded, name, **_OPTIONS.get(name, {}))
-    except Exception as error:  # the block is Pillow's alone; each encoder has errors of its own
-        raise UnwritableImageError(f"{path} cannot be written as {name}: {error}") from error
-    try:
-        write_whole(path, encoded.getvalue(), sync=False)
+        write_whole(path, encoded, sync=False)
     except OSError as error:
         if not is_of_one_file(error):
             raise
         raise UnwritableImageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _file_in_memory() -> BinaryIO:
+    """A file that has a descriptor, if possible: Pillow then encodes JPEG outside Python's lock.
+
+    It does not notice that the end of such a file has no room, as under a limit on sizes.
+    """
+    if sys.platform == "linux":
+        from resource import RLIM_INFINITY, RLIMIT_FSIZE, getrlimit
+
+        if getrlimit(RLIMIT_FSIZE)[0] == RLIM_INFINITY:
+            return open(os.memfd_create("image"), "w+b")
+    return io.BytesIO()
 
 
 def is_of_one_file(error: OSError) -> bool:

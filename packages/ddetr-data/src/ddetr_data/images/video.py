@@ -18,7 +18,8 @@ from typing import Any
 from ddetr_data.extras import InstallHint, MissingExtraError
 from ddetr_data.faults import DataError
 from ddetr_data.files import check_regular
-from ddetr_data.images._video_frames import Frame, read_frames
+from ddetr_data.images._video_frames import Frame as Frame
+from ddetr_data.images._video_frames import read_frames
 from ddetr_data.images._video_writer import writing
 from ddetr_data.images.folder import named_below, walk_files
 

@@ -7,6 +7,7 @@ else the image shows. What lies above the level is white, what lies below zero b
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ Numbers: TypeAlias = Literal["integer", "float"]  # what the pixels of a deep im
 # What cameras and scanners give, in 16 bits; the last two only where a file has 32.
 _INTEGER_LEVELS = tuple(2.0**bits - 1 for bits in (8, 10, 12, 14, 16, 24, 32))
 _USUAL = {"integer": 65535.0, "float": 1.0}  # of 16 bits, and of what libraries write as floats
+_one_thread = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class WhiteLevels:
         """What is white; where nothing says it, 65535 or 1.0, which is logged once."""
         level = self.integer if numbers == "integer" else self.floating
         if level is None:
-            _tell(numbers)
+            with _one_thread:
+                _tell(numbers)
         return level or _USUAL[numbers]
 
     def covering(self) -> WhiteLevels:

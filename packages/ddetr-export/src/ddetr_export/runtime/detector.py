@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ddetr_data import Detections, ImageLike
-from ddetr_data.detection import Detector, raised_num_select
-from ddetr_data.images import PreprocessConfig, image_batches
+from ddetr_data.detection import Detector, Prepared, prepared_batches, raised_num_select
+from ddetr_data.images import PreprocessConfig
 from ddetr_export.onnx import (
     DETECTION_OUTPUTS,
     RAW_OUTPUTS,
@@ -78,7 +78,8 @@ class OnnxDetector(Detector):
         """Detect in each image; as many results as images, in their order.
 
         Args:
-            images: As `ddetr_data.images.open_image` takes them, of any sizes.
+            images: As `ddetr_data.images.open_image` takes them, of any sizes, or a batch from
+                `prepare`.
 
         Returns:
             Detections in pixels of the original images, best first, at most num_select each.
@@ -87,10 +88,14 @@ class OnnxDetector(Detector):
             FileNotFoundError, ValueError, TypeError: as open_image, or images is a single one.
         """
         results: list[Detections] = []
-        for batch in image_batches(images, self.batch_size):
-            pixels, sizes_hw = stacked(batch, self.preprocess_config)
-            results += self._run(filled_up(pixels, self._network.batch_sizes[0]), sizes_hw)
+        for batch in prepared_batches(images, self.batch_size, self.prepare):
+            results += self._run(*batch.inputs)
         return results
+
+    def prepare(self, images: Sequence[ImageLike]) -> Prepared:
+        """Read, resize and stack the images of one batch; any thread may do it."""
+        pixels, sizes_hw = stacked(images, self.preprocess_config)
+        return Prepared(images, (filled_up(pixels, self._network.batch_sizes[0]), sizes_hw))
 
     def keep_enough(self, max_detections: int) -> None:
         """Keep as many detections an image as are scored, if that is more than COCO's 100.
