@@ -6,7 +6,7 @@ N boxes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -20,6 +20,7 @@ LARGEST_EXTENT = 10.0  # of a box's side, in sides of its image
 SMALLEST_IMAGE_TO_DOUBT = 16  # pixels; in smaller images a box inside the first pixel may be one
 FEWEST_COORDINATES = 6  # of a polygon: three points
 LARGEST_NUMBER = 2**53  # of a polygon's; beyond it floats are no longer whole pixels
+_AT_ONCE = 2**16  # boxes that are looked at
 FEWEST_TO_JUDGE = 3  # boxes; fewer say nothing about the format of a whole file
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with well mixed bits
 NEARLY_ALL = 0.9  # of a file's boxes; the others have faults of their own
@@ -86,6 +87,15 @@ def find_normalised(
     sizes_wh: NDArray[np.int32],  # (N, 2), of each box's image
 ) -> NDArray[np.bool_]:
     """Which boxes (N,) are normalised, not in pixels: they lie at fractions of the first pixel."""
+    found = np.zeros(len(boxes_xywh), np.bool_)
+    for part in _parts(len(found)):
+        found[part] = _are_normalised(boxes_xywh[part], sizes_wh[part])
+    return found
+
+
+def _are_normalised(
+    boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.int32]
+) -> NDArray[np.bool_]:
     with np.errstate(invalid="ignore"):
         outside = _any((boxes_xywh < 0) | (boxes_xywh > 1) | np.isnan(boxes_xywh))
         fractions = _any(boxes_xywh != np.floor(boxes_xywh))
@@ -104,6 +114,18 @@ def judge_boxes(
     Returns:
         The boxes (N, 4), and for each fault the rows that have it, (N,).
     """
+    count = len(boxes_xywh)
+    judged, masks = np.empty_like(boxes_xywh), Masks()
+    for part in _parts(count):
+        judged[part], found = _judge(boxes_xywh[part], sizes_wh[part])
+        for fault, mask in found.items():
+            masks.setdefault(fault, np.zeros(count, np.bool_))[part] = mask
+    return judged, masks
+
+
+def _judge(
+    boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], Masks]:
     start, extent = boxes_xywh[:, :2], boxes_xywh[:, 2:]
     with np.errstate(invalid="ignore", over="ignore"):
         stop = start + extent
@@ -122,6 +144,12 @@ def judge_boxes(
     masks["clipped_box"] = over & ~np.logical_or.reduce(list(masks.values()))
     clipped = np.concatenate([clipped_start, clipped_extent], axis=1)
     return np.where(masks["clipped_box"][:, None], clipped, boxes_xywh), masks
+
+
+def _parts(count: int) -> Iterator[slice]:
+    """Divide so many boxes, at least into one part: looking at one takes ten times its memory."""
+    for first in range(0, max(count, 1), _AT_ONCE):
+        yield slice(first, first + _AT_ONCE)
 
 
 def _any(values: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -171,18 +199,29 @@ def find_wrong_format(
     sizes_wh: NDArray[np.int32],  # (N, 2), of each box's image
 ) -> str | None:
     """Say which format the boxes of a whole file really are in, None when x, y, width, height."""
+    count, normalised, as_corners, outside = np.sum(
+        [_fit_counts(boxes_xywh[part], sizes_wh[part]) for part in _parts(len(boxes_xywh))], axis=0
+    ).tolist()
+    if count < FEWEST_TO_JUDGE:
+        return None
+    if normalised / count >= NEARLY_ALL:
+        return "normalised (0 to 1)"
+    # Half of the boxes must stick out as sizes: boxes near the top left fit in both ways.
+    if as_corners / count >= NEARLY_ALL and outside / count >= 0.5:
+        return "corners (left, top, right, bottom)"
+    return None
+
+
+def _fit_counts(
+    boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.int32]
+) -> tuple[int, int, int, int]:
+    """Count the boxes with an extent, and those normalised, like corners, and out of the image."""
     with np.errstate(invalid="ignore"):
         possible = np.isfinite(boxes_xywh).all(1) & (boxes_xywh[:, 2:] > 0).all(1)
     boxes, sizes = boxes_xywh[possible], sizes_wh[possible]
-    if len(boxes) < FEWEST_TO_JUDGE:
-        return None
-    if ((boxes >= 0) & (boxes <= 1)).all(1).mean() >= NEARLY_ALL:
-        return "normalised (0 to 1)"
+    normalised = ((boxes >= 0) & (boxes <= 1)).all(1)
     last, limit = boxes[:, 2:], sizes + BORDER_TOLERANCE
-    fits_as_corners = ((last > boxes[:, :2]) & (last <= limit)).all(1)
+    as_corners = ((last > boxes[:, :2]) & (last <= limit)).all(1)
     with np.errstate(over="ignore"):
         outside = (boxes[:, :2] + last > limit).any(1)
-    # Half of the boxes must stick out as sizes: boxes near the top left fit in both ways.
-    if fits_as_corners.mean() >= NEARLY_ALL and outside.mean() >= 0.5:
-        return "corners (left, top, right, bottom)"
-    return None
+    return len(boxes), int(normalised.sum()), int(as_corners.sum()), int(outside.sum())

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.coco._ids import as_id, is_exact_id
+from ddetr_data.coco._row_table import PackedRows
 from ddetr_data.coco.image_table import locate_image
 from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.images import read_image_size_wh
@@ -26,12 +27,13 @@ class FileImages:
     index: dict[Hashable, int] = field(default_factory=dict)  # id as in the file -> position
     names: list[str] = field(default_factory=list)
     sizes_wh: list[tuple[int, int]] = field(default_factory=list)
+    _distinct_sizes: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
 
     def add(self, identity: int | str, file_name: str, size_wh: tuple[int, int]) -> None:
         """Append one image."""
         self.index[identity] = len(self.names)
         self.names.append(file_name)
-        self.sizes_wh.append(size_wh)
+        self.sizes_wh.append(self._distinct_sizes.setdefault(size_wh, size_wh))
 
     def locate(self, position: int) -> AnyFile:
         """The path or URL of one image."""
@@ -61,7 +63,7 @@ class ImageReader:
         Raises:
             DataError: there are none, two have one id, or an image's size cannot be found out.
         """
-        if not isinstance(rows, list) or not rows:
+        if not isinstance(rows, (list, PackedRows)) or not rows:
             self.faults.refuse(
                 "no_images", f"{path} must list its images under `images`, it has none"
             )

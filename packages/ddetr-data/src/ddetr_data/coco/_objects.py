@@ -22,12 +22,11 @@ from ddetr_data.boxes import (
 from ddetr_data.coco._ids import as_id
 from ddetr_data.coco._images import FileImages
 from ddetr_data.coco._row_boxes import boxes_of_rows
+from ddetr_data.coco._row_table import Row, RowTable, kept_rows, numbers_of
 from ddetr_data.coco._stated_sizes import contradicted_sizes
 from ddetr_data.faults import RULES, UNKNOWN_CLASS, FaultLog, Losses
 from ddetr_data.locations import AnyFile
 from ddetr_data.types import Annotations, Category
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class ObjectReader:
         Raises:
             DataError: a category is unknown, or the boxes are in another format.
         """
-        if not isinstance(values, list):
+        if not isinstance(values, (list, RowTable)):
             self.faults.add("missing_annotations", str(self.path))
             values = []
         rows = self._distinct(self._rows_of(values))
@@ -58,7 +57,7 @@ class ObjectReader:
         self._lose("unknown_image", image < 0, label, rows)
         self._lose("annotation_without_category", (image >= 0) & (label < 0), label, rows)
         known = (image >= 0) & (label >= 0)
-        rows = [row for row, kept in zip(rows, known, strict=True) if kept]
+        rows = kept_rows(rows, known)
         image, label = image[known], label[known]
         boxes, usable = self._boxes_of(rows, image, label)
         order = np.flatnonzero(usable)[np.argsort(image[usable], kind="stable")]
@@ -69,17 +68,22 @@ class ObjectReader:
         self._note_repeats(rows, image, label, boxes, usable & ~is_crowd & ~is_region)
         counts = np.bincount(image[order], minlength=len(self.images.names))
         objects = Annotations(boxes, label, is_crowd | is_region, area, is_region)
-        return counts, objects.keep(order)
+        is_in_order = len(order) == len(boxes) and bool((np.diff(order) > 0).all())
+        return counts, objects if is_in_order else objects.keep(order)
 
-    def _rows_of(self, values: list[Any]) -> list[Row]:
+    def _rows_of(self, values: Sequence[Any]) -> Sequence[Row]:
+        if isinstance(values, RowTable):
+            return values
         strange = [number for number, row in enumerate(values) if not isinstance(row, dict)]
         locations = (f"annotation row {number}" for number in strange)
         self.faults.add_rows("row_not_object", str(self.path), locations, len(strange))
         self.losses.update([("row_not_object", UNKNOWN_CLASS)] * len(strange))
         return [row for row in values if isinstance(row, dict)] if strange else values
 
-    def _distinct(self, rows: list[Row]) -> list[Row]:
+    def _distinct(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Drop rows that repeat another with the same id; ids themselves are not kept."""
+        if isinstance(rows, RowTable):  # in which no id stands twice
+            return rows
         ids = [as_id(row.get("id")) for row in rows]
         if None not in ids and len(set(ids)) == len(ids):
             return rows
@@ -99,27 +103,27 @@ class ObjectReader:
             kept.append(row)
         return kept
 
-    def _images_of(self, rows: list[Row]) -> NDArray[np.int64]:
+    def _images_of(self, rows: Sequence[Row]) -> NDArray[np.int64]:
         """Find each row's image, (N,) positions, -1 where it is not in the file."""
-        keys = [row.get("image_id") for row in rows]
-        found = np.array([self.images.index.get(as_id(key), -1) for key in keys], np.int64)
+        find = self.images.index.get
+        found = numbers_of(rows, "image_id", lambda key: find(as_id(key), -1), np.int64)
         self._count("unknown_image", found < 0, rows)
-        self._count_texts(keys, rows)
+        self._count_texts("image_id", rows)
         return found
 
-    def _labels_of(self, rows: list[Row]) -> NDArray[np.int64]:
+    def _labels_of(self, rows: Sequence[Row]) -> NDArray[np.int64]:
         """Find each row's category id, (N,), -1 where there is none."""
-        keys = [row.get("category_id") for row in rows]
-        known = {category.id: category.id for category in self.categories}
-        labels = [-1 if key is None else known.get(as_id(key), -2) for key in keys]  # type: ignore[arg-type]
-        if -2 in labels:
-            self._refuse_unknown(
-                [row for row, label in zip(rows, labels, strict=True) if label == -2]
-            )
-        found = np.array(labels, np.int64)
-        self._count("annotation_without_category", found == -1, rows)
-        self._count_texts(keys, rows)
-        return found
+        known: dict[Hashable, int] = {category.id: category.id for category in self.categories}
+
+        def find(key: object) -> int:
+            return -1 if key is None else known.get(as_id(key), -2)
+
+        label = numbers_of(rows, "category_id", find, np.int64)
+        if (label == -2).any():
+            self._refuse_unknown(kept_rows(rows, label == -2))
+        self._count("annotation_without_category", label == -1, rows)
+        self._count_texts("category_id", rows)
+        return label
 
     def _refuse_unknown(self, rows: Sequence[Row]) -> None:
         self.faults.refuse(
@@ -131,7 +135,7 @@ class ObjectReader:
         )
 
     def _boxes_of(
-        self, rows: list[Row], image: NDArray[np.int64], label: NDArray[np.int64]
+        self, rows: Sequence[Row], image: NDArray[np.int64], label: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Read and clip the boxes, (N, 4), and say which are usable, (N,)."""
         boxes, found = boxes_of_rows(rows)
@@ -170,32 +174,33 @@ class ObjectReader:
         return self.images.size_array_wh()
 
     def _areas_of(
-        self, rows: list[Row], boxes: NDArray[np.float64], usable: NDArray[np.bool_]
+        self, rows: Sequence[Row], boxes: NDArray[np.float64], usable: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        areas = np.array([_as_number(row.get("area")) for row in rows], np.float64)
+        if isinstance(rows, RowTable):
+            areas = rows.columns.get("area", np.full(len(rows), np.nan))
+        else:
+            areas = np.array([_as_number(row.get("area")) for row in rows], np.float64)
         unusable = ~(np.isfinite(areas) & (areas > 0))
         self._count("filled_area", unusable & usable, rows)
         with np.errstate(over="ignore"):  # of boxes that are dropped
             return np.where(unusable, boxes[:, 2] * boxes[:, 3], areas)
 
-    def _crowds_of(self, rows: list[Row]) -> NDArray[np.bool_]:
-        values = [row.get("iscrowd") for row in rows]
-        flags = _flags(values)
-        unusable = np.array([flag not in (0, 1) for flag in flags], np.bool_)
+    def _crowds_of(self, rows: Sequence[Row]) -> NDArray[np.bool_]:
+        unusable = numbers_of(rows, "iscrowd", lambda value: _flag(value) not in (0, 1), np.bool_)
         self._count("filled_is_crowd", unusable, rows)
-        texts = np.array([isinstance(value, str) for value in values], np.bool_)
+        texts = numbers_of(rows, "iscrowd", lambda value: isinstance(value, str), np.bool_)
         self._count("text_is_crowd", texts & ~unusable, rows)
-        return _are_one(values)
+        return _are_one(rows, "iscrowd")
 
     def _regions_of(
         self,
-        rows: list[Row],
+        rows: Sequence[Row],
         image: NDArray[np.int64],
         boxes: NDArray[np.float64],
         candidates: NDArray[np.bool_],
     ) -> NDArray[np.bool_]:
         """Which of the candidates (N,) are regions; one of every class has a row a class."""
-        is_marked = _are_one([row.get("ignore") for row in rows]) & candidates
+        is_marked = _are_one(rows, "ignore") & candidates
         if not self.ignore_regions:
             self._count("marked_ignore", is_marked, rows)
             return np.zeros(len(rows), np.bool_)
@@ -209,7 +214,7 @@ class ObjectReader:
 
     def _note_repeats(
         self,
-        rows: list[Row],
+        rows: Sequence[Row],
         image: NDArray[np.int64],
         label: NDArray[np.int64],
         boxes: NDArray[np.float64],
@@ -223,14 +228,17 @@ class ObjectReader:
         self, fault: str, mask: NDArray[np.bool_], label: NDArray[np.int64], rows: Sequence[Row]
     ) -> None:
         """Count dropped objects, those of a mask (N,), by class; crowds and regions are none."""
-        dropped = np.flatnonzero(mask)
-        marks = ("iscrowd", "ignore") if self.ignore_regions else ("iscrowd",)
-        for mark in marks:
-            dropped = dropped[~_are_one([rows[index].get(mark) for index in dropped.tolist()])]
-        self.losses.update((fault, max(each, UNKNOWN_CLASS)) for each in label[dropped].tolist())
+        if not mask.any():
+            return
+        dropped, labels = kept_rows(rows, mask), label[mask]
+        counted = ~_are_one(dropped, "iscrowd")
+        if self.ignore_regions:
+            counted &= ~_are_one(dropped, "ignore")
+        self.losses.update((fault, max(each, UNKNOWN_CLASS)) for each in labels[counted].tolist())
 
-    def _count_texts(self, keys: list[Any], rows: Sequence[Row]) -> None:
-        self._count("text_id", np.array([isinstance(key, str) for key in keys], np.bool_), rows)
+    def _count_texts(self, key: str, rows: Sequence[Row]) -> None:
+        texts = numbers_of(rows, key, lambda value: isinstance(value, str), np.bool_)
+        self._count("text_id", texts, rows)
 
     def _count(self, fault: str, mask: NDArray[np.bool_], rows: Sequence[Row]) -> None:
         found = [rows[index] for index in np.flatnonzero(mask).tolist()]
@@ -241,12 +249,12 @@ def _location_of(row: Row) -> str:
     return f"annotation {row.get('id')}, image {row.get('image_id')}"
 
 
-def _flags(values: Sequence[object]) -> list[bool | int | str | None]:
-    return [value if isinstance(value, bool) else as_id(value) for value in values]
+def _flag(value: object) -> bool | int | str | None:
+    return value if isinstance(value, bool) else as_id(value)
 
 
-def _are_one(values: Sequence[object]) -> NDArray[np.bool_]:
-    return np.array([flag == 1 for flag in _flags(values)], np.bool_)
+def _are_one(rows: Sequence[Row], key: str) -> NDArray[np.bool_]:
+    return numbers_of(rows, key, lambda value: _flag(value) == 1, np.bool_)
 
 
 def _as_number(value: object) -> float:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddetr_data.boxes import Masks, outline_box, parse_boxes, upright_boxes
+from ddetr_data.coco._row_table import Row, RowTable
 
-Row = dict[str, Any]
 _NO_BOXES: tuple[list[int], ...] = ([], [0, 0, 0, 0])  # that tools write for none
 
 
@@ -24,6 +23,8 @@ def boxes_of_rows(rows: Sequence[Row]) -> tuple[NDArray[np.float64], Masks]:
     A box that is absent, null, empty or all zeros is the one around the row's polygons or mask. A
     box that attributes.rotation turns, as CVAT exports it, is the upright one around it.
     """
+    if isinstance(rows, RowTable):  # whose boxes are all written, and upright
+        return rows.columns["bbox"], {}
     values = [row.get("bbox") for row in rows]
     outlined = np.zeros(len(rows), np.bool_)
     for number, value in enumerate(values):

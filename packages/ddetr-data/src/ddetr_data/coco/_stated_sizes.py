@@ -107,10 +107,9 @@ def _stops(boxes_xywh: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _fits(stops: NDArray[np.float64], sizes_wh: NDArray[np.int32]) -> NDArray[np.bool_]:
-    with np.errstate(invalid="ignore"):
-        fits: NDArray[np.bool_] = np.logical_and.reduce(
-            stops <= sizes_wh + BORDER_TOLERANCE, axis=1
-        )
+    with np.errstate(invalid="ignore"):  # a side at a time, for less memory
+        wide, high = (stops[:, side] <= sizes_wh[:, side] + BORDER_TOLERANCE for side in (0, 1))
+    fits: NDArray[np.bool_] = wide & high
     return fits
 
 

@@ -10,7 +10,7 @@ from ddetr_data.coco._category_table import read_categories
 from ddetr_data.coco._images import ImageReader
 from ddetr_data.coco._objects import ObjectReader
 from ddetr_data.coco.image_table import ImageColumns, ends_of
-from ddetr_data.coco.json_files import read_json_object
+from ddetr_data.coco.json_files import STREAMED_FROM_BYTES, read_json_object
 from ddetr_data.faults import FaultLog, Losses
 from ddetr_data.locations import AnyFile
 from ddetr_data.types import Category
@@ -34,6 +34,7 @@ def read_coco_file(
     source: int = 0,
     skip_unreadable: bool = False,
     ignore_regions: bool = False,
+    streamed_from_bytes: int = STREAMED_FROM_BYTES,
 ) -> CocoFile:
     """Read and clean one file; annotations belong to images of the same file.
 
@@ -44,15 +45,16 @@ def read_coco_file(
         source: number of the data source.
         skip_unreadable: leave out images without a size that cannot be read.
         ignore_regions: objects that are marked `ignore` are regions, and no objects.
+        streamed_from_bytes: as read_json_object.
 
     Raises:
         DataError: something that no rule mends; the text names the file and the row.
     """
-    content = read_json_object(path, faults)
-    categories = read_categories(content.get("categories"), path, faults)
-    images = ImageReader(image_dir, faults, skip_unreadable).read(content.get("images"), path)
+    content = read_json_object(path, faults, streamed_from_bytes=streamed_from_bytes)
+    categories = read_categories(content.pop("categories", None), path, faults)
+    images = ImageReader(image_dir, faults, skip_unreadable).read(content.pop("images", None), path)
     reader = ObjectReader(path, faults, images, categories, ignore_regions)
-    counts, objects = reader.read(content.get("annotations"))
+    counts, objects = reader.read(content.pop("annotations", None))
     names = [name.encode("utf-8", "surrogatepass") for name in images.names]
     columns = ImageColumns(
         ids=images.ids(),

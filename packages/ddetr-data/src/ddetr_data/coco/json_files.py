@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ddetr_data.coco._json_stream import read_plain_object
 from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.files import read_regular
 from ddetr_data.locations import AnyFile, is_url, match_files
@@ -20,6 +21,7 @@ _LFS_MAGIC = b"version https://git-lfs"
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _JSON_ENDINGS = (".json", ".json.gz")
 _READ_AT_ONCE_BYTES = 8 * 2**20  # takes a tenth of a second; of larger files the ends are seen
+STREAMED_FROM_BYTES = 32 * 2**20  # of which a list of dicts takes 200 MiB
 _END_BYTES = 512
 _TABLES = ("images", "annotations", "categories")
 _LAST_LETTERS = ("}", "]")  # of a whole object or list
@@ -98,12 +100,31 @@ def _refuse_odd_ends(path: Path) -> None:
         raise DataError(f"{path} is cut off: copy or download it again")
 
 
-def read_json_object(path: AnyFile, faults: FaultLog) -> dict[str, Any]:
+def read_json_object(
+    path: AnyFile, faults: FaultLog, *, streamed_from_bytes: int = STREAMED_FROM_BYTES
+) -> dict[str, Any]:
     """Read the JSON object in a file, plain or gzipped, in any Unicode encoding.
+
+    Annotations of a large file are a RowTable and its images PackedRows, if all is plain there.
+
+    Args:
+        path: the file.
+        faults: gets what is odd about its form.
+        streamed_from_bytes: smaller files are read at once.
 
     Raises:
         DataError: the file holds something else; the text says what it looks like.
     """
+    if isinstance(path, Path) and path.is_file() and path.stat().st_size >= streamed_from_bytes:
+        keys = _RepeatedKeys()
+        with path.open("rb") as file:
+            streamed = read_plain_object(file, keys.join)
+        if streamed is not None and not keys.found:
+            return streamed
+    return _read_at_once(path, faults)
+
+
+def _read_at_once(path: AnyFile, faults: FaultLog) -> dict[str, Any]:
     stored = read_regular(path) if isinstance(path, Path) else path.read_bytes()
     data = _unpacked(path, stored, faults)
     _refuse_strangers(path, data)
