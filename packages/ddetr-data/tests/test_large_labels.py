@@ -79,6 +79,9 @@ SPOILS: dict[str, Spoil] = {
     "nothing": lambda _: None,
     "polygons": every("segmentation", [[1, 2, 3, 4, 5, 6.5]]),
     "polygons alone": lambda c: c["annotations"][3].update(bbox=None, segmentation=[[1, 2] * 3]),
+    "polygons beside no box": lambda c: c["annotations"][3].update(
+        bbox=[0, 0, 0, 0], segmentation=[[1, 2, 3, 4, 5, 6]]
+    ),
     "no area": without("area"),
     "no crowds": without("iscrowd"),
     "one without an area": lambda c: c["annotations"][3].pop("area"),

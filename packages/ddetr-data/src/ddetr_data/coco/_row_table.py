@@ -19,7 +19,7 @@ Row = dict[str, Any]
 _WHOLE = ("id", "image_id", "category_id", "iscrowd", "ignore")  # keys of whole numbers
 _NEEDED = frozenset({"id", "image_id", "category_id", "bbox"})
 _KNOWN = frozenset({*_WHOLE, "bbox", "area"})
-_NOT_KEPT = frozenset({"segmentation"})  # nobody asks for the outline of an object that has a box
+_OUTLINES = "segmentation"  # which nobody asks for where there is a box; it is not kept
 _LARGEST_WHOLE = 2**53  # that a float holds, too
 
 
@@ -38,8 +38,8 @@ class RowTable(Sequence[Row]):
         """Put rows of the same keys into columns; None where one is no ordinary row."""
         if not rows or set(map(type, rows)) != {dict}:
             return None
-        keys = rows[0].keys() - _NOT_KEPT
-        if not _NEEDED <= keys <= _KNOWN or any(row.keys() - _NOT_KEPT != keys for row in rows):
+        keys = rows[0].keys() - {_OUTLINES}
+        if not _NEEDED <= keys <= _KNOWN or any(row.keys() - {_OUTLINES} != keys for row in rows):
             return None
         columns: dict[str, NDArray[Any]] = {}
         for key in keys - {"bbox", "area"}:
@@ -56,6 +56,8 @@ class RowTable(Sequence[Row]):
         if not set(map(type, numbers)) <= {int, float} or not _all_exact(integers):
             return None
         columns["bbox"] = np.array(boxes, np.float64)
+        if any(_OUTLINES in row for row in rows) and not (columns["bbox"][:, 2:] > 0).all():
+            return None  # what is no box may yet have an outline
         whole = np.array([type(number) is int for number in numbers], np.bool_)
         columns["are_whole"] = np.zeros((len(rows), 5), np.bool_)
         columns["are_whole"][:, :4] = whole[: 4 * len(rows)].reshape(-1, 4)
@@ -75,16 +77,11 @@ class RowTable(Sequence[Row]):
             last = part.columns
             for key, column in last.items():  # a long buffer grows where it is
                 buffers.setdefault(key, bytearray()).extend(column.tobytes())
-        return (
-            cls(
-                {
-                    key: np.frombuffer(buffers[key], column.dtype).reshape(-1, *column.shape[1:])
-                    for key, column in last.items()
-                }
-            )
-            if last
-            else None
-        )
+        columns = {
+            key: np.frombuffer(buffers[key], column.dtype).reshape(-1, *column.shape[1:])
+            for key, column in last.items()
+        }
+        return cls(columns) if columns else None
 
     def keep(self, mask: NDArray[np.bool_]) -> RowTable:
         """Leave out the rows of which the mask (N,) is false."""
