@@ -36,7 +36,7 @@ class OpenVinoSession:
     """A file in OpenVINO, behind the protocol of a runtime."""
 
     def __init__(self, content: bytes, name: str, precision: Precision = "fp32") -> None:
-        """Load and compile the file's bytes; nothing is cached, and none is written to the disk.
+        """Load and compile the file's bytes; nothing is written, to no cache either.
 
         Args:
             content: The bytes of an ONNX file.
