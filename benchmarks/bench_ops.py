@@ -1,6 +1,7 @@
 """Time the operator against grid_sample, eager and compiled, interleaved in one process.
 
     python benchmarks/bench_ops.py [--repeats N] [--threads 1 2] [--device cpu] [--output FILE]
+    python benchmarks/bench_ops.py --dtype bfloat16 --beside-float32
 
 Each repeat runs the reference and the native kernels one after the other, so that both see the same
 load; the ratio of the minima is the best estimate for a quiet machine, the medians stand beside it.
@@ -9,7 +10,8 @@ do: otherwise the caches would hold what the other's backward pass has left ther
 arrays of more than 32 MB from the operating system anew in each call, and their pages can cost the
 reference half of its time; with --keep-memory it keeps what is freed.
 --compiled adds torch.compile of the reference on the encoder shapes of batch 1. The rows "points"
-time what the layer computes in front of the operator. The JSON names the machine and the load.
+time what the layer computes in front of the operator. --beside-float32 compares the native kernels
+in 16 bits with themselves in float32, "reference" then. The JSON names the machine and the load.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from machine import describe_machine
@@ -56,6 +58,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--keep-memory", action="store_true")
+    parser.add_argument("--beside-float32", action="store_true")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if problem := doctor(self_test=False).problems[torch.device(options.device).type]:
@@ -74,6 +77,7 @@ def main() -> None:
     report["load_average"] = {"before": load_before, "after": os.getloadavg()[0]}
     report["rows"] = rows
     kept = "_kept_memory" if options.keep_memory else ""
+    kept += "_beside_float32" if options.beside_float32 else ""
     name = f"ops_{kernels(options.device)}_{options.dtype}{kept}.json"
     output = options.output or RESULTS / name
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -122,35 +126,47 @@ def pixel_centres(height: int, width: int) -> Tensor:
     return torch.stack([(xs + 0.5) / width, (ys + 0.5) / height], -1).flatten(0, 1)
 
 
-def functions(
-    case: dict[str, Any], options: argparse.Namespace
-) -> tuple[dict[str, Callable[..., Any]], list[Any]]:
-    """What is compared, "reference" and "native" among it, and the arguments that all take."""
+class Call(NamedTuple):
+    """A function and what it is called with."""
+
+    function: Callable[..., Any]
+    arguments: list[Any]
+
+
+def calls(case: dict[str, Any], options: argparse.Namespace) -> dict[str, Call]:
+    """What is compared, "reference" and "native" among it."""
     arguments: list[Any] = make_arguments(case, options)
     if case["kind"] == "points":
         _, shapes, _, offsets, logits = arguments
         references = torch.rand(*offsets.shape[:2], len(STRIDES), 2)
-        chosen = {"reference": sampling_points_reference, "native": sampling_points}
-        return chosen, [references, offsets, logits, shapes]
-    chosen = {
-        "reference": ms_deform_attn_reference,
-        "native": functools.partial(ms_deform_attn, backend="native"),
-    }
+        taken = [references, offsets, logits, shapes]
+        return {
+            "reference": Call(sampling_points_reference, taken),
+            "native": Call(sampling_points, taken),
+        }
+    native = functools.partial(ms_deform_attn, backend="native")
+    if options.beside_float32:
+        value = arguments[0].detach().float().requires_grad_()
+        reference = Call(native, [value, *arguments[1:]])
+    else:
+        reference = Call(ms_deform_attn_reference, arguments)
+    chosen = {"reference": reference, "native": Call(native, arguments)}
     if options.compiled and (case["kind"], case["batch"]) == ("encoder", 1):
         arguments[1] = arguments[1].tolist()  # Python ints: one graph without a break
-        chosen["compiled"] = torch.compile(ms_deform_attn_reference, fullgraph=True)
-    return chosen, arguments
+        compiled = torch.compile(ms_deform_attn_reference, fullgraph=True)
+        chosen["compiled"] = Call(compiled, arguments)
+    return chosen
 
 
 def measure(case: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of forward and backward of each function, and the native ones' ratios."""
-    chosen, arguments = functions(case, options)
-    leaves = [t for t in arguments if isinstance(t, Tensor) and t.requires_grad]
+    chosen = calls(case, options)
     times: dict[str, list[float]] = {}
     # A short call is repeated more often: its minimum needs more chances.
     repeats = options.repeats * (10 if case["kind"] == "decoder" else 1)
     for _ in range(repeats + 1):
-        for name, function in chosen.items():
+        for name, (function, arguments) in chosen.items():
+            leaves = [t for t in arguments if isinstance(t, Tensor) and t.requires_grad]
             write_anew(leaves)
             outputs, forward_ms = timed(functools.partial(function, *arguments), options.device)
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)

@@ -1,9 +1,10 @@
-"""docs/spec.md says what the config models say."""
+"""Pages that scripts make say what they are made from."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import benchmark_table
 import spec_reference
 import tao_reference
 
@@ -19,6 +20,11 @@ def test_the_tables_of_tao_are_up_to_date() -> None:
     """A row that changes is written again by scripts/tao_reference.py."""
     # fault 46
     assert (ROOT / "docs" / "tao.md").read_text("utf-8") == tao_reference.reference()
+
+
+def test_the_table_of_benchmarks_is_up_to_date() -> None:
+    """A figure that is measured anew is written again by scripts/benchmark_table.py."""
+    assert (ROOT / "benchmarks" / "README.md").read_text("utf-8") == benchmark_table.page()
 
 
 def test_every_key_has_a_meaning() -> None:
