@@ -50,11 +50,11 @@ def test_every_head_size_agrees(instruction_set, make_arguments, channels, dtype
 
 @pytest.mark.parametrize("points", [1, 2, 4, 5, 8, 16])
 @pytest.mark.parametrize("queries", [1, 3, 50])
-def test_every_number_of_points_agrees(instruction_set, make_arguments, points, queries):
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+def test_every_number_of_points_agrees(instruction_set, make_arguments, points, queries, dtype):
     """Few queries read value where it lies, many read a packed copy."""
-    assert_same(
-        make_arguments(points=points, queries=queries, channels=32), TOLERANCE[torch.float32]
-    )
+    arguments = make_arguments(points=points, queries=queries, channels=32, dtype=dtype)
+    assert_same(arguments, TOLERANCE[dtype])
 
 
 @given(

@@ -48,9 +48,12 @@ const KernelSet* kernels = best();
 // The sizes of one thread's workspace, and the level of every point.
 class Plan {
  public:
-  explicit Plan(const Inputs& inputs) : sizes_(inputs.sizes) {
+  Plan(const Inputs& inputs, bool backward) : sizes_(inputs.sizes) {
     padded_ = padded_channels(sizes_.channels, kernels->lanes);
-    const bool needs_packing = inputs.dtype != DType::kFloat32 || padded_ != sizes_.channels;
+    // Gradients of 16 bits are summed in float32, and widening float16 takes many operations.
+    const bool can_be_direct = inputs.dtype == DType::kFloat32 ||
+                               (inputs.dtype == DType::kBFloat16 && !backward);
+    const bool needs_packing = !can_be_direct || padded_ != sizes_.channels;
     packed = needs_packing || kQueriesWorthPacking * sizes_.queries >= sizes_.pixels;
     if (packed && (sizes_.pixels + 1) * padded_ > std::numeric_limits<int32_t>::max()) {
       throw std::length_error("one head of value has more than 2^31 numbers: split the levels");
@@ -208,7 +211,7 @@ void forward_cpu(const Inputs& inputs, void* output, int threads) {
   const size_t item = inputs.dtype == DType::kFloat32 ? 4 : 2;
   const size_t rows = size_t(sizes.batch * sizes.queries * sizes.heads);
   cpu::use_huge_pages(output, rows * size_t(sizes.channels) * item);
-  const cpu::Plan plan(inputs);
+  const cpu::Plan plan(inputs, false);
   const int64_t groups = plan.packed ? sizes.heads : 1;
   const int64_t parts = cpu::parts_for(sizes.batch * groups, threads, sizes.queries);
   cpu::run_tasks(
@@ -223,7 +226,7 @@ void backward_cpu(const Inputs& inputs, const Gradients& gradients, int threads)
   const Sizes& sizes = inputs.sizes;
   threads = cpu::worth_threads(sizes, threads);
   if (inputs.dtype == DType::kFloat64) return cpu::backward_double(inputs, gradients, threads);
-  const cpu::Plan plan(inputs);
+  const cpu::Plan plan(inputs, true);
   cpu::prepare_gradients(inputs, gradients, plan.packed, threads);
   const int64_t groups =
       plan.packed ? sizes.heads : cpu::parts_for(sizes.batch, threads, sizes.heads);
