@@ -47,26 +47,52 @@ class OnnxDetector(Detector):
 
     def __init__(
         self,
-        path: Path,
-        network: Network,
+        path: str | Path,
+        encryption_key: str | None = None,
         *,
         batch_size: int | None = None,
         input_size_hw: tuple[int, int] | None = None,
         num_select: int | None = None,
+        runtime: Runtime = "auto",
+        precision: Precision = "fp32",
+        providers: Sequence[str] | None = None,
     ) -> None:
-        """Take a file that is loaded; `open_detector` loads one, and says what the rest means.
+        """Load the file.
+
+        Args:
+            path: A file of `export_onnx`, or an engine of `build_engine`; encrypted ones too.
+            encryption_key: The passphrase of an encrypted file.
+            batch_size: Images a run; None is the file's own, or 1 where that is dynamic.
+            input_size_hw: Height and width in pixels that the file must have; None takes any.
+            num_select: Most detections an image; None is what the file's model was made with.
+            runtime: What runs an ONNX file: openvino, or onnxruntime, which auto is too.
+            precision: Of OpenVINO's products and convolutions.
+            providers: ONNX Runtime execution providers; None is the fastest present.
 
         Raises:
-            ValueError: the file takes no such batch or size, or is of a newer version.
+            FileNotFoundError: there is no such file.
+            ValueError: not a file of ours, the key does not open it, it takes no such batch or
+                size, or what runs it is not installed or takes no such options.
         """
-        self.path, self._network = path, network
+        self.path = stored_path(Path(path), encryption_key)
+        check_runtime(self.path, runtime, precision)
+        network: Network
+        if is_engine(self.path):
+            from ddetr_export.tensorrt import EngineNetwork
+
+            network = EngineNetwork(self.path, encryption_key)
+        else:
+            content = read_model(self.path, encryption_key, "ONNX file")
+            opener = session_opener(runtime, precision, providers)
+            network = OnnxNetwork(content, self.path, opener)
+        self._network = network
         self.metadata = network.metadata  # what the file says about itself
         self.providers = network.providers  # what runs it, first choice first
         self.notices = network.notices
         self.categories = self.metadata.categories
         self.num_classes = self.metadata.model.get("num_classes")
-        self.preprocess_config = _preprocess_config(self.metadata, path)
-        self.description = f"{path.name} runs on {', '.join(self.providers)}"
+        self.preprocess_config = _preprocess_config(self.metadata, self.path)
+        self.description = f"{self.path.name} runs on {', '.join(self.providers)}"
         for name, number in (("batch_size", batch_size), ("num_select", num_select)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
@@ -174,51 +200,8 @@ class OnnxDetector(Detector):
             )
 
 
-def open_detector(
-    path: str | Path,
-    encryption_key: str | None = None,
-    *,
-    batch_size: int | None = None,
-    input_size_hw: tuple[int, int] | None = None,
-    num_select: int | None = None,
-    runtime: Runtime = "auto",
-    precision: Precision = "fp32",
-    providers: Sequence[str] | None = None,
-) -> OnnxDetector:
-    """Load an exported file.
-
-    Args:
-        path: A file of `export_onnx`, or an engine of `build_engine`; encrypted ones too.
-        encryption_key: The passphrase of an encrypted file.
-        batch_size: Images a run; None is the file's own, or 1 where that is dynamic.
-        input_size_hw: Height and width in pixels that the file must have; None takes any.
-        num_select: Most detections an image; None is what the file's model was made with.
-        runtime: What runs an ONNX file: openvino, or onnxruntime, which auto is too.
-        precision: Of OpenVINO's products and convolutions.
-        providers: ONNX Runtime execution providers; None is the fastest present.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not a file of ours, the key does not open it, it takes no such batch or size,
-            or what runs it is not installed or takes no such options.
-    """
-    stored = stored_path(Path(path), encryption_key)
-    check_runtime(stored, runtime, precision)
-    network: Network
-    if is_engine(stored):
-        from ddetr_export.tensorrt import EngineNetwork
-
-        network = EngineNetwork(stored, encryption_key)
-    else:
-        opener = session_opener(runtime, precision, providers)
-        network = OnnxNetwork(read_model(stored, encryption_key, "ONNX file"), stored, opener)
-    return OnnxDetector(
-        stored,
-        network,
-        batch_size=batch_size,
-        input_size_hw=input_size_hw,
-        num_select=num_select,
-    )
+# The name under which each of our packages opens what it runs.
+open_detector = OnnxDetector
 
 
 def _preprocess_config(metadata: ExportMetadata, path: Path) -> PreprocessConfig:
