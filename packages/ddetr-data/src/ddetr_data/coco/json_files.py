@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ddetr_data.coco._json_stream import read_plain_object
 from ddetr_data.faults import DataError, FaultLog
 from ddetr_data.files import read_regular
 from ddetr_data.locations import AnyFile, is_url, match_files
@@ -116,6 +115,8 @@ def read_json_object(
         DataError: the file holds something else; the text says what it looks like.
     """
     if isinstance(path, Path) and path.is_file() and path.stat().st_size >= streamed_from_bytes:
+        from ddetr_data.coco._json_stream import read_plain_object  # loads NumPy
+
         keys = _RepeatedKeys()
         with path.open("rb") as file:
             streamed = read_plain_object(file, keys.join)

@@ -6,6 +6,8 @@ The digest is that of the file's bytes with zeros instead of its own 64 hexadeci
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
 _KEY = "ddetr.sha256"
+_NEAR = 0.7  # of get_close_matches: up to three of the key's letters differ
 _ZEROS = b"0" * 64
 # The end of the metadata entry's key, then the tag and the length of its value, as protobuf writes.
 _BEFORE = _KEY.encode() + bytes([2 << 3 | 2, len(_ZEROS)])
@@ -39,7 +42,7 @@ def check_digest(content: bytes, source: Path) -> None:
     """
     start = content.rfind(_BEFORE) + len(_BEFORE)
     if start < len(_BEFORE):
-        return
+        return  # see check_digest_name
     view, end = memoryview(content), start + len(_ZEROS)
     digest = hashlib.sha256(view[:start])
     digest.update(_ZEROS)
@@ -48,4 +51,22 @@ def check_digest(content: bytes, source: Path) -> None:
         raise ValueError(
             f"{source} is damaged: its bytes are not those of its SHA-256; copy it again or export "
             f"again, or, where another tool has changed it on purpose, remove its metadata {_KEY}"
+        )
+
+
+def check_digest_name(keys: Collection[str], source: Path) -> None:
+    """Look for a digest whose own name is damaged, so that check_digest has not found it.
+
+    Args:
+        keys: Of the file's metadata.
+        source: What the error calls the file.
+
+    Raises:
+        ValueError: a key is nearly the digest's.
+    """
+    near = get_close_matches(_KEY, keys, n=1, cutoff=_NEAR)
+    if near and _KEY not in keys:
+        raise ValueError(
+            f"{source} is damaged: its metadata have {near[0]!r} instead of {_KEY}; copy it again "
+            "or export again"
         )

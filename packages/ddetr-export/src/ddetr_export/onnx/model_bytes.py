@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from ddetr_export.onnx.digest import check_digest
+from ddetr_export.onnx.digest import check_digest, check_digest_name
 
 
 def load_onnx(content: bytes, source: Path) -> onnx.ModelProto:
@@ -22,6 +22,7 @@ def load_onnx(content: bytes, source: Path) -> onnx.ModelProto:
         model = onnx.load_from_string(content)
     except DecodeError as error:
         raise ValueError(f"{source} is no ONNX file, or is cut short") from error
+    check_digest_name([entry.key for entry in model.metadata_props], source)
     if not model.graph.input:
         raise ValueError(f"{source} is no ONNX file of a network: it has no input")
     return model

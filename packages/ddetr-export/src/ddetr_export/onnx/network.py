@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ddetr_export.onnx.digest import check_digest
+from ddetr_export.onnx.digest import check_digest, check_digest_name
 from ddetr_export.onnx.metadata import ExportMetadata
 from ddetr_export.onnx.session import Array, Session
 
@@ -49,6 +49,7 @@ class OnnxNetwork:
         """
         check_digest(content, path)
         self._session = open_session(content, str(path))
+        check_digest_name(self._session.properties, path)
         self.metadata = ExportMetadata.from_properties(self._session.properties, str(path))
         inputs, outputs = self._session.inputs, self._session.outputs
         self.outputs = tuple(outputs)

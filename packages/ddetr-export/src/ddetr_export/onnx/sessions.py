@@ -32,8 +32,15 @@ def session_opener(
     if runtime == "openvino":
         if providers is not None:
             raise ValueError("providers are ONNX Runtime's: leave them out for runtime openvino")
-        return partial(OpenVinoSession, precision=precision)
-    return partial(OnnxRuntimeSession, providers=providers)
+        return partial(_opened, partial(OpenVinoSession, precision=precision))
+    return partial(_opened, partial(OnnxRuntimeSession, providers=providers))
+
+
+def _opened(load: Callable[[bytes, str], Session], content: bytes, name: str) -> Session:
+    try:
+        return load(content, name)
+    except UnicodeDecodeError as error:  # of the runtimes' bindings to Python
+        raise ValueError(f"{name} is damaged: it holds names that are no text") from error
 
 
 def open_on_cpu(model: onnx.ModelProto, name: str, runtime: Runtime = "onnxruntime") -> Session:
