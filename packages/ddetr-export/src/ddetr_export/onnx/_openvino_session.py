@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TELEMETRY = "openvino_telemetry"
+_LEFT_OUT = ("openvino_telemetry", "absl")  # of what its import would load
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # as OpenVINO calls them
 # Threads that are bound to a core each wait for whatever else runs there.
 _OPTIONS = {"ENABLE_CPU_PINNING": False}
@@ -87,25 +87,26 @@ class OpenVinoSession:
 
 
 def import_openvino() -> Any:
-    """Give the module openvino, kept from the network.
+    """Give the module openvino, kept from the network and from other people's streams.
 
-    Its own import reports itself to a collector, writes an id into the home folder and may ask
-    the person who waits, all by a module that it does without where there is none.
+    Its own import reports itself to a collector, writes an id into the home folder and may ask the
+    person who waits. It also loads absl where that is installed, which then closes what was
+    sys.stderr at that time when logging is set up anew. It does without both where they are not.
 
     Raises:
         MissingExtraError: it is not installed.
         ValueError: it does not load.
     """
     modules: dict[str, Any] = sys.modules
-    hidden = modules.setdefault(_TELEMETRY, None) is None
+    hidden = [name for name in _LEFT_OUT if modules.setdefault(name, None) is None]
     try:
         import openvino
     except ImportError as error:
         check_openvino("runtime openvino")
         raise ValueError(f"OpenVINO is installed but does not load: {error}") from error
     finally:
-        if hidden:
-            modules.pop(_TELEMETRY, None)
+        for name in hidden:
+            modules.pop(name, None)
     return openvino
 
 
