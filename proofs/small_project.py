@@ -64,8 +64,8 @@ def make_project(folder: Path, train: int = 4, val: int = 3) -> None:
 
 
 def write_toy_onnx(path: Path) -> None:
-    """Write the small detector of ddetr-export's tests; it needs no PyTorch."""
-    from ddetr_export.onnx import write_metadata
+    """Write the small detector of ddetr-export's tests, sealed as every exported file is."""
+    from ddetr_export.onnx import seal, write_metadata
 
     spec = importlib.util.spec_from_file_location("toy_model", TOY_MODEL)
     assert spec is not None
@@ -74,7 +74,7 @@ def write_toy_onnx(path: Path) -> None:
     spec.loader.exec_module(toy)
     model = toy.toy_model("batch")
     write_metadata(model, toy.toy_metadata())
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(seal(model).SerializeToString())
 
 
 def ddetr(*words: str | Path) -> list[str]:
