@@ -23,7 +23,7 @@ from ddetr_export.serving import create_app  # noqa: E402
 def address(toy_onnx):
     """A server of the toy detector, in a thread."""
     app = create_app(open_detector(toy_onnx()), max_upload_mib=1)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

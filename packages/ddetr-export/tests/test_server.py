@@ -204,8 +204,9 @@ def test_balancers_may_ask_for_the_head_alone(client, path) -> None:
 def test_stopping_leaves_a_slow_client_with_an_answer(toy_onnx, capfd) -> None:
     """Neither a body that never ends nor a client that left prints a traceback."""
     uvicorn = pytest.importorskip("uvicorn")
+    # Its own set-up of logging would close what other libraries' handlers took for sys.stderr.
     settings = uvicorn.Config(
-        create_app(open_detector(toy_onnx())), log_level="warning", timeout_graceful_shutdown=1
+        create_app(open_detector(toy_onnx())), log_config=None, timeout_graceful_shutdown=1
     )
     server, listener = uvicorn.Server(settings), socket.create_server(("127.0.0.1", 0))
     serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -238,7 +239,7 @@ def test_nothing_is_done_for_a_client_that_has_left(toy_onnx) -> None:
             return super().predict(images)
 
     app = create_app(SlowDetector(toy_onnx()))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     listener = socket.create_server(("127.0.0.1", 0))
     serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     serving.start()
