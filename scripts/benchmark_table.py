@@ -52,9 +52,11 @@ def by_threads(kind: str, name: str) -> Callable[[dict[str, Any]], str]:
     """The ratio of one form of bench_model, with one and with two threads."""
 
     def figure(result: dict[str, Any]) -> str:
-        ratios = (result[f"threads_{count}"][kind]["ratio"].get(name) for count in (1, 2))
+        measured = {count: result.get(f"threads_{count}") for count in (1, 2)}
         return ", ".join(
-            f"T{count} {times(each)}" for count, each in enumerate(ratios, 1) if each is not None
+            f"T{count} {times(found[kind]['ratio'][name])}"
+            for count, found in measured.items()
+            if found is not None
         )
 
     return figure
