@@ -28,8 +28,10 @@ one run moves by a tenth. A result that is older than the code was not measured 
 |---|---|---|---|---|
 """
 FOOT = """
-How time and memory grow with pixels, batch, queries, levels, workers and labels
-(`bench_growth.py`; dotted: linear growth):
+How time and memory grow (`bench_growth.py`, one thread; dotted: linear growth). An exponent of 1 is
+linear. Memory is what comes on top of what the process holds already, so that small values hide in
+it and their exponents are too large. Beyond a thousand queries time and memory of a training step
+grow faster than linearly: queries attend to each other, which takes the square of their number.
 
 ![growth](results/growth.png)
 """
