@@ -33,6 +33,7 @@ __all__ = [
     "available_cores",
     "check_conversion",
     "check_dataset",
+    "check_installed",
     "compare_categories",
     "confusion_table",
     "detections_from_coco",

@@ -24,6 +24,7 @@ from .config import Judge as Judge
 from .detection import Detector as Detector
 from .extras import InstallHint as InstallHint
 from .extras import MissingExtraError as MissingExtraError
+from .extras import check_installed as check_installed
 from .faults import DataError as DataError
 from .formats import read_kitti as read_kitti
 from .formats import write_kitti as write_kitti

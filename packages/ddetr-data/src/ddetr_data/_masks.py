@@ -1,7 +1,8 @@
 """The box around a COCO mask in run lengths.
 
 A mask of H x W pixels is told by the lengths of its runs, outside and inside by turns, down the
-first column and on with the next.
+first column and on with the next. pycocotools reads whole masks likewise; of a damaged one it makes
+a box far outside the image, without a word.
 """
 
 from __future__ import annotations

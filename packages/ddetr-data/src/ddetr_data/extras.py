@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 from ddetr_data.faults import DataError
 
@@ -36,3 +37,19 @@ class MissingExtraError(DataError):
     def of(self, package: str) -> MissingExtraError:
         """Give the same error with the extra of a package that depends on this one."""
         return MissingExtraError(self.need, self.hint.of(package), self.otherwise)
+
+
+def check_installed(module: str, need: str, hint: InstallHint, otherwise: str = "") -> None:
+    """Check that a library is installed, without loading it.
+
+    Args:
+        module: its name where it is imported.
+        need: what needs it; the error begins with this.
+        hint: what installs it.
+        otherwise: what else can be done; the end of the error.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    if find_spec(module) is None:
+        raise MissingExtraError(need, hint, otherwise)

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from ddetr_data.coco import ResultRow
 from ddetr_data.config import DEFAULT_MAX_DETECTIONS, Judge
-from ddetr_data.extras import InstallHint, MissingExtraError
+from ddetr_data.extras import InstallHint, check_installed
 
+_FAST = "faster_coco_eval"
 _IOU_50, _IOU_75 = 0, 5
 _SIZES = (1, 2, 3)  # small, medium and large, behind all areas
 _LARGEST_EXPONENT = 40  # up to 2**41 objects of one class
@@ -52,14 +53,14 @@ def choose_judge(wanted: Judge) -> Literal["pycocotools", "faster"]:
     Raises:
         MissingExtraError: the fast one is asked for and not installed.
     """
-    is_installed = find_spec("faster_coco_eval") is not None
-    if wanted == "faster" and not is_installed:
-        raise MissingExtraError(
+    if wanted == "faster":
+        check_installed(
+            _FAST,
             "evaluate.judge is faster, but faster-coco-eval is not installed",
             InstallHint("fast-scoring"),
             ", or set it to auto or pycocotools",
         )
-    return "faster" if is_installed and wanted != "pycocotools" else "pycocotools"
+    return "pycocotools" if wanted == "pycocotools" or find_spec(_FAST) is None else "faster"
 
 
 def judge(

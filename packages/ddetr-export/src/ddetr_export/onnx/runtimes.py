@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import get_args
 
-from ddetr_data import InstallHint, MissingExtraError
+from ddetr_data import InstallHint, check_installed
 from ddetr_data.detection import Precision, Runtime
 from ddetr_export.onnx.model_file import is_engine
 
@@ -54,7 +53,5 @@ def check_openvino(what: str) -> None:
     Raises:
         MissingExtraError: it is not installed.
     """
-    if importlib.util.find_spec("openvino") is None:
-        raise MissingExtraError(
-            f"{what}: OpenVINO is not installed", InstallHint("openvino", "ddetr-export")
-        )
+    hint = InstallHint("openvino", "ddetr-export")
+    check_installed("openvino", f"{what}: OpenVINO is not installed", hint)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
-from ddetr_data import InstallHint, MissingExtraError
+from ddetr_data import InstallHint, MissingExtraError, check_installed
 
 _HINT = InstallHint("tensorrt", "ddetr-export")
 
@@ -19,12 +18,12 @@ def check_tensorrt(what: str) -> None:
     Raises:
         MissingExtraError: it is not installed.
     """
-    if importlib.util.find_spec("tensorrt") is None:
-        raise MissingExtraError(
-            f"{what}: TensorRT is not installed, which is for machines with an NVIDIA GPU",
-            _HINT,
-            " there, or build the ONNX file there with trtexec",
-        )
+    check_installed(
+        "tensorrt",
+        f"{what}: TensorRT is not installed, which is for machines with an NVIDIA GPU",
+        _HINT,
+        " there, or build the ONNX file there with trtexec",
+    )
 
 
 def import_tensorrt() -> Any:

@@ -6,14 +6,13 @@ its loggers' runs too.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from ddetr_data import InstallHint, MissingExtraError
+from ddetr_data import InstallHint, check_installed
 from ddetr_train.config import LoggerName, TrainConfig
 
 _NAME = "ddetr"
@@ -52,11 +51,9 @@ def check_loggers(config: TrainConfig) -> None:
         MissingExtraError: one is not installed.
     """
     for name in config.loggers:
-        if importlib.util.find_spec(name) is None:  # each library is called as its logger
-            raise MissingExtraError(
-                f"train.loggers {name} needs a library that is not installed",
-                InstallHint(name, "ddetr-train"),
-            )
+        need = f"train.loggers {name} needs a library that is not installed"
+        # Each library is called as its logger, and so is its extra.
+        check_installed(name, need, InstallHint(name, "ddetr-train"))
 
 
 def _tensorboard(results_dir: Path, steps_done: int) -> Logger:
