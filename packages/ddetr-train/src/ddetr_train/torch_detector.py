@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ddetr_data import DEFAULT_MAX_DETECTIONS, Detections, ImageLike, as_categories
+from ddetr_data import Detections, ImageLike, as_categories
 from ddetr_data.detection import (
     Detector,
     DeviceConfig,
@@ -113,6 +113,10 @@ class TorchDetector(Detector):
         parts = [images[at : at + size] for at in range(0, len(images), size)]
         return Prepared(images, [self._inputs(part) for part in parts])
 
+    def keep_enough(self, max_detections: int) -> None:
+        """Keep as many detections an image as are scored, if that is more than COCO's 100."""
+        self.most_detections = raised_num_select(self.most_detections, max_detections)
+
     def _inputs(self, images: Sequence[ImageLike]) -> tuple[Tensor, Tensor | None, Tensor]:
         """Give images (B, 3, H, W), mask (B, H, W) if any is padded, and original sizes (B, 2)."""
         config = self.preprocess_config
@@ -142,7 +146,6 @@ def open_detector(
     input_size_hw: tuple[int, int] | None = None,
     devices: DeviceConfig | None = None,
     network: DeformableDETR | None = None,
-    max_detections: int = DEFAULT_MAX_DETECTIONS,
     form: Callable[[DeformableDETR], nn.Module] = inference_form,
 ) -> TorchDetector:
     """Open a checkpoint on the GPUs that the options choose, or on the CPU where there are none.
@@ -156,7 +159,6 @@ def open_detector(
         input_size_hw: fixed height and width in pixels; None resizes as in training.
         devices: which GPUs; None is the first one.
         network: what to fill, for a checkpoint with parts from outside.
-        max_detections: of an image that are scored; above 100 at least as many are kept.
         form: as TorchDetector.
 
     Raises:
@@ -175,7 +177,6 @@ def open_detector(
         network=network,
         form=form,
     )
-    detector.most_detections = raised_num_select(detector.most_detections, max_detections)
     if chosen.notice:
         detector.description += " (no GPU on this machine)"
     return detector

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from ddetr_cli.passphrase import KEY_VARIABLE
 from ddetr_cli.running import Run
 from ddetr_cli.spec import Experiment, SpecError, existing_file, existing_model, given
-from ddetr_data import DEFAULT_MAX_DETECTIONS
 from ddetr_data.detection import (
     ALONE,
     DeviceConfig,
@@ -26,6 +25,8 @@ from ddetr_train.process import is_launched
 
 if TYPE_CHECKING:
     from ddetr_data.detection import Detector
+    from ddetr_export import OnnxDetector
+    from ddetr_train import TorchDetector
 
 _CHECKPOINT_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors")
 
@@ -90,15 +91,21 @@ def open_detector(
     Raises:
         FileNotFoundError, ValueError: as the package that runs it.
     """
+    opened = _opened(config, task, experiment)
+    if isinstance(config, EvaluateConfig):
+        opened.keep_enough(config.max_detections)
+    return opened
+
+
+def _opened(
+    config: EvaluateConfig | InferenceConfig, task: str, experiment: Experiment
+) -> OnnxDetector | TorchDetector:
     path = given(config.detector_file, f"{task}.checkpoint")
     key, size_hw = experiment.passphrase, config.input_size_hw
-    limit = DEFAULT_MAX_DETECTIONS
-    if isinstance(config, EvaluateConfig):
-        limit = config.max_detections
     if _is_exported(path):
         from ddetr_export import open_detector as open_exported
 
-        exported = open_exported(
+        return open_exported(
             path,
             encryption_key=key,
             batch_size=config.batch_size,
@@ -106,8 +113,6 @@ def open_detector(
             runtime=config.runtime,
             precision=config.precision,
         )
-        exported.keep_enough(limit)
-        return exported
     from ddetr_model import inference_form
     from ddetr_train import open_detector as open_checkpoint
 
@@ -117,7 +122,6 @@ def open_detector(
         batch_size=config.batch_size or experiment.dataset.batch_size,
         input_size_hw=size_hw,
         devices=config,
-        max_detections=limit,
         form=partial(inference_form, precision=config.precision, compile=config.compile),
     )
 
