@@ -3,16 +3,18 @@
     python benchmarks/bench_growth.py [--threads 1] [--rows NAME ...]
 
 Each point is measured in a process of its own: the median seconds of a few runs behind one that is
-left out, and the most memory that the process took beyond what it held before its first run. The
-exponent of a row is the slope of a straight line through the logarithms: 1 is linear. Models are
-ResNet-50 with random weights; inference is the inference form in float32, a step is forward,
-matching, losses and backward as `ddetr train` computes them. Labels are opened as training opens
-them, from one COCO JSON with 7.5 boxes an image and without its store. Draws results/growth.png.
+left out, and the most memory that the process took beyond what it held before its first run, when
+what was free has been given back. The exponent of a row is the slope of a straight line through the
+logarithms: 1 is linear. Models are ResNet-50 with random weights; inference is the inference form
+in float32, a step is forward, matching, losses and backward as `ddetr train` computes them. Labels
+are opened as training opens them, from one COCO JSON with 7.5 boxes an image and without its store.
+Draws results/growth.png.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import statistics
@@ -234,6 +236,8 @@ def measure(row: Row, value: int, threads: int) -> dict[str, float]:
 
     torch.set_num_threads(threads)
     run = row.make(value)
+    # What making it has freed would hide a part of what the runs take.
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = status_kib("VmRSS")
     times = []

@@ -50,12 +50,11 @@ class Plan {
  public:
   Plan(const Inputs& inputs, bool backward) : sizes_(inputs.sizes) {
     padded_ = padded_channels(sizes_.channels, kernels->lanes);
-    // Gradients of 16 bits are summed in float32, and widening float16 takes many operations.
-    const bool can_be_direct = inputs.dtype == DType::kFloat32 ||
-                               (inputs.dtype == DType::kBFloat16 && !backward);
-    const bool needs_packing = !can_be_direct || padded_ != sizes_.channels;
-    packed = needs_packing || kQueriesWorthPacking * sizes_.queries >= sizes_.pixels;
-    if (packed && (sizes_.pixels + 1) * padded_ > std::numeric_limits<int32_t>::max()) {
+    // Widening float16 takes many operations; gradients of 16 bits are summed in float32.
+    packing.value = inputs.dtype == DType::kFloat16 || padded_ != sizes_.channels ||
+                    kQueriesWorthPacking * sizes_.queries >= sizes_.pixels;
+    packing.gradient = backward && (packing.value || inputs.dtype != DType::kFloat32);
+    if (packing.value && (sizes_.pixels + 1) * padded_ > std::numeric_limits<int32_t>::max()) {
       throw std::length_error("one head of value has more than 2^31 numbers: split the levels");
     }
     for (int64_t level = 0; level < sizes_.levels; ++level) {
@@ -69,7 +68,7 @@ class Plan {
   }
 
   // Carves a thread's workspace out of `memory`, or only measures it if that is null.
-  size_t carve(float* memory, bool backward, Workspace* workspace) const {
+  size_t carve(float* memory, Workspace* workspace) const {
     size_t used = 0;
     const auto take = [&](int64_t floats) {
       float* taken = memory ? memory + used : nullptr;
@@ -77,13 +76,13 @@ class Plan {
       return taken;
     };
     const int64_t points = padded_points(sizes_.levels * sizes_.points);
-    const int64_t head = packed ? (sizes_.pixels + 1) * padded_ : 0;
+    const int64_t head = (sizes_.pixels + 1) * padded_;
     *workspace = {};
-    workspace->value = take(head);
-    workspace->grad_value = take(backward ? head : 0);
+    workspace->value = take(packing.value ? head : 0);
+    workspace->grad_value = take(packing.gradient ? head : 0);
     workspace->corner_weights = take(4 * kCornerSets * points);
     workspace->corner_rows = reinterpret_cast<int32_t*>(take(4 * kCornerSets * points));
-    const int64_t offsets = packed ? 0 : 8 * kCornerSets * points;
+    const int64_t offsets = packing.value ? 0 : 8 * kCornerSets * points;
     workspace->corner_offsets = reinterpret_cast<int64_t*>(take(offsets));
     workspace->locations = take(2 * points);
     workspace->attention = take(points);
@@ -101,7 +100,7 @@ class Plan {
     return used;
   }
 
-  bool packed;
+  Packing packing;
 
  private:
   void append(const Level& level, size_t points) {
@@ -135,21 +134,21 @@ int64_t parts_for(int64_t all, int threads, int64_t most) {
 
 // Runs run(task) for all heads and parts; narrow(task, part) cuts a task to the part.
 template <typename Narrow, typename Run>
-void run_tasks(const Inputs& inputs, const Plan& plan, bool backward, int threads, Cut cut,
-               Narrow narrow, Run run) {
+void run_tasks(const Inputs& inputs, const Plan& plan, int threads, Cut cut, Narrow narrow,
+               Run run) {
   const Sizes& sizes = inputs.sizes;
   const PointTable table = plan.table();
   const int64_t tasks = sizes.batch * cut.groups * cut.parts;
   Workspace measured;
-  const size_t floats = plan.carve(nullptr, backward, &measured);
+  const size_t floats = plan.carve(nullptr, &measured);
   float* memory = static_cast<float*>(scratch(floats * size_t(threads) * sizeof(float)));
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     Task task = {};
     task.inputs = &inputs;
     task.table = &table;
-    task.packed = plan.packed;
-    plan.carve(memory + floats * size_t(this_thread()), backward, &task.workspace);
+    task.packing = plan.packing;
+    plan.carve(memory + floats * size_t(this_thread()), &task.workspace);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t index = 0; index < tasks; ++index) {
       const int64_t group = index / cut.parts % cut.groups;
@@ -181,7 +180,7 @@ void clear(void* memory, size_t bytes, int threads) {
   }
 }
 
-void prepare_gradients(const Inputs& inputs, const Gradients& gradients, bool packed,
+void prepare_gradients(const Inputs& inputs, const Gradients& gradients, bool is_packed,
                        int threads) {
   const Sizes& sizes = inputs.sizes;
   const size_t points =
@@ -189,7 +188,7 @@ void prepare_gradients(const Inputs& inputs, const Gradients& gradients, bool pa
   use_huge_pages(gradients.value, value_bytes(inputs));
   use_huge_pages(gradients.locations, points * 2 * sizeof(float));
   use_huge_pages(gradients.weights, points * sizeof(float));
-  if (!packed) clear(gradients.value, value_bytes(inputs), threads);
+  if (!is_packed) clear(gradients.value, value_bytes(inputs), threads);
 }
 
 }  // namespace
@@ -212,10 +211,10 @@ void forward_cpu(const Inputs& inputs, void* output, int threads) {
   const size_t rows = size_t(sizes.batch * sizes.queries * sizes.heads);
   cpu::use_huge_pages(output, rows * size_t(sizes.channels) * item);
   const cpu::Plan plan(inputs, false);
-  const int64_t groups = plan.packed ? sizes.heads : 1;
+  const int64_t groups = plan.packing.value ? sizes.heads : 1;
   const int64_t parts = cpu::parts_for(sizes.batch * groups, threads, sizes.queries);
   cpu::run_tasks(
-      inputs, plan, false, threads, {groups, parts},
+      inputs, plan, threads, {groups, parts},
       [&](cpu::Task& task, int64_t part) {
         task.queries = {sizes.queries * part / parts, sizes.queries * (part + 1) / parts};
       },
@@ -227,12 +226,12 @@ void backward_cpu(const Inputs& inputs, const Gradients& gradients, int threads)
   threads = cpu::worth_threads(sizes, threads);
   if (inputs.dtype == DType::kFloat64) return cpu::backward_double(inputs, gradients, threads);
   const cpu::Plan plan(inputs, true);
-  cpu::prepare_gradients(inputs, gradients, plan.packed, threads);
+  cpu::prepare_gradients(inputs, gradients, plan.packing.gradient, threads);
   const int64_t groups =
-      plan.packed ? sizes.heads : cpu::parts_for(sizes.batch, threads, sizes.heads);
+      plan.packing.gradient ? sizes.heads : cpu::parts_for(sizes.batch, threads, sizes.heads);
   const int64_t parts = cpu::parts_for(sizes.batch * groups, threads, sizes.levels);
   cpu::run_tasks(
-      inputs, plan, true, threads, {groups, parts},
+      inputs, plan, threads, {groups, parts},
       [&](cpu::Task& task, int64_t part) {
         const int64_t first = sizes.levels * part / parts;
         const int64_t last = sizes.levels * (part + 1) / parts;

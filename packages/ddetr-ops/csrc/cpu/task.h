@@ -31,7 +31,7 @@ constexpr int64_t kCornerSets = 4;
 // One thread's memory. "Rows" are a pixel's channels, padded to whole vectors.
 struct Workspace {
   float* value;             // packed head, with a row of zeros after the last pixel
-  float* grad_value;        // the same for its gradient; the last row takes what falls outside
+  float* grad_value;        // packed gradient; a row after the last takes what falls outside
   float* corner_weights;    // 4 a point, and that for each of kCornerSets queries
   int32_t* corner_rows;     // the same: first element of the packed row, or the pixel's index
   int64_t* corner_offsets;  // the same, of unpacked rows
@@ -49,14 +49,20 @@ struct Range {
   int64_t begin, end;
 };
 
+// What is copied into contiguous float32 rows, one head at a time. Packed values have a packed
+// gradient, in the backward pass.
+struct Packing {
+  bool value, gradient;
+};
+
 struct Task {
   const Inputs* inputs;
   const PointTable* table;
   Workspace workspace;
   int64_t batch;
-  Range heads;  // one if packed
+  Range heads;  // one if any of it is packed
   Range queries, points, pixels;  // points of 0 .. L * P, pixels of 0 .. S
-  bool packed;                    // copy the head into contiguous float32 rows first
+  Packing packing;
 };
 
 struct KernelSet {
