@@ -29,7 +29,7 @@ def run(model, batch, targets, autocast=False):
     return outputs, {name: each.grad for name, each in model.named_parameters()}
 
 
-@pytest.mark.parametrize("backbone", ["resnet_50", "gc_vit_xxtiny"])
+@pytest.mark.parametrize("backbone", ["resnet_50", "gc_vit_xxtiny", "timm:test_efficientnet"])
 def test_training_gets_the_same_gradients(
     backbone, tiny_detector, mixed_batch, targets, shallow_resnet
 ):
@@ -103,6 +103,23 @@ def test_pointwise_convolutions_compute_as_before(options):
     use_fast_layers(fast)
     images = torch.randn(2, 4, 5, 7)
     torch.testing.assert_close(fast(images), plain(images))
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(4, 6, 1), nn.Linear(7, 6)])
+def test_an_activation_in_place_may_follow(layer):
+    """Squeeze-and-excitation has one behind a convolution of single pixels."""
+    plain = nn.Sequential(layer, nn.ReLU(inplace=True))
+    fast = deepcopy(plain)
+    use_fast_layers(fast)
+    given = torch.randn(2, 4, 5, 7)
+    inputs = [given.clone().requires_grad_() for _ in range(2)]
+    outputs = [network(x) for network, x in zip((plain, fast), inputs, strict=True)]
+    torch.testing.assert_close(outputs[1], outputs[0])
+    for output in outputs:
+        output.square().sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
+    for mine, theirs in zip(fast.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
 
 
 def test_a_network_with_fast_layers_is_written_as_before(tiny_detector, shallow_resnet, tmp_path):

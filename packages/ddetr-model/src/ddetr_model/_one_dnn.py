@@ -43,7 +43,7 @@ def use_one_dnn(network: nn.Module) -> None:
 
 class _Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:  # (..., in_features)
-        return _linear(input, self.weight, self.bias)  # (..., out_features)
+        return _owned(_linear(input, self.weight, self.bias))  # (..., out_features)
 
 
 class _PointwiseConv2d(nn.Conv2d):
@@ -51,7 +51,7 @@ class _PointwiseConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # (B, C, H, W)
         pixels = input.permute(0, 2, 3, 1)
-        return _linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        return _owned(_linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2))
 
 
 class _LinearFunction(torch.autograd.Function):
@@ -84,6 +84,31 @@ def _linear(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # The compiler has rules for the product that hold for packed weights alone.
         multiply = F.linear if torch.is_grad_enabled() else _hidden_product
     return multiply(features, weight, bias)
+
+
+def _owned(output: Tensor) -> Tensor:
+    """The same numbers as no view.
+
+    An activation in place may follow a layer, and PyTorch refuses that for a view of what a
+    function of Python gives.
+    """
+    if not output.requires_grad or torch.compiler.is_compiling():
+        return output
+    owned: Tensor = _SameMemory.apply(output)
+    return owned
+
+
+class _SameMemory(torch.autograd.Function):
+    """A tensor of its own in the memory of one that nobody keeps."""
+
+    @staticmethod
+    def forward(ctx: Any, view: Tensor) -> Tensor:  # noqa: ARG004
+        memory, start = view.untyped_storage(), view.storage_offset()
+        return view.new_empty(0).set_(memory, start, view.shape, view.stride())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
+        return grad
 
 
 def _multiply(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
