@@ -7,7 +7,8 @@ MANIFESTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 NATIVE := packages/ddetr-ops/hatch_build.py packages/ddetr-ops/CMakeLists.txt $(shell find packages/ddetr-ops/csrc -type f)
 LIBRARY = $(firstword $(wildcard packages/ddetr-ops/src/ddetr_ops/_core*.so))
 
-PROOFS := proof-fuzz proof-decoders proof-load proof-strace proof-torch proof-browsers proof-clusters
+PROOFS := proof-fuzz proof-decoders proof-load proof-strace proof-torch proof-browsers proof-clusters \
+	proof-dropin
 
 .PHONY: help demo test lint types wheels ops-wheel $(PROOFS) gpu-check clean setup
 
@@ -52,6 +53,9 @@ proof-browsers: setup ## the page of `ddetr serve` in Chromium, ten times
 
 proof-clusters: setup ## torchrun, two nodes, SLURM's variables, Ray: the result of one process
 	@$(PROVE).clusters $(ARGS)
+
+proof-dropin: setup ## files of other projects, in .peers/, and models of transformers on ddetr-ops
+	@$(PROVE).dropin $(ARGS)
 
 gpu-check:       ## on a machine with a GPU: build the op in place, its tests, its benchmarks
 	@sh scripts/gpu_check.sh

@@ -79,13 +79,18 @@ def is_wing(unit: str) -> bool:
 
 
 def homes(face: str) -> Iterator[tuple[str, str]]:
-    """Yield (name, module that has it) of a face, from its imports or its stub."""
+    """Yield (name, module that has it) of a face, from its imports or its stub.
+
+    A module that the face shows as a whole has its own name.
+    """
     path = modules()[face]
     stub = path.with_suffix(".pyi")
     for node in tree_of(stub if stub.is_file() else path).body:
         if isinstance(node, ast.ImportFrom) and (node.level or str(node.module).startswith(face)):
             home = f"{face}.{node.module}" if node.level else str(node.module)
-            yield from ((alias.asname or alias.name, home) for alias in node.names)
+            for alias in node.names:
+                whole = f"{home}.{alias.name}"
+                yield alias.asname or alias.name, whole if whole in modules() else home
 
 
 def unit_graph(package: str) -> dict[str, set[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,12 @@ def test_the_attention_of_the_page_has_fifty_lines() -> None:
     blocks = re.findall(r"```python\n(.*?)```", building, re.DOTALL)
     functions = [block for block in blocks if re.match(r"(def|class) ", block)]
     assert len([line for block in functions for line in block.splitlines() if line.strip()]) <= 50
+
+
+def test_the_page_of_other_projects_runs(run_page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its blocks assert what the page says; the module that they put in place goes away again."""
+    name = "MultiScaleDeformableAttention"
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, name)
+    names, _ = run_page(DOCS / "other-projects.md", "other_projects")
+    assert names["MSDA"].__name__ == name

@@ -18,6 +18,7 @@ MODULES = {
     "browsers": "proofs.browsers",
     "clusters": "proofs.clusters",
     "decoders": "proofs.decoders",
+    "dropin": "proofs.dropin",
     "fuzz": "proofs.fuzz",
     "load": "proofs.load",
     "strace": "proofs.strace",
@@ -26,7 +27,13 @@ MODULES = {
 # The slice of `browsers` is packages/ddetr-export/tests/test_page.py, which runs by itself.
 SLICED = sorted(MODULES.keys() - {"browsers"})
 PROGRAMS = {"strace": "strace"}
-PACKAGES = {"load": "fastapi", "fuzz": "fastapi", "decoders": "fastapi", "clusters": "ray"}
+PACKAGES = {
+    "clusters": "ray",
+    "decoders": "fastapi",
+    "dropin": "transformers",
+    "fuzz": "fastapi",
+    "load": "fastapi",
+}
 FIELDS = {
     "topic": str,
     "slice": bool,

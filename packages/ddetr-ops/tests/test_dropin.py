@@ -9,11 +9,8 @@ import pytest
 import torch
 
 from ddetr_ops import dropin, ms_deform_attn
-from ddetr_ops.dropin import (
-    MSDeformAttnFunction,
-    MultiScaleDeformableAttention,
-    accelerate_transformers,
-)
+from ddetr_ops.dropin import MSDeformAttnFunction, accelerate_transformers
+from ddetr_ops.dropin.transformers import MultiScaleDeformableAttention
 
 
 def test_the_originals_call_gives_the_operators_numbers(arguments):
@@ -109,6 +106,17 @@ def test_the_replacement_takes_what_transformers_passes(transformers_modules):
     names = list(inspect.signature(original.forward).parameters)
     assert list(inspect.signature(MultiScaleDeformableAttention.forward).parameters) == names
     assert any(module.__name__.endswith("modeling_deformable_detr") for module in changed)
+
+
+@pytest.mark.parametrize("given", ["tensors", "ints", "both"])
+def test_levels_may_be_tensors_or_ints(arguments, given):
+    """transformers passes both; either is enough."""
+    value, shapes, starts, *points = arguments
+    sizes = [tuple(pair) for pair in shapes.tolist()]
+    levels = {"tensors": (shapes, None, starts), "ints": (None, sizes, None)}
+    chosen = levels.get(given, (shapes, sizes, starts))
+    output = MultiScaleDeformableAttention()(value, *chosen, *points, 64)
+    assert torch.equal(output, ms_deform_attn(*arguments))
 
 
 def test_a_model_without_the_layer_is_refused():

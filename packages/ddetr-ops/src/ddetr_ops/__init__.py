@@ -3,6 +3,7 @@
 from ddetr_ops.__about__ import __version__
 from ddetr_ops._native import use_kernels
 from ddetr_ops.diagnosis import doctor
+from ddetr_ops.dropin import patch
 from ddetr_ops.functional import ms_deform_attn
 from ddetr_ops.module import MSDeformAttn
 from ddetr_ops.points import sampling_points, sampling_points_reference
@@ -14,6 +15,7 @@ __all__ = [
     "doctor",
     "ms_deform_attn",
     "ms_deform_attn_reference",
+    "patch",
     "sampling_points",
     "sampling_points_reference",
     "use_kernels",

@@ -93,6 +93,30 @@ def check_point_arguments(
     _check_shapes(spatial_shapes, levels, reference_points.device)
 
 
+def check_gradient(
+    grad_output: Tensor,  # (B, Q, M*D)
+    value: Tensor,  # (B, S, M, D)
+    sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
+) -> None:
+    """Compare a gradient of the output with arguments that were checked.
+
+    Raises:
+        TypeError: it is no tensor.
+        ValueError: its shape or device is not the output's.
+    """
+    if not isinstance(grad_output, Tensor):
+        raise TypeError(f"grad_output must be a tensor, got {type(grad_output).__name__}")
+    batch, _, heads, channels = value.shape
+    sizes = (batch, sampling_locations.shape[1], heads * channels)
+    if tuple(grad_output.shape) != sizes:
+        raise ValueError(
+            f"grad_output must be (B, Q, M*D) = {sizes}, got {tuple(grad_output.shape)}"
+        )
+    if grad_output.device != value.device:
+        where = f"grad_output is on {grad_output.device}, value on {value.device}"
+        raise ValueError(f"{where}: move one of them")
+
+
 def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
     """Check type, rank and dtype of each, and that all are on the first one's device."""
     first, *_ = tensors

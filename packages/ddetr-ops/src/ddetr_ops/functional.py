@@ -13,12 +13,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ddetr_ops._arguments import SpatialShapes, check_arguments
+from ddetr_ops._arguments import SpatialShapes, check_arguments, check_gradient
 from ddetr_ops._direct import can_call_directly, ms_deform_attn_direct
 from ddetr_ops._functorch import refuse_tangents
 from ddetr_ops._levels import known_to_a_trace, level_tensors
 from ddetr_ops._native import problem_on
-from ddetr_ops._operator import ms_deform_attn_operator
+from ddetr_ops._operator import ms_deform_attn_backward_operator, ms_deform_attn_operator
 from ddetr_ops.reference import ms_deform_attn_reference
 
 Backend = Literal["auto", "native", "reference"]
@@ -62,15 +62,57 @@ def ms_deform_attn(
     return (ms_deform_attn_reference if chosen == "reference" else _call_operator)(*arguments)
 
 
+def ms_deform_attn_gradients(
+    grad_output: Tensor,  # (B, Q, M*D)
+    value: Tensor,  # (B, S, M, D)
+    spatial_shapes: SpatialShapes,  # (L, 2)
+    level_start_index: Tensor | None,  # (L,)
+    sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
+    attention_weights: Tensor,  # (B, Q, M, L, P)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Derive the operator without a graph, for who keeps its inputs themselves.
+
+    Returns:
+        Gradients of value, locations and weights, each in its tensor's shape and dtype.
+
+    Raises:
+        ValueError: a shape disagrees with the others; the text names the argument.
+        TypeError: a dtype that the operator does not take.
+    """
+    points = (sampling_locations, attention_weights)
+    if not torch.compiler.is_compiling():  # the forward pass was traced with the same tensors
+        check_arguments(value, spatial_shapes, level_start_index, *points)
+    check_gradient(grad_output, value, sampling_locations)
+    grad_output = grad_output.to(value.dtype)
+    if _choose_back_end(value, "auto") == "reference":
+        leaves = [each.detach().requires_grad_() for each in (value, *points)]
+        with torch.enable_grad():
+            output = ms_deform_attn_reference(
+                leaves[0], spatial_shapes, level_start_index, *leaves[1:]
+            )
+        of_value, of_locations, of_weights = torch.autograd.grad(output, leaves, grad_output)
+        return of_value, of_locations, of_weights
+    levels = level_tensors(spatial_shapes, level_start_index, value)
+    wide = torch.promote_types(value.dtype, torch.float32)
+    of_value, *of_points = ms_deform_attn_backward_operator(
+        grad_output, value, *levels, *(each.to(wide) for each in points)
+    )
+    of_locations, of_weights = (
+        gradient.to(each.dtype) for gradient, each in zip(of_points, points, strict=True)
+    )
+    return of_value, of_locations, of_weights
+
+
 def _choose_back_end(value: Tensor, backend: Backend) -> Literal["direct", "operator", "reference"]:
     if backend == "reference":
         return "reference"
     if can_call_directly(value):
         return "direct"
-    if not isinstance(value, Tensor) or value.is_meta:
+    # Of the device's type, since a compiled backward pass may not ask a tensor what it is.
+    if not isinstance(value, Tensor) or value.device.type == "meta":
         return "operator"  # raises for what is no tensor, and gives a meta tensor's output shape
     problem = problem_on(value.device.type)
-    if value.is_cuda and value.dtype == torch.float64:
+    if value.device.type == "cuda" and value.dtype == torch.float64:
         problem = problem or "the CUDA kernels do not take float64"
     if not problem:
         return "operator"

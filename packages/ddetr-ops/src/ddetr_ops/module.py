@@ -17,11 +17,11 @@ from ddetr_ops.functional import ms_deform_attn
 from ddetr_ops.points import sampling_points, sampling_points_reference
 
 
-class MSDeformAttn(nn.Module):
-    """Multi-scale deformable attention with the published parameter names and initialisation.
+class DeformableAttention(nn.Module):
+    """The four projections with the published names and initialisation, and what they compute.
 
-    `core` does the sampling; an instance may be given another function of the same arguments,
-    such as one that exports to a plugin node.
+    A layer adds a forward with its project's arguments. `core` does the sampling; an instance may
+    be given another function of the same arguments, such as one that exports to a plugin node.
     """
 
     core: Callable[..., Tensor] = staticmethod(ms_deform_attn)
@@ -69,27 +69,17 @@ class MSDeformAttn(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
 
-    def forward(
+    def attend(
         self,
         query: Tensor,  # (B, Q, C)
         reference_points: Tensor,  # (B, Q, L, 2) x y, or (B, Q, L, 4) cx cy w h; 0 to 1
-        input_flatten: Tensor,  # (B, S, C)
+        pixels: Tensor,  # (B, S, C)
         spatial_shapes: SpatialShapes,  # (L, 2), height then width
         level_start_index: Tensor | None,  # (L,)
         padding_mask: Tensor | None = None,  # (B, S) bool, True is padding
-    ) -> Tensor:
-        """Attend from each query to P points near its reference point on every level (equation 3).
-
-        Padded pixels count as zero. Locations and weights are float32 also under autocast:
-        16-bit locations would cost a tenth of the output.
-
-        Returns:
-            (B, Q, C).
-
-        Raises:
-            ValueError: reference_points has another last size than 2 or 4, or shapes disagree.
-        """
-        value = self._project_value(input_flatten, padding_mask)  # (B, S, M, D)
+    ) -> Tensor:  # (B, Q, C)
+        """Attend from each query to P points near its reference point on every level."""
+        value = self._project_value(pixels, padding_mask)  # (B, S, M, D)
         locations, weights = self._sampling_points(query, reference_points, spatial_shapes)
         output = self.core(value, spatial_shapes, level_start_index, locations, weights)
         projected: Tensor = self.output_proj(output)
@@ -114,7 +104,7 @@ class MSDeformAttn(nn.Module):
         value: Tensor = self.value_proj(input_flatten)  # (B, S, C)
         if padding_mask is not None:  # after the projection, whose bias would make padding non-zero
             value = value.masked_fill(padding_mask[..., None], 0.0)
-        return value.reshape(*value.shape[:2], self.n_heads, self.d_model // self.n_heads)
+        return value.reshape(*value.shape[:2], self.n_heads, value.shape[2] // self.n_heads)
 
     def _sampling_points(
         self, query: Tensor, reference_points: Tensor, spatial_shapes: SpatialShapes
@@ -125,3 +115,31 @@ class MSDeformAttn(nn.Module):
         # Another core may be there to be traced: then nothing but plain PyTorch stands around it.
         locate = sampling_points if self.core is ms_deform_attn else sampling_points_reference
         return locate(reference_points, offsets, logits, spatial_shapes)
+
+
+class MSDeformAttn(DeformableAttention):
+    """Multi-scale deformable attention with the published parameter names and initialisation."""
+
+    def forward(
+        self,
+        query: Tensor,  # (B, Q, C)
+        reference_points: Tensor,  # (B, Q, L, 2) x y, or (B, Q, L, 4) cx cy w h; 0 to 1
+        input_flatten: Tensor,  # (B, S, C)
+        spatial_shapes: SpatialShapes,  # (L, 2), height then width
+        level_start_index: Tensor | None,  # (L,)
+        padding_mask: Tensor | None = None,  # (B, S) bool, True is padding
+    ) -> Tensor:
+        """Attend from each query to P points near its reference point on every level (equation 3).
+
+        Padded pixels count as zero. Locations and weights are float32 also under autocast:
+        16-bit locations would cost a tenth of the output.
+
+        Returns:
+            (B, Q, C).
+
+        Raises:
+            ValueError: reference_points has another last size than 2 or 4, or shapes disagree.
+        """
+        return self.attend(
+            query, reference_points, input_flatten, spatial_shapes, level_start_index, padding_mask
+        )

@@ -1,21 +1,25 @@
-"""The operator inside the models of Hugging Face transformers."""
+"""The operator inside the models of Hugging Face transformers, and their names.
+
+B images, S pixels of all levels together, Q queries, M heads, D channels a head,
+L feature levels, P sampling points a level.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from ddetr_ops.dropin.functions import (
-    MultiScaleDeformableAttention,
-    multi_scale_deformable_attn_pytorch,
-)
+from ddetr_ops._arguments import SpatialShapes
+from ddetr_ops.dropin.original import ms_deform_attn_core_pytorch
+from ddetr_ops.functional import ms_deform_attn
 
 _OUTSIDE = 2.0  # a location beyond every image
 
@@ -67,26 +71,49 @@ def models_that_sample() -> list[str]:
     return found
 
 
-def _with_points_of_each_level(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function of RT-DETRv2, D-FINE and DEIM: as many points as a level likes, L*P in a row."""
+class MultiScaleDeformableAttention(nn.Module):
+    """Stands for the layer of the same name in transformers' models."""
 
-    def multi_scale_deformable_attention_v2(
+    def forward(
+        self,
         value: Tensor,  # (B, S, M, D)
-        value_spatial_shapes: Sequence[tuple[int, int]],  # (L, 2)
+        value_spatial_shapes: Tensor,  # (L, 2)
+        value_spatial_shapes_list: list[tuple[int, int]],  # the same as ints
+        level_start_index: Tensor,  # (L,)
+        sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
+        attention_weights: Tensor,  # (B, Q, M, L, P)
+        im2col_step: int = 64,  # noqa: ARG002
+    ) -> Tensor:  # (B, Q, M*D)
+        """Sample and sum, (B, Q, M * D); ints spare the reference a look at a GPU's tensor."""
+        levels: tuple[Any, Any] = (value_spatial_shapes, level_start_index)
+        if value_spatial_shapes_list:
+            levels = (value_spatial_shapes_list, None)
+        return ms_deform_attn(value, *levels, sampling_locations, attention_weights)
+
+
+@dataclass(frozen=True)
+class PointsOfEachLevel:
+    """Stands for the function of RT-DETRv2, D-FINE and DEIM: each level has points of its own.
+
+    It is called with value (B, S, M, D), sizes (L, 2), locations (B, Q, M, sum of P, 2) and weights
+    (B, Q, M, sum of P), and with the points of each level; it gives (B, Q, M * D).
+    """
+
+    original: Callable[..., Tensor]
+
+    def __call__(
+        self,
+        value: Tensor,  # (B, S, M, D)
+        value_spatial_shapes: SpatialShapes,  # (L, 2)
         sampling_locations: Tensor,  # (B, Q, M, sum of P, 2)
         attention_weights: Tensor,  # (B, Q, M, sum of P)
         num_points_list: Sequence[int],  # (L,)
         method: str = "default",
     ) -> Tensor:  # (B, Q, M*D)
+        """Fill levels up to the same number of points; other methods are left to the original."""
+        points = (sampling_locations, attention_weights)
         if method != "default":
-            return original(
-                value,
-                value_spatial_shapes,
-                sampling_locations,
-                attention_weights,
-                num_points_list,
-                method,
-            )
+            return self.original(value, value_spatial_shapes, *points, num_points_list, method)
         most = max(num_points_list)
         locations = [
             F.pad(part, (0, 0, 0, most - part.shape[3]), value=_OUTSIDE)
@@ -96,16 +123,14 @@ def _with_points_of_each_level(original: Callable[..., Tensor]) -> Callable[...,
             F.pad(part, (0, most - part.shape[3]))
             for part in torch.split(attention_weights, list(num_points_list), 3)
         ]
-        return multi_scale_deformable_attn_pytorch(
+        return ms_deform_attn_core_pytorch(
             value, value_spatial_shapes, torch.stack(locations, 3), torch.stack(weights, 3)
         )
-
-    return multi_scale_deformable_attention_v2
 
 
 # What transformers' models call, and what replaces it, made from the original.
 _REPLACEMENTS: dict[str, Callable[[Any], Any]] = {
     "MultiScaleDeformableAttention": lambda _: MultiScaleDeformableAttention,
-    "multi_scale_deformable_attention": lambda _: multi_scale_deformable_attn_pytorch,
-    "multi_scale_deformable_attention_v2": _with_points_of_each_level,
+    "multi_scale_deformable_attention": lambda _: ms_deform_attn_core_pytorch,
+    "multi_scale_deformable_attention_v2": PointsOfEachLevel,
 }
