@@ -20,6 +20,7 @@ MODULES = {
     "decoders": "proofs.decoders",
     "fuzz": "proofs.fuzz",
     "load": "proofs.load",
+    "release": "proofs.release_train",
     "strace": "proofs.strace",
     "torch": "proofs.torch_versions",
 }
