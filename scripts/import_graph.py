@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -42,18 +42,20 @@ def modules() -> dict[str, Path]:
 
 def imports_of(path: Path) -> Iterator[Imported]:
     """Yield what a file takes from our packages, in functions and for type checkers too."""
-    for node in ast.walk(tree_of(path)):
+    for line, module, name in names_taken(tree_of(path), SOURCES):
+        whole = f"{module}.{name}"
+        yield Imported(line, *((whole, "") if whole in modules() else (module, name)))
+
+
+def names_taken(tree: ast.Module, packages: Container[str]) -> Iterator[Imported]:
+    """Yield what a module imports from some packages, each name as it is written."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name.split(".")[0] in SOURCES:
+                if alias.name.split(".")[0] in packages:
                     yield Imported(node.lineno, alias.name, "")
-        elif isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in SOURCES:
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield Imported(
-                    node.lineno,
-                    *((whole, "") if whole in modules() else (str(node.module), alias.name)),
-                )
+        elif isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in packages:
+            yield from (Imported(node.lineno, str(node.module), each.name) for each in node.names)
 
 
 def is_face(module: str) -> bool:
@@ -63,7 +65,12 @@ def is_face(module: str) -> bool:
 @cache
 def names_of_face(module: str) -> frozenset[str]:
     """Read __all__ of a package or a wing."""
-    for node in tree_of(modules()[module]).body:
+    return all_of(tree_of(modules()[module]))
+
+
+def all_of(tree: ast.Module) -> frozenset[str]:
+    """Read a module's __all__; nothing where it has none."""
+    for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
             return frozenset(ast.literal_eval(node.value))
     return frozenset()

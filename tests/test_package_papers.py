@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.version import Version
+from releasing.ranges import sibling_ranges
+from releasing.versions import next_breaking
 
 from ddetr_cli.running import EXTRAS
 
@@ -23,7 +26,7 @@ PACKAGES = sorted(path for path in (ROOT / "packages").iterdir() if path.is_dir(
 READMES = [ROOT / "README.md", *(package / "README.md" for package in PACKAGES)]
 LONGEST_README_LINES = 120
 ENTRY_LINES = range(10, 16)
-TITLE = re.compile(r"## \[(\d+\.\d+\.\d+)\] - (unreleased|\d{4}-\d\d-\d\d)")
+TITLE = re.compile(r"## \[(\d+\.\d+\.\d+(?:\.post\d+)?)\] - (unreleased|\d{4}-\d\d-\d\d)")
 CHANGES = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
 LOCAL = re.compile(r"\./packages/(ddetr-[a-z]+)(?:\[([\w,-]+)\])?")
 SIBLING = re.compile(r"(ddetr-[a-z]+)")
@@ -51,7 +54,7 @@ def test_a_changelog_reads_from_the_newest_version(package: Path) -> None:
     titles = [line for line in head.splitlines() if line.startswith("## ")]
     found = [TITLE.fullmatch(line) for line in titles]
     assert all(found), titles
-    versions = [tuple(map(int, match[1].split("."))) for match in found if match]
+    versions = [Version(match[1]) for match in found if match]
     assert versions == sorted(set(versions), reverse=True)
     assert not any(match[2] == "unreleased" for match in found[1:] if match)
     for entry in re.split(r"(?m)^## .*$", head)[1:]:
@@ -68,8 +71,7 @@ def test_an_unreleased_entry_is_short_and_takes_all_changes(package: Path) -> No
         assert re.fullmatch(rf"[\w-]+\.({'|'.join(CHANGES).lower()})\.md", path.name), path
     match = TITLE.fullmatch(title)
     if match is not None and match[2] == "unreleased":
-        about = package / "src" / package.name.replace("-", "_") / "__about__.py"
-        assert f'"{match[1]}"' in about.read_text("utf-8")
+        assert stated_version(package).base_version == match[1]  # a pre-release of it may be out
         lines = [line for line in entry.partition("\n## ")[0].splitlines() if line]
         assert len(lines) in ENTRY_LINES
         assert fragments == []
@@ -118,17 +120,44 @@ def siblings_of(name: str, extras: list[str]) -> set[str]:
 def test_a_package_states_its_version_once(package: Path) -> None:
     """Only __about__ gives the version; the manifest reads it from there."""
     about = package / "src" / package.name.replace("-", "_") / "__about__.py"
-    assert re.search(r'__version__ = "\d+\.\d+\.\d+"', about.read_text("utf-8"))
+    assert re.search(r'__version__ = "\d+\.\d+\.\d+\S*"', about.read_text("utf-8"))
     manifest = (package / "pyproject.toml").read_text("utf-8")
     assert 'dynamic = ["version"]' in manifest
     assert not re.search(r"(?m)^version\s*=", manifest)
 
 
 def test_siblings_are_required_by_range(package: Path) -> None:
-    """A sibling is required from a version up to the next that may break."""
-    for line in re.findall(r'"(ddetr-[^"]+)"', (package / "pyproject.toml").read_text("utf-8")):
-        if line != package.name:
-            assert re.fullmatch(r"ddetr-[a-z]+(\[[\w,-]+\])?>=\d+\.\d+,<\d+\.\d+", line), line
+    """From a version up to one that may break, and what is here fits; `>=0.1,<0.2` is the form."""
+    versions = {path.name: stated_version(path) for path in PACKAGES}
+    text = (package / "pyproject.toml").read_text("utf-8")
+    for name, wanted in sibling_ranges(text, versions.keys() - {package.name}).items():
+        assert wanted.admits(versions[name]), f"{name}{wanted} does not take {versions[name]}"
+        assert wanted.below >= next_breaking(versions[name])
+
+
+def stated_version(package: Path) -> Version:
+    about = package / "src" / package.name.replace("-", "_") / "__about__.py"
+    return Version(about.read_text("utf-8").split('__version__ = "')[1].split('"')[0])
+
+
+def test_a_package_can_be_found_and_asked_about(package: Path) -> None:
+    """Addresses, authors, classifiers and words to search for, which differ between packages."""
+    project = tomllib.loads((package / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["authors"]
+    urls = project["urls"]
+    assert list(urls) == ["Homepage", "Documentation", "Repository", "Changelog", "Issues"]
+    assert all(url.startswith(urls["Repository"]) for url in urls.values())
+    assert urls["Changelog"].endswith(f"/packages/{package.name}/CHANGELOG.md")
+    words = project["keywords"]
+    assert len(words) == len(set(words)) >= 8
+    kinds = {kind.partition(" :: ")[0] for kind in project["classifiers"]}
+    assert kinds >= {"Development Status", "Intended Audience", "Operating System", "Typing"}
+    assert project["classifiers"] == sorted(project["classifiers"])
+    for other in PACKAGES:
+        if other != package:
+            theirs = tomllib.loads((other / "pyproject.toml").read_text("utf-8"))["project"]
+            assert urls["Repository"] == theirs["urls"]["Repository"]
+            assert len(set(words) - set(theirs["keywords"])) >= 4
 
 
 def test_the_extras_that_messages_name_exist() -> None:

@@ -21,6 +21,7 @@ MODULES = {
     "dropin": "proofs.dropin",
     "fuzz": "proofs.fuzz",
     "load": "proofs.load",
+    "release": "proofs.release_train",
     "strace": "proofs.strace",
     "torch": "proofs.torch_versions",
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "packages").glob("*/README.md")),
 ]
+READMES_WITH_TORCH = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md"))]
 HIDDEN = {"demo", "results", "node_modules"}
 MARKDOWN = [
     path
@@ -109,9 +112,67 @@ def test_a_workflow_runs_what_is_there(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text("utf-8"))
     makefile = (ROOT / "Makefile").read_text("utf-8")
     jobs = workflow["jobs"].values()
-    commands = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    commands = [step["run"] for job in jobs for step in job.get("steps", []) if "run" in step]
     for target in re.findall(r"make ([\w-]+)", "\n".join(commands)):
         assert re.search(rf"(?m)^{target}:", makefile), target
-    for script in re.findall(r"(?:python|bash) ([\w./-]+)", "\n".join(commands)):
+    for script in re.findall(r"(?:python|bash) (?!-)([\w./-]+)", "\n".join(commands)):
         assert (ROOT / script).exists(), script
     assert not any("hatch run" in command for command in commands)
+
+
+def test_the_citation_is_one() -> None:
+    """CITATION.cff keeps to its schema, and names the address and the licence of the packages."""
+    path = ROOT / "CITATION.cff"
+    cited = yaml.safe_load(path.read_text("utf-8"))
+    manifest = (ROOT / "packages" / "ddetr-ops" / "pyproject.toml").read_text("utf-8")
+    assert f'Repository = "{cited["repository-code"]}"' in manifest
+    assert f'license = "{cited["license"]}"' in manifest
+    if shutil.which("check-jsonschema") is None:
+        pytest.skip("check-jsonschema is not installed; it comes with `make setup`")
+    command = ["check-jsonschema", "--builtin-schema", "vendor.citation-file-format", str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize("name", ["fault", "wish"])
+def test_a_form_for_issues_asks_for_what_is_needed(name: str) -> None:
+    """It has a name, and fields with an id and a label; packages are those that there are."""
+    form = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE" / f"{name}.yml").read_text("utf-8"))
+    assert form["name"]
+    assert form["description"]
+    fields = [field for field in form["body"] if field["type"] != "markdown"]
+    assert len({field["id"] for field in fields}) == len(fields)
+    assert all(field["attributes"]["label"] for field in fields)
+    for field in fields:
+        if field["id"] == "package":
+            named = [each for each in field["attributes"]["options"] if each.startswith("ddetr-")]
+            assert sorted(named) == sorted(path.name for path in (ROOT / "packages").iterdir())
+
+
+def test_faults_of_security_are_told_in_private() -> None:
+    """SECURITY.md says how, and the form for faults sends people there."""
+    assert "in private" in (ROOT / "SECURITY.md").read_text("utf-8")
+    assert "SECURITY.md" in (ROOT / ".github/ISSUE_TEMPLATE/fault.yml").read_text("utf-8")
+
+
+def test_files_are_as_the_editors_settings_say() -> None:
+    """UTF-8, ends of lines and of files, no spaces at ends of lines."""
+    settings = (ROOT / ".editorconfig").read_text("utf-8")
+    assert settings.startswith("root = true\n")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("this is no git repository")
+    for name in listed.stdout.splitlines():
+        content = (ROOT / name).read_bytes()
+        if b"\0" in content or not content or "/tests/" in name or name.startswith("tests/"):
+            continue
+        text = content.decode("utf-8")
+        assert "\r" not in text, name
+        assert text.endswith("\n"), name
+        assert not re.search(r"[ \t]$", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("page", READMES_WITH_TORCH, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_index_for_cpus_is_told_where_torch_is_installed(page: Path) -> None:
+    """Without it an installation brings gigabytes for GPUs."""
+    assert "--index-url https://download.pytorch.org/whl/cpu" in page.read_text("utf-8")

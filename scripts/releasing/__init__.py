@@ -1,0 +1,1 @@
+"""What scripts/release.py is made of: versions, changelogs, ranges, and one whole step."""
