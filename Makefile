@@ -8,7 +8,7 @@ NATIVE := packages/ddetr-ops/hatch_build.py packages/ddetr-ops/CMakeLists.txt $(
 LIBRARY = $(firstword $(wildcard packages/ddetr-ops/src/ddetr_ops/_core*.so))
 
 PROOFS := proof-fuzz proof-decoders proof-load proof-strace proof-torch proof-browsers proof-clusters \
-	proof-dropin
+	proof-dropin proof-bounds
 
 .PHONY: help demo test lint types wheels ops-wheel $(PROOFS) gpu-check clean setup
 
@@ -64,6 +64,9 @@ proof-torch: setup ## ddetr-ops' own tests under several versions of PyTorch; do
 
 proof-browsers: setup ## the page of `ddetr serve` in Chromium, ten times
 	@$(PROVE).browsers $(ARGS)
+
+proof-bounds: setup ## each package's tests at the lowest and newest versions it allows; downloads them
+	@$(PROVE).bounds $(ARGS)
 
 proof-clusters: setup ## torchrun, two nodes, SLURM's variables, Ray: the result of one process
 	@$(PROVE).clusters $(ARGS)

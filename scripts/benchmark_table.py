@@ -37,6 +37,17 @@ grow faster than linearly: queries attend to each other, which takes the square 
 """
 
 
+WEIGHT = """
+What `pip install` of a package brings (`python -m benchmarks.bench_weight`; {cpu}, {date}):
+megabytes on the disk of all that `torch` and `torchvision` do not bring by themselves (a package
+that requires no torch bears the whole), how many distributions these are, and how long the package
+alone takes to import, for ddetr-ops behind `import torch`. "Before" is commit {before}.
+
+| `pip install` | MB | before | distributions | before | import, ms | before |
+|---|---|---|---|---|---|---|
+"""
+
+
 class Row(NamedTuple):
     """A line of the table: what was done, against whom, and how the figure is read."""
 
@@ -217,7 +228,20 @@ ROWS = (
 
 def page() -> str:
     """The whole file."""
-    return HEAD + "".join(lines()) + FOOT
+    return HEAD + "".join(lines()) + "".join(weights()) + FOOT
+
+
+def weights() -> Iterator[str]:
+    """What an installation weighs, a line a package."""
+    result = json.loads((BENCHMARKS / "results" / "weight.json").read_text("utf-8"))
+    now, before = result["now"]["packages"], result["before"]["packages"]
+    yield WEIGHT.format(**result["machine"], before=result["before"]["commit"])
+    for package, figures in now.items():
+        pairs = (
+            f"{figures[name]:g} | {before[package][name]:g}"
+            for name in ("megabytes", "distributions", "import_ms")
+        )
+        yield f"| `{package}` | {' | '.join(pairs)} |\n"
 
 
 def lines() -> Iterator[str]:

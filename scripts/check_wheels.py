@@ -2,8 +2,10 @@
 
     python scripts/check_wheels.py [PACKAGE ...]
 
-A wheel that leans on a dependency it does not declare, on a file that was not packed, or on a
-sibling's source tree fails here. uv links the big downloads from its cache, so that an
+Without an extra each public name loads, or asks for its extra in a sentence. The README's examples
+run in an environment of their own, with what the README installs for them. A wheel that leans on a
+dependency it does not declare, on a file that was not packed, or on a sibling's source tree fails
+here. uv links the big downloads from its cache, so that an
 environment with torch costs a second and hardly any disk. Two packages are tested at a time,
 each with one thread; what took longest comes first.
 """
@@ -11,18 +13,35 @@ each with one thread; what took longest comes first.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("ddetr-ops", "ddetr-model", "ddetr-export", "ddetr-train", "ddetr-cli", "ddetr-data")
+from wheelhouse import (
+    PACKAGES,
+    ROOT,
+    build_wheel,
+    example_requirements,
+    make_environment,
+    pinned,
+    run,
+)
+
 AT_A_TIME = 2
+FACE = """
+import importlib, sys
+module = importlib.import_module(sys.argv[1])
+for name in module.__all__:
+    try:
+        getattr(module, name)
+    except ValueError as error:
+        if type(error).__name__ != "MissingExtraError":
+            raise
+        print(error)
+"""
 
 
 def main() -> None:
@@ -45,61 +64,62 @@ def main() -> None:
     print(f"wheels: {len(chosen)} packages install and pass their tests alone")
 
 
-def build_wheel(package: str, dist: Path) -> Path:
-    """Build a package's sdist and from it the wheel; give the wheel."""
-    start = time.monotonic()
-    run("uv", "build", "--quiet", "--out-dir", dist, ROOT / "packages" / package)
-    (wheel,) = dist.glob("*.whl")
-    print(f"built {wheel.name} in {time.monotonic() - start:.0f} s", flush=True)
-    return wheel
-
-
 def check_alone(package: str, wheels: dict[str, Path], folder: Path) -> bool:
-    """Install one wheel, what it declares (siblings from their wheels) and run its tests."""
+    """Install one wheel and what it declares, siblings from their wheels: face, README, tests."""
+    folder.mkdir()
+    install = ("uv", "pip", "install", "--quiet", "--constraint", pinned(wheels.values(), folder))
+    passed = [
+        check(package, wheels, folder, install) for check in (check_face_and_tests, check_examples)
+    ]
+    return all(passed)
+
+
+def check_face_and_tests(
+    package: str, wheels: dict[str, Path], folder: Path, install: tuple[object, ...]
+) -> bool:
+    """Without an extra each name loads or asks for one; then the tests, with their own tools."""
     start = time.monotonic()
-    python = folder / "venv" / "bin" / "python"
-    run("uv", "venv", "--quiet", "--python", sys.executable, folder / "venv")
-    pins = folder / "siblings.txt"
-    pins.write_text("".join(f"{name} @ {wheel.as_uri()}\n" for name, wheel in wheels.items()))
-    install = ("uv", "pip", "install", "--quiet", "--python", python, "--constraint", pins)
+    python = make_environment(folder / "venv")
+    run(*install, "--python", python, wheels[package])
+    face = run(python, "-c", FACE, package.replace("-", "_"), shown_at_end=True)
+    print(f"== {package}: its names, without extras\n{face.stdout}", flush=True)
     tools = f"{ROOT / 'packages' / package / 'pyproject.toml'}:test"
-    run(*install, wheels[package], "--group", tools)
-    tests = folder / "tests"
-    shutil.copytree(ROOT / "packages" / package / "tests", tests)
+    run(*install, "--python", python, wheels[package], "--group", tools)
+    shutil.copytree(ROOT / "packages" / package / "tests", folder / "tests")
+    passed = run_tests(python, package, folder, "its tests, alone", start)
+    return passed and face.returncode == 0
+
+
+def check_examples(
+    package: str, wheels: dict[str, Path], folder: Path, install: tuple[object, ...]
+) -> bool:
+    """The README's examples, with what its install line names and nothing else."""
+    start = time.monotonic()
+    page = (ROOT / "packages" / package / "README.md").read_text("utf-8")
+    wanted = [
+        f"{name}[{','.join(extras)}] @ {wheels[name].as_uri()}"
+        for name, extras in example_requirements(page).items()
+    ]
+    python = make_environment(folder / "venv")
+    run(*install, "--python", python, *wanted, "pytest", "pytest-timeout")
+    alone = folder / "readme"
+    (alone / "tests").mkdir(parents=True)
+    shutil.copy(ROOT / "packages" / package / "tests" / "test_readme.py", alone / "tests")
+    title = f"the README's examples, with {', '.join(it.partition(' ')[0] for it in wanted)}"
+    return run_tests(python, package, alone, title, start, may_skip=False)
+
+
+def run_tests(
+    python: Path, package: str, folder: Path, title: str, start: float, *, may_skip: bool = True
+) -> bool:
+    """Run the tests of a folder beside the package's README, and show what they say."""
     shutil.copy(ROOT / "packages" / package / "README.md", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
     options = ("-q", "-p", "no:cacheprovider", "-m", "not slow")  # `make test` runs those too
-    done = run(python, "-m", "pytest", *options, tests, cwd=folder, shown_at_end=True)
+    done = run(python, "-m", "pytest", *options, "tests", cwd=folder, shown_at_end=True)
     seconds = time.monotonic() - start
-    print(f"== {package}: its tests, alone, in {seconds:.0f} s\n{done.stdout}", flush=True)
-    return done.returncode == 0
-
-
-def run(
-    *command: object, cwd: Path = ROOT, shown_at_end: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """Run a command without this environment's variables, so that it sees only its own packages.
-
-    One whose output is shown at the end may fail; any other must not.
-    """
-    foreign = {
-        *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "HATCH_ENV_ACTIVE"),
-        "PYTHONDONTWRITEBYTECODE",  # the tests start many processes of the same modules
-    }
-    environment = {key: value for key, value in os.environ.items() if key not in foreign}
-    environment.setdefault("DDETR_DATA", str(ROOT.parent / "shared" / "data"))
-    environment.setdefault("DDETR_OPS_CUDA", "0")  # setting up has compiled the CUDA kernels
-    environment.setdefault("OMP_NUM_THREADS", "1")
-    return subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env=environment,
-        check=not shown_at_end,
-        encoding="utf-8",
-        errors="backslashreplace",  # what a failed test shows may be any bytes
-        stdout=subprocess.PIPE if shown_at_end else None,
-        stderr=subprocess.STDOUT if shown_at_end else None,
-    )
+    print(f"== {package}: {title}, in {seconds:.0f} s\n{done.stdout}", flush=True)
+    return done.returncode == 0 and (may_skip or " skipped" not in done.stdout)
 
 
 if __name__ == "__main__":

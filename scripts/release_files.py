@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from check_wheels import PACKAGES, ROOT, build_wheel, run
+from wheelhouse import PACKAGES, ROOT, build_wheel, run
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ ALLOWED_SIBLINGS = {
     "ddetr_export": {"ddetr_data", "ddetr_model"},
     "ddetr_cli": {"ddetr_ops", "ddetr_data", "ddetr_model", "ddetr_train", "ddetr_export"},
 }
+BROUGHT_BY_EXPORTING = {"ddetr-model", "onnx", "onnxscript", "protobuf", "torch"}
 LOADS_NO_TORCH = [name for name in ALLOWED_SIBLINGS if name != "ddetr_ops"]
 # Distributions whose module has another name, or that arrive with a declared one.
 MODULES_OF = {
@@ -83,6 +84,17 @@ def test_every_import_is_a_declared_dependency(module: str) -> None:
     for path in source_files(module):
         for line, name in imported_modules(path):
             assert name in allowed, f"{path}:{line} imports {name}, which is not declared"
+
+
+def test_the_runtime_of_exported_files_requires_no_onnx() -> None:
+    """ONNX comes with what exports; ONNX Runtime alone reads files and what they say."""
+    manifest = (PACKAGES / "ddetr-export" / "pyproject.toml").read_text("utf-8")
+    project = tomllib.loads(manifest)["project"]
+    required = {re.split(r"[\[<>=]", line)[0] for line in project["dependencies"]}
+    assert "onnxruntime" in required
+    assert required.isdisjoint(BROUGHT_BY_EXPORTING)
+    of_extra = {re.split(r"[\[<>=]", line)[0] for line in project["optional-dependencies"]["torch"]}
+    assert of_extra == BROUGHT_BY_EXPORTING
 
 
 @pytest.mark.parametrize("module", LOADS_NO_TORCH)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 from packaging.version import Version
 from releasing.ranges import sibling_ranges
 from releasing.versions import next_breaking
+from wheelhouse import install_commands
 
 from ddetr_cli.running import EXTRAS
 
@@ -28,7 +27,6 @@ LONGEST_README_LINES = 120
 ENTRY_LINES = range(10, 16)
 TITLE = re.compile(r"## \[(\d+\.\d+\.\d+(?:\.post\d+)?)\] - (unreleased|\d{4}-\d\d-\d\d)")
 CHANGES = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
-LOCAL = re.compile(r"\./packages/(ddetr-[a-z]+)(?:\[([\w,-]+)\])?")
 SIBLING = re.compile(r"(ddetr-[a-z]+)")
 
 
@@ -81,27 +79,15 @@ def test_a_readme_is_short(package: Path) -> None:
     """A package's README is under 120 lines and says how to install it."""
     text = (package / "README.md").read_text("utf-8")
     assert len(text.splitlines()) < LONGEST_README_LINES
-    assert any(package.name in folders for folders in installed_folders(text))
+    assert any(package.name in folders for folders in install_commands(text))
 
 
 @pytest.mark.parametrize("page", READMES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_an_install_command_is_complete(page: Path) -> None:
     """It takes folders of this repository, with every sibling that one of them requires."""
-    for folders in installed_folders(page.read_text("utf-8")):
+    for folders in install_commands(page.read_text("utf-8")):
         for name, extras in folders.items():
             assert siblings_of(name, extras) <= folders.keys(), f"{page}: {folders}"
-
-
-def installed_folders(page: str) -> Iterator[dict[str, list[str]]]:
-    """Yield the packages of each `pip install` of a page, with the extras asked for.
-
-    Raises:
-        AssertionError: it takes something else than a folder of this repository.
-    """
-    for command in re.findall(r"^.*\bpip install (.*)$", page.replace("\\\n", ""), re.MULTILINE):
-        found = [LOCAL.fullmatch(word) for word in shlex.split(command, comments=True)]
-        assert all(found), command
-        yield {match[1]: (match[2] or "").split(",") for match in found if match}
 
 
 def siblings_of(name: str, extras: list[str]) -> set[str]:

@@ -239,6 +239,7 @@ def test_the_doctor_shows_versions_and_tests_the_kernels(
     out = capsys.readouterr().out
     assert "ddetr-export" in out
     assert "GPUs" in out
+    assert "The versions fit together." in out
 
 
 def test_a_fault_of_the_program_is_not_dressed_up() -> None:

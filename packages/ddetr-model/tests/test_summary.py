@@ -1,8 +1,25 @@
 """The summary's figures are the paper's."""
 
+import math
+
 import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from ddetr_model import DeformableDETR, ModelConfig, summarize
+from ddetr_ops import MSDeformAttn
+
+# Of resnet18 with one layer each at 128 x 160, as fvcore 0.1.5 counts with the same rules for
+# attention.
+FVCORES_FIGURES = {
+    "backbone": 742_256_640,
+    "input_proj": 25_973_248,
+    "transformer.encoder": 330_875_904,
+    "transformer.decoder": 406_004_736,
+    "queries, embeddings and heads": 7_142_400,
+}
 
 
 @pytest.mark.usefixtures("shallow_resnet")
@@ -42,6 +59,38 @@ def test_self_attention_is_counted(tiny_config):
     layers, channels = 2, 32
     bend = decoder[2] - 3 * decoder[1] + 2 * decoder[0]  # a line would give none
     assert bend == layers * 2 * channels * (400**2 - 3 * 200**2 + 2 * 100**2)
+
+
+def test_figures_are_those_of_another_counter():
+    """By part, to the last operation."""
+    pytest.importorskip("timm")
+    config = ModelConfig(backbone="timm:resnet18", enc_layers=1, dec_layers=1)
+    assert summarize(DeformableDETR(config), (128, 160)).flops == FVCORES_FIGURES
+
+
+@pytest.mark.usefixtures("shallow_resnet")
+def test_figures_agree_with_the_counter_of_torch(tiny_config):
+    """On real tensors it has two for a multiplication and its addition; norms and samples apart."""
+    model = DeformableDETR(tiny_config()).eval().requires_grad_(False)
+    apart = []
+
+    def count(module, inputs, output):
+        if isinstance(module, MSDeformAttn):
+            queries, levels = inputs[0].shape[1], len(inputs[3])
+            points = module.n_heads * levels * module.n_points
+            apart.append(5 * queries * points * (module.d_model // module.n_heads))
+        else:
+            apart.append({nn.BatchNorm2d: 2}.get(type(module), 5) * output.numel())
+
+    counted = (MSDeformAttn, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+    for module in model.modules():
+        if isinstance(module, counted):
+            module.register_forward_hook(count)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:  # torch 2.11 counts no other
+        model(torch.zeros(1, 3, 64, 96))
+    expected = counter.get_total_flops() / 2 + math.fsum(apart)
+    assert summarize(model, (64, 96)).total_flops == expected
 
 
 @pytest.mark.slow

@@ -76,13 +76,24 @@ def test_a_resumed_run_stays_one_run_of_mlflow(run_training, recorder, tmp_path)
     assert run.info.status == "FINISHED"
 
 
-@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+@pytest.mark.parametrize("name", ["mlflow", "tensorboard", "wandb"])
 def test_a_missing_library_is_a_sentence(run_training, tmp_path, monkeypatch, name) -> None:
     """It says what to install, before anything is written."""
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ValueError, match=rf"ddetr-train\[{name}\]"):
         run_training(loggers=[name])
     assert not (tmp_path / "run").exists()
+
+
+def test_the_default_goes_without_a_library_that_is_missing(
+    run_training, recorder, tmp_path, monkeypatch
+) -> None:
+    """Nobody has asked for TensorBoard by name: the training says once that it has no log."""
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    run_training(**FAST)
+    assert not (tmp_path / "run" / "tensorboard").exists()
+    notice = "no tensorboard log is written; for one: pip install 'ddetr-train[tensorboard]'"
+    assert recorder.text().splitlines().count(notice) == 1
 
 
 def wandb_records(file: Path) -> Iterator[bytes]:

@@ -6,14 +6,13 @@ B images, S pixels of all levels, Q queries, M heads, D channels a head, L level
 from __future__ import annotations
 
 import copy
-import logging
 import math
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddetr_model.deformable_detr import DeformableDETR
 from ddetr_ops import MSDeformAttn
@@ -24,7 +23,7 @@ PAPER_SIZE_HW = (800, 1066)
 PAPER_FIGURES = "40 M parameters, 173 GFLOPs, a mean over images of 800 pixels and their shapes"
 PARTS = ("backbone", "input_proj", "transformer.encoder", "transformer.decoder")
 HEADS = "queries, embeddings and heads"
-NATIVE_OP = "ddetr_ops::ms_deform_attn"
+OPERATIONS_A_NUMBER = {"affine": 5, "plain": 4, "by known statistics": 2}  # of a normalisation
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,15 @@ class ModelSummary:
 def summarize(
     model: DeformableDETR, image_size_hw: tuple[int, int] = PAPER_SIZE_HW
 ) -> ModelSummary:
-    """Count parameters, run one empty image to count operations, and count kept activations.
+    """Count parameters, and what one image takes: operations, and activations that are kept.
 
-    The paper has 40 M parameters and 173 GFLOPs for R50, a mean over images of several sizes.
+    Nothing is computed: only shapes pass through a copy. The paper has 40 M parameters and
+    173 GFLOPs for R50, a mean over images of several sizes.
     """
-    copied = copy.deepcopy(model).eval()
-    image = torch.zeros(1, 3, *image_size_hw)
-    flops = _count_flops(copied.cpu(), image)
-    activation_bytes = count_activation_bytes(copied, tuple(image.shape))
+    shapes_only = _without_data(model).eval()
+    images_shape = (1, 3, *image_size_hw)
+    activation_bytes = _count_kept_bytes(shapes_only, images_shape)
+    flops = _count_flops(shapes_only.requires_grad_(False), images_shape)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parameters = _by_part({name: p.numel() for name, p in model.named_parameters()})
     return ModelSummary(image_size_hw, parameters, trainable, flops, activation_bytes)
@@ -85,10 +85,19 @@ def count_activation_bytes(model: DeformableDETR, images_shape: tuple[int, ...])
     Nothing is computed: only shapes pass through a copy. Activation checkpointing and the mode,
     training or evaluation, are the model's own.
     """
+    return _count_kept_bytes(_without_data(model), images_shape)
+
+
+def _without_data(model: DeformableDETR) -> DeformableDETR:
+    """Copy the model as shapes alone."""
     shapes_only = copy.deepcopy(model).to("meta")
     for module in shapes_only.modules():
         if isinstance(module, MSDeformAttn):
             module.core = _native_attention
+    return shapes_only
+
+
+def _count_kept_bytes(shapes_only: DeformableDETR, images_shape: tuple[int, ...]) -> int:
     kept: dict[int, int] = {}
     parameters = {_storage(parameter) for parameter in shapes_only.parameters()}
 
@@ -105,39 +114,62 @@ def count_activation_bytes(model: DeformableDETR, images_shape: tuple[int, ...])
     return total
 
 
-def _count_flops(model: DeformableDETR, image: Tensor) -> dict[str, int]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # fvcore uses torch.jit when it is loaded
-        from fvcore.nn import FlopCountAnalysis
+def _count_flops(shapes_only: DeformableDETR, images_shape: tuple[int, ...]) -> dict[str, int]:
+    """Count by part; PyTorch's counter takes a multiplication and its addition for two."""
+    from torch.utils.flop_counter import FlopCounterMode  # loads much else
 
-    analysis = FlopCountAnalysis(_OutputsOnly(model), (image,))
-    analysis.set_op_handle(NATIVE_OP, _count_attention)
-    analysis.set_op_handle("aten::grid_sampler", _count_sampling)
-    analysis.set_op_handle("aten::scaled_dot_product_attention", _count_dot_products)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    analysis.tracer_warnings("none")
-    logging.getLogger("fvcore").setLevel(logging.ERROR)
-    by_module = analysis.by_module()
-    counts = {part: int(by_module[f"model.{part}"]) for part in PARTS}
-    counts[HEADS] = int(analysis.total()) - sum(counts.values())
+    aten = torch.ops.aten
+    counter = FlopCounterMode(
+        display=False,
+        custom_mapping={
+            torch.ops.ddetr_ops.ms_deform_attn: _attention_flops,
+            aten.native_layer_norm: _layer_norm_flops,
+            aten.native_group_norm: _group_norm_flops,
+            aten.native_batch_norm: _batch_norm_flops,
+            aten._native_batch_norm_legit_no_training: _batch_norm_flops,  # of torch 2.11
+        },
+    )
+    with torch.no_grad(), counter:
+        shapes_only(torch.zeros(images_shape, device="meta"))
+    by_module = {
+        name: sum(counts.values()) // 2 for name, counts in counter.get_flop_counts().items()
+    }
+    counts = {part: _of_part(f"{type(shapes_only).__name__}.{part}", by_module) for part in PARTS}
+    counts[HEADS] = by_module["Global"] - sum(counts.values())
     return counts
 
 
-def _count_attention(inputs: list[Any], _outputs: list[Any]) -> int:
+def _of_part(part: str, by_module: dict[str, int]) -> int:
+    """Sum over the part, or over what is called of it where it is not called itself."""
+    inside = [name for name in by_module if f"{name}.".startswith(f"{part}.")]
+    outermost = [
+        name for name in inside if not any(name.startswith(f"{other}.") for other in inside)
+    ]
+    return sum(by_module[name] for name in outermost)
+
+
+# Shapes come for tensors. What these give is twice the operations, as PyTorch's counter has it.
+def _attention_flops(
+    value: Sequence[int], _shapes: Any, _starts: Any, locations: Sequence[int], *_: Any, **__: Any
+) -> int:
     # Every sample is four neighbours weighed by position, then once by attention.
-    value, locations = inputs[0], inputs[3]
-    channels = value.type().sizes()[-1]
-    samples: int = math.prod(locations.type().sizes()[:-1])  # B * Q * M * L * P
-    return 5 * samples * int(channels)
+    return 2 * 5 * math.prod(locations[:-1]) * value[-1]  # B * Q * M * L * P, D
 
 
-def _count_sampling(_inputs: list[Any], outputs: list[Any]) -> int:
-    return 5 * int(math.prod(outputs[0].type().sizes()))  # B * M, D, Q, P
+def _layer_norm_flops(value: Sequence[int], _sizes: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return _norm_flops(value, "plain" if weight is None else "affine")
 
 
-def _count_dot_products(inputs: list[Any], _outputs: list[Any]) -> int:
-    query, key = (value.type().sizes() for value in inputs[:2])  # (B, M, Q, D), (B, M, K, D)
-    return 2 * int(math.prod(query) * key[-2])  # with every key, then with every value
+def _group_norm_flops(value: Sequence[int], weight: Any, *_: Any, **__: Any) -> int:
+    return _norm_flops(value, "plain" if weight is None else "affine")
+
+
+def _batch_norm_flops(value: Sequence[int], *_: Any, **__: Any) -> int:
+    return _norm_flops(value, "by known statistics")
+
+
+def _norm_flops(value: Sequence[int], kind: str) -> int:
+    return 2 * OPERATIONS_A_NUMBER[kind] * math.prod(value)
 
 
 def _native_attention(
@@ -160,15 +192,3 @@ def _by_part(sizes: dict[str, int]) -> dict[str, int]:
         part = next((part for part in PARTS if name.startswith(f"{part}.")), HEADS)
         counts[part] += size
     return counts
-
-
-class _OutputsOnly(nn.Module):
-    """The detector with a tuple of tensors as output, which tracing needs."""
-
-    def __init__(self, model: DeformableDETR) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = self.model(image)
-        return outputs.pred_logits, outputs.pred_boxes

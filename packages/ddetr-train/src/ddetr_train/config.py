@@ -134,8 +134,8 @@ class TrainConfig(DeviceConfig):
     )
     loggers: tuple[LoggerName, ...] = Field(
         ("tensorboard",),
-        description="Where figures are logged, below results_dir and nowhere else; mlflow and "
-        "wandb are extras of ddetr-train.",
+        description="Where figures are logged, below results_dir and nowhere else. Each is an "
+        "extra of ddetr-train; ddetr-cli brings tensorboard, without which the default logs none.",
     )
     verbose: bool = Field(False, description="Report every change of a learning rate.")
     is_dry_run: bool = Field(

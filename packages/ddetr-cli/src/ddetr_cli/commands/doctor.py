@@ -1,22 +1,19 @@
-"""`ddetr doctor`: what is installed, what runs where, and whether the kernels are right."""
+"""`ddetr doctor`: what is installed, whether it fits, what runs where, and right kernels."""
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from ddetr_cli.commands.arguments import NoArguments
 from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS
 from ddetr_cli.terminal import RunConsole
-from ddetr_export.onnx import silence_telemetry
+from ddetr_cli.versions import SIBLINGS, find_misfits, sentence_of
+from ddetr_export.onnx import import_openvino, silence_telemetry
 
 _DISTRIBUTIONS = (
-    "ddetr-ops",
-    "ddetr-data",
-    "ddetr-model",
-    "ddetr-train",
-    "ddetr-export",
-    "ddetr-cli",
+    *SIBLINGS,
     "torch",
     "torchvision",
     "pytorch-lightning",
@@ -26,10 +23,11 @@ _DISTRIBUTIONS = (
     "openvino",
     "tensorrt",
 )
+_NOT_INSTALLED = "not installed"
 
 
 def main(_arguments: NoArguments, console: RunConsole) -> int:
-    """Show versions, GPUs, ONNX Runtime's providers and the op's self-test; 1 if that fails."""
+    """Show versions, GPUs, runtimes and the op's self-test; 1 for what does not fit or fails."""
     silence_telemetry()
     import onnxruntime
     import torch
@@ -42,13 +40,52 @@ def main(_arguments: NoArguments, console: RunConsole) -> int:
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     console.say(f"GPUs: {', '.join(names) or 'none, everything runs on the CPU'}")
     console.say(f"ONNX Runtime: {', '.join(onnxruntime.get_available_providers())}")
+    if _version("openvino") != _NOT_INSTALLED:
+        console.say(f"OpenVINO: {', '.join(import_openvino().Core().available_devices)}")
     diagnosis = doctor()
     console.say(str(diagnosis))
-    return EXIT_SUCCESS if diagnosis.healthy else EXIT_FAILURE
+    misfits = find_misfits()
+    driver = driver_problem(torch.version.cuda, _driver_version())
+    if misfits:
+        console.fail(sentence_of(misfits))
+    if driver:
+        console.fail(driver)
+    if not misfits and not driver:
+        console.say("The versions fit together.")
+    return EXIT_SUCCESS if diagnosis.healthy and not misfits and not driver else EXIT_FAILURE
+
+
+def driver_problem(built_for: str | None, driver: int | None) -> str:
+    """Say why the NVIDIA driver does not run this PyTorch; empty where it does, or is absent.
+
+    Args:
+        built_for: CUDA's version of the PyTorch build, as "13.0"; None for one without.
+        driver: The newest CUDA that the driver runs, as it tells it: 12080 is 12.8.
+    """
+    if built_for is None or driver is None:
+        return ""
+    major = int(built_for.partition(".")[0])
+    if driver // 1000 >= major:  # within one major version older drivers run newer builds
+        return ""
+    runs = f"{driver // 1000}.{driver % 1000 // 10}"
+    return (
+        f"the NVIDIA driver runs CUDA up to {runs}, and this PyTorch is built for {built_for}: "
+        f"update the driver, or install a PyTorch build for CUDA {driver // 1000}"
+    )
+
+
+def _driver_version() -> int | None:
+    found = ctypes.c_int()
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
+        failed = driver.cuDriverGetVersion(ctypes.byref(found))
+    except (OSError, AttributeError):
+        return None
+    return None if failed else found.value
 
 
 def _version(distribution: str) -> str:
     try:
         return version(distribution)
     except PackageNotFoundError:
-        return "not installed"
+        return _NOT_INSTALLED

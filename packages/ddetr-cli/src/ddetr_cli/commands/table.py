@@ -29,6 +29,8 @@ from ddetr_cli.commands.arguments import (
     SpecArguments,
     SummaryArguments,
 )
+from ddetr_cli.tao import CommandLineError
+from ddetr_cli.versions import SIBLINGS, find_misfits, sentence_of
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,16 @@ class Command:
         """Its module in ddetr_cli.commands: named like it, with `_` behind a word of Python's."""
         return f"{self.name}_" if iskeyword(self.name) else self.name
 
+    def check_versions(self) -> None:
+        """Refuse packages of ours that do not fit together; the doctor tells them by itself.
+
+        Raises:
+            CommandLineError: versions that one of them does not take.
+        """
+        mixed = [] if self.name == "doctor" else find_misfits(SIBLINGS)
+        if mixed:
+            raise CommandLineError(sentence_of(mixed))
+
     def as_function(self) -> Callable[..., None]:
         """Give a function with the arguments for parameters, as typer reads one.
 
@@ -51,6 +63,7 @@ class Command:
         """
 
         def call(**given: Any) -> None:
+            self.check_versions()
             module = importlib.import_module(f"ddetr_cli.commands.{self.module}")
             raise typer.Exit(_run(module, self.arguments(**given)))
 

@@ -69,8 +69,5 @@ def image_formats() -> tuple[str, ...]:
     from PIL import Image
 
     for module, _ in _KINDS.values():
-        try:
-            import_module(f"PIL.{module}ImagePlugin")
-        except ImportError:  # AVIF, in a Pillow before 11.3
-            continue
+        import_module(f"PIL.{module}ImagePlugin")
     return tuple(name for name in _KINDS if name in Image.OPEN)

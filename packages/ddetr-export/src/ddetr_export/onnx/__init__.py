@@ -25,6 +25,7 @@ __all__ = [
     "embed_fallback",
     "filled_up",
     "fold_constants",
+    "import_openvino",
     "is_engine",
     "is_onnx",
     "is_quantized",

@@ -25,6 +25,7 @@ from .network import check_signature as check_signature
 from .network import filled_up as filled_up
 from .node_writer import NodeWriter as NodeWriter
 from .onnxruntime_session import silence_telemetry as silence_telemetry
+from .openvino_session import import_openvino as import_openvino
 from .opset_and_sizes import sizes_of as sizes_of
 from .opset_and_sizes import standard_opset as standard_opset
 from .plugin_contract import plugin_problems as plugin_problems

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ddetr_export.onnx._openvino_session import OpenVinoSession
 from ddetr_export.onnx.onnxruntime_session import OnnxRuntimeSession
+from ddetr_export.onnx.openvino_session import OpenVinoSession
 from ddetr_export.onnx.session import Session
 
 if TYPE_CHECKING:

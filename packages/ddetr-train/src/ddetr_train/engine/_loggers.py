@@ -1,4 +1,4 @@
-"""Where a run's figures go beside its observers: TensorBoard, and MLflow and W&B as extras.
+"""Where a run's figures go beside its observers: TensorBoard, MLflow and W&B, each an extra.
 
 All of it stays in the results folder; nothing is sent anywhere. A training that goes on goes on in
 its loggers' runs too.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
@@ -41,19 +42,39 @@ def build_loggers(config: TrainConfig, results_dir: Path, steps_done: int = 0) -
             TensorBoard of later steps is hidden, for they come again.
     """
     os.environ.update(_SILENCE)
-    return [_MAKERS[name](results_dir, steps_done) for name in config.loggers]
+    left_out = _left_out(config)
+    return [
+        _MAKERS[name](results_dir, steps_done) for name in config.loggers if name not in left_out
+    ]
 
 
-def check_loggers(config: TrainConfig) -> None:
+def check_loggers(config: TrainConfig) -> tuple[str, ...]:
     """Look whether the libraries of train.loggers are there, and load none.
 
+    Returns:
+        A notice for each logger that nobody has asked for and that is left out, since its library
+        is not installed.
+
     Raises:
-        MissingExtraError: one is not installed.
+        MissingExtraError: the library of one that is asked for is not installed.
     """
+    left_out = _left_out(config)
     for name in config.loggers:
-        need = f"train.loggers {name} needs a library that is not installed"
-        # Each library is called as its logger, and so is its extra.
-        check_installed(name, need, InstallHint(name, "ddetr-train"))
+        if name not in left_out:
+            need = f"train.loggers {name} needs a library that is not installed"
+            check_installed(name, need, _hint(name))
+    return tuple(f"no {name} log is written; for one: {_hint(name)}" for name in left_out)
+
+
+def _left_out(config: TrainConfig) -> tuple[LoggerName, ...]:
+    """Loggers of the default, in a configuration that names none, whose library is absent."""
+    if "loggers" in config.model_fields_set:
+        return ()
+    return tuple(name for name in config.loggers if find_spec(name) is None)
+
+
+def _hint(name: LoggerName) -> InstallHint:
+    return InstallHint(name, "ddetr-train")  # library, logger and extra have one name
 
 
 def _tensorboard(results_dir: Path, steps_done: int) -> Logger:

@@ -117,12 +117,13 @@ def prepare_training(
     files = AtomicCheckpointIO(encryption_key)
     model_config, losses = _configs(model, losses)
     criterion = criterion or SetCriterion(losses)
-    check_loggers(config)
+    without_log = check_loggers(config)
     with quiet_lightning():
         is_encrypted = encryption_key is not None
         num_classes = model_config.num_classes
         setup = open_setup(dataset, config, num_classes, observers, is_encrypted=is_encrypted)
         resume = _find_resume(model_config, losses, setup, results_dir, files)
+        setup.tell(*without_log)
         architecture = model_config if resume is None else resume.model
         run = PreparedTraining(
             setup, files, results_dir, resume, began, architecture, waiting_observers=waiting
