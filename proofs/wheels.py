@@ -27,6 +27,7 @@ UNRUN = ("Python 3.14", "Python 3.14, free-threaded", "macOS", "the manylinux_2_
 SYSTEM = re.compile(r"lib(c|m|dl|rt|pthread)\.so\.\d+|ld-linux-(x86-64|aarch64)\.so\.\d+")
 FACTS = re.compile(r"^facts: (.*)$", re.MULTILINE)
 SUMMARY = re.compile(r"(\d+) passed.*")
+SELF_TEST = re.compile(r"cpu: agrees with .*")
 FAILED = re.compile(r"^(?:FAILED|ERROR) (.*)$", re.MULTILINE)
 
 
@@ -70,7 +71,10 @@ def check_step(proof: Proof, step: str) -> None:
         proof.passed(f"{step}: tests", int(count))
     for line in FACTS.findall(ran.stdout):
         check_facts(proof, json.loads(line))
-    said = [match[0] for match in SUMMARY.finditer(ran.stdout)]
+    said = [match[0] for match in SELF_TEST.finditer(ran.stdout)]
+    said += [match[0] for match in SUMMARY.finditer(ran.stdout)]
+    if tested := ran.stdout.count("agrees with the reference"):
+        proof.passed(f"{step}: self-tests", tested)
     proof.figures[step] = "; ".join(it.strip("= ") for it in said) or "built, no tests ran"
 
 

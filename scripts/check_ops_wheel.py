@@ -9,8 +9,8 @@ torch-2.9    and under torch 2.9
 torch-2.13   and under torch 2.13.0
 torch        and under the newest torch
 python-3.10  a wheel for Python 3.10 under the newest torch; likewise 3.11, 3.12 and 3.13
-aarch64      wheels for 64-bit ARM and the same Pythons; one passes tests under QEMU, if there is
-             qemu-aarch64 and Debian's apt-get
+aarch64      wheels for 64-bit ARM and the same Pythons; one passes its self-test under QEMU, if
+             there is qemu-aarch64 and Debian's apt-get
 pure         a wheel without the native part works through the reference and warns once
 asan         the tests of wrong input and of the kernels run under AddressSanitizer
 arm          the kernels compile for 64-bit ARM and agree with float64 under QEMU; left out, and

@@ -1,7 +1,7 @@
-"""A 64-bit ARM Python under QEMU, to run a wheel's tests where there is no such processor.
+"""A 64-bit ARM Python under QEMU, to try a wheel where there is no such processor.
 
 Python and its libraries come from Debian's packages for arm64, everything else from the package
-index. The emulator starts one program: a test that started another would fail.
+index. The package's tests would take an hour there; its self-test takes half a minute.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import os
 import shutil
 from pathlib import Path
 
-from ops_wheels import PACKAGE, ROOT, output_of, run
+from ops_wheels import output_of, run
 
 EMULATOR = "qemu-aarch64"
 PYTHON_VERSION = "3.11"
 TORCH = "torch==2.9.1"  # the newest whose wheel for this processor brings no CUDA
-TESTS = ("native",)  # the kernels' own; all would take an hour
 
 
 def missing_tools() -> list[str]:
@@ -24,20 +23,14 @@ def missing_tools() -> list[str]:
 
 
 def test_under_emulation(wheel: Path, folder: Path) -> None:
-    """Run the self-test of the installed wheel, and those of its tests that start no program."""
+    """Run the self-test of the installed wheel: kernels against the reference, on two threads."""
     root, site = folder / "root", folder / "site"
     unpack_python(root)
     target = ("--python-platform", "aarch64-manylinux_2_28", "--python-version", PYTHON_VERSION)
-    tools = ("pytest", "pytest-timeout", "hypothesis", "numpy")
-    run("uv", "pip", "install", "--quiet", *target, "--target", site, TORCH, *tools, wheel)
-    shutil.copytree(PACKAGE / "tests", folder / "tests")
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    run("uv", "pip", "install", "--quiet", *target, "--target", site, TORCH, "numpy", wheel)
     python = (EMULATOR, "-L", root, root / "usr" / "bin" / f"python{PYTHON_VERSION}")
     variables = {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "2"}
     run(*python, "-m", "ddetr_ops", variables=variables)
-    tests = [folder / "tests" / f"test_{name}.py" for name in TESTS]
-    options = ("-q", "-p", "no:cacheprovider", "-m", "not slow")
-    run(*python, "-m", "pytest", *options, *tests, variables=variables)
 
 
 def unpack_python(root: Path) -> None:
