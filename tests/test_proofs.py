@@ -24,6 +24,7 @@ MODULES = {
     "release": "proofs.release_train",
     "strace": "proofs.strace",
     "torch": "proofs.torch_versions",
+    "wheels": "proofs.wheels",
 }
 # The slice of `browsers` is packages/ddetr-export/tests/test_page.py, which runs by itself.
 SLICED = sorted(MODULES.keys() - {"browsers"})

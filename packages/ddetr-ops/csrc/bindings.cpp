@@ -8,6 +8,7 @@
 
 #include "arrays.h"
 #include "call.h"
+#include "cpu/parallel.h"
 #include "direct.h"
 #include "msda.h"
 #if defined(DDETR_CUDA)
@@ -187,9 +188,14 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("points_backward", &ddetr::points_backward);
   module.def("instruction_set", &ddetr::instruction_set);
   module.def("use_instruction_set", &ddetr::use_instruction_set);
+  module.def("has_threads", &ddetr::cpu::has_threads);
 #if defined(DDETR_CUDA)
   module.def("forward_cuda", &ddetr::forward_on_cuda);
   module.def("backward_cuda", &ddetr::backward_on_cuda);
   module.def("cuda_problem", &ddetr::cuda_problem);
+  module.def("cuda_versions", [] {
+    const ddetr::CudaVersions found = ddetr::cuda_versions();
+    return py::make_tuple(found.runtime, found.driver, found.oldest_architecture);
+  });
 #endif
 }

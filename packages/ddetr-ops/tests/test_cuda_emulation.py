@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 NATIVE = Path(__file__).parent / "native"
-SCALAR = NATIVE.parent.parent / "csrc" / "cpu" / "scalar.cpp"
+CPU = NATIVE.parent.parent / "csrc" / "cpu"
+SOURCES = (CPU / "scalar.cpp", CPU / "parallel.cpp")
 SANITIZERS = {
     "address": ["-O0", "-fsanitize=address,alignment", "-fno-sanitize-recover=all"],
     "thread": ["-O1", "-fsanitize=thread"],
@@ -56,12 +57,12 @@ CASES = {
 def emulation(tmp_path_factory):
     """The program, compiled with a sanitizer."""
     compiler = shutil.which("g++")
-    if compiler is None or not SCALAR.exists():
+    if compiler is None or not all(path.exists() for path in SOURCES):
         pytest.skip("needs g++ and the kernels' sources")
     program = tmp_path_factory.mktemp("emulation") / "emulation"
     sanitizer = SANITIZERS[os.environ.get("DDETR_EMULATION_SANITIZER", "address")]
     command = [compiler, "-std=gnu++17", "-g1", "-w", *sanitizer, f"-I{NATIVE}", "-x", "c++"]
-    subprocess.run([*command, NATIVE / "emulation.cpp", SCALAR, "-o", program], check=True)
+    subprocess.run([*command, NATIVE / "emulation.cpp", *SOURCES, "-o", program], check=True)
     return program
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import ddetr_ops
 
@@ -17,11 +18,13 @@ FOLDER = Path(ddetr_ops.__file__).parent
 PROBLEM = ddetr_ops.doctor(self_test=False).problems["cpu"]
 native = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM or "native")
 
+EXCHANGE = "torch.Tensor.__dlpack_c_exchange_api__"
+HAS_EXCHANGE = hasattr(torch.Tensor, EXCHANGE.rpartition(".")[2])
 WATCHERS = (
     "torch._C._len_torch_dispatch_stack",
     "torch._C._are_functorch_transforms_active",
     "torch.autograd.forward_ad._current_level",
-    "torch.Tensor.__dlpack_c_exchange_api__",
+    EXCHANGE,
 )
 KEY = "torch._C.DispatchKey.FuncTorchDynamicLayerFrontMode"
 
@@ -55,10 +58,12 @@ else:
     sys.exit()
 owner, _, name = path.rpartition(".")
 owner = eval(owner)
-kept = getattr(owner, name)
-delattr(owner, name)
+kept = getattr(owner, name, None)
+if kept is not None:  # else this PyTorch is one without it
+    delattr(owner, name)
 import ddetr_ops
-setattr(owner, name, kept)
+if kept is not None:
+    setattr(owner, name, kept)
 """
 REPORT = """
 with torch.autograd.profiler.profile(use_kineto=False) as profile:
@@ -91,20 +96,24 @@ def reports():
 def test_without_a_private_name_calls_go_through_the_dispatcher(reports, path):
     """With the reference's results; the doctor says which name is missing and what follows."""
     assert "dispatched=True" in reports[path]
-    assert f"has no {path}: calls on the CPU go through its dispatcher" in reports[path]
+    said = re.search("has no (.*): calls on the CPU go through its dispatcher", reports[path])
+    assert path in said[1].split(", ")
 
 
 @native
 def test_without_the_key_of_transforms_only_these_are_lost(reports):
-    """Plain calls go the short way, and the doctor says what is refused."""
-    assert "dispatched=False" in reports[KEY]
+    """Plain calls go as they do with it, and the doctor says what is refused."""
+    assert f"dispatched={not HAS_EXCHANGE}" in reports[KEY]
     assert "torch.func (grad, vmap) does not take the operators" in reports[KEY]
 
 
 @native
 def test_this_torch_lacks_no_name():
-    """With the torch of these tests nothing takes a detour."""
-    assert ddetr_ops.doctor(self_test=False).detours == ()
+    """Nothing takes a detour, but for the table that torch 2.9 and older lack; that is said."""
+    # fault 51
+    detours = ddetr_ops.doctor(self_test=False).detours
+    assert len(detours) == (0 if HAS_EXCHANGE else 1)
+    assert HAS_EXCHANGE or detours[0].partition(":")[0].endswith(f"has no {EXCHANGE}")
 
 
 def test_only_one_module_asks_for_private_names():

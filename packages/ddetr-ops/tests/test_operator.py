@@ -73,6 +73,10 @@ def test_the_back_end_for_a_gpu_is_chosen_while_tracing():
     with FakeTensorMode():
         sizes = ((2, 69, 2, 8), (*point_sizes, 2), point_sizes)
         inputs = tuple(torch.empty(size, device="cuda") for size in sizes)
+        try:
+            inputs[0][:, 0]
+        except RuntimeError:
+            pytest.skip("this torch asks for a driver to index a fake tensor")
     program = torch.export.export(Layer(), inputs, strict=True)
     targets = [node.target for node in program.graph.nodes]
     runs = not doctor(self_test=False).problems["cuda"]

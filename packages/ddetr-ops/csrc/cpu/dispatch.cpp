@@ -5,11 +5,9 @@
 #include <stdexcept>
 #include <vector>
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
-
 #include "memory.h"
+#include "parallel.h"
+#include "processor.h"
 #include "scalar.h"
 #include "task.h"
 
@@ -23,15 +21,9 @@ constexpr int64_t kQueriesWorthPacking = 6;
 
 const KernelSet* supported(const char* name) {
 #if defined(DDETR_X86)
-  if (!std::strcmp(name, kAvx512.name)) {
-    const bool here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    return here ? &kAvx512 : nullptr;
-  }
-  if (!std::strcmp(name, kAvx2.name)) {
-    const bool here = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    return here ? &kAvx2 : nullptr;
-  }
+  const Processor here = this_processor();
+  if (!std::strcmp(name, kAvx512.name)) return here.avx512 ? &kAvx512 : nullptr;
+  if (!std::strcmp(name, kAvx2.name)) return here.avx2 ? &kAvx2 : nullptr;
 #endif
   return std::strcmp(name, kBaseline.name) ? nullptr : &kBaseline;
 }
@@ -114,14 +106,6 @@ class Plan {
   std::vector<int32_t> columns_, lines_, starts_;
 };
 
-int this_thread() {
-#if defined(_OPENMP)
-  return omp_get_thread_num();
-#else
-  return 0;
-#endif
-}
-
 // How a call is cut: every image into groups of heads, every group into parts.
 struct Cut {
   int64_t groups, parts;
@@ -142,15 +126,13 @@ void run_tasks(const Inputs& inputs, const Plan& plan, int threads, Cut cut, Nar
   Workspace measured;
   const size_t floats = plan.carve(nullptr, &measured);
   float* memory = static_cast<float*>(scratch(floats * size_t(threads) * sizeof(float)));
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
+  for_each_index(tasks, threads, [&](int thread) {
     Task task = {};
     task.inputs = &inputs;
     task.table = &table;
     task.packing = plan.packing;
-    plan.carve(memory + floats * size_t(this_thread()), &task.workspace);
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t index = 0; index < tasks; ++index) {
+    plan.carve(memory + floats * size_t(thread), &task.workspace);
+    return [=, &sizes, &narrow, &run](int64_t index) mutable {
       const int64_t group = index / cut.parts % cut.groups;
       task.batch = index / cut.parts / cut.groups;
       task.heads = {sizes.heads * group / cut.groups, sizes.heads * (group + 1) / cut.groups};
@@ -159,8 +141,8 @@ void run_tasks(const Inputs& inputs, const Plan& plan, int threads, Cut cut, Nar
       task.pixels = {0, sizes.pixels};
       narrow(task, index % cut.parts);
       run(task);
-    }
-  }
+    };
+  });
 }
 
 size_t value_bytes(const Inputs& inputs) {
@@ -173,11 +155,12 @@ size_t value_bytes(const Inputs& inputs) {
 void clear(void* memory, size_t bytes, int threads) {
   constexpr size_t kChunk = size_t(2) << 20;
   const int64_t chunks = int64_t((bytes + kChunk - 1) / kChunk);
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const size_t first = size_t(chunk) * kChunk;
-    std::memset(static_cast<char*>(memory) + first, 0, std::min(kChunk, bytes - first));
-  }
+  for_each_index(chunks, threads, [=](int) {
+    return [=](int64_t chunk) {
+      const size_t first = size_t(chunk) * kChunk;
+      std::memset(static_cast<char*>(memory) + first, 0, std::min(kChunk, bytes - first));
+    };
+  });
 }
 
 void prepare_gradients(const Inputs& inputs, const Gradients& gradients, bool is_packed,

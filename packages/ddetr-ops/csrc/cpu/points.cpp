@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "memory.h"
+#include "parallel.h"
 #include "task.h"
 
 namespace ddetr {
@@ -13,11 +14,13 @@ template <typename Run>
 void for_each_range(const Sizes& sizes, int threads, Run run) {
   const int64_t queries = sizes.batch * sizes.queries;
   threads = cpu::worth_threads(sizes, threads);
-#pragma omp parallel for schedule(static, 1) num_threads(threads) if (threads > 1)
-  for (int part = 0; part < threads; ++part) {
-    std::vector<float> space(size_t(cpu::point_space(sizes)));
-    run(cpu::Range{queries * part / threads, queries * (part + 1) / threads}, space.data());
-  }
+  std::vector<float> space(size_t(cpu::point_space(sizes)) * size_t(threads));
+  cpu::for_each_index(threads, threads, [&](int thread) {
+    float* own = space.data() + cpu::point_space(sizes) * thread;
+    return [&run, queries, threads, own](int64_t part) {
+      run(cpu::Range{queries * part / threads, queries * (part + 1) / threads}, own);
+    };
+  });
 }
 
 // Of an array with `numbers` float32 numbers for each sampling point.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../sampling.h"
+#include "parallel.h"
 
 namespace ddetr::cpu {
 namespace {
@@ -92,10 +93,11 @@ void backward_head(const Inputs& inputs, const Head& head, const Gradients& grad
 
 void forward_double(const Inputs& inputs, void* output, int threads) {
   const int64_t tasks = inputs.sizes.batch * inputs.sizes.heads;
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-  for (int64_t task = 0; task < tasks; ++task) {
-    forward_head(inputs, Head(inputs.sizes, task), static_cast<double*>(output));
-  }
+  for_each_index(tasks, threads, [&](int) {
+    return [&](int64_t task) {
+      forward_head(inputs, Head(inputs.sizes, task), static_cast<double*>(output));
+    };
+  });
 }
 
 void backward_double(const Inputs& inputs, const Gradients& gradients, int threads) {
@@ -103,10 +105,9 @@ void backward_double(const Inputs& inputs, const Gradients& gradients, int threa
   double* grad_value = static_cast<double*>(gradients.value);
   std::fill_n(grad_value, sizes.batch * sizes.pixels * sizes.heads * sizes.channels, 0.0);
   const int64_t tasks = sizes.batch * sizes.heads;
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-  for (int64_t task = 0; task < tasks; ++task) {
-    backward_head(inputs, Head(sizes, task), gradients);
-  }
+  for_each_index(tasks, threads, [&](int) {
+    return [&](int64_t task) { backward_head(inputs, Head(sizes, task), gradients); };
+  });
 }
 
 }  // namespace ddetr::cpu

@@ -6,8 +6,9 @@ namespace ddetr {
 DeviceGuard::DeviceGuard(int device) {
   cudaGetDevice(&before_);
   if (cudaSetDevice(device) != cudaSuccess) {
-    throw std::runtime_error("CUDA device " + std::to_string(device) + ": " +
-                             cudaGetErrorString(cudaGetLastError()));
+    char name[32];
+    std::snprintf(name, sizeof(name), "CUDA device %d", device);
+    fail(name, cudaGetErrorString(cudaGetLastError()));
   }
 }
 
@@ -15,9 +16,7 @@ DeviceGuard::~DeviceGuard() { cudaSetDevice(before_); }
 
 void check_launch(const char* kernel) {
   const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess) {
-    throw std::runtime_error(std::string(kernel) + ": " + cudaGetErrorString(error));
-  }
+  if (error != cudaSuccess) fail(kernel, cudaGetErrorString(error));
 }
 
 size_t shared_memory_limit() {
@@ -33,6 +32,14 @@ const char* cuda_problem() {
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) return cudaGetErrorString(error);
   return count > 0 ? "" : "no CUDA device";
+}
+
+CudaVersions cuda_versions() {
+  constexpr int kArchitectures[] = {__CUDA_ARCH_LIST__};
+  CudaVersions found = {CUDART_VERSION, 0, kArchitectures[0] / 10};
+  cudaDriverGetVersion(&found.driver);
+  (void)cudaGetLastError();  // without a driver it is an error, which the next launch would report
+  return found;
 }
 
 }  // namespace ddetr

@@ -22,7 +22,17 @@ void forward_cuda(const Inputs& inputs, const CudaCall& call, void* output);
 void backward_cuda(const Inputs& inputs, const CudaCall& call, const Gradients& gradients,
                    bool deterministic);
 
-// Why these kernels cannot run on this machine; empty if they can.
+// What CUDA itself says against these kernels on this machine; empty if they can run.
 const char* cuda_problem();
+
+// CUDA's versions as it writes them, 12090 for 12.9, and the oldest GPUs that the kernels are compiled
+// for, 75 for compute capability 7.5.
+struct CudaVersions {
+  int runtime;  // of this build
+  int driver;   // the newest that the driver knows; 0 without a driver
+  int oldest_architecture;
+};
+
+CudaVersions cuda_versions();
 
 }  // namespace ddetr

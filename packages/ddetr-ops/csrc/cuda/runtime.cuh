@@ -9,8 +9,9 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
-#include <stdexcept>
-#include <string>
+#include <cstdio>
+
+#include "failure.h"
 
 // A pointer to the block's shared memory, whose size the launch says.
 #define DDETR_SHARED_MEMORY(name) extern __shared__ __align__(16) unsigned char name[]
@@ -40,8 +41,9 @@ template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int threads,
             size_t shared_bytes, void* stream, const Arguments&... arguments) {
   if (blocks > INT32_MAX) {
-    throw std::runtime_error(std::string(name) + ": too large, it takes " +
-                             std::to_string(blocks) + " blocks");
+    char why[64];
+    std::snprintf(why, sizeof(why), "too large, it takes %lld blocks", (long long)blocks);
+    fail(name, why);
   }
   if (shared_bytes > kSharedMemoryForAll) {
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));

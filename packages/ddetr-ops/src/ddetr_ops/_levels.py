@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ def level_sizes(
         ValueError: a level is not positive, all levels together do not have num_pixels, or one
             does not begin where the one before ends.
     """
-    rows = spatial_shapes.tolist() if isinstance(spatial_shapes, Tensor) else spatial_shapes
+    rows = _as_list(spatial_shapes) if isinstance(spatial_shapes, Tensor) else spatial_shapes
     sizes = [(height, width) for height, width in rows]
     if any(height < 1 or width < 1 for height, width in sizes):
         raise ValueError(f"spatial_shapes must be positive heights and widths, got {sizes}")
@@ -63,10 +63,18 @@ def level_tensors(
 
 def _check_starts(level_start_index: Tensor, sizes: Sequence[tuple[int, int]]) -> None:
     expected = 0
-    for level, start in enumerate(level_start_index.tolist()):
+    for level, start in enumerate(_as_list(level_start_index)):
         if start != expected:
             raise ValueError(f"level_start_index[{level}] must be {expected}, got {start}")
         expected += sizes[level][0] * sizes[level][1]
+
+
+def _as_list(tensor: Tensor) -> list[Any]:
+    # Up to PyTorch 2.9 a tensor has no list inside a transform of torch.func, but single numbers.
+    if torch.compiler.is_compiling() or not transforms_are_active():
+        found: list[Any] = tensor.tolist()
+        return found
+    return [_as_list(part) if part.dim() else int(part) for part in tensor.unbind()]
 
 
 def _make(sizes: _Sizes, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddetr_ops.__about__ import __version__
 from ddetr_ops._direct import MISSING
-from ddetr_ops._native import current_instruction_set, problem_on
+from ddetr_ops._native import current_instruction_set, has_threads, problem_on
 from ddetr_ops._torch_private import TRANSFORM_KEY
 from ddetr_ops.functional import Backend, ms_deform_attn
 
@@ -51,7 +51,7 @@ class Diagnosis:
     versions: str
     instruction_set: str
     problems: dict[str, str]  # device type -> why its native kernels do not run, or ""
-    detours: tuple[str, ...]  # what works less well, in sentences, because this torch lacks a name
+    detours: tuple[str, ...]  # what works less well, in sentences, for what this torch lacks
     self_tests: tuple[SelfTest, ...]
 
     @property
@@ -90,6 +90,11 @@ def _detours() -> Iterator[str]:
         yield (
             f"{absent} {', '.join(MISSING)}: calls on the CPU go through its dispatcher, with the "
             "same numbers, some microseconds slower"
+        )
+    if not has_threads():
+        yield (
+            "no OpenMP runtime is loaded whose threads the kernels could use: on the CPU they run "
+            "on one"
         )
     if not TRANSFORM_KEY:
         yield f"{absent} key for transforms: torch.func (grad, vmap) does not take the operators"

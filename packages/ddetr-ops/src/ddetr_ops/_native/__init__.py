@@ -2,7 +2,12 @@
 
 from ddetr_ops._native.cpu import backward_cpu, backward_tensors, forward_cpu, forward_tensors
 from ddetr_ops._native.cuda import backward_cuda, forward_cuda
-from ddetr_ops._native.kernels import current_instruction_set, problem_on, use_kernels
+from ddetr_ops._native.kernels import (
+    current_instruction_set,
+    has_threads,
+    problem_on,
+    use_kernels,
+)
 from ddetr_ops._native.library import READS_TENSORS
 from ddetr_ops._native.points import points_backward_cpu, points_cpu
 
@@ -15,6 +20,7 @@ __all__ = [
     "forward_cpu",
     "forward_cuda",
     "forward_tensors",
+    "has_threads",
     "points_backward_cpu",
     "points_cpu",
     "problem_on",

@@ -34,6 +34,11 @@ def current_instruction_set() -> str:
     return "" if CPU_PROBLEM else core.instruction_set()
 
 
+def has_threads() -> bool:
+    """Whether the kernels on the CPU find the threads of PyTorch's OpenMP runtime."""
+    return bool(CPU_PROBLEM) or core.has_threads()
+
+
 @contextlib.contextmanager
 def use_kernels(
     *, instruction_set: str | None = None, cuda_tiles: bool | None = None

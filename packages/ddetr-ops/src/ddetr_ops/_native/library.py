@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-try:  # torch is imported first: its wheel brings the OpenMP runtime that the kernels use too
+try:
     import ddetr_ops._core as core
 except ImportError as error:
     core = None  # type: ignore[assignment]
