@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -48,8 +49,15 @@ def main(description: str) -> None:
         print("release: interrupted, and nothing has changed", file=sys.stderr)
         sys.exit(128 + came)
     except (ValueError, OSError) as problem:
+        if isinstance(problem, BrokenPipeError):
+            _close_output()
         print(f"release: {problem}", file=sys.stderr)
         sys.exit(EXIT_NO if command in ASKING else EXIT_REFUSED)
+
+
+def _close_output() -> None:
+    """Let Python's last flush go nowhere, where nobody reads any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stop(number: int, _frame: object) -> None:
@@ -166,13 +174,17 @@ def chosen_versions(words: list[str]) -> dict[str, Version]:
 def finish(repository: Repository, plan: Plan, arguments: argparse.Namespace) -> None:
     """Show a plan and carry it out."""
     show(repository, plan)
+    sys.stdout.flush()  # whoever cannot be told is told of before anything is done
     if arguments.dry_run:
         return
     carry_out(repository, plan)
-    print("committed and tagged; publish with")
-    print("    git push origin HEAD")
-    for tag in plan.tags:  # a push of more than three tags at once starts no workflow
-        print(f"    git push origin {tag}")
+    lines = ["committed and tagged; publish with", "    git push origin HEAD"]
+    # A push of more than three tags at once starts no workflow.
+    lines += [f"    git push origin {tag}" for tag in plan.tags]
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError:
+        _close_output()  # it is done all the same
 
 
 def show(repository: Repository, plan: Plan) -> None:

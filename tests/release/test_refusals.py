@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -244,4 +245,16 @@ def test_a_signal_ends_with_a_sentence(
     done = subprocess.run(["sh", str(starter), *words], capture_output=True, text=True)
     assert done.returncode == 128 + number
     assert done.stderr == "release: interrupted, and nothing has changed\n"
+    assert changed.state() == before
+
+
+def test_a_plan_that_nobody_reads_is_not_carried_out(changed: Checkout) -> None:
+    """The pipe is closed before the first line."""
+    before = changed.state()
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, str(SCRIPT), "train", "--root", str(changed.root)]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (2, "release: [Errno 32] Broken pipe\n")
     assert changed.state() == before
