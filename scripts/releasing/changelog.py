@@ -11,11 +11,14 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from releasing.repository import Package, ReleaseError, Repository, run
+from releasing.programs import ReleaseError, run
+from releasing.repository import Package, Repository
+from releasing.texts import read_text, refuse_link, write_text
 from releasing.versions import LEVELS, Level, parse_version
 
 # The title of an entry that is written by hand, as pyproject.toml has towncrier write others.
 UNRELEASED = re.compile(r"(?m)^## \[(?P<version>[^\]]+)\] - unreleased$")
+FORM = "changelog.d/NAME.TYPE.md"
 START = "<!-- releases, newest first -->\n"
 
 
@@ -23,12 +26,18 @@ def unreleased_version(package: Package) -> Version | None:
     """Give the version of the entry that a package's changelog has as unreleased, if any.
 
     Raises:
-        ReleaseError: there is no changelog, or there are fragments too, and one change would be
-            told in two ways.
+        ReleaseError: there is no changelog, it has two such entries, or there are fragments too,
+            and one change would be told in two ways.
     """
-    found = UNRELEASED.search(_text(package))
-    if found is None:
+    titles = [*UNRELEASED.finditer(_text(package))]
+    if not titles:
         return None
+    if len(titles) > 1:
+        raise ReleaseError(
+            f"{package.name}'s changelog has {len(titles)} entries that are not released, "
+            f"{', '.join(each['version'] for each in titles)}: make one of them"
+        )
+    (found,) = titles
     if fragments := fragments_of(package):
         raise ReleaseError(
             f"{package.name}'s changelog has an entry {found['version']} that is not released: "
@@ -36,20 +45,36 @@ def unreleased_version(package: Package) -> Version | None:
         )
     if not entry_of(_text(package), f"{found['version']}]"):
         raise ReleaseError(f"{package.name}'s changelog says nothing of {found['version']}")
-    return parse_version(found["version"])
+    try:
+        return parse_version(found["version"])
+    except ValueError as error:
+        raise ReleaseError(f"{package.name}'s changelog has an unreleased entry: {error}") from None
+
+
+def is_dated(package: Package, version: Version) -> bool:
+    """Tell whether a package's changelog has an entry of a version with its day."""
+    return re.search(rf"(?m)^## \[{re.escape(str(version))}\] - \d", _text(package)) is not None
 
 
 def fragments_of(package: Package) -> dict[str, Level]:
     """Give the names of a package's fragments, and how much each changes.
 
     Raises:
-        ReleaseError: a name has none of the types.
+        ReleaseError: a name has none of the types or another form, or a file says nothing.
     """
     found: dict[str, Level] = {}
-    for path in sorted((package.folder / "changelog.d").glob("*.md")):
-        _, _, kind = path.stem.rpartition(".")
+    folder = package.folder / "changelog.d"
+    for path in package.tracked("changelog.d"):
+        name, _, kind = path.stem.rpartition(".")
+        if path.name == ".gitkeep":
+            continue
+        if path.parent != folder or path.suffix != ".md" or (kind in LEVELS and not name):
+            shown = path.relative_to(package.folder).as_posix()
+            raise ReleaseError(f"packages/{package.name}/{shown} is no fragment: name it {FORM}")
         if kind not in LEVELS:
             raise ReleaseError(f"{path.name} names none of the types {', '.join(LEVELS)}")
+        if not read_text(path).strip():
+            raise ReleaseError(f"{path.name} of {package.name} is empty: write one sentence")
         found[path.name] = LEVELS[kind]
     return found
 
@@ -57,7 +82,7 @@ def fragments_of(package: Package) -> dict[str, Level]:
 def date_entry(package: Package, version: Version) -> None:
     """Put today's date (UTC) behind the version of the entry that was unreleased."""
     changelog = package.folder / "CHANGELOG.md"
-    changelog.write_text(UNRELEASED.sub(f"## [{version}] - {_today()}", _text(package), 1), "utf-8")
+    write_text(changelog, UNRELEASED.sub(f"## [{version}] - {_today()}", _text(package), 1))
 
 
 def add_fragment(package: Package, name: str, sentence: str) -> None:
@@ -79,7 +104,17 @@ def write_entry(root: Path, package: Package, version: Version) -> None:
     """Make an entry of the fragments, and remove them."""
     command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", str(version)]
     settings = ["--config", str(root / "pyproject.toml"), "--dir", str(package.folder)]
+    changelog = package.folder / "CHANGELOG.md"
+    refuse_link(changelog)
+    windows = b"\r\n" in changelog.read_bytes()
     run(*command, *settings, "--name", package.name, "--date", _today(), cwd=root)
+    text = _text(package)
+    changelog.write_text(text, "utf-8", newline="\r\n" if windows else "\n")
+    if not entry_of(text, f"{version}]"):
+        raise ReleaseError(
+            f"towncrier has written no entry {version} into {package.name}'s changelog: "
+            f"see [tool.towncrier] in pyproject.toml"
+        )
 
 
 def notes(repository: Repository, tag: str) -> str:
@@ -121,7 +156,7 @@ def package_of_tag(repository: Repository, tag: str) -> tuple[Package, Version]:
     except ValueError:
         found = ""
     if not found:
-        raise ReleaseError(f"{tag} is no release tag; it should read like ddetr-ops-v0.1.0")
+        raise ReleaseError(f"{tag!r} is no release tag; it should read like ddetr-ops-v0.1.0")
     package = repository.package(name)
     return package, version
 
@@ -145,7 +180,7 @@ def _text(package: Package) -> str:
     path = package.folder / "CHANGELOG.md"
     if not path.is_file():
         raise ReleaseError(f"packages/{package.name} has no CHANGELOG.md")
-    return path.read_text("utf-8")
+    return read_text(path)
 
 
 def _today() -> str:

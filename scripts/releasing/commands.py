@@ -3,50 +3,77 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from packaging.version import Version
 
 from releasing.changelog import notes, package_of_tag
 from releasing.crossings import lacking
 from releasing.plan import Plan, has_entry, plan_one, plan_train, told
+from releasing.programs import ReleaseError
 from releasing.published import refuse_unpublished
-from releasing.repository import ReleaseError, Repository
+from releasing.repository import Repository
 from releasing.versions import PRE_KINDS, parse_version
 from releasing.whole import carry_out
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-EXIT_NO, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_NO, EXIT_REFUSED = 1, 2
+MOST_MINUTES = 24 * 60
+TRAINS = ("plan", "train")
 
 
 def main(description: str) -> None:
-    """Run what the command line asks for; the exit status is 0, 1 for a no, 2 or 130."""
+    """Run what the command line asks for; the exit status is 0, 1 for a no, 2, or a signal's."""
     parser = parser_of_words(description)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     words = ["check", *arguments.words] if arguments.check else arguments.words
     command, rest = (words[0], words[1:]) if words[0] in COMMANDS else ("release", words)
     run, form, number = COMMANDS[command]
     if number is not None and len(rest) not in number:
         parser.error(f"give {form}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if command not in TRAINS and (arguments.pre or arguments.raise_floors):
+        parser.error("--pre and --raise-floors go with plan and train; name the version otherwise")
+    if not 0 <= arguments.wait <= MOST_MINUTES:
+        parser.error(f"--wait takes minutes, from 0 to {MOST_MINUTES}")
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, _stop)
     try:
         run(Repository(arguments.root), rest, arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        came = stopped.args[0] if stopped.args else signal.SIGINT
         print("release: interrupted, and nothing has changed", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(128 + came)
     except (ValueError, OSError) as problem:
+        if isinstance(problem, BrokenPipeError):
+            _close_output()
         print(f"release: {problem}", file=sys.stderr)
         sys.exit(EXIT_NO if command in ASKING else EXIT_REFUSED)
 
 
+def _close_output() -> None:
+    """Let Python's last flush go nowhere, where nobody reads any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _stop(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one sentence, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_REFUSED, f"release: {message}; --help tells more\n")
+
+
 def parser_of_words(description: str) -> argparse.ArgumentParser:
     """Give the command line's parser; which words go together, COMMANDS says."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="+", metavar="WORD", help="as above")
     parser.add_argument("--check", action="store_true", help="the same as the word check")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done")
@@ -77,13 +104,16 @@ def release_train(repository: Repository, words: list[str], arguments: argparse.
     plan = plan_train(repository, chosen, arguments.pre, arguments.raise_floors)
     if not plan.releases:
         show(repository, plan)
-        raise ReleaseError("there is nothing to release")
+        raise ReleaseError(
+            "there is nothing to release: what has changed needs a sentence in changelog.d"
+        )
     finish(repository, plan, arguments)
 
 
 def show_plan(repository: Repository, words: list[str], arguments: argparse.Namespace) -> None:
     """Show what a train would do, from the commit that is checked out."""
     chosen = chosen_versions(words)
+    repository.refuse_shallow()
     show(repository, plan_train(repository, chosen, arguments.pre, arguments.raise_floors))
 
 
@@ -135,6 +165,8 @@ def chosen_versions(words: list[str]) -> dict[str, Version]:
         name, found, text = word.partition("=")
         if not found:
             raise ReleaseError(f"give PACKAGE=VERSION, not {word}")
+        if name in chosen:
+            raise ReleaseError(f"{name} is given twice")
         chosen[name] = parse_version(text)
     return chosen
 
@@ -142,13 +174,17 @@ def chosen_versions(words: list[str]) -> dict[str, Version]:
 def finish(repository: Repository, plan: Plan, arguments: argparse.Namespace) -> None:
     """Show a plan and carry it out."""
     show(repository, plan)
+    sys.stdout.flush()  # whoever cannot be told is told of before anything is done
     if arguments.dry_run:
         return
     carry_out(repository, plan)
-    print("committed and tagged; publish with")
-    print("    git push origin HEAD")
-    for tag in plan.tags:  # a push of more than three tags at once starts no workflow
-        print(f"    git push origin {tag}")
+    lines = ["committed and tagged; publish with", "    git push origin HEAD"]
+    # A push of more than three tags at once starts no workflow.
+    lines += [f"    git push origin {tag}" for tag in plan.tags]
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError:
+        _close_output()  # it is done all the same
 
 
 def show(repository: Repository, plan: Plan) -> None:

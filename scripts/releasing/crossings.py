@@ -10,7 +10,9 @@ from typing import NamedTuple
 from import_graph import all_of, names_taken
 from packaging.version import Version
 
-from releasing.repository import Package, ReleaseError, Repository, tag_of
+from releasing.programs import ReleaseError
+from releasing.repository import Package, Repository, tag_of
+from releasing.texts import read_text
 
 
 class Use(NamedTuple):
@@ -29,15 +31,34 @@ class Use(NamedTuple):
 def uses(repository: Repository, package: Package, sibling: Package) -> tuple[Use, ...]:
     """List what a package's modules take of a sibling, as they are on disk."""
     found = []
-    for path in sorted((package.folder / "src").rglob("*.py")):
-        text = path.read_text("utf-8")
+    for path in package.tracked("src/*.py*"):
+        text = read_text(path) if path.suffix in (".py", ".pyi") else ""
         if sibling.module not in text:
             continue
-        tree = ast.parse(text)
-        taken = [*names_taken(tree, {sibling.module}), *_attributes(tree, sibling)]
         where = path.relative_to(repository.root)
+        tree = _parsed(text, str(where))
+        taken = [*names_taken(tree, {sibling.module}), *_attributes(tree, sibling)]
+        taken += _imported_by_name(tree, sibling)
         found += [Use(package.name, f"{where}:{line}", *names) for line, *names in taken]
     return tuple(found)
+
+
+def _parsed(text: str, where: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError) as error:  # the latter of a zero byte
+        line = getattr(error, "lineno", None) or 1
+        raise ReleaseError(f"{where}:{line} is no Python: {getattr(error, 'msg', error)}") from None
+
+
+def _imported_by_name(tree: ast.Module, sibling: Package) -> Iterator[tuple[int, str, str]]:
+    """Yield modules of a sibling that are imported late: import_module("ddetr_ops.x")."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            name = str(node.args[0].value)
+            if called in ("import_module", "__import__") and name.split(".")[0] == sibling.module:
+                yield node.lineno, name, ""
 
 
 def _attributes(tree: ast.Module, sibling: Package) -> Iterator[tuple[int, str, str]]:
@@ -85,7 +106,11 @@ def _is_module(sibling: Package, name: str) -> bool:
 
 
 def lacking(
-    repository: Repository, package: Package, sibling: Package, version: Version
+    repository: Repository,
+    package: Package,
+    sibling: Package,
+    version: Version,
+    is_made: bool = False,
 ) -> Iterator[Use]:
     """Yield what a package takes of a sibling that one version of it does not give.
 
@@ -94,7 +119,7 @@ def lacking(
     """
     revision = tag_of(sibling.name, version)
     if version not in repository.tagged(sibling.name):
-        if version != sibling.stated:
+        if version != sibling.stated and not is_made:
             raise ReleaseError(
                 f"{package.name} requires {sibling.name} from {version}, and the tag {revision} "
                 f"is not here: get it with `git fetch --tags`"
@@ -125,7 +150,8 @@ def _given(repository: Repository, revision: str, sibling: Package, module: str,
     if name and _face(repository, revision, folder, f"{module}.{name}") is not None:
         return True
     listed = _face(repository, revision, folder, module)
-    return listed is not None and (not name or name in listed)
+    every = not name or name == "*" or name.startswith("__")  # what each module has
+    return listed is not None and (every or name in listed)
 
 
 @cache
@@ -134,7 +160,12 @@ def _face(repository: Repository, revision: str, folder: str, module: str) -> fr
     path = f"{folder}/{module.replace('.', '/')}"
     for name in (f"{path}/__init__.py", f"{path}.py"):
         if name in _files(repository, revision, folder):
-            return all_of(ast.parse(repository.git("show", f"{revision}:{name}")))
+            where = f"{name} at {revision}"
+            tree = _parsed(repository.git("show", f"{revision}:{name}"), where)
+            try:
+                return all_of(tree)
+            except (TypeError, ValueError):
+                raise ReleaseError(f"{where} has an __all__ that is no list of names") from None
     return None
 
 

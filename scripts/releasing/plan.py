@@ -9,8 +9,9 @@ from packaging.version import Version
 
 from releasing import changelog
 from releasing.crossings import Use, lacking, lowest_with_all
+from releasing.programs import ReleaseError
 from releasing.ranges import Range
-from releasing.repository import Package, ReleaseError, Repository, tag_of
+from releasing.repository import Package, Repository, tag_of
 from releasing.versions import Level, as_prerelease, followers, may_follow, raised
 
 STRENGTH: tuple[Level, ...] = ("fix", "feature", "breaking")
@@ -199,20 +200,51 @@ def _refuse_version(
         raise ReleaseError(
             f"the tag {tag_of(name, version)} exists: {name} {version} is released already"
         )
-    if own and not version.is_postrelease and str(stated) == str(entry):
-        return  # of what is stated and never was released, a pre-release or the release itself
+    if not (own and not version.is_postrelease and str(stated) == str(entry)):
+        # else it is, of what is stated and never was released, a pre-release or the release itself
+        _refuse_no_follower(package, version)
+        if entry is None and not changelog.fragments_of(package) and not moved:
+            raise ReleaseError(f"packages/{name}/changelog.d is empty: nothing has changed")
+    if entry is None and not version.is_prerelease:
+        changelog.refuse_no_towncrier(package)
+    _refuse_odd_tags(repository, package, version)
+
+
+def _refuse_no_follower(package: Package, version: Version) -> None:
+    """Refuse a version that does not come after the one that is stated."""
+    name, stated = package.name, package.stated
     following = ", ".join(map(str, followers(stated)))
     if version == stated:
         raise ReleaseError(f"{name} is at {stated} already, after which come {following}")
     if version < stated:
-        raise ReleaseError(f"{name} is at {stated}, beyond {version}")
+        raise ReleaseError(f"{name} is at {stated}, beyond {version}: after it come {following}")
     if not may_follow(stated, version):
         raise ReleaseError(f"{name} is at {stated}, after which come {following}, not {version}")
-    if entry is None:
-        if not changelog.fragments_of(package) and not moved:
-            raise ReleaseError(f"packages/{name}/changelog.d is empty: nothing has changed")
-        if not version.is_prerelease:
-            changelog.refuse_no_towncrier(package)
+
+
+def _refuse_odd_tags(repository: Repository, package: Package, version: Version) -> None:
+    """Refuse where tags and changelog do not tell the same story as the version that is stated.
+
+    Raises:
+        ReleaseError: a tag is beyond the version, or one is missing or in the way.
+    """
+    name, stated = package.name, package.stated
+    below = repository.tagged(name, repository.tags_below)
+    if below and below[-1] > max(version, stated):
+        raise ReleaseError(
+            f"{name} {below[-1]} is out, beyond {version}: state it in {package.about.name}, or "
+            f"remove the tag {tag_of(name, below[-1])}"
+        )
+    for tag in repository.tags:
+        if tag.startswith(f"{tag_of(name, version)}/"):
+            raise ReleaseError(f"the tag {tag} leaves no room for {tag_of(name, version)}")
+    if stated not in repository.tagged(name) and changelog.is_dated(package, stated):
+        raise ReleaseError(
+            f"{name}'s changelog has {stated} as released, and the tag {tag_of(name, stated)} is "
+            f"not here: get it with `git fetch --tags`"
+        )
+    if version != stated and changelog.is_dated(package, version):
+        raise ReleaseError(f"{name}'s changelog has an entry {version} with a day: take that away")
 
 
 def _refuse_unfit(repository: Repository, plan: Plan) -> None:
@@ -244,10 +276,14 @@ def _refuse_release(
             f"{user.name} {version} would require {sibling.name}{wanted}, from a pre-release on: "
             f"release {sibling.name} first"
         )
-    if wanted.floor == plan.version_of(sibling) and sibling.name in plan.releases:
-        return
-    for use in lacking(repository, user, sibling, wanted.floor):
-        raise ReleaseError(f"{told(use, sibling, wanted.floor)}: release {sibling.name} first")
+    is_made = wanted.floor == plan.version_of(sibling) and sibling.name in plan.releases
+    for use in lacking(repository, user, sibling, wanted.floor, is_made):
+        what = (
+            f"let its __all__ give it; see {use.source}"
+            if is_made
+            else f"release {sibling.name} first"
+        )
+        raise ReleaseError(f"{told(use, sibling, wanted.floor)}: {what}")
 
 
 def told(use: Use, sibling: Package, floor: Version) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from releasing.changelog import package_of_tag
-from releasing.repository import ReleaseError, Repository, run
+from releasing.programs import ReleaseError, run
+from releasing.repository import Repository
 
 POLL_SECONDS = 30
 

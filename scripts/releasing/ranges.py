@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from releasing.versions import next_breaking
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 # A requirement of a sibling as a manifest writes it; a name without a range is no requirement.
 REQUIREMENT = re.compile(
@@ -33,12 +43,13 @@ class Range:
             ValueError: it has another form.
         """
         try:
-            parts = {each.operator: each.version for each in SpecifierSet(text)}
-        except InvalidSpecifier:
-            parts = {}
-        if parts.keys() != {">=", "<"}:
+            specifiers = SpecifierSet(text)
+            parts = {each.operator: _whole(each.version) for each in specifiers}
+        except (InvalidSpecifier, InvalidVersion):
+            specifiers, parts = SpecifierSet(), {}
+        if parts.keys() != {">=", "<"} or len(specifiers) != 2 or parts["<"] <= parts[">="]:
             raise ValueError(f"has {text!r} where a sibling's range reads like >=0.1,<0.2")
-        return cls(_whole(parts[">="]), _whole(parts["<"]))
+        return cls(parts[">="], parts["<"])
 
     def __str__(self) -> str:
         return f">={_short(self.floor)},<{_short(self.below)}"
@@ -65,22 +76,45 @@ class Range:
         return Range(floor, below)
 
 
-def sibling_ranges(manifest: str, siblings: Container[str]) -> dict[str, Range]:
+def sibling_ranges(manifest: str, siblings: Collection[str]) -> dict[str, Range]:
     """Read the siblings' ranges from a manifest's text.
 
     Raises:
-        ValueError: one has another form, or a sibling has two.
+        ValueError: it is no TOML, one has another form, or a sibling has two.
     """
     found: dict[str, Range] = {}
+    seen: Counter[str] = Counter()
     for match in REQUIREMENT.finditer(manifest):
         if match["name"] not in siblings:
             continue
+        seen[match["name"]] += 1
         read = Range.parse(match["range"])
         if found.setdefault(match["name"], read) != read:
             raise ValueError(
                 f"requires {match['name']} in two ranges, {found[match['name']]} and {read}"
             )
+    for line, name in _requirements(manifest):
+        if name in siblings and not seen[name]:
+            raise ValueError(f"has {line!r} where a sibling reads like {name}>=0.1,<0.2")
+        seen[name] -= 1
     return found
+
+
+def _requirements(manifest: str) -> Iterator[tuple[str, str]]:
+    """Yield what an installation or a test takes: each line, and the name in it as indexes do."""
+    try:
+        content: dict[str, Any] = tomllib.loads(manifest)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"is no TOML: {error}") from None
+    project = content.get("project", {})
+    tables = (project.get("optional-dependencies", {}), content.get("dependency-groups", {}))
+    lists = [project.get("dependencies", []), content.get("build-system", {}).get("requires", [])]
+    lists += [each for table in tables for each in table.values()]
+    for line in (line for each in lists for line in each if isinstance(line, str)):
+        try:
+            yield line, canonicalize_name(Requirement(line).name)
+        except InvalidRequirement:
+            raise ValueError(f"requires {line!r}, which no installer can read") from None
 
 
 def with_ranges(manifest: str, ranges: Mapping[str, Range]) -> str:
@@ -96,6 +130,8 @@ def with_ranges(manifest: str, ranges: Mapping[str, Range]) -> str:
 def _whole(text: str) -> Version:
     """Read a version that may have fewer than three numbers."""
     version = Version(text)
+    if len(version.release) > 3:
+        raise InvalidSpecifier(text)
     missing = 3 - len(version.release)
     return Version(version.base_version + ".0" * missing + text[len(version.base_version) :])
 

@@ -2,51 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
+from releasing.programs import ReleaseError, run
 from releasing.ranges import Range, sibling_ranges
+from releasing.texts import read_text
+from releasing.versions import parse_version
 
 # Whoever is required comes first; among those that may come next, in this order.
 ORDER = ("ddetr-ops", "ddetr-data", "ddetr-model", "ddetr-train", "ddetr-export", "ddetr-cli")
-# Set where git calls this from a hook, and of another repository or index than the one named here.
-FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
-
-
-class ReleaseError(ValueError):
-    """A release that may not be made, or cannot be; the text is one sentence."""
-
-
-def run(*words: str, cwd: Path) -> str:
-    """Run a program and give what it printed.
-
-    Raises:
-        ReleaseError: it is missing, or it fails; the text has what it said.
-    """
-    if shutil.which(words[0]) is None:
-        raise ReleaseError(f"{words[0]} is not on the PATH")
-    environment = {key: value for key, value in os.environ.items() if key not in FOREIGN}
-    done = subprocess.run(
-        words,
-        cwd=cwd,
-        env=environment | {"LC_ALL": "C.UTF-8"},
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-    )
-    if done.returncode:
-        told = " ".join((done.stderr.strip() or done.stdout).split())
-        raise ReleaseError(f"{' '.join(words[:2])} fails: {told or f'status {done.returncode}'}")
-    return done.stdout
+# What stands in git's folder while something else is at work, or waits for somebody to end it.
+UNDER_WAY = {
+    "MERGE_HEAD": "a merge",
+    "CHERRY_PICK_HEAD": "a cherry-pick",
+    "REVERT_HEAD": "a revert",
+    "sequencer": "a series of cherry-picks or reverts",
+    "rebase-merge": "a rebase",
+    "rebase-apply": "a rebase",
+    "index.lock": "another git command",
+}
 
 
 @dataclass(frozen=True)
@@ -74,13 +55,18 @@ class Package:
         """The version that __about__ states."""
         found = None
         if self.about.is_file():
-            found = re.search(r'__version__ = "(.+)"', self.about.read_text("utf-8"))
+            found = re.search(r'__version__ = "(.+)"', read_text(self.about))
         if found is None:
-            raise ReleaseError(f"{self.about} states no version")
+            raise ReleaseError(f'{self.about} states no version: write __version__ = "0.1.0" there')
         try:
-            return Version(found[1])
-        except InvalidVersion:
-            raise ReleaseError(f"{self.about} states {found[1]}, which is no version") from None
+            return parse_version(found[1])
+        except ValueError as error:
+            raise ReleaseError(f"{self.about} states no version of ours: {error}") from None
+
+    def tracked(self, pattern: str) -> list[Path]:
+        """List files that git knows; those that it ignores are in no commit and no release."""
+        listed = run("git", "ls-files", "-z", "--", pattern, cwd=self.folder).split("\0")
+        return sorted(path for name in listed if name and (path := self.folder / name).is_file())
 
 
 class Repository:
@@ -98,11 +84,12 @@ class Repository:
         if not package.manifest.is_file():
             return {}
         try:
-            found = sibling_ranges(package.manifest.read_text("utf-8"), self._folders.keys())
+            siblings = self._folders.keys() - {package.name}
+            return sibling_ranges(read_text(package.manifest), siblings)
+        except ReleaseError:
+            raise
         except ValueError as error:
             raise ReleaseError(f"packages/{package.name}/pyproject.toml {error}") from None
-        found.pop(package.name, None)
-        return found
 
     @cached_property
     def _folders(self) -> dict[str, Package]:
@@ -138,20 +125,36 @@ class Repository:
     @cached_property
     def tags(self) -> frozenset[str]:
         """Every tag, as they were when first asked for."""
-        return frozenset(self.git("tag", "--list").splitlines())
+        return frozenset(self._tags())
 
-    def tagged(self, name: str) -> list[Version]:
-        """Give the versions of a package that have a tag, rising."""
+    @cached_property
+    def tags_below(self) -> frozenset[str]:
+        """The tags of the commit that is checked out, and of those before it."""
+        return frozenset(self._tags("--merged", "HEAD"))
+
+    def _tags(self, *options: str) -> list[str]:
+        form = "--format=%(refname:strip=2)"
+        return self.git("for-each-ref", form, *options, "refs/tags").splitlines()
+
+    def tagged(self, name: str, tags: frozenset[str] | None = None) -> list[Version]:
+        """Give the versions of a package that have a tag, of all or of these tags, rising.
+
+        A tag in another spelling than releases are tagged in, such as v0.2, is none of a release.
+        """
         prefix = f"{name}-v"
         found = []
-        for tag in self.tags:
-            if not tag.startswith(prefix):
-                continue
-            try:
-                found.append(Version(tag.removeprefix(prefix)))
-            except InvalidVersion:
-                continue  # no tag of a release
+        for tag in self.tags if tags is None else tags:
+            with suppress(ValueError):
+                if tag.startswith(prefix):
+                    found.append(parse_version(tag.removeprefix(prefix)))
         return sorted(found)
+
+    def refuse_shallow(self) -> None:
+        """Refuse a clone whose history is cut: what has no tag there may have been released."""
+        if self.git("rev-parse", "--is-shallow-repository") == "true":
+            raise ReleaseError(
+                f"{self.root} is a shallow clone: get the rest with `git fetch --unshallow --tags`"
+            )
 
     def shown(self, revision: str, path: str) -> str | None:
         """Give a file's text at a revision, or None where it does not exist."""
@@ -169,21 +172,30 @@ class Repository:
         try:
             top = Path(self.git("rev-parse", "--show-toplevel"))
         except ReleaseError as error:
-            missing = "not on the PATH" in str(error)
-            raise (
-                error if missing else ReleaseError(f"{self.root} is no git repository")
-            ) from None
+            if "not a git repository" not in str(error):
+                raise
+            raise ReleaseError(f"{self.root} is no git repository") from None
         if top.resolve() != self.root:
             raise ReleaseError(f"{self.root} is not the top of its git repository, which is {top}")
         try:
             current = self.git("symbolic-ref", "--quiet", "--short", "HEAD")
         except ReleaseError:
             raise ReleaseError("HEAD is detached: switch to the branch that is released") from None
-        wanted = (branch,) if branch else ("main", "master")
+        wanted = ("main", "master") if branch is None else (branch,)
         if current not in wanted:
             raise ReleaseError(
                 f"the branch is {current}, and releases are made on {wanted[0]} (or name --branch)"
             )
+        for name, what in UNDER_WAY.items():
+            if (self.root / self.git("rev-parse", "--git-path", name)).exists():
+                raise ReleaseError(f"{what} is under way in {self.root}: end it first")
+        try:
+            self.git("var", "GIT_COMMITTER_IDENT")
+        except ReleaseError:
+            raise ReleaseError(
+                "git knows nobody to commit as: set user.name and user.email with `git config`"
+            ) from None
+        self.refuse_shallow()
         self.refuse_changes()
 
     def refuse_changes(self) -> None:
@@ -192,13 +204,22 @@ class Repository:
         Raises:
             ReleaseError: there is one; the text names it.
         """
-        for line in self.git("status", "--porcelain").splitlines():
+        options = ("--untracked-files=normal", "--ignore-submodules=none", "--no-renames")
+        for line in self.git("status", "--porcelain", "-z", *options).split("\0"):
             state, path = line[:2], line[3:]
-            if state != "??":
+            if state not in ("", "??"):
                 how = "staged" if state[0] != " " else "changed"
-                raise ReleaseError(f"{path} is {how} and not committed")
+                raise ReleaseError(f"{path} is {how} and not committed: commit it, or put it away")
             if path.startswith("packages/"):
-                raise ReleaseError(f"{path} is not committed and not ignored")
+                raise ReleaseError(
+                    f"{path} is not committed and not ignored: commit it, or put it away"
+                )
+        for line in self.git("ls-files", "-v", "-z", "--", "packages").split("\0"):
+            if line[:1].islower() or line[:1] == "S":
+                raise ReleaseError(
+                    f"git is told to overlook changes of {line[2:]}: undo that with "
+                    f"`git update-index --no-assume-unchanged --no-skip-worktree`"
+                )
 
 
 def tag_of(name: str, version: Version) -> str:

@@ -38,7 +38,8 @@ def parse_version(text: str) -> Version:
         or (version.is_postrelease and version.is_prerelease)
     ):
         raise ValueError(
-            f"a version reads like 0.2.0, 0.2.0.dev1, 0.2.0a1, 0.2.0rc1 or 0.2.0.post1, not {text}"
+            "a version reads like 0.2.0, 0.2.0.dev1, 0.2.0a1, 0.2.0rc1 or 0.2.0.post1, "
+            f"not {text!r}"
         )
     return version
 

@@ -20,8 +20,10 @@ from packaging.version import Version
 
 from releasing import changelog
 from releasing.plan import Move, Plan
+from releasing.programs import ReleaseError
 from releasing.ranges import with_ranges
-from releasing.repository import Package, ReleaseError, Repository
+from releasing.repository import Package, Repository
+from releasing.texts import read_text, write_text
 
 PREFIX = "ddetr-release-"
 RESERVE_BYTES = 4 * 2**20  # far more than the last step writes; it is freed for taking it back
@@ -53,10 +55,10 @@ def carry_out(repository: Repository, plan: Plan) -> None:
 def _write_release(copy: Repository, package: Package, version: Version) -> None:
     """Write a package's version, and its changelog unless a pre-release leaves that to come."""
     entry = changelog.unreleased_version(package)
-    package.about.write_text(
+    write_text(
+        package.about,
         f'"""The version of {package.name}; the only file that states it."""\n\n'
         f'__version__ = "{version}"\n',
-        "utf-8",
     )
     if version.is_prerelease:
         return
@@ -70,9 +72,8 @@ def _write_ranges(copy: Repository, package: Package, moves: list[Move]) -> None
     """Write a package's ranges, and say so in its changelog where it has been out with others."""
     if not moves:
         return
-    text = package.manifest.read_text("utf-8")
     moved = {move.sibling: move.after for move in moves}
-    package.manifest.write_text(with_ranges(text, moved), "utf-8")
+    write_text(package.manifest, with_ranges(read_text(package.manifest), moved))
     if changelog.unreleased_version(package) is None and copy.tagged(package.name):
         for sibling, after in moved.items():
             changelog.add_fragment(

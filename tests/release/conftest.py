@@ -85,7 +85,8 @@ class Checkout:
 
     def state(self) -> dict[str, str]:
         """Give all that a release changes: HEAD, branches and tags, the index, every file."""
-        names = self.git("ls-files", "--cached", "--others").splitlines()
+        listed = self.git("ls-files", "-z", "--cached", "--others")
+        names = [name for name in listed.split("\0") if name]
         files = {name: (self.root / name).read_text("utf-8") for name in sorted(names)}
         return files | {
             "refs": self.git("for-each-ref"),

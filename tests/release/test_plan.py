@@ -94,6 +94,8 @@ def test_extras_of_a_sibling_keep_their_names(checkout: Checkout) -> None:
         USES_IT,
         "import ddetr_ops\n\nddetr_ops.patch(1)\n",
         "import ddetr_ops as ops\n\n\ndef late():\n    return ops.patch\n",
+        "from ddetr_ops import patch as mend\n",
+        "if TYPE_CHECKING:\n    from ddetr_ops import patch\n",
     ],
 )
 def test_a_floor_moves_with_a_name_that_crosses(checkout: Checkout, used: str) -> None:
@@ -110,6 +112,28 @@ def test_a_wing_that_is_new_moves_the_floor(checkout: Checkout) -> None:
     checkout.write("ddetr-model/src/ddetr_model/layers.py", "from ddetr_ops import dropin\n")
     checkout.released("ddetr-ops", "0.1.1")
     assert '"ddetr-ops>=0.1.1,<0.2"' in checkout.manifest("ddetr-model")
+
+
+@pytest.mark.parametrize(
+    ("path", "used"),
+    [
+        ("late.py", 'importlib.import_module("ddetr_ops.dropin")\n'),
+        ("late.py", "import ddetr_ops.dropin as wing\n"),
+        ("late.pyi", "from ddetr_ops.dropin import Layer as Layer\n"),
+    ],
+)
+def test_a_late_import_and_a_stub_move_the_floor(checkout: Checkout, path: str, used: str) -> None:
+    """So does a wing that is only named as text, or only for type checkers."""
+    checkout.write("ddetr-ops/src/ddetr_ops/dropin/__init__.py", '__all__ = ["Layer"]\n')
+    checkout.write("ddetr-ops/changelog.d/dropin.added.md", "A wing.")
+    checkout.write(f"ddetr-model/src/ddetr_model/{path}", used)
+    assert "requires ddetr-ops>=0.1.1,<0.2" in checkout.released("ddetr-ops", "0.1.1", "--dry-run")
+
+
+def test_the_version_of_a_sibling_is_always_there(checkout: Checkout) -> None:
+    """What every module has needs no __all__, and moves no floor."""
+    checkout.write("ddetr-model/src/ddetr_model/late.py", "from ddetr_ops import __version__\n")
+    assert checkout.released("floors") == ""
 
 
 def test_a_floor_may_be_raised_by_hand(checkout: Checkout) -> None:

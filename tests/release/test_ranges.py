@@ -166,3 +166,31 @@ def test_what_changed_says_which_number_rises(stated: str, kind: str, version: s
 def test_prereleases_are_counted(stated: str, kind: str, version: str) -> None:
     """The next of the same kind has the next number."""
     assert str(as_prerelease(Version(stated), Version("0.2.0"), kind)) == version
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ddetr_ops>=0.1,<0.2",
+        "DDETR-Ops>=0.1,<0.2",
+        " ddetr-ops>=0.1,<0.2",
+        "ddetr-ops [a] (>=0.1,<0.2)",
+        "ddetr-ops[a]",
+        "ddetr-ops @ file:///ops",
+    ],
+)
+@pytest.mark.parametrize(
+    "table",
+    ["project]\ndependencies", "project.optional-dependencies]\nx", "dependency-groups]\nx"],
+)
+def test_a_sibling_in_another_spelling_is_refused(line: str, table: str) -> None:
+    """Its range would not move, and the workspace would no longer resolve."""
+    with pytest.raises(ValueError, match=r"a sibling reads like ddetr-ops>=0\.1,<0\.2"):
+        sibling_ranges(f'[{table} = ["{line}"]\n', SIBLINGS)
+
+
+@pytest.mark.parametrize("text", [">=0.1,<0.2,<0.3", ">=0.3,<0.2", ">=0.1.*,<0.2", ">=0.1.0.0,<1"])
+def test_a_range_that_is_odd_is_refused(text: str) -> None:
+    """Twice bounded, empty, or of versions that no release has."""
+    with pytest.raises(ValueError, match=r"a sibling's range reads like >=0\.1,<0\.2"):
+        sibling_ranges(f'"ddetr-ops{text}"', SIBLINGS)
