@@ -27,28 +27,39 @@ class PatchedLayer:
 
     made_of: type[nn.Module]
 
+    def __init_subclass__(cls) -> None:
+        """Tell no base: a project's registry need not know of it, and may ask for more."""
+
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Make the class again where the layer is read."""
         reduced: Any = super().__reduce_ex__(max(protocol, 2))
         return _empty_layer, (self.made_of,), *reduced[2:]
 
 
+class _ChangedBase:
+    """Marks a base of such a class that is changed too."""
+
+    def __init_subclass__(cls) -> None:
+        """As above."""
+
+
 def patched_class(layer_class: type[nn.Module]) -> type[nn.Module] | None:
     """A subclass that computes the attention here; None where the class calls nothing known."""
     found = _made.get(layer_class) or _make(layer_class)
-    if found is not None:
-        _made[layer_class] = found  # one for good: it is a type that others may compare
-    return found
+    # One for good, whichever thread was first: it is a type that others may compare.
+    return found and _made.setdefault(layer_class, found)
 
 
 def calls_ours(layer_class: type[nn.Module]) -> bool:
     """Whether a class as it is calls this package's functions, by names of other projects."""
-    return any(
-        is_ours(value)
-        for _, _, member in _members(layer_class)
+    members = [member for _, _, member in _members(layer_class)]
+    called = (
+        value
+        for member in members
         for function in _functions(member)
         for _, value in _known_globals(function)
     )
+    return any(map(is_ours, (*map(_inner, members), *called)))
 
 
 def _make(layer_class: type[nn.Module]) -> type[nn.Module] | None:
@@ -62,7 +73,9 @@ def _make(layer_class: type[nn.Module]) -> type[nn.Module] | None:
     own = changed.pop(layer_class, {})
     # What a base's method calls is changed too where it is reached through super().
     inherited = tuple(
-        types.new_class(base.__name__, (base,), exec_body=functools.partial(_fill, new))
+        types.new_class(
+            base.__name__, (_ChangedBase, base), exec_body=functools.partial(_fill, new)
+        )
         for base, new in changed.items()
     )
     return _subclass(layer_class, inherited, own) if own or inherited else None
@@ -119,9 +132,11 @@ def _functions(member: Any) -> Iterator[types.FunctionType]:
 
 
 def _changed_member(member: Any) -> Any:
-    """A method that calls ours; None for one that calls nothing known, and what is no method."""
+    """A method that calls ours, or ours for a function that a class holds; else None."""
     function = _inner(member)
-    changed = _changed(function) if isinstance(function, types.FunctionType) else None
+    changed = replacement_of(function)
+    if changed is None and isinstance(function, types.FunctionType):
+        changed = _changed(function)
     wrapped = isinstance(member, (staticmethod, classmethod))
     return type(member)(changed) if wrapped and changed is not None else changed
 

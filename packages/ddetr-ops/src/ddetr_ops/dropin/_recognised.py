@@ -5,6 +5,7 @@ Known by name and by the names of the arguments; no project is imported for it.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -34,11 +35,14 @@ _AUTOGRAD_FUNCTIONS = (
     "MultiScaleDeformableAttnFunction_fp16",
     "MultiScaleDeformableAttnFunction_fp32",
 )
+_OF_EACH_LEVEL = (*_SAMPLED, "num_points_list", "method")
 _FUNCTIONS = {
     "ms_deform_attn_core_pytorch": _SAMPLED,
     "multi_scale_deformable_attn_pytorch": _SAMPLED,
     "multi_scale_deformable_attention": _SAMPLED,
-    "multi_scale_deformable_attention_v2": (*_SAMPLED, "num_points_list", "method"),
+    "multi_scale_deformable_attention_v2": _OF_EACH_LEVEL,
+    "deformable_attention_core_func": _SAMPLED,
+    "deformable_attention_core_func_v2": _OF_EACH_LEVEL,
 }
 # The first match in the name of a layer's module says whose it is.
 _PROJECTS = {
@@ -49,20 +53,24 @@ _PROJECTS = {
     "mask2former": "Mask2Former",
     "dino": "DINO",
     "models.ops": "Deformable DETR",
+    "zoo.rtdetr": "RT-DETR",
 }
 
 
 def replacement_of(found: Any) -> Any:
-    """Ours for a known function or autograd function of another project; else None."""
-    if is_ours(found):
-        return None
-    name = getattr(found, "__name__", "")
-    if name in _AUTOGRAD_FUNCTIONS and isinstance(found, type) and issubclass(found, Function):
-        if _parameters(found.forward)[1:] == _APPLIED:
+    """Ours for a known function or autograd function of another project; else None.
+
+    Nothing is asked of other objects: some answer every question with an error of their own.
+    """
+    if type(found) is functools.partial:
+        ours = replacement_of(found.func)
+        return ours and functools.partial(ours, *found.args, **found.keywords)
+    if isinstance(found, type) and issubclass(found, Function):
+        if found.__name__ in _AUTOGRAD_FUNCTIONS and _parameters(found.forward)[1:] == _APPLIED:
             return MSDeformAttnFunction
-    elif inspect.isfunction(found) and name in _FUNCTIONS:
-        parameters = _parameters(found)
-        if parameters == _FUNCTIONS[name]:
+    elif inspect.isfunction(found) and found is not ms_deform_attn_core_pytorch:
+        parameters = _FUNCTIONS.get(found.__name__)
+        if parameters and _parameters(found) == parameters:
             return (
                 ms_deform_attn_core_pytorch if parameters == _SAMPLED else PointsOfEachLevel(found)
             )
@@ -71,10 +79,12 @@ def replacement_of(found: Any) -> Any:
 
 def is_ours(found: Any) -> bool:
     """Whether a function or autograd function is one that replacement_of gives."""
+    if type(found) is functools.partial:
+        return is_ours(found.func)
     return (
         found is MSDeformAttnFunction
         or found is ms_deform_attn_core_pytorch
-        or isinstance(found, PointsOfEachLevel)
+        or type(found) is PointsOfEachLevel
     )
 
 

@@ -89,7 +89,9 @@ def ms_deform_attn_core_pytorch(
     sampling_locations: Tensor,  # (B, Q, M, L, P, 2)
     attention_weights: Tensor,  # (B, Q, M, L, P)
 ) -> Tensor:  # (B, Q, M*D)
-    """Sample and sum, (B, Q, M * D), from tensors or pairs of ints as sizes, without starts."""
+    """Sample and sum, (B, Q, M * D), from a tensor of any ints or pairs of ints, without starts."""
+    if isinstance(value_spatial_shapes, Tensor):
+        value_spatial_shapes = value_spatial_shapes.long()
     starts = level_starts(value_spatial_shapes)
     return ms_deform_attn(
         value, value_spatial_shapes, starts, sampling_locations, attention_weights

@@ -95,15 +95,16 @@ class MultiScaleDeformableAttention(nn.Module):
 class PointsOfEachLevel:
     """Stands for the function of RT-DETRv2, D-FINE and DEIM: each level has points of its own.
 
-    It is called with value (B, S, M, D), sizes (L, 2), locations (B, Q, M, sum of P, 2) and weights
-    (B, Q, M, sum of P), and with the points of each level; it gives (B, Q, M * D).
+    It is called with value (B, S, M, D), which D-FINE's own code gives as a (B, M, D, pixels) for
+    each level, sizes (L, 2), locations (B, Q, M, sum of P, 2) and weights (B, Q, M, sum of P), and
+    with the points of each level; it gives (B, Q, M * D).
     """
 
     original: Callable[..., Tensor]
 
     def __call__(
         self,
-        value: Tensor,  # (B, S, M, D)
+        value: Tensor | Sequence[Tensor],  # (B, S, M, D), or L of (B, M, D, pixels)
         value_spatial_shapes: SpatialShapes,  # (L, 2)
         sampling_locations: Tensor,  # (B, Q, M, sum of P, 2)
         attention_weights: Tensor,  # (B, Q, M, sum of P)
@@ -114,6 +115,8 @@ class PointsOfEachLevel:
         points = (sampling_locations, attention_weights)
         if method != "default":
             return self.original(value, value_spatial_shapes, *points, num_points_list, method)
+        if not isinstance(value, Tensor):
+            value = torch.cat([level.permute(0, 3, 1, 2) for level in value], 1)
         most = max(num_points_list)
         locations = [
             F.pad(part, (0, 0, 0, most - part.shape[3]), value=_OUTSIDE)
