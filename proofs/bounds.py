@@ -130,7 +130,7 @@ def try_case(case: Case, published: list[Path], folder: Path) -> dict[str, Any]:
     found.write_text(resolved.stdout)
     wheel = f"{case.package} @ {own_wheel(case.package, folder).as_uri()}"
     install = ("uv", "pip", "install", "--quiet", "--python", python)
-    run(*install, *links, "--requirements", found, "pytest-xdist", wheel)
+    run(*install, *links, "--requirements", found, wheel)
     ran = run_tests(case.package, python, folder / "alone")
     shutil.rmtree(folder / "venv")
     summary, failed = SUMMARY.findall(ran.stdout), FAILED.findall(ran.stdout)
@@ -172,10 +172,8 @@ def run_tests(package: str, python: Path, folder: Path) -> Any:
     shutil.copytree(folder_of(package) / "tests", folder / "tests")
     shutil.copy(folder_of(package) / "README.md", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    options = ("-q", "-n", "2", "-p", "no:cacheprovider", "-m", "not slow")
-    same_order = ("env", "PYTHONHASHSEED=0")  # of sets that tests are made of, in both processes
-    tests = (python, "-m", "pytest", *options, "tests")
-    return run(*same_order, *tests, cwd=folder, shown_at_end=True)
+    options = ("-q", "-p", "no:cacheprovider", "-m", "not slow")
+    return run(python, "-m", "pytest", *options, "tests", cwd=folder, shown_at_end=True)
 
 
 def versions_of(package: str, resolved: str) -> Iterator[tuple[str, str]]:
