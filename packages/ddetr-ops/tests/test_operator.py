@@ -168,7 +168,7 @@ def test_a_plain_call_equals_the_operators(arguments):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_a_trace_takes_the_sizes_it_saw(arguments):
-    """torch.jit.trace gives sizes as tensors; fvcore counts operations this way."""
+    """torch.jit.trace gives sizes as tensors, as older exporters and counters need."""
     value, shapes, _, *rest = arguments
     images = [torch.zeros(pair) for pair in shapes.tolist()]
 
