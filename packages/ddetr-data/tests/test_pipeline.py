@@ -170,6 +170,15 @@ def test_a_full_disk_is_named_by_its_first_image(
     assert written == {f"{number:02d}.jpg" for number in range(6)}
 
 
+@pytest.fixture
+def heeded_interrupt():
+    """A shell starts what runs in its background with an interrupt that is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupt")
 @pytest.mark.parametrize("workers", [0, MANY])
 def test_a_signal_ends_the_run_and_leaves_whole_files(tmp_path: Path, workers: int) -> None:
     """It comes while a thread works and the main one waits; there are no drafts and no parts."""
