@@ -30,14 +30,14 @@ torch.cuda.is_available = lambda: True
 torch.cuda.device_count = lambda: 1
 torch.cuda.get_device_capability = lambda device=None: {capability}
 import ddetr_ops
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 print(ddetr_ops.doctor(self_test=False).problems["cuda"])
 torch.cuda.is_available = found_none
-with FakeTensorMode(), warnings.catch_warnings(record=True) as caught:
+with FakeTensorMode() as mode, warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    value = torch.rand(1, 6, 2, 4, device="cuda")
-    locations = torch.rand(1, 3, 2, 1, 2, 2, device="cuda")
+    sizes = (1, 6, 2, 4), (1, 3, 2, 1, 2, 2)
+    value, locations = (FakeTensor(mode, torch.rand(it, device="meta"), "cuda") for it in sizes)
     for _ in range(3):
         output = ddetr_ops.ms_deform_attn(value, [(2, 3)], None, locations, locations[..., 0])
 print(tuple(output.shape))
