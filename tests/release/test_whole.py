@@ -252,8 +252,10 @@ def test_missing_programs_are_named(changed: Checkout, tmp_path: Path) -> None:
     before = changed.state()
     for missing in ("towncrier", "packaging"):
         hiding = f'import sys\n\nsys.modules["{missing}"] = None\n'
-        (tmp_path / "sitecustomize.py").write_text(hiding)
-        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        folder = tmp_path / missing  # one each: what is compiled of both looks alike to Python
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(hiding)
+        environment = os.environ | {"PYTHONPATH": str(folder)}
         done = subprocess.run(words, capture_output=True, text=True, env=environment)
         assert (done.returncode, done.stderr) == (
             2,
