@@ -176,6 +176,20 @@ ROWS = (
         "ops",
     ),
     Row(
+        "the operator in bfloat16, encoder of 1066x800, batch 1",
+        "itself in float32",
+        "ops_avx512_bfloat16_beside_float32",
+        operator("encoder 800x1066 N1"),
+        "ops",
+    ),
+    Row(
+        "the same, decoder, batch 1",
+        "itself in float32",
+        "ops_avx512_bfloat16_beside_float32",
+        operator("decoder 800x1066 N1"),
+        "ops",
+    ),
+    Row(
         "training images of one worker, blood cells",
         "transformers' image processor",
         "data",
