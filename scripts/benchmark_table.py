@@ -107,13 +107,13 @@ def operator(case: str) -> Callable[[dict[str, Any]], str]:
     def figure(result: dict[str, Any]) -> str:
         (row,) = (row for row in result["rows"] if (row["case"], row["threads"]) == (case, 1))
         forward, backward = (row[each]["ratio_of_medians"] for each in ("forward", "backward"))
-        return f"forward {forward:.0f}x, backward {backward:.0f}x"
+        return f"forward {times(forward)}, backward {times(backward)}"
 
     return figure
 
 
 def times(ratio: float) -> str:
-    return f"{ratio:.1f}x"
+    return f"{ratio:.1f}x" if ratio < 10 else f"{ratio:.0f}x"
 
 
 ROWS = (
