@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 
-from proofs.record import ROOT, MissingToolError, Proof, run_proof
+from proofs.ops_wheel_steps import SUMMARY, failure_of, run_here, run_step
+from proofs.record import MissingToolError, Proof, run_proof
 
 STEPS = ("torch-2.6", "torch-2.9", "torch-2.13", "torch")
-SUMMARY = re.compile(r"(\d+) passed.*")
-FAILED = re.compile(r"^(?:FAILED|ERROR) (.*)$", re.MULTILINE)
 VERSION = re.compile(r"^(\d+\.\d+\.\d+\S*) ", re.MULTILINE)
 
 
@@ -37,14 +35,13 @@ def prove(proof: Proof) -> None:
 def self_test(proof: Proof) -> None:
     """Test the kernels here, as `python -m ddetr_ops` does."""
     proof.tried.append("python -m ddetr_ops")
-    ran = _run(sys.executable, "-m", "ddetr_ops")
+    ran = run_here(sys.executable, "-m", "ddetr_ops")
     proof.require(ran.returncode == 0, "self-test", f"exit status {ran.returncode}: {ran.stderr}")
 
 
 def check_step(proof: Proof, step: str) -> None:
     """Build the wheel and run its tests under one PyTorch."""
-    proof.tried.append(f"scripts/check_ops_wheel.py {step}")
-    ran = _run(sys.executable, "scripts/check_ops_wheel.py", step)
+    ran = run_step(proof, step)
     if "pip would install ddetr-ops alone" in ran.stdout:
         proof.passed("pip replaces no torch")
     version, summary = VERSION.search(ran.stdout), SUMMARY.search(ran.stdout)
@@ -52,13 +49,8 @@ def check_step(proof: Proof, step: str) -> None:
     if ran.returncode == 0 and summary:
         proof.passed(f"{name}: tests", int(summary[1]))
     else:
-        failed = "; ".join(FAILED.findall(ran.stdout)) or (ran.stdout + ran.stderr)[-500:]
-        proof.failed(name, f"exit status {ran.returncode}: {failed}")
+        proof.failed(name, failure_of(ran))
     proof.figures[name] = summary[0].strip("= ") if summary else "no tests ran"
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-from proofs.record import ROOT, MissingToolError, Proof, run_proof
+from proofs.ops_wheel_steps import SUMMARY, failure_of, run_step
+from proofs.record import MissingToolError, Proof, run_proof
 from scripts.ops_wheels import GLIBC, needs_of
 
 import ddetr_ops
@@ -26,9 +25,7 @@ UNRUN = ("Python 3.14", "Python 3.14, free-threaded", "macOS", "the manylinux_2_
 # The C library and the dynamic linker; OpenMP's runtime, CUDA's and that of C++ are not asked for.
 SYSTEM = re.compile(r"lib(c|m|dl|rt|pthread)\.so\.\d+|ld-linux-(x86-64|aarch64)\.so\.\d+")
 FACTS = re.compile(r"^facts: (.*)$", re.MULTILINE)
-SUMMARY = re.compile(r"(\d+) passed.*")
 SELF_TEST = re.compile(r"cpu: agrees with .*")
-FAILED = re.compile(r"^(?:FAILED|ERROR) (.*)$", re.MULTILINE)
 
 
 def prove(proof: Proof) -> None:
@@ -60,14 +57,10 @@ def check_installed(proof: Proof) -> None:
 
 def check_step(proof: Proof, step: str) -> None:
     """Run one step, and hold the wheels that it built against what a release promises."""
-    proof.tried.append(f"scripts/check_ops_wheel.py {step}")
-    command = (sys.executable, "scripts/check_ops_wheel.py", step)
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    summaries = SUMMARY.findall(ran.stdout)
+    ran = run_step(proof, step)
     if ran.returncode:
-        failed = "; ".join(FAILED.findall(ran.stdout)) or (ran.stdout + ran.stderr)[-500:]
-        proof.failed(step, f"exit status {ran.returncode}: {failed}")
-    for count in summaries:
+        proof.failed(step, failure_of(ran))
+    for count in SUMMARY.findall(ran.stdout):
         proof.passed(f"{step}: tests", int(count))
     for line in FACTS.findall(ran.stdout):
         check_facts(proof, json.loads(line))
