@@ -1,7 +1,7 @@
 """A 64-bit ARM Python under QEMU, to try a wheel where there is no such processor.
 
 Python and its libraries come from Debian's packages for arm64, everything else from the package
-index. The package's tests would take an hour there; its self-test takes half a minute.
+index. An emulated processor is slow: of the package's tests it runs the self-test alone.
 """
 
 from __future__ import annotations

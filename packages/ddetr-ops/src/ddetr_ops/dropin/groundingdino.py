@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddetr_ops._arguments import SpatialShapes
 from ddetr_ops.dropin import original
@@ -72,15 +72,11 @@ class MultiScaleDeformableAttention(QueryKeyValueAttention):
 
     def freeze_sampling_offsets(self) -> None:
         """Keep the projection to offsets as it is in training."""
-        _freeze(self.sampling_offsets)
+        self.sampling_offsets.requires_grad_(False)
 
     def freeze_attention_weights(self) -> None:
         """Keep the projection to weights as it is in training."""
-        _freeze(self.attention_weights)
+        self.attention_weights.requires_grad_(False)
 
     def _reset_parameters(self) -> None:
         self.init_weights()
-
-
-def _freeze(projection: nn.Linear) -> None:
-    projection.requires_grad_(False)
