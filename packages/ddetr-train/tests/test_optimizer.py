@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ddetr_model.config import ModelConfig
 from ddetr_model.deformable_detr import DeformableDETR
@@ -93,6 +94,36 @@ def test_steplr_decays_every_few_epochs() -> None:
     """Rates fall every lr_step_size epochs."""
     config = OptimizerConfig(lr_scheduler="StepLR", lr_step_size=2, lr_decay=0.1)
     assert curve(config, 5) == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+
+
+def test_cosine_falls_to_its_fraction_in_the_last_epoch_and_stays() -> None:
+    """As PyTorch's own, which knows no fraction of each group's rate, does over one epoch less."""
+    config = OptimizerConfig(lr_scheduler="Cosine", lr_final_mult=0.1).spanning(7)
+    other = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
+    theirs, expected = CosineAnnealingLR(other, T_max=6, eta_min=0.1), []
+    for _ in range(7):
+        expected.append(other.param_groups[0]["lr"])
+        other.step()
+        theirs.step()
+    assert curve(config, 9) == pytest.approx([*expected, 0.1, 0.1])
+    assert expected[-1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("final_mult", [0.0, 0.01])
+def test_a_cosine_of_one_epoch_has_the_whole_rate(final_mult: float) -> None:
+    """There is no epoch to fall in; a second one has the last fraction, be it 0."""
+    config = OptimizerConfig(lr_scheduler="Cosine", lr_final_mult=final_mult).spanning(1)
+    assert curve(config, 3) == pytest.approx([1, final_mult, final_mult])
+
+
+def test_a_cosine_without_epochs_is_refused() -> None:
+    """Only a run knows how many it has."""
+    config = OptimizerConfig(lr_scheduler="Cosine")
+    with pytest.raises(ValueError, match="lr_cosine_epochs"):
+        curve(config, 1)
+    assert OptimizerConfig().spanning(5) == OptimizerConfig()
+    given = OptimizerConfig(lr_scheduler="Cosine", lr_cosine_epochs=3)
+    assert given.spanning(5) == given
 
 
 def test_autoreduce_decays_on_a_plateau() -> None:

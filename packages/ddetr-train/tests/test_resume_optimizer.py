@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LinearLR, MultiStepLR, ReduceLROnPlateau, S
 
 from ddetr_train.callbacks import TrainingPreempted
 from ddetr_train.checkpoints import LATEST_NAME
-from ddetr_train.module import PLATEAU_PATIENCE_EPOCHS, DetectionModule
+from ddetr_train.module import PLATEAU_PATIENCE_EPOCHS, DetectionModule, cosine_factor
 
 GROUPS = ("lr_base", "lr_backbone", "lr_linear_proj")
 STEPS = 5  # of an epoch
@@ -87,6 +87,30 @@ def test_a_new_curve_is_the_one_made_by_hand(
     kept = stored(tmp_path / "run")["hyper_parameters"]["train"]
     assert kept["optim"].items() >= change.items()
     assert "keeps the checkpoint's" not in recorder.text()
+
+
+COSINE = OLD | {"lr_scheduler": "Cosine", "lr_final_mult": 0.1}
+
+
+def test_a_cosine_goes_on_as_it_was_planned(run_training, recorder) -> None:
+    """More epochs stay at the last rates, and the sentence says what would plan them anew."""
+    run_training(num_epochs=3, optim=COSINE, warmup_steps=8)
+    recorder.events.clear()
+    run_training(num_epochs=5, optim=COSINE, warmup_steps=8)
+    assert [each["lr_base"] for each in rates(recorder)] == pytest.approx([1e-4] * 2 * STEPS)
+    assert "train.optim.lr_cosine_epochs 3 (not 5)" in recorder.text()
+    assert "train.resume_optim new" in recorder.text()
+
+
+def test_a_new_cosine_spans_the_epochs_that_are_asked_for(run_training, recorder) -> None:
+    """The rates are those of a run that was planned for so many from its first step."""
+    for epochs, kept in ((2, "keep"), (4, "new")):
+        recorder.events.clear()
+        run_training(num_epochs=epochs, optim=COSINE, warmup_steps=8, resume_optim=kept)
+    found = [each["lr_base"] for each in rates(recorder)]
+    assert found == pytest.approx(
+        [1e-3 * cosine_factor(e, 4, 0.1) for e in (2, 3) for _ in range(STEPS)]
+    )
 
 
 def test_a_new_curve_begins_inside_an_epoch_too(run_training, recorder, tmp_path) -> None:

@@ -48,9 +48,10 @@ class OptimizerConfig(GroupNames):
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD; AdamW ignores it.")
     weight_decay: float = Field(1e-4, ge=0, description="Weight decay of all parameters.")
-    lr_scheduler: Literal["MultiStep", "StepLR", "AutoReduce"] = Field(
+    lr_scheduler: Literal["MultiStep", "StepLR", "AutoReduce", "Cosine"] = Field(
         "MultiStep",
-        description="Decay at lr_steps, every lr_step_size epochs, or on a plateau of lr_monitor.",
+        description="Decay at lr_steps, every lr_step_size epochs, on a plateau of lr_monitor, or "
+        "along half a cosine to lr_final_mult.",
     )
     lr_steps: tuple[int, ...] = Field(
         (40,), description="Epochs after which MultiStep multiplies the rates by lr_decay."
@@ -61,11 +62,29 @@ class OptimizerConfig(GroupNames):
         "val_loss", description="Value that AutoReduce watches."
     )
 
+    lr_final_mult: float = Field(
+        0.01, ge=0, le=1, description="Fraction of the rates that Cosine reaches in its last epoch."
+    )
+    lr_cosine_epochs: int | None = Field(
+        None,
+        gt=0,
+        description="Epochs over which Cosine falls, then it stays; null takes train.num_epochs.",
+    )
+
     @model_validator(mode="after")
     def _check_steps(self) -> OptimizerConfig:
         if any(step <= 0 for step in self.lr_steps) or list(self.lr_steps) != sorted(self.lr_steps):
             raise ValueError(f"lr_steps must be rising epochs above 0, got {list(self.lr_steps)}")
         return self
+
+    def spanning(self, num_epochs: int) -> OptimizerConfig:
+        """Fill lr_cosine_epochs where Cosine leaves it open.
+
+        A run that goes on to more epochs then shows that it was planned for fewer.
+        """
+        if self.lr_scheduler != "Cosine" or self.lr_cosine_epochs is not None:
+            return self
+        return self.model_copy(update={"lr_cosine_epochs": num_epochs})
 
 
 class TrainConfig(DeviceConfig):

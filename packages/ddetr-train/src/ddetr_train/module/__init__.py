@@ -7,6 +7,7 @@ from ddetr_train.module.optimizer import (
     build_optimizer,
     build_schedule,
     build_warmup,
+    cosine_factor,
     learning_rates,
     parameter_groups,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "build_optimizer",
     "build_schedule",
     "build_warmup",
+    "cosine_factor",
     "learning_rates",
     "parameter_groups",
     "renew_optimizer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import (
     LinearLR,
     LRScheduler,
+    MultiplicativeLR,
     MultiStepLR,
     ReduceLROnPlateau,
     StepLR,
@@ -67,8 +69,20 @@ def build_schedule(optimizer: Optimizer, config: OptimizerConfig) -> LRScheduler
         "AutoReduce": lambda: ReduceLROnPlateau(
             optimizer, factor=config.lr_decay, patience=PLATEAU_PATIENCE_EPOCHS
         ),
+        "Cosine": lambda: _build_cosine(optimizer, config),
     }
     return makers[config.lr_scheduler]()
+
+
+def cosine_factor(epoch: int, num_epochs: int, final_mult: float) -> float:
+    """Give what a cosine multiplies the rates by: 1 in epoch 0, final_mult from the last on.
+
+    Loshchilov and Hutter, SGDR (2017), equation 5, without restarts and by whole epochs.
+    """
+    if epoch == 0:
+        return 1.0
+    position = min(epoch / max(num_epochs - 1, 1), 1.0)
+    return final_mult + (1 - final_mult) * (1 + math.cos(math.pi * position)) / 2
 
 
 def build_warmup(optimizer: Optimizer, warmup_steps: int) -> LinearLR:
@@ -87,6 +101,19 @@ def warmup_factor(warmup_steps: int, updates: int) -> float:
 def learning_rates(optimizer: Optimizer) -> dict[str, float]:
     """Read each group's present rate, as `lr_<group>`."""
     return {f"lr_{group['name']}": float(group["lr"]) for group in optimizer.param_groups}
+
+
+def _build_cosine(optimizer: Optimizer, config: OptimizerConfig) -> LRScheduler:
+    """Multiply by the ratio of two epochs' factors, so that a warm-up may multiply beside it."""
+    num_epochs, final_mult = config.lr_cosine_epochs, config.lr_final_mult
+    if num_epochs is None:
+        raise ValueError("lr_cosine_epochs must be given: OptimizerConfig.spanning fills it")
+
+    def ratio(epoch: int) -> float:
+        before = cosine_factor(epoch - 1, num_epochs, final_mult)
+        return cosine_factor(epoch, num_epochs, final_mult) / before if before else 0.0
+
+    return MultiplicativeLR(optimizer, ratio)
 
 
 def _group_of(name: str, config: OptimizerConfig) -> str:

@@ -78,6 +78,7 @@ def open_setup(
     Raises:
         FileNotFoundError, ValueError: as `train`, before its first step.
     """
+    config = config.model_copy(update={"optim": config.optim.spanning(config.num_epochs)})
     devices = _choose_devices(config)
     _check_options(config, dataset, is_encrypted=is_encrypted)
     notices = [devices.notice, _sampler_notice(dataset)]
