@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -42,8 +42,6 @@ def main(arguments: DemoArguments, console: RunConsole) -> int:
 
 def _prepare(arguments: DemoArguments, console: RunConsole) -> Path:
     """Draw the data and write the spec, with whole paths so that it works from anywhere."""
-    from ddetr_data.synthetic import make_dataset
-
     counts = dict(NUM_IMAGES)
     if arguments.train_images is not None:
         counts["train"] = arguments.train_images
@@ -51,15 +49,27 @@ def _prepare(arguments: DemoArguments, console: RunConsole) -> Path:
         counts["val"] = counts["test"] = arguments.test_images
     folder = Path(local_path(arguments.folder, "--folder")).resolve()
     console.say(f"drawing {sum(counts.values())} synthetic images in {folder / 'data'}")
+    draw_dataset(folder, counts, seed=arguments.seed)
+    return write_spec(folder)
+
+
+def draw_dataset(folder: Path, num_images: Mapping[str, int], *, seed: int) -> None:
+    """Draw the demo's images and labels in folder/data, so many of each subset."""
+    from ddetr_data.synthetic import make_dataset
+
     make_dataset(
         folder / "data",
-        num_images=counts,
+        num_images=num_images,
         image_size_hw=IMAGE_SIZE_HW,
         num_classes=NUM_CLASSES,
         objects=OBJECTS,
         object_size=OBJECT_SIZE,
-        seed=arguments.seed,
+        seed=seed,
     )
+
+
+def write_spec(folder: Path) -> Path:
+    """Write the demo's spec as folder/spec.yaml, with whole paths."""
     template = files("ddetr_cli").joinpath("demo_spec.yaml").read_text("utf-8")
     quoted = json.dumps(str(folder), ensure_ascii=False)[1:-1]
     spec_file = folder / "spec.yaml"
