@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -136,7 +135,11 @@ def curve_of(status: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in status.read_text("utf-8").splitlines()]
     moments = [datetime.fromisoformat(f"{line['date']}T{line['time']}") for line in lines]
     minutes = [round((moment - moments[0]).total_seconds() / 60, 2) for moment in moments]
-    epochs = [line for line in lines if "train_loss" in line["kpi"] and line["epoch"] is not None]
+    epochs = [
+        (minute, line)
+        for minute, line in zip(minutes, lines, strict=True)
+        if "train_loss" in line["kpi"] and line["epoch"] is not None
+    ]
     return {
         "ended": lines[-1]["status"],
         "minutes": minutes[-1],
@@ -144,8 +147,8 @@ def curve_of(status: Path) -> dict[str, Any]:
         "curve": [
             {"epoch": line["epoch"] + 1, "minutes": minute}
             | {figure: round(line["kpi"][figure], 4) for figure in CURVE}
-            for line, minute in zip(lines, minutes, strict=True)
-            if "val_AP" in line["kpi"] and line["epoch"] is not None
+            for minute, line in epochs
+            if "val_AP" in line["kpi"]
         ],
     }
 

@@ -10,6 +10,7 @@ from ddetr_train.module.optimizer import (
     cosine_factor,
     learning_rates,
     parameter_groups,
+    warmup_factor,
 )
 from ddetr_train.module.renewal import renew_optimizer
 
@@ -24,4 +25,5 @@ __all__ = [
     "learning_rates",
     "parameter_groups",
     "renew_optimizer",
+    "warmup_factor",
 ]
