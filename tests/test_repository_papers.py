@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer.main
 import yaml
+from PIL import Image
 
 from ddetr_cli.app import app
 from ddetr_cli.spec import Experiment, load_spec
@@ -50,6 +51,20 @@ def test_the_spec_in_the_readme_loads(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(spec)
     load_spec(Experiment, path)
+
+
+def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small network's spec and an image, it trains, detects and draws."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DDETR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(ROOT)
+    from proofs.small_project import make_project
+
+    make_project(tmp_path)
+    Image.new("RGB", (64, 48)).save("image.jpg")
+    (block,) = blocks("python")
+    exec(compile(block, "README.md", "exec"), {})
+    assert Image.open("drawn.jpg").size == (64, 48)
 
 
 def test_the_commands_in_the_readme_exist() -> None:

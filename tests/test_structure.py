@@ -16,12 +16,14 @@ import pytest
 from import_graph import (
     ROOT,
     SOURCES,
+    all_of,
     homes,
     imports_of,
     is_face,
     is_wing,
     modules,
     names_of_face,
+    names_taken,
     tree_of,
     unit_graph,
     unit_of,
@@ -90,6 +92,16 @@ def test_what_only_its_wing_uses_is_private_by_name(wing: str) -> None:
         if not is_face(name) and name.split(".")[-1].startswith("_") == (name in shown)
     ]
     assert wrong == []
+
+
+def test_the_module_ddetr_is_a_name_alone() -> None:
+    """Its stub takes each name of its __all__ from the one wing, which gives no others."""
+    source = ROOT / "packages/ddetr-cli/src/ddetr/__init__.py"
+    stub = ast.parse(source.with_suffix(".pyi").read_text("utf-8"))
+    listed = all_of(ast.parse(source.read_text("utf-8")))
+    assert {each.name for each in names_taken(stub, {"ddetr_cli"})} == listed
+    assert {each.module for each in names_taken(stub, {"ddetr_cli"})} == {"ddetr_cli.from_python"}
+    assert listed == names_of_face("ddetr_cli.from_python")
 
 
 def circle(edges: dict[str, set[str]]) -> list[str]:

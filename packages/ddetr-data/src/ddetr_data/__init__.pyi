@@ -22,6 +22,7 @@ from .config import DataSource as DataSource
 from .config import InferSource as InferSource
 from .config import Judge as Judge
 from .detection import Detector as Detector
+from .detection import ImageDetections as ImageDetections
 from .extras import InstallHint as InstallHint
 from .extras import MissingExtraError as MissingExtraError
 from .extras import check_installed as check_installed
@@ -48,6 +49,7 @@ from .scoring import confusion_table as confusion_table
 from .synthetic import make_dataset as make_dataset
 from .types import Annotations as Annotations
 from .types import Category as Category
+from .types import Detection as Detection
 from .types import Detections as Detections
 from .types import ImageLike as ImageLike
 from .types import ImageRecord as ImageRecord

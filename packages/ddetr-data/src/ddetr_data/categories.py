@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ddetr_data.faults import DataError
-from ddetr_data.types import Category
+from ddetr_data.types import Category, nameless
 
 MATCH_ADVICE = (
     "mend the ids, or set dataset.match_classes=name (of convert: match_classes=name), which maps "
@@ -115,7 +115,7 @@ class ClassNames(dict[int, str]):
         super().__init__((category.id, category.name) for category in categories)
 
     def __missing__(self, label: int) -> str:
-        return f"class_{label}"
+        return nameless(label)
 
 
 def _told(names: dict[int, str], id: int) -> str:

@@ -5,17 +5,24 @@ N objects of one image, K detections of one image.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ddetr_data.locations import AnyFile
+from ddetr_data.safe_text import shown_text
 
 ImageLike: TypeAlias = AnyFile | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
+# What picks some of a table's rows: a mask, indices or a slice.
+Rows: TypeAlias = NDArray[np.bool_] | NDArray[np.int64] | slice
+
+Found = TypeVar("Found", bound="Detections")
+
+_SHOWN = 5  # detections that one line lists
 
 
 @dataclass(frozen=True)
@@ -26,9 +33,29 @@ class Category:
     name: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Detection:
+    """One object that was found."""
+
+    box_xyxy: tuple[float, float, float, float]  # pixels of the original, EXIF-turned image
+    score: float
+    label: int  # category id
+    name: str  # of the class; class_<id> where it is not known
+
+    def __str__(self) -> str:
+        """Class, score, and left, top, width and height in whole pixels."""
+        left, top, right, bottom = self.box_xyxy
+        box = ", ".join(f"{round(side)}" for side in (left, top, right - left, bottom - top))
+        return f"{shown_text(self.name)} {self.score:.2f} [{box}]"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Detections:
-    """What a detector found in one image, best first."""
+    """What a detector found in one image, best first.
+
+    `detections[0]` is one `Detection`, and so is what a loop gives; a mask, indices or a slice pick
+    some of them: `detections[detections.scores > 0.5]`.
+    """
 
     boxes_xyxy: NDArray[np.float32]  # (K, 4), pixels of the original, EXIF-turned image
     scores: NDArray[np.float32]  # (K,)
@@ -45,15 +72,50 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def keep(self, mask: NDArray[np.bool_]) -> Detections:
-        """Leave out the detections where mask (K,) is false."""
-        return Detections(self.boxes_xyxy[mask], self.scores[mask], self.labels[mask])
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[index] for index in range(len(self)))
 
-    def above(self, threshold: float) -> Detections:
+    @overload
+    def __getitem__(self, rows: int) -> Detection: ...
+
+    @overload
+    def __getitem__(self: Found, rows: Rows) -> Found: ...
+
+    def __getitem__(self, rows: Any) -> Any:
+        if not isinstance(rows, (int, np.integer)):
+            return self.keep(rows)
+        left, top, right, bottom = self.boxes_xyxy[rows].tolist()
+        label = int(self.labels[rows])
+        box = (left, top, right, bottom)
+        return Detection(box, float(self.scores[rows]), label, self.name_of(label))
+
+    def __repr__(self) -> str:
+        """Their number, and the best of them: "1 detection: person 0.93 [12, 8, 40, 90]"."""
+        if not len(self):
+            return "no detections"
+        listed = [str(self[index]) for index in range(min(len(self), _SHOWN))]
+        more = len(self) - len(listed)
+        noun = "detection" if len(self) == 1 else "detections"
+        return f"{len(self)} {noun}: {', '.join(listed)}" + (f", and {more} more" if more else "")
+
+    def name_of(self, label: int) -> str:
+        """Give the name of a class, which these detections do not know: class_<id>."""
+        return nameless(label)
+
+    def keep(self: Found, rows: Rows) -> Found:
+        """Leave out the detections that a mask (K,), indices or a slice do not name."""
+        return replace(
+            self,
+            boxes_xyxy=self.boxes_xyxy[rows],
+            scores=self.scores[rows],
+            labels=self.labels[rows],
+        )
+
+    def above(self: Found, threshold: float) -> Found:
         """Keep the detections whose score is at least threshold."""
         return self.keep(self.scores >= threshold)
 
-    def of_classes(self, ids: Collection[int]) -> Detections:
+    def of_classes(self: Found, ids: Collection[int]) -> Found:
         """Keep the detections whose label is one of the ids."""
         return self.keep(np.isin(self.labels, list(ids)))
 
@@ -61,6 +123,11 @@ class Detections:
     def empty(cls) -> Detections:
         """No detection, in the right dtypes and shapes."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+
+def nameless(label: int) -> str:
+    """What a class without a name is called."""
+    return f"class_{label}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +152,7 @@ class Annotations:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def keep(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Annotations:
+    def keep(self, rows: Rows) -> Annotations:
         """Leave out the objects that a mask (N,), indices or a slice do not name."""
         return Annotations(
             self.boxes_xywh[rows],

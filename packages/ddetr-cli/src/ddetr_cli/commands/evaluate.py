@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import checked_detector_file, launched_ranks, open_detector
-from ddetr_cli.running import Run, Subtask, Work
+from ddetr_cli.running import Done, Run, Subtask, Work
 from ddetr_cli.spec import Experiment, existing_sources
 
 if TYPE_CHECKING:
@@ -31,15 +30,13 @@ def prepare(experiment: Experiment, run: Run) -> Work:
     return partial(_evaluate, prepared, experiment, run)
 
 
-def _evaluate(
-    prepared: PreparedEvaluation, experiment: Experiment, run: Run
-) -> Mapping[str, float]:
+def _evaluate(prepared: PreparedEvaluation, experiment: Experiment, run: Run) -> Done:
     """Score the detector and show the figures."""
     with launched_ranks(experiment.evaluate, run) as ranks:
         scores = prepared.run(run.results_dir, ranks)
     if run.is_main_process:
         _show(scores, prepared.labelled, experiment, run)
-    return scores.overall
+    return Done(scores.overall, scores)
 
 
 def _show(scores: Scores, labelled: DetectionSet, experiment: Experiment, run: Run) -> None:

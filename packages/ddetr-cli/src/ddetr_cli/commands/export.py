@@ -13,7 +13,7 @@ import typer
 from ddetr_cli.commands.arguments import ExportArguments
 from ddetr_cli.commands.detector_file import readable_file
 from ddetr_cli.passphrase import key_of_environment
-from ddetr_cli.running import Run, Subtask, Work, run_subtask
+from ddetr_cli.running import Done, Run, Subtask, Work, run_subtask
 from ddetr_cli.spec import (
     Experiment,
     SpecError,
@@ -60,7 +60,7 @@ def prepare(experiment: Experiment, run: Run) -> Work:
     return partial(_export, prepared, run)
 
 
-def _export(prepared: PreparedExport, run: Run) -> Mapping[str, float]:
+def _export(prepared: PreparedExport, run: Run) -> Done:
     """Export, and show how far ONNX Runtime's answers are from PyTorch's."""
     report = prepared.run()
     figures: dict[str, float] = {name: getattr(report, name) for name in _FIGURES}
@@ -68,7 +68,7 @@ def _export(prepared: PreparedExport, run: Run) -> Mapping[str, float]:
     run.console.table(f"exported {report.path}", list(figures), rows)
     _show_scores(report.scores, run)
     scored = {f"AP_{each.network}": each.AP for each in report.scores if each.AP is not None}
-    return {**figures, **scored}
+    return Done({**figures, **scored}, report)
 
 
 def prepare_rewriting(experiment: Experiment, run: Run) -> Work:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ddetr_cli.commands.detector_file import checked_detector_file, launched_ranks, open_detector
-from ddetr_cli.running import Run, Subtask, Work
+from ddetr_cli.running import Done, Run, Subtask, Work
 from ddetr_cli.spec import Experiment, SpecError, existing_images, optional_file
 
 if TYPE_CHECKING:
@@ -33,13 +32,13 @@ def prepare(experiment: Experiment, run: Run) -> Work:
     return partial(_label, prepared, experiment, run)
 
 
-def _label(prepared: PreparedLabelling, experiment: Experiment, run: Run) -> Mapping[str, float]:
+def _label(prepared: PreparedLabelling, experiment: Experiment, run: Run) -> Done:
     """Detect in every image and show how many objects of each class there are."""
     with launched_ranks(experiment.inference, run) as ranks:
         summary = prepared.run(run.results_dir, ranks)
     if run.is_main_process:
         _show(summary, run)
-    return summary.figures
+    return Done(summary.figures, summary)
 
 
 def _show(summary: InferenceSummary, run: Run) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddetr_cli.running import SPEC_FILE, RecordedWork, Run, Subtask
+from ddetr_cli.running import SPEC_FILE, Done, RecordedWork, Run, Subtask
 from ddetr_cli.spec import Experiment, existing_model, existing_sources, optional_file
 from ddetr_cli.terminal import Interrupted, StatusFile, last_word
 from ddetr_train.process import folder_locked
@@ -37,7 +36,7 @@ def check(experiment: Experiment) -> None:
         existing_model(train.pretrained_model_path, "train.pretrained_model_path")
 
 
-def prepare(experiment: Experiment, run: Run) -> RecordedWork | None:
+def prepare(experiment: Experiment, run: Run) -> RecordedWork | Done:
     """Check data, options, weights and a checkpoint to continue from, memory and disk.
 
     Where the checkpoint has all epochs already, that is told and there is no work: the record
@@ -58,8 +57,8 @@ def prepare(experiment: Experiment, run: Run) -> RecordedWork | None:
         encryption_key=experiment.passphrase,
     )
     if training.is_done and (run.results_dir / REPORT_NAME).is_file():
-        training.run()
-        return None
+        result = training.run()
+        return Done(result.metrics, result)
     return RecordedWork(
         partial(_train, training, experiment, run),
         _ran_with(experiment, training),
@@ -74,7 +73,7 @@ def _ran_with(experiment: Experiment, training: PreparedTraining) -> Experiment:
     return experiment.model_copy(update={"train": training.config, "model": model})
 
 
-def _train(training: PreparedTraining, experiment: Experiment, run: Run) -> Mapping[str, float]:
+def _train(training: PreparedTraining, experiment: Experiment, run: Run) -> Done:
     """Train, and show where the checkpoints are and what the model scores."""
     from ddetr_train.callbacks import TrainingPreempted
 
@@ -91,7 +90,7 @@ def _train(training: PreparedTraining, experiment: Experiment, run: Run) -> Mapp
         _show(result, run)
         labelled = training.setup.data.val_set
         run.console.say(f"report: {_write_report(labelled, experiment, run)}")
-    return result.metrics
+    return Done(result.metrics, result)
 
 
 def model_for_training(experiment: Experiment) -> ModelConfig:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,13 +9,12 @@ from PIL import Image, ImageDraw
 
 from ddetr_cli.report.mistakes import BadImage
 from ddetr_data import Category
-from ddetr_data.images import USUAL_WHITE, WhiteLevels, draw_detections, open_image
+from ddetr_data.images import USUAL_WHITE, WhiteLevels, draw_detections, jpeg_address, open_image
 
 OBJECT_COLOR = "#1a9850"
 FOUND_COLOR = "#d73027"
 _SIDE = 360  # pixels of the longer one; a small image is enlarged, so that words fit beside it
 _LARGEST_ENLARGEMENT = 4.0
-_JPEG_QUALITY = 80
 
 
 def thumbnail(
@@ -31,10 +28,7 @@ def thumbnail(
     opened = open_image(image.record.path, white)
     scale = min(_LARGEST_ENLARGEMENT, _SIDE / max(opened.size))
     size = (max(1, round(opened.width * scale)), max(1, round(opened.height * scale)))
-    drawn = _draw(opened.resize(size), image, categories, scale)
-    file = io.BytesIO()
-    drawn.save(file, "JPEG", quality=_JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return jpeg_address(_draw(opened.resize(size), image, categories, scale))
 
 
 def _draw(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
 
 from ddetr_cli.running.extras import in_our_name
 from ddetr_cli.terminal import EXIT_INTERRUPTED as EXIT_INTERRUPTED
@@ -26,14 +29,52 @@ _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _MENDED_ERRNOS = (*_PATH_ERRNOS, *_FULL_ERRNOS, *_TOO_MANY_FILES)
 
 
+class InputError(ValueError):
+    """What a caller can mend, in the sentence that the command ends with; its exit status is 2."""
+
+
 @dataclass(frozen=True)
 class Ending:
-    """The last line of a run."""
+    """The last line of a run, and for a caller in Python what it came to."""
 
     state: State
     exit_status: int
     message: str
     figures: Mapping[str, float] = field(default_factory=dict)
+    result: Any = None
+    folder: Path | None = None  # of results
+    error: BaseException | None = None
+
+    def raise_error(self) -> NoReturn:
+        """Raise what ended the run, as a caller in Python wants it.
+
+        Raises:
+            InputError: wrong input.
+            KeyboardInterrupt: it was interrupted; the text says what was kept.
+            BaseException: a fault of the program, as it came.
+        """
+        if self.state == "INTERRUPTED":
+            raise KeyboardInterrupt(self.message) from self.error
+        if self.exit_status == EXIT_BAD_INPUT or self.error is None:
+            raise InputError(self.message) from self.error
+        raise self.error
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Raise a caller's mistake as an InputError with the sentence of the command line.
+
+    Raises:
+        InputError: wrong input; whatever else is raised inside goes on up.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, OSError) as error:
+        if not is_callers_mistake(error):
+            raise
+        raise InputError(sentence(error)) from error
 
 
 def ending_of(error: BaseException, task: str, *, interrupted: bool) -> Ending:
@@ -43,14 +84,21 @@ def ending_of(error: BaseException, task: str, *, interrupted: bool) -> Ending:
     have turned the KeyboardInterrupt into an error of its own.
     """
     if isinstance(error, Interrupted):
-        return Ending("INTERRUPTED", EXIT_INTERRUPTED, f"{task} was interrupted: {error}")
+        text = f"{task} was interrupted: {error}"
+        return Ending("INTERRUPTED", EXIT_INTERRUPTED, text, error=error)
     if interrupted or isinstance(error, KeyboardInterrupt):
-        return Ending("INTERRUPTED", EXIT_INTERRUPTED, f"{task} was interrupted")
+        text = f"{task} was interrupted"
+        return Ending("INTERRUPTED", EXIT_INTERRUPTED, text, error=error)
     if is_callers_mistake(error):
-        return Ending("FAILURE", EXIT_BAD_INPUT, sentence(error))
+        return refusal_of(error)
     first_line = (sentence(error).splitlines() or [""])[0]
     what = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
-    return Ending("FAILURE", EXIT_FAILURE, f"{task} failed: {what}")
+    return Ending("FAILURE", EXIT_FAILURE, f"{task} failed: {what}", error=error)
+
+
+def refusal_of(error: BaseException) -> Ending:
+    """Give the ending of a run whose input is wrong."""
+    return Ending("FAILURE", EXIT_BAD_INPUT, sentence(error), error=error)
 
 
 def is_callers_mistake(error: BaseException) -> bool:

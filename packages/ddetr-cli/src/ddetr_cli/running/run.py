@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeAlias
+from typing import Any, Generic, TypeAlias
 
 from pydantic import BaseModel
 
@@ -23,18 +23,46 @@ from ddetr_cli.running.exit_status import (
     EXIT_SUCCESS,
     Ending,
     ending_of,
+    refusal_of,
     sentence,
 )
 from ddetr_cli.running.record import RunRecord
 from ddetr_cli.running.run_log import RunLog
-from ddetr_cli.spec import Experiment, LoadedSpec, Spec, SpecError, load_spec, spec_yaml
+from ddetr_cli.spec import (
+    Experiment,
+    LoadedSpec,
+    Spec,
+    SpecError,
+    SpecTree,
+    load_tree,
+    read_spec_file,
+    spec_yaml,
+)
 from ddetr_cli.terminal import Interrupts, RunConsole, last_word
 from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.loading import default_cache_dir
 from ddetr_train.process import Launch, LaunchError, current_launch
 
-Work: TypeAlias = Callable[[], Mapping[str, float]]
+
+@dataclass(frozen=True)
+class Done:
+    """What work has come to: figures for status.json, and the whole for a caller in Python."""
+
+    figures: Mapping[str, float]
+    result: Any = None
+
+
+Work: TypeAlias = Callable[[], Mapping[str, float] | Done]
 TakeBack: TypeAlias = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class SpecSource:
+    """Where a spec comes from."""
+
+    name: str  # what a person calls it
+    read: Callable[[], SpecTree]
+    overrides: Sequence[str] = ()  # key.sub=value each
 
 
 @dataclass(frozen=True)
@@ -79,9 +107,9 @@ class Subtask(Generic[Spec]):
     """A subtask of the command line, in two phases.
 
     `prepare` finds all that can refuse the run, what is missing first and what needs the data or
-    the model next; it writes nothing, and gives the work, or None if nothing is left to do. Then
-    the record of the run is opened, and the work done, which gives the figures that belong in the
-    last line of status.json.
+    the model next; it writes nothing, and gives the work, or what was done if nothing is left to
+    do. Then the record of the run is opened, and the work done, which gives the figures that belong
+    in the last line of status.json.
 
     `hold` keeps others out of the results folder. `by_hand` is set where MASTER_ADDR and NODE_RANK
     spread the work over machines.
@@ -90,7 +118,7 @@ class Subtask(Generic[Spec]):
     name: str
     spec_model: type[Spec]
     results_of: Callable[[Spec], Path]
-    prepare: Callable[[Spec, Run], Work | RecordedWork | None]
+    prepare: Callable[[Spec, Run], Work | RecordedWork | Done]
     hold: Callable[[Path], AbstractContextManager[object]] = nullcontext
     by_hand: bool = False
 
@@ -103,28 +131,64 @@ def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str
     # Matplotlib, which PyTorch Lightning imports too, makes a folder for its settings: not in the
     # user's home.
     os.environ.setdefault("MPLCONFIGDIR", str(default_cache_dir() / "matplotlib"))
+    source = SpecSource(str(spec_file.resolve()), partial(read_spec_file, spec_file), overrides)
+    return _run(subtask, source, RunConsole).exit_status
+
+
+def call_subtask(
+    subtask: Subtask[Spec], source: SpecSource, *, quiet: bool = False
+) -> tuple[Path, Any]:
+    """Run a subtask as the command does, for Python; gives its results folder and its result.
+
+    Args:
+        quiet: Show nothing but what is waited for.
+
+    Raises:
+        InputError: wrong input, in the command's sentence.
+        KeyboardInterrupt: it was interrupted, after all was written that is kept.
+        Exception: a fault, whose traceback is in the run's log too.
+    """
+
+    def console(*, quiet: bool = quiet) -> RunConsole:
+        return RunConsole(quiet=quiet, tells_faults=False)
+
+    ending = _run(subtask, source, console)
+    if ending.exit_status != EXIT_SUCCESS or ending.folder is None:
+        ending.raise_error()
+    return ending.folder, ending.result
+
+
+def _run(
+    subtask: Subtask[Spec], source: SpecSource, console_of: Callable[..., RunConsole]
+) -> Ending:
+    """Run a subtask from its spec to its ending, which has been told."""
+    console = console_of()
     try:
         launch = current_launch(by_hand=subtask.by_hand)
     except LaunchError as error:
-        RunConsole().fail(sentence(error))
-        return EXIT_BAD_INPUT
-    console = RunConsole(quiet=not launch.is_first)
+        return _told(refusal_of(error), console)
+    if not launch.is_first:
+        console = console_of(quiet=True)
     with Interrupts() as interrupts:
         try:
-            loaded = load_spec(subtask.spec_model, spec_file, overrides, subtask.name)
+            tree = source.read()
+            loaded = load_tree(subtask.spec_model, tree, source.overrides, subtask.name)
         except (SpecError, OSError) as error:
-            console.fail(sentence(error))
-            return EXIT_BAD_INPUT
-        except KeyboardInterrupt:
-            console.fail(f"{subtask.name} was interrupted")
-            return EXIT_INTERRUPTED
+            return _told(refusal_of(error), console)
+        except KeyboardInterrupt as error:
+            return _told(ending_of(error, subtask.name, interrupted=True), console)
         folder = subtask.results_of(loaded.spec)
-        console.say(f"ddetr {subtask.name}: {spec_file.resolve()} -> {folder}")
+        console.say(f"ddetr {subtask.name}: {source.name} -> {folder}")
         with RunRecord(folder, subtask.hold, is_first=launch.is_first) as record:
             run = Run(folder, console, (console.observe, record.observe), launch)
             with last_word(partial(_end_from_outside, subtask.name, run, record)):
                 ending = _attempt(subtask, loaded, run, record, interrupts)
-                return _close(ending, console, record)
+                return replace(_close(ending, console, record), folder=folder)
+
+
+def _told(ending: Ending, console: RunConsole) -> Ending:
+    console.fail(ending.message)
+    return ending
 
 
 def _attempt(
@@ -145,15 +209,18 @@ def _attempt(
             record.claim()  # first: a folder in use is known before data are read for minutes
             _tell_notices(loaded, run, secret)
             work = subtask.prepare(loaded.spec, run)
-            if work is None:
-                return Ending("SUCCESS", EXIT_SUCCESS, f"{subtask.name} has nothing left to do", {})
+            if isinstance(work, Done):
+                text = f"{subtask.name} has nothing left to do"
+                return Ending("SUCCESS", EXIT_SUCCESS, text, {}, work.result)
             if not isinstance(work, RecordedWork):
                 work = RecordedWork(work, loaded.spec, lambda: _nothing)
             text = _heading(subtask.name) + spec_yaml(work.spec)
             record.open(subtask.name, text, work.make_way)
             log.open(run.results_dir / _log_name(run.launch))
-            figures = work.work()
-            return Ending("SUCCESS", EXIT_SUCCESS, f"{subtask.name} is done", figures)
+            done = work.work()
+            done = done if isinstance(done, Done) else Done(done)
+            text = f"{subtask.name} is done"
+            return Ending("SUCCESS", EXIT_SUCCESS, text, done.figures, done.result)
         except BaseException as error:
             interrupts.ignore()  # a second Ctrl+C must not cut the last line of status.json
             ending = ending_of(error, subtask.name, interrupted=interrupts.received is not None)
@@ -182,10 +249,10 @@ def _tell_notices(loaded: LoadedSpec[Spec], run: Run, secret: str | None) -> Non
         run.notice(NOTICE)
 
 
-def _close(ending: Ending, console: RunConsole, record: RunRecord) -> int:
+def _close(ending: Ending, console: RunConsole, record: RunRecord) -> Ending:
     """Tell how the run ended, on the screen and in the last line of an open record."""
     if not record.is_ending_first():
-        return ending.exit_status
+        return ending
     fault: OSError | None = None
     try:
         record.close(ending.state, ending.message, ending.figures)
@@ -194,9 +261,11 @@ def _close(ending: Ending, console: RunConsole, record: RunRecord) -> int:
     if ending.exit_status != EXIT_SUCCESS:
         console.fail(ending.message)
     if fault is None:
-        return ending.exit_status
+        return ending
     console.fail(sentence(fault))
-    return ending.exit_status or EXIT_FAILURE
+    if ending.exit_status != EXIT_SUCCESS:
+        return ending
+    return replace(ending, state="FAILURE", exit_status=EXIT_FAILURE, error=fault)
 
 
 def _end_from_outside(task: str, run: Run, record: RunRecord, kept: str) -> str:

@@ -11,6 +11,7 @@ from ddetr_cli.spec.experiment import (
 )
 from ddetr_cli.spec.fates import fate_of
 from ddetr_cli.spec.overrides import apply_overrides, split_override
+from ddetr_cli.spec.plain_values import tree_of_values
 from ddetr_cli.spec.required_files import (
     existing_file,
     existing_images,
@@ -58,4 +59,5 @@ __all__ = [
     "reason_without_effect",
     "spec_yaml",
     "split_override",
+    "tree_of_values",
 ]

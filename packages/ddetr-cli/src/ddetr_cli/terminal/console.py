@@ -51,6 +51,7 @@ class RunConsole:
         self,
         *,
         quiet: bool = False,
+        tells_faults: bool = True,
         screen: Console | None = None,
         errors: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -58,11 +59,13 @@ class RunConsole:
         """Show everything, or in quiet only why a run ends.
 
         Args:
+            tells_faults: say why a run ends; not where an exception will.
             screen: in place of standard output.
             errors: in place of standard error.
             clock: seconds that only go up, to tell how long is left.
         """
         self._quiet = quiet
+        self._tells_faults = tells_faults
         self._screen = screen
         self._errors = errors
         self._clock = clock
@@ -117,11 +120,13 @@ class RunConsole:
 
     def fail(self, text: str) -> None:
         """Write why a run ends."""
-        self._write(_label("ddetr: ", "red") + _shown(text, keep_lines=True), err=True)
+        if self._tells_faults:
+            self._write(_label("ddetr: ", "red") + _shown(text, keep_lines=True), err=True)
 
     def show_traceback(self, text: str) -> None:
         """Write where a fault of the program came from, as Python would."""
-        self._write(_shown(text, keep_lines=True), err=True)
+        if self._tells_faults:
+            self._write(_shown(text, keep_lines=True), err=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Rows) -> None:
         """Write a table; figures stand to the right of their column, text to the left."""

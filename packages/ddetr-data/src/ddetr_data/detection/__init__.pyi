@@ -18,6 +18,8 @@ from .events import Observer as Observer
 from .events import Progress as Progress
 from .events import RunEvent as RunEvent
 from .events import emit as emit
+from .image_detections import ImageDetections as ImageDetections
+from .image_detections import detect_in as detect_in
 from .labelling import PreparedLabelling as PreparedLabelling
 from .labelling import label as label
 from .labelling import prepare_labelling as prepare_labelling

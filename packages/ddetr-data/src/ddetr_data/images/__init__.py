@@ -36,7 +36,12 @@ from ddetr_data.images.preprocessing import (
     resized_hw,
     shortest_edge_hw,
 )
-from ddetr_data.images.saving import UnwritableImageError, is_of_one_file, save_image
+from ddetr_data.images.saving import (
+    UnwritableImageError,
+    is_of_one_file,
+    jpeg_address,
+    save_image,
+)
 from ddetr_data.images.video import (
     Frame,
     Video,
@@ -74,6 +79,7 @@ __all__ = [
     "image_formats",
     "is_of_one_file",
     "is_video",
+    "jpeg_address",
     "move_boxes",
     "open_image",
     "open_video",

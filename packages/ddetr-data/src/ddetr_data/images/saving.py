@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import io
 import os
@@ -15,6 +16,7 @@ from ddetr_data.files import write_whole
 from ddetr_data.images.kinds import ending_of, format_of_ending, image_formats
 
 _QUALITY = 92  # of 100
+_QUALITY_IN_PAGES = 80
 _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": _QUALITY},
     "WEBP": {"quality": _QUALITY},
@@ -59,6 +61,13 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
         if not is_of_one_file(error):
             raise
         raise UnwritableImageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def jpeg_address(image: Image.Image) -> str:
+    """Give an RGB image as the data: address of a JPEG, for a page that is one file."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_QUALITY_IN_PAGES)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _file_in_memory() -> BinaryIO:

@@ -1,0 +1,9 @@
+from ddetr_cli.from_python import Evaluation as Evaluation
+from ddetr_cli.from_python import InputError as InputError
+from ddetr_cli.from_python import Model as Model
+from ddetr_cli.from_python import Training as Training
+from ddetr_cli.from_python import evaluate as evaluate
+from ddetr_cli.from_python import export as export
+from ddetr_cli.from_python import inference as inference
+from ddetr_cli.from_python import load as load
+from ddetr_cli.from_python import train as train
