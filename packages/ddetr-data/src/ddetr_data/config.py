@@ -105,6 +105,13 @@ class AugmentationConfig(FrozenModel):
     fixed_random_crop: int | None = Field(
         None, gt=0, description="Side S of large-scale jitter to S x S pixels; absent: none."
     )
+    color_jitter: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Strength of random brightness, contrast, saturation (factors 1 - 0.8 s to "
+        "1 + 0.8 s) and hue (0.2 s of a turn) in training; 0: none, 0.5 is usual.",
+    )
 
     @field_validator("input_mean", "input_std")
     @classmethod

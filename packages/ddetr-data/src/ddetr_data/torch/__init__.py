@@ -1,6 +1,7 @@
 """Datasets, transforms, batches and samplers for PyTorch; needs the extra [torch]."""
 
 from ddetr_data.torch.batches import Batch, collate
+from ddetr_data.torch.color_jitter import ColorJitter, draw_color_jitter
 from ddetr_data.torch.dataset import DetectionDataset
 from ddetr_data.torch.sampler import DetectionSampler, Draw, SamplerName
 from ddetr_data.torch.transforms import EvalTransform, Sample, TrainTransform
@@ -8,6 +9,7 @@ from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
 
 __all__ = [
     "Batch",
+    "ColorJitter",
     "DetectionDataset",
     "DetectionSampler",
     "Draw",
@@ -17,6 +19,7 @@ __all__ = [
     "TrainTransform",
     "View",
     "collate",
+    "draw_color_jitter",
     "draw_view",
     "fixed_canvas_hw",
 ]

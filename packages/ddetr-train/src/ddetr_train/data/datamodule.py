@@ -30,6 +30,9 @@ from ddetr_train.data._parcel import PackingCollate
 from ddetr_train.data.worst_size import worst_size_hw
 from ddetr_train.process import leave_signals_to_the_run
 
+# Keys of an augmentation that older checkpoints lack; at 0 they do nothing.
+_MAY_BE_OFF = {"color_jitter"}
+
 
 class Position(NamedTuple):
     """Where a run stands: whole epochs, and batches of the next one."""
@@ -90,13 +93,14 @@ class DetectionDataModule(pl.LightningDataModule):
     def identity(self) -> dict[str, Any]:
         """Say what a resumed run must find unchanged."""
         white = {name: level for name, level in asdict(self.preprocess.white).items() if level}
+        augmentation = self._dataset.augmentation.model_dump(mode="json")
         return {
             "images": len(self.train_set.images),
             "labels": self._labels_digest,
             "classes": {str(each.id): each.name for each in self.train_set.categories},
             "batch_size": self.batch_size,
             "train_sampler": self._dataset.sampler_in_effect,
-            "augmentation": self._dataset.augmentation.model_dump(mode="json"),
+            "augmentation": {k: v for k, v in augmentation.items() if v or k not in _MAY_BE_OFF},
             **({"white_levels": white} if white else {}),
         }
 
