@@ -58,6 +58,22 @@ class DetectionSet:
         return np.array([(~record.is_crowd).sum() for record in self.images], np.int64)
 
     @property
+    def image_classes(self) -> NDArray[np.int64]:
+        """(P, 2), index of an image and category id that it has objects of, each pair once.
+
+        Crowds and regions are left out.
+        """
+        if isinstance(self.images, ImageTable):
+            columns = self.images.columns
+            owners, labels, is_crowd = columns.owners, columns.labels, columns.is_crowd
+        else:
+            owners = np.repeat(np.arange(len(self.images)), [len(r.labels) for r in self.images])
+            labels = np.concatenate([record.labels for record in self.images])
+            is_crowd = np.concatenate([record.is_crowd for record in self.images])
+        pairs = np.unique((owners * self.num_classes + labels)[~is_crowd])
+        return np.stack(np.divmod(pairs, self.num_classes), axis=1)
+
+    @property
     def source_numbers(self) -> NDArray[np.int32]:
         """(I,), which of the sources every image came from."""
         if isinstance(self.images, ImageTable):

@@ -3,6 +3,7 @@
 from ddetr_data.torch.batches import Batch, collate
 from ddetr_data.torch.color_jitter import ColorJitter, draw_color_jitter
 from ddetr_data.torch.dataset import DetectionDataset
+from ddetr_data.torch.repeat_factor import RepeatFactors, repeat_factors
 from ddetr_data.torch.sampler import DetectionSampler, Draw, SamplerName
 from ddetr_data.torch.transforms import EvalTransform, Sample, TrainTransform
 from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
@@ -14,6 +15,7 @@ __all__ = [
     "DetectionSampler",
     "Draw",
     "EvalTransform",
+    "RepeatFactors",
     "Sample",
     "SamplerName",
     "TrainTransform",
@@ -22,4 +24,5 @@ __all__ = [
     "draw_color_jitter",
     "draw_view",
     "fixed_canvas_hw",
+    "repeat_factors",
 ]

@@ -31,7 +31,8 @@ class ColorJitter(NamedTuple):
         image = F.adjust_brightness(image, self.brightness)
         image = F.adjust_contrast(image, self.contrast)
         image = F.adjust_saturation(image, self.saturation)
-        return F.pil_to_tensor(F.adjust_hue(image, self.hue))
+        changed: Tensor = F.pil_to_tensor(F.adjust_hue(image, self.hue))
+        return changed
 
 
 def draw_color_jitter(strength: float, rng: np.random.Generator) -> ColorJitter | None:

@@ -21,8 +21,10 @@ from ddetr_data.torch import (
     DetectionDataset,
     DetectionSampler,
     EvalTransform,
+    RepeatFactors,
     TrainTransform,
     fixed_canvas_hw,
+    repeat_factors,
 )
 from ddetr_train.checkpoints import images_seen
 from ddetr_train.data._loader import BatchLoader
@@ -102,20 +104,33 @@ class DetectionDataModule(pl.LightningDataModule):
             "train_sampler": self._dataset.sampler_in_effect,
             "augmentation": {k: v for k, v in augmentation.items() if v or k not in _MAY_BE_OFF},
             **({"white_levels": white} if white else {}),
+            **({"repeat_threshold": self.repeats.threshold} if self.repeats else {}),
         }
 
     @cached_property
     def _labels_digest(self) -> str:
         return _digest(self.train_set)
 
+    @cached_property
+    def repeats(self) -> RepeatFactors | None:
+        """How often images are drawn by the sampler repeat_factor; None with another one."""
+        if self._dataset.sampler_in_effect != "repeat_factor":
+            return None
+        return repeat_factors(self.train_set, self._dataset.repeat_threshold)
+
+    @property
+    def draws_per_epoch(self) -> int:
+        """Images of an epoch by all processes, those that are drawn again too."""
+        return self.repeats.draws if self.repeats else len(self.train_set.images)
+
     def batches_per_epoch(self, num_replicas: int) -> int:
         """Count the batches of one process."""
-        draws = -(-len(self.train_set.images) // num_replicas)
+        draws = -(-self.draws_per_epoch // num_replicas)
         return -(-draws // self.batch_size)
 
     def batches_done(self, num_replicas: int) -> int:
         """Count the batches of one process that a resumed run need not draw in its first epoch."""
-        draws = -(-len(self.train_set.images) // num_replicas)
+        draws = -(-self.draws_per_epoch // num_replicas)
         left = draws - min(self._images_seen // num_replicas, draws)
         return self.batches_per_epoch(num_replicas) - -(-left // self.batch_size)
 
@@ -134,8 +149,12 @@ class DetectionDataModule(pl.LightningDataModule):
             corrupt_images=self._dataset.corrupt_images,
             white=self.preprocess.white,
         )
-        sampler = DetectionSampler.over(
-            self.train_set, self._dataset.sampler_in_effect, seed=self._seed, **self._replica()
+        sampler = DetectionSampler(
+            self.train_set.source_numbers,
+            self._dataset.sampler_in_effect,
+            seed=self._seed,
+            factors=self.repeats.images if self.repeats else None,
+            **self._replica(),
         )
         batches = EpochBatches(dataset, sampler, self.batch_size)
         batches.start_at(self.position.epoch, self._images_seen)
@@ -160,6 +179,7 @@ class DetectionDataModule(pl.LightningDataModule):
         return {
             "position": list(self.position),
             "processes": self._replica()["num_replicas"],
+            "draws": self.draws_per_epoch,
             "identity": self.identity(),
         }
 

@@ -89,6 +89,8 @@ def open_setup(
     if isinstance(config.batch_size, int):
         dataset = dataset.model_copy(update={"batch_size": config.batch_size})
     data = DetectionDataModule(dataset, seed=config.seed, num_classes=num_classes)
+    if data.repeats is not None:
+        emit(observers, RunEvent("notice", data.repeats.sentence()))
     return Setup(config, data, devices, observers)
 
 
