@@ -60,9 +60,7 @@ class DetectionSampler(Sampler[int]):
         if not len(sources):
             raise ValueError("there must be at least one image to draw from, got none")
         if (factors is None) == (name == "repeat_factor"):
-            raise ValueError(
-                f"factors go with repeat_factor, and it needs them, got {name}"
-            )
+            raise ValueError(f"factors go with repeat_factor, and it needs them, got {name}")
         if factors is not None and (len(factors) != len(sources) or not (factors >= 1).all()):
             raise ValueError(f"there must be a factor of at least 1 for each of {len(sources)}")
         self.sources = np.asarray(sources)

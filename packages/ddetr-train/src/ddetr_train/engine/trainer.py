@@ -24,6 +24,7 @@ from ddetr_train.checkpoints import (
     read_resume,
 )
 from ddetr_train.config import TrainConfig
+from ddetr_train.engine._class_weights import weigh_classes
 from ddetr_train.engine._classes import untrained_classes
 from ddetr_train.engine._loggers import check_loggers
 from ddetr_train.engine._network import build_network
@@ -136,6 +137,7 @@ def prepare_training(
             setup.tell(*resume.notices)
         seed_run(config.seed)
         network = build_network(model, losses, criterion, setup, resume, encryption_key)
+        setup.tell(*weigh_classes(criterion, losses, setup))
         setup.tell(*untrained_classes(setup.data), *_limits(network, setup))
         setup = _planned(network, setup, results_dir, resume)
         if config.compile:
