@@ -21,13 +21,15 @@ from ddetr_data.torch import (
     DetectionDataset,
     DetectionSampler,
     EvalTransform,
+    OwnTransform,
     RepeatFactors,
     TrainTransform,
     fixed_canvas_hw,
+    function_name,
     repeat_factors,
 )
 from ddetr_train.checkpoints import images_seen
-from ddetr_train.data._loader import BatchLoader
+from ddetr_train.data._loader import BatchLoader, refuse_unsendable
 from ddetr_train.data._parcel import PackingCollate
 from ddetr_train.data.worst_size import worst_size_hw
 from ddetr_train.process import leave_signals_to_the_run
@@ -46,8 +48,15 @@ class Position(NamedTuple):
 class DetectionDataModule(pl.LightningDataModule):
     """Training images, and validation images if there are any."""
 
-    def __init__(self, dataset: DatasetConfig, *, seed: int, num_classes: int) -> None:
-        """Read the labels.
+    def __init__(
+        self,
+        dataset: DatasetConfig,
+        *,
+        seed: int,
+        num_classes: int,
+        transform: OwnTransform | None = None,
+    ) -> None:
+        """Read the labels; a transform of one's own is for training images alone.
 
         Raises:
             FileNotFoundError, ValueError: labels are missing or faulty, a category id is not below
@@ -87,8 +96,10 @@ class DetectionDataModule(pl.LightningDataModule):
         self.batch_size = dataset.batch_size
         self._dataset = dataset
         self._seed = seed
+        self.transform = transform
         # More workers than cores only hinder each other.
         self.workers = min(dataset.workers, available_cores())
+        refuse_unsendable(transform, self.workers)
         self.batches_ahead = 2  # of each worker
         self._loaders: list[BatchLoader] = []
 
@@ -105,6 +116,7 @@ class DetectionDataModule(pl.LightningDataModule):
             "augmentation": {k: v for k, v in augmentation.items() if v or k not in _MAY_BE_OFF},
             **({"white_levels": white} if white else {}),
             **({"repeat_threshold": self.repeats.threshold} if self.repeats else {}),
+            **({"transform": function_name(self.transform)} if self.transform else {}),
         }
 
     @cached_property
@@ -148,6 +160,7 @@ class DetectionDataModule(pl.LightningDataModule):
             self._seed,
             corrupt_images=self._dataset.corrupt_images,
             white=self.preprocess.white,
+            own_transform=self.transform,
         )
         sampler = DetectionSampler(
             self.train_set.source_numbers,

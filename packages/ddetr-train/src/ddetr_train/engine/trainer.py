@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ddetr_data import DatasetConfig
 from ddetr_data.detection import Observer, limit_notices, raised_num_select
+from ddetr_data.torch import OwnTransform
 from ddetr_model import (
     DeformableDETR,
     LossConfig,
@@ -57,6 +58,7 @@ def train(
     criterion: SetCriterion | None = None,
     observers: Sequence[Observer] = (),
     encryption_key: str | None = None,
+    transform: OwnTransform | None = None,
 ) -> TrainResult:
     """Train, or continue the run whose state lies in results_dir.
 
@@ -70,6 +72,8 @@ def train(
         criterion: losses of one's own; by default the stock ones.
         observers: called with what happens.
         encryption_key: the passphrase of checkpoints; None writes them plain.
+        transform: a function of one's own that changes each training image and its objects before
+            it is cut and resized (see OwnTransform); its name is kept, and never looked up.
 
     Raises:
         FileNotFoundError: data or a given checkpoint are not there.
@@ -91,6 +95,7 @@ def train(
             criterion=criterion,
             observers=observers,
             encryption_key=encryption_key,
+            transform=transform,
         ).run()
 
 
@@ -104,6 +109,7 @@ def prepare_training(
     criterion: SetCriterion | None = None,
     observers: Sequence[Observer] = (),
     encryption_key: str | None = None,
+    transform: OwnTransform | None = None,
 ) -> PreparedTraining:
     """Find out all that can refuse the run, and write nothing, not even the results folder.
 
@@ -122,7 +128,14 @@ def prepare_training(
     with quiet_lightning():
         is_encrypted = encryption_key is not None
         num_classes = model_config.num_classes
-        setup = open_setup(dataset, config, num_classes, observers, is_encrypted=is_encrypted)
+        setup = open_setup(
+            dataset,
+            config,
+            num_classes,
+            observers,
+            is_encrypted=is_encrypted,
+            transform=transform,
+        )
         resume = _find_resume(model_config, losses, setup, results_dir, files)
         setup.tell(*without_log)
         architecture = model_config if resume is None else resume.model

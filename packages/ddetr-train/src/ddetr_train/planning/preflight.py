@@ -10,6 +10,7 @@ import torch
 
 from ddetr_data import DatasetConfig
 from ddetr_data.detection import Observer, RunEvent, emit
+from ddetr_data.torch import OwnTransform, function_name
 from ddetr_model import DeformableDETR, LossConfig, ModelConfig, freeze_modules
 from ddetr_train.checkpoints import find_resume_path
 from ddetr_train.config import TrainConfig
@@ -70,6 +71,7 @@ def open_setup(
     observers: Sequence[Observer],
     *,
     is_encrypted: bool = False,
+    transform: OwnTransform | None = None,
 ) -> Setup:
     """Choose devices, refuse options that do not go together, and read the labels.
 
@@ -88,9 +90,14 @@ def open_setup(
         emit(observers, RunEvent("notice", text))
     if isinstance(config.batch_size, int):
         dataset = dataset.model_copy(update={"batch_size": config.batch_size})
-    data = DetectionDataModule(dataset, seed=config.seed, num_classes=num_classes)
+    data = DetectionDataModule(
+        dataset, seed=config.seed, num_classes=num_classes, transform=transform
+    )
     if data.repeats is not None:
         emit(observers, RunEvent("notice", data.repeats.sentence()))
+    if transform is not None:
+        text = f"code of one's own, {function_name(transform)}, changes each training image"
+        emit(observers, RunEvent("notice", text))
     return Setup(config, data, devices, observers)
 
 
