@@ -30,7 +30,12 @@ from ddetr_train.engine._classes import untrained_classes
 from ddetr_train.engine._loggers import check_loggers
 from ddetr_train.engine._network import build_network
 from ddetr_train.engine.prepared import PreparedTraining, TrainResult
-from ddetr_train.module import DetectionModule, ShardedDetectionModule, parameter_groups
+from ddetr_train.module import (
+    DetectionModule,
+    ShardedDetectionModule,
+    parameter_groups,
+    synchronize_norms,
+)
 from ddetr_train.nan import NanGuard
 from ddetr_train.planning import (
     Setup,
@@ -153,6 +158,8 @@ def prepare_training(
         setup.tell(*weigh_classes(criterion, losses, setup))
         setup.tell(*untrained_classes(setup.data), *_limits(network, setup))
         setup = _planned(network, setup, results_dir, resume)
+        if config.sync_batchnorm:
+            setup.tell(synchronize_norms(network, setup.processes))
         if config.compile:
             network.compile()
         elif config.distributed_strategy != "fsdp":  # which lays weights out by itself

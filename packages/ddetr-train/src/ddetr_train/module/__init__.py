@@ -11,6 +11,7 @@ from ddetr_train.module.optimizer import (
     parameter_groups,
 )
 from ddetr_train.module.renewal import renew_optimizer
+from ddetr_train.module.sync_norms import synchronize_norms
 
 __all__ = [
     "PLATEAU_PATIENCE_EPOCHS",
@@ -22,4 +23,5 @@ __all__ = [
     "learning_rates",
     "parameter_groups",
     "renew_optimizer",
+    "synchronize_norms",
 ]

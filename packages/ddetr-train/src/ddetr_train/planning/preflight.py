@@ -81,6 +81,7 @@ def open_setup(
         FileNotFoundError, ValueError: as `train`, before its first step.
     """
     devices = _choose_devices(config)
+    _check_sync(config, devices)
     _check_options(config, dataset, is_encrypted=is_encrypted)
     notices = [devices.notice, _sampler_notice(dataset)]
     if config.precision == "fp16" and devices.accelerator == "cpu":
@@ -219,6 +220,16 @@ def _choose_devices(config: TrainConfig) -> Devices:
     )
     check_launch(launch, devices, config.num_nodes)
     return devices
+
+
+def _check_sync(config: TrainConfig, devices: Devices) -> None:
+    """Refuse what PyTorch would refuse in the first step."""
+    is_cpu = devices.accelerator == "cpu"
+    if config.sync_batchnorm and is_cpu and devices.count * config.num_nodes > 1:
+        raise ValueError(
+            "train.sync_batchnorm needs GPUs, and these processes run on CPUs, where PyTorch has "
+            "no SyncBatchNorm: set it to false"
+        )
 
 
 def _check_options(config: TrainConfig, dataset: DatasetConfig, *, is_encrypted: bool) -> None:
