@@ -23,7 +23,7 @@ def page(run_page: Any) -> Any:
 def test_each_example_leaves_what_it_promises(page: Any) -> None:
     """Networks are trained, saved, evaluated and exported; labels are converted."""
     _, folder = page
-    for run in ("gated", "steps", "sizes", "cups"):
+    for run in ("gated", "steps", "sizes", "shadows", "cups"):
         assert (folder / "results" / run / "dd_model_latest.pth").is_file()
     for run in ("gated", "steps", "cups"):
         assert (folder / "results" / run / "results.json").is_file()
@@ -57,3 +57,9 @@ def test_a_layer_of_ones_own_making_says_its_plain_form(page: Any) -> None:
     save_checkpoint(network, folder / "looking.pth")
     names["export_onnx"](folder / "looking.pth", folder / "looking.onnx", export, network=network)
     (folder / "looking.onnx").unlink()
+
+
+def test_the_pipeline_of_albumentations_trains(page: Any) -> None:
+    """Where it is installed; its block does nothing elsewhere."""
+    pytest.importorskip("albumentations", reason="albumentations is not installed")
+    assert (page[1] / "results" / "albumented" / "dd_model_latest.pth").is_file()

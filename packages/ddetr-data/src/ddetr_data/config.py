@@ -15,8 +15,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Who computes COCO scores; faster is faster-coco-eval, auto takes it where it is installed.
 Judge: TypeAlias = Literal["auto", "pycocotools", "faster"]
+DEFAULT_REPEAT_THRESHOLD = 0.001  # as LVIS has it
 DEFAULT_MAX_DETECTIONS = 100  # of an image and class that are scored, as COCO has it
 
+TrainSampler: TypeAlias = Literal[
+    "default_sampler", "non_uniform_sampler", "uniform_sampler", "repeat_factor"
+]
 # How the classes of two tables are taken for the same.
 ClassMatch: TypeAlias = Literal["id", "name"]
 
@@ -105,6 +109,13 @@ class AugmentationConfig(FrozenModel):
     fixed_random_crop: int | None = Field(
         None, gt=0, description="Side S of large-scale jitter to S x S pixels; absent: none."
     )
+    color_jitter: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Strength of random brightness, contrast, saturation (factors 1 - 0.8 s to "
+        "1 + 0.8 s) and hue (0.2 s of a turn) in training; 0: none, 0.5 is usual.",
+    )
 
     @field_validator("input_mean", "input_std")
     @classmethod
@@ -152,10 +163,18 @@ class DatasetConfig(FrozenModel):
         description="Processes that load images in training; threads, at most one a core, that "
         "read images and write results in evaluate and inference; 0: the main one.",
     )
-    train_sampler: Literal["default_sampler", "non_uniform_sampler", "uniform_sampler"] = Field(
+    train_sampler: TrainSampler = Field(
         "default_sampler",
         description="How training images are drawn: all alike, every rank from its own sources, "
-        "or from every source equally often; acts with dataset_type default alone.",
+        "from every source equally often (these two act with dataset_type default alone), or "
+        "those of rare classes more often (repeat_factor).",
+    )
+    repeat_threshold: float = Field(
+        DEFAULT_REPEAT_THRESHOLD,
+        gt=0,
+        le=1,
+        description="Fraction of the images below which repeat_factor repeats a class: one in a "
+        "fraction f of them, sqrt(repeat_threshold / f) times.",
     )
     dataset_type: Literal["serialized", "default"] = Field(
         "serialized",
@@ -203,11 +222,11 @@ class DatasetConfig(FrozenModel):
     )
 
     @property
-    def sampler_in_effect(
-        self,
-    ) -> Literal["default_sampler", "non_uniform_sampler", "uniform_sampler"]:
-        """The sampler that draws; with dataset_type serialized only the default does."""
-        return self.train_sampler if self.dataset_type == "default" else "default_sampler"
+    def sampler_in_effect(self) -> TrainSampler:
+        """The sampler that draws; with dataset_type serialized those of TAO do not."""
+        if self.dataset_type == "default" or self.train_sampler == "repeat_factor":
+            return self.train_sampler
+        return "default_sampler"
 
     @field_validator("train_data_sources", "val_data_sources", "test_data_sources", mode="before")
     @classmethod

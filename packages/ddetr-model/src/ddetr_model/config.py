@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Literal, cast, get_args
+from typing import Annotated, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -23,6 +23,8 @@ DEFAULT_NUM_SELECT = 100
 # The five lists of the documentation page, and the published single-scale models' last stage.
 FEATURE_LISTS = ((0, 1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3), (1, 2), (1,), (3,))
 
+
+ClassWeight = Annotated[float, Field(gt=0)]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
@@ -169,6 +171,11 @@ class LossConfig(BaseModel):
         2.0, gt=0, description="Weight of the GIoU loss, also in matching."
     )
     focal_alpha: float = Field(0.25, gt=0, le=1, description="Focal loss weight of the positives.")
+    class_weights: Literal["balanced"] | dict[str, ClassWeight] | None = Field(
+        None,
+        description="How often an object of a class counts in the focal loss, by name or id, the "
+        "others once (rare: 3); balanced: all objects / (classes x objects of the class).",
+    )
     loss_types: tuple[Literal["labels", "boxes"], ...] = Field(
         ("labels", "boxes"), min_length=1, description="Losses that are computed."
     )

@@ -24,6 +24,10 @@ def focal_loss(logits: Tensor, alpha: float, *, is_object: bool) -> Tensor:
     return weight * wrong.sigmoid().square() * F.softplus(wrong)
 
 
-def focal_loss_difference(logits: Tensor, alpha: float) -> Tensor:
-    """What the loss of each entry changes by if it is an object instead of background."""
-    return focal_loss(logits, alpha, is_object=True) - focal_loss(logits, alpha, is_object=False)
+def focal_loss_difference(logits: Tensor, alpha: float, weights: Tensor | float = 1.0) -> Tensor:
+    """What the loss of each entry changes by if it is an object instead of background.
+
+    As an object it counts `weights` times, of the shape of logits; as background once.
+    """
+    as_object = weights * focal_loss(logits, alpha, is_object=True)
+    return as_object - focal_loss(logits, alpha, is_object=False)

@@ -44,6 +44,22 @@ class SetCriterion(nn.Module):
             "loss_bbox": config.bbox_loss_coef,
             "loss_giou": config.giou_loss_coef,
         }
+        self.class_weights: Tensor | None  # (C,); no part of a checkpoint
+        self.register_buffer("class_weights", None, persistent=False)
+
+    def set_class_weights(self, weights: Sequence[float]) -> None:
+        """Let the objects of class c count weights[c] times in the class loss.
+
+        The focal loss of a query and class c is w_c alpha (1 - p)^2 (-log p) where the query is
+        matched with an object of c, and (1 - alpha) p^2 (-log(1 - p)) elsewhere, unweighted. Sums
+        are still divided by the number of objects. Matching and the proposals of two stages, which
+        know no classes, are as without weights.
+
+        Args:
+            weights: one for each of C classes.
+        """
+        device = None if self.class_weights is None else self.class_weights.device
+        self.class_weights = torch.tensor(list(weights), dtype=torch.float32, device=device)
 
     def forward(
         self,
@@ -71,6 +87,8 @@ class SetCriterion(nn.Module):
         with torch.autocast(outputs.pred_logits.device.type, enabled=False):
             dtype = widen(outputs.pred_boxes).dtype
             padded, regions = pad_targets(targets, dtype), pad_regions(targets, dtype)
+            if self.class_weights is not None:
+                padded = padded._replace(weights=self.class_weights[padded.labels].to(dtype))
             return self._losses(outputs, padded, regions, num_boxes)
 
     def total_loss(self, losses: dict[str, Tensor]) -> Tensor:
@@ -96,7 +114,8 @@ class SetCriterion(nn.Module):
         if outputs.enc_outputs is not None:
             groups.append(_stack([outputs.enc_outputs]))
             suffixes.append(["_enc"])
-            meant.append(targets._replace(labels=torch.zeros_like(targets.labels)))
+            any_object = torch.zeros_like(targets.labels)
+            meant.append(targets._replace(labels=any_object, weights=None))
         if num_boxes is None:
             num_boxes = _mean_num_boxes(sum(targets.counts), targets.boxes.device)
         matches = self.matcher.match(groups, meant)
@@ -156,9 +175,10 @@ class SetCriterion(nn.Module):
     ) -> Tensor:  # (N,)
         # Nearly all is background: its loss is taken everywhere, then changed where objects are.
         background = focal_loss(predictions.logits, self.focal_alpha, is_object=False)
-        labels = targets.labels[matches.images, matches.targets]
+        labels = _matched(targets.labels, matches)
         chosen = predictions.logits[matches.layers, matches.images, matches.queries, labels]
-        changes = focal_loss_difference(chosen, self.focal_alpha)
+        weights = 1.0 if targets.weights is None else _matched(targets.weights, matches)
+        changes = focal_loss_difference(chosen, self.focal_alpha, weights)
         return background.sum((1, 2, 3)).index_add(0, matches.layers, changes)
 
 
@@ -166,7 +186,7 @@ def _box_losses(
     predictions: Predictions, targets: PaddedTargets, matches: Matches
 ) -> dict[str, Tensor]:  # (N,) each
     boxes = predictions.boxes[matches.layers, matches.images, matches.queries]  # (M, 4)
-    wanted = targets.boxes[matches.images, matches.targets]
+    wanted = _matched(targets.boxes, matches)
     giou = generalized_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted))
     pair_losses = {"loss_bbox": (boxes - wanted).abs().sum(-1), "loss_giou": 1 - giou}
     zeros = boxes.new_zeros(len(predictions.boxes))
@@ -182,13 +202,20 @@ def _errors(
     logits = predictions.logits[-1]  # (B, Q, C)
     last = matches.layers == len(predictions.logits) - 1
     chosen = logits[matches.images, matches.queries].argmax(-1)
-    wrong = (chosen != targets.labels[matches.images, matches.targets]) & last
+    wrong = (chosen != _matched(targets.labels, matches)) & last
     found = (logits.amax(-1) > 0).sum(1)  # more likely than not to be an object
     counts = torch.tensor(targets.counts, device=found.device)
     return {
         "class_error": 100.0 * wrong.sum() / last.sum().clamp(min=1),
         "cardinality_error": (found - counts).abs().float().mean(),
     }
+
+
+def _matched(
+    values: Tensor,  # (B, T, ...), of padded targets
+    matches: Matches,
+) -> Tensor:  # (M, ...)
+    return values[matches.images, matches.targets]
 
 
 def _without(predictions: Predictions, chosen: Tensor) -> Predictions:

@@ -37,6 +37,7 @@ class PaddedTargets(NamedTuple):
     labels: Tensor  # (B, T)
     boxes: Tensor  # (B, T, 4) cxcywh
     counts: tuple[int, ...]  # B numbers of objects
+    weights: Tensor | None = None  # (B, T), of the class loss; None: all weigh 1
 
 
 class Matches(NamedTuple):

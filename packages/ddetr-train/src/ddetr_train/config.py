@@ -139,6 +139,11 @@ class TrainConfig(DeviceConfig):
     precision: Literal["fp32", "fp16", "bf16"] = Field(
         "fp32", description="fp16 and bf16 are mixed precision; losses and matching stay fp32."
     )
+    sync_batchnorm: bool = Field(
+        False,
+        description="Live batch norms take the batches of all GPU processes together; frozen ones "
+        "stay as they are.",
+    )
     distributed_strategy: Literal["ddp", "fsdp"] = Field(
         "ddp", description="ddp copies the model to every process, fsdp splits it (FSDP2)."
     )

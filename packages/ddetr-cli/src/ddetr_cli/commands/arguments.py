@@ -62,6 +62,21 @@ class SpecArguments(FileArguments):
 
 
 @dataclass(frozen=True)
+class TrainArguments(SpecArguments):
+    """A spec, and code of one's own that no file can name."""
+
+    allow_code: Annotated[
+        str | None,
+        typer.Option(
+            "--allow-code",
+            metavar="MODULE:FUNCTION",
+            help="Import this module, also from the current folder, and let its function change "
+            "each training image and its boxes.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class ExportArguments:
     """A spec, or the files of a plugin model."""
 
@@ -86,6 +101,7 @@ class ServeArguments(ServeConfig):
         str, typer.Option(help="Of an ONNX file: onnxruntime, which auto is too, or openvino.")
     ] = "auto"
     precision: Annotated[str, typer.Option(help="Of OpenVINO: fp32, bf16 or fp16.")] = "fp32"
+    allow_code: Annotated[str | None, typer.Option("--allow-code", hidden=True)] = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from ddetr_cli.commands.arguments import ServeArguments
 from ddetr_cli.passphrase import key_of_environment
 from ddetr_cli.running import EXIT_SUCCESS
+from ddetr_cli.tao import CommandLineError
 from ddetr_cli.terminal import RunConsole, patient
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ _LONGEST_STOP_SECONDS = 9.5
 
 def main(arguments: ServeArguments, console: RunConsole) -> int:
     """Answer until interrupted; the key of an encrypted file is the environment's."""
+    if arguments.allow_code is not None:
+        raise CommandLineError("--allow-code is no option of serve: a server runs nobody's code")
     from ddetr_export import open_detector, serve
 
     key = key_of_environment()

@@ -28,6 +28,7 @@ from ddetr_cli.commands.arguments import (
     ServeArguments,
     SpecArguments,
     SummaryArguments,
+    TrainArguments,
 )
 from ddetr_cli.tao import CommandLineError
 from ddetr_cli.versions import SIBLINGS, find_misfits, sentence_of
@@ -91,6 +92,8 @@ def _run(module: ModuleType, arguments: Any) -> int:
         subtask = module.SUBTASK
         if arguments.deploy and hasattr(module, "DEPLOYED"):
             subtask = module.DEPLOYED
+        if getattr(arguments, "allow_code", None) is not None:
+            subtask = module.with_code(arguments.allow_code)
         return run_subtask(subtask, arguments.spec, arguments.overrides or ())
     return run_command(partial(module.main, arguments))
 
@@ -104,7 +107,7 @@ COMMANDS: Sequence[Command] = (
     Command(
         "train",
         "Train on COCO data; continues by itself from dd_model_latest.pth in the results folder.",
-        SpecArguments,
+        TrainArguments,
     ),
     Command(
         "evaluate",

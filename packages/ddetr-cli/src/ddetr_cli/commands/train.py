@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddetr_cli.allowed_code import load_function
 from ddetr_cli.running import SPEC_FILE, Done, RecordedWork, Run, Subtask
 from ddetr_cli.spec import Experiment, existing_model, existing_sources, optional_file
 from ddetr_cli.terminal import Interrupted, StatusFile, last_word
@@ -36,13 +38,17 @@ def check(experiment: Experiment) -> None:
         existing_model(train.pretrained_model_path, "train.pretrained_model_path")
 
 
-def prepare(experiment: Experiment, run: Run) -> RecordedWork | Done:
+def prepare(experiment: Experiment, run: Run, code: str | None = None) -> RecordedWork | Done:
     """Check data, options, weights and a checkpoint to continue from, memory and disk.
 
     Where the checkpoint has all epochs already, that is told and there is no work: the record
     keeps what the training ran with. Only a report that is missing is written then.
+
+    Args:
+        code: MODULE:FUNCTION of a transform of one's own, which no spec can name.
     """
     check(experiment)
+    transform = None if code is None else load_function(code)
     from ddetr_cli.report import REPORT_NAME
     from ddetr_train.engine import prepare_training
 
@@ -55,6 +61,7 @@ def prepare(experiment: Experiment, run: Run) -> RecordedWork | Done:
         losses=experiment.model.losses(),
         observers=run.observers,
         encryption_key=experiment.passphrase,
+        transform=transform,
     )
     if training.is_done and (run.results_dir / REPORT_NAME).is_file():
         result = training.run()
@@ -137,6 +144,11 @@ def _write_report(labelled: DetectionSet | None, experiment: Experiment, run: Ru
     if labelled is None:
         return write_training_report(run.results_dir)
     return write_training_report(run.results_dir, labelled, experiment.dataset.eval_class_ids)
+
+
+def with_code(code: str) -> Subtask[Experiment]:
+    """Give the subtask that runs a function of one's own, named as MODULE:FUNCTION."""
+    return replace(SUBTASK, prepare=partial(prepare, code=code))
 
 
 SUBTASK = Subtask(

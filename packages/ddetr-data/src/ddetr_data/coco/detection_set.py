@@ -58,11 +58,38 @@ class DetectionSet:
         return np.array([(~record.is_crowd).sum() for record in self.images], np.int64)
 
     @property
+    def image_classes(self) -> NDArray[np.int64]:
+        """(P, 2), index of an image and category id that it has objects of, each pair once.
+
+        Crowds and regions are left out.
+        """
+        owners, labels = self._owners_and_labels()
+        pairs = np.unique(owners * self.num_classes + labels)
+        return np.stack(np.divmod(pairs, self.num_classes), axis=1)
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """(num_classes,), the objects of every category id, without crowds and regions."""
+        return np.bincount(self._owners_and_labels()[1], minlength=self.num_classes)
+
+    @property
     def source_numbers(self) -> NDArray[np.int32]:
         """(I,), which of the sources every image came from."""
         if isinstance(self.images, ImageTable):
             return self.images.columns.sources
         return np.array([record.source for record in self.images], np.int32)
+
+    def _owners_and_labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Image index and category id of all objects but crowds and regions, (N,) each."""
+        if isinstance(self.images, ImageTable):
+            columns = self.images.columns
+            is_object = ~columns.is_crowd
+            return columns.owners[is_object], columns.labels[is_object]
+        counts = [len(record.labels) for record in self.images]
+        owners = np.repeat(np.arange(len(counts)), counts)
+        labels = np.concatenate([record.labels for record in self.images])
+        is_object = ~np.concatenate([record.is_crowd for record in self.images])
+        return owners[is_object], labels[is_object]
 
     def to_coco(self) -> dict[str, Any]:
         """Give the set as one COCO ground truth; annotation ids count from 1."""

@@ -18,6 +18,7 @@ from ddetr_data.boxes import find_repeats
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError
 from ddetr_data.images import USUAL_WHITE, WhiteLevels, fit_objects, read_header, read_image
+from ddetr_data.torch.own_transform import CheckedTransform, OwnTransform
 from ddetr_data.torch.sampler import Draw
 from ddetr_data.torch.transforms import Sample
 from ddetr_data.types import Annotations, ImageRecord
@@ -44,12 +45,18 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         *,
         corrupt_images: Literal["error", "skip"] = "error",
         white: WhiteLevels = USUAL_WHITE,
+        own_transform: OwnTransform | None = None,
     ) -> None:
+        """Take the transform that makes samples, and one of one's own that comes before it."""
         self.detection_set = detection_set
         self.transform = transform
         self.seed = seed
         self.corrupt_images = corrupt_images
         self.white = white  # in images of more than 8 bits a channel
+        self.own_transform = None
+        if own_transform is not None:
+            ids = {category.id for category in detection_set.categories}
+            self.own_transform = CheckedTransform(own_transform, ids)
         # In shared memory: workers that live over several epochs see the change.
         self._epoch: Tensor = torch.zeros((), dtype=torch.int64)
         with suppress(RuntimeError):  # without any there can be no workers either
@@ -74,7 +81,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
 
         Raises:
             IndexError: there are fewer images.
-            FileNotFoundError, DataError: the image is missing or damaged; the text names it.
+            FileNotFoundError, DataError: the image is missing or damaged, or one's own transform
+                fails at it or gives what cannot be trained on; the text names it.
         """
         if not -len(self) <= index < len(self):
             raise IndexError(f"image index must be below {len(self)}, got {index}")
@@ -85,6 +93,8 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         # run that is continued shows what the uncut one would have shown.
         rng = np.random.default_rng([self.seed, self.epoch, position, *again])
         objects = _trained(record.annotations)
+        if self.own_transform is not None:
+            image, objects = self.own_transform(image, objects, rng, record.path)
         sample = self.transform(image, objects, rng)
         is_object = ~sample.is_crowd  # the crowds that are left are regions
         target = {

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from ddetr_data.coco import DetectionSet
+from ddetr_data.config import DEFAULT_REPEAT_THRESHOLD, TrainSampler
+from ddetr_data.torch.repeat_factor import draw_repeated, draws_of, repeat_factors
 
-SamplerName: TypeAlias = Literal["default_sampler", "uniform_sampler", "non_uniform_sampler"]
+SamplerName: TypeAlias = TrainSampler
 # (draws of all R ranks,): rank r takes the draws r, r + R, r + 2R ... Side by side, they make the
 # same global batches as one process with an R times larger batch.
 Order: TypeAlias = NDArray[np.int64]
@@ -35,8 +37,9 @@ class DetectionSampler(Sampler[int]):
     - default_sampler: every image once.
     - uniform_sampler: every source equally often, as many draws as there are images.
     - non_uniform_sampler: every rank its own stretch of the images in order of their sources.
+    - repeat_factor: every image once, those of rare classes more often (LVIS).
 
-    The first two draw in one order, whatever the number of ranks.
+    All but non_uniform_sampler draw in one order, whatever the number of ranks.
 
     Where the images do not divide by the ranks, some of them are drawn twice. What is drawn again
     in an epoch is a Draw, of which DetectionDataset shows another view each time.
@@ -50,12 +53,18 @@ class DetectionSampler(Sampler[int]):
         seed: int = 0,
         num_replicas: int = 1,
         rank: int = 0,
+        factors: NDArray[np.float64] | None = None,  # (I,), at least 1; for repeat_factor
     ) -> None:
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank must be from 0 to {num_replicas - 1}, got {rank}")
         if not len(sources):
             raise ValueError("there must be at least one image to draw from, got none")
+        if (factors is None) == (name == "repeat_factor"):
+            raise ValueError(f"factors go with repeat_factor, and it needs them, got {name}")
+        if factors is not None and (len(factors) != len(sources) or not (factors >= 1).all()):
+            raise ValueError(f"there must be a factor of at least 1 for each of {len(sources)}")
         self.sources = np.asarray(sources)
+        self.factors = factors
         self.name: SamplerName = name
         self.seed = seed
         self.num_replicas = num_replicas
@@ -72,10 +81,13 @@ class DetectionSampler(Sampler[int]):
         seed: int = 0,
         num_replicas: int = 1,
         rank: int = 0,
+        repeat_threshold: float = DEFAULT_REPEAT_THRESHOLD,
     ) -> DetectionSampler:
         """Draw from the images of a set."""
-        numbers = detection_set.source_numbers
-        return cls(numbers, name, seed=seed, num_replicas=num_replicas, rank=rank)
+        numbers, factors = detection_set.source_numbers, None
+        if name == "repeat_factor":
+            factors = repeat_factors(detection_set, repeat_threshold).images
+        return cls(numbers, name, seed=seed, num_replicas=num_replicas, rank=rank, factors=factors)
 
     def set_epoch(self, epoch: int) -> None:
         """Begin another epoch at its first draw; the current one goes on where it is."""
@@ -99,7 +111,8 @@ class DetectionSampler(Sampler[int]):
     @property
     def draws_per_rank(self) -> int:
         """Draws of a whole epoch, the same on every rank."""
-        return -(-len(self.sources) // self.num_replicas)
+        draws = len(self.sources) if self.factors is None else draws_of(self.factors)
+        return -(-draws // self.num_replicas)
 
     def __len__(self) -> int:
         return self.draws_per_rank - self.offset
@@ -110,7 +123,10 @@ class DetectionSampler(Sampler[int]):
         # a run that goes on at draw `start` sees exactly what the uncut run would have seen.
         rng = np.random.default_rng([self.seed, self.epoch])
         total = self.draws_per_rank * self.num_replicas
-        order = _ORDERS[self.name](self.sources, total, self.num_replicas, rng)
+        if self.factors is not None:
+            order = draw_repeated(self.factors, total, rng)
+        else:
+            order = _ORDERS[self.name](self.sources, total, self.num_replicas, rng)
         mine = slice(self.rank + start * self.num_replicas, None, self.num_replicas)
         pairs = zip(order[mine].tolist(), _repetitions(order)[mine].tolist(), strict=True)
         return (Draw(index, times) if times else index for index, times in pairs)

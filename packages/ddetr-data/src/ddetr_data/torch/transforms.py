@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as F
 from ddetr_data.boxes import SMALLEST_SIDE
 from ddetr_data.config import AugmentationConfig
 from ddetr_data.images import PreprocessConfig, preprocess
+from ddetr_data.torch.color_jitter import ColorJitter, draw_color_jitter
 from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
 from ddetr_data.types import Annotations
 
@@ -50,17 +51,27 @@ class TrainTransform:
     def __call__(
         self, image: Image.Image, objects: Annotations, rng: np.random.Generator
     ) -> Sample:
-        """Draw a view from rng and show it."""
+        """Draw a view and colours from rng and show them."""
         view = draw_view((image.height, image.width), self.augmentation, self.canvas_hw, rng)
-        return self.show(view, image, objects)
+        # Last, so that the views are those of a run without it.
+        colors = draw_color_jitter(self.augmentation.color_jitter, rng)
+        return self.show(view, image, objects, colors)
 
-    def show(self, view: View, image: Image.Image, objects: Annotations) -> Sample:
-        """Cut, resize, mirror and normalise; objects outside the view are left out."""
+    def show(
+        self,
+        view: View,
+        image: Image.Image,
+        objects: Annotations,
+        colors: ColorJitter | None = None,
+    ) -> Sample:
+        """Cut, resize, mirror, colour and normalise; objects outside the view are left out."""
         region = (view.left, view.top, view.left + view.width, view.top + view.height)
         rows = torch.from_numpy(np.array(image.crop(region)))  # (height, width, 3) uint8
         planes = F.resize(rows.permute(2, 0, 1), list(view.size_hw), antialias=True)
         if view.mirrored:
             planes = F.horizontal_flip(planes)
+        if colors is not None:
+            planes = colors.apply(planes)
         return _sample(self._normalize(planes), objects, view, (image.height, image.width))
 
     def _normalize(self, planes: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Batch norms that keep their statistics: a detector's batches are too small to estimate them."""
+"""Batch norms for small batches: they keep their statistics, or take those of all processes."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-__all__ = ["freeze_batch_norms", "thaw_batch_norms"]
+__all__ = ["freeze_batch_norms", "synchronize_batch_norms", "thaw_batch_norms"]
 
 
 def freeze_batch_norms(module: nn.Module) -> nn.Module:
@@ -37,6 +37,24 @@ def thaw_batch_norms(module: nn.Module) -> None:
         live.requires_grad_(False).eval()
         is_whole = not isinstance(child, _FrozenNormAct)
         setattr(module, name, live if is_whole else nn.Sequential(live, child.drop, child.act))
+
+
+def synchronize_batch_norms(network: nn.Module) -> int:
+    """Replace every live batch norm below network by one that uses the batches of all processes.
+
+    Names, weights and statistics stay, and so do frozen batch norms. In training the new ones run
+    on GPUs alone where there are several processes.
+
+    Returns:
+        How many were replaced.
+    """
+    live = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+    convert = nn.SyncBatchNorm.convert_sync_batchnorm
+    if any(hasattr(norm, "act") for norm in live):  # timm's, which hold their activation
+        from timm.layers import convert_sync_batchnorm as convert
+    if live:
+        convert(network)
+    return len(live)
 
 
 class _FrozenNormAct(FrozenBatchNorm2d):  # type: ignore[misc]

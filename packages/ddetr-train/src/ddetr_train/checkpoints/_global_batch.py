@@ -50,7 +50,7 @@ def batch_notice(
     here = GlobalBatch(processes, batch_size, accumulated[1])
     if (there.processes, there.batch_size) == (here.processes, here.batch_size):
         return None
-    total = int(data_state["identity"]["images"])
+    total = int(data_state.get("draws", data_state["identity"]["images"]))
     seen = min(images_seen(data_state), total)
     middle = f"; this epoch goes on after {seen} of its {total} images" if 0 < seen < total else ""
     order = "images come in the same order and in the same views"

@@ -21,6 +21,7 @@ _CHANGING_KEYS = (
     "ema_decay",
     "max_detections",
     "precision",
+    "sync_batchnorm",
 )
 
 

@@ -38,6 +38,11 @@ from ddetr_train.config import GroupNames, TrainConfig
 
 # Where the first weights came from does not matter once there is a checkpoint.
 _FREE_MODEL_KEYS = {"pretrained_backbone_path"}
+_FREE_DATA_KEYS = {"batch_size", "transform"}
+_SAME_TRANSFORM = (
+    "a checkpoint names code and never brings it; hand in the same transform (on the command line "
+    "--allow-code MODULE:FUNCTION, none to go on without), or choose another results_dir"
+)
 # What only a checkpoint of our training has, whatever else Lightning puts into it.
 _TRAINING_STATE = {
     "loops",
@@ -206,7 +211,11 @@ def _continuing(
     here = model_block(model, losses, config.optim)
     groups = GroupNames.model_fields.keys() if config.resume_optim == "new" else set()
     refuse_differences(path, "model", there, here, _FREE_MODEL_KEYS | groups)
-    refuse_differences(path, "dataset", data["identity"], data_identity, {"batch_size"})
+    refuse_differences(path, "dataset", data["identity"], data_identity, _FREE_DATA_KEYS)
+    transforms = [
+        {"transform": each.get("transform")} for each in (data["identity"], data_identity)
+    ]
+    refuse_differences(path, "dataset", *transforms, advice=_SAME_TRANSFORM)
     refuse_differences(path, "train", shaping_options(stored), shaping_options(config))
     if config.batch_size == "auto":
         data_identity = {**data_identity, "batch_size": data["identity"]["batch_size"]}

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from ddetr_data.torch import Batch
+from ddetr_data.torch import Batch, function_name
 from ddetr_train.data._parcel import Parcel
 from ddetr_train.data.worker_failure import explain_failure
+
+
+def refuse_unsendable(function: Callable[..., Any] | None, workers: int) -> None:
+    """Refuse a function that data workers cannot be given, where they are not forked.
+
+    Raises:
+        ValueError: it is no function of a module, such as a lambda.
+    """
+    if function is None or not workers or multiprocessing.get_start_method() == "fork":
+        return
+    try:
+        ForkingPickler.dumps(function)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"the transform {function_name(function)} cannot be sent to data workers ({error}): "
+            "define it in a module, or set dataset.workers to 0"
+        ) from error
 
 
 class BatchLoader(DataLoader[Batch]):

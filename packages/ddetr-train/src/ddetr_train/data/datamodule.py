@@ -21,14 +21,21 @@ from ddetr_data.torch import (
     DetectionDataset,
     DetectionSampler,
     EvalTransform,
+    OwnTransform,
+    RepeatFactors,
     TrainTransform,
     fixed_canvas_hw,
+    function_name,
+    repeat_factors,
 )
 from ddetr_train.checkpoints import images_seen
-from ddetr_train.data._loader import BatchLoader
+from ddetr_train.data._loader import BatchLoader, refuse_unsendable
 from ddetr_train.data._parcel import PackingCollate
 from ddetr_train.data.worst_size import worst_size_hw
 from ddetr_train.process import leave_signals_to_the_run
+
+# Keys of an augmentation that older checkpoints lack; at 0 they do nothing.
+_MAY_BE_OFF = {"color_jitter"}
 
 
 class Position(NamedTuple):
@@ -41,8 +48,15 @@ class Position(NamedTuple):
 class DetectionDataModule(pl.LightningDataModule):
     """Training images, and validation images if there are any."""
 
-    def __init__(self, dataset: DatasetConfig, *, seed: int, num_classes: int) -> None:
-        """Read the labels.
+    def __init__(
+        self,
+        dataset: DatasetConfig,
+        *,
+        seed: int,
+        num_classes: int,
+        transform: OwnTransform | None = None,
+    ) -> None:
+        """Read the labels; a transform of one's own is for training images alone.
 
         Raises:
             FileNotFoundError, ValueError: labels are missing or faulty, a category id is not below
@@ -82,36 +96,53 @@ class DetectionDataModule(pl.LightningDataModule):
         self.batch_size = dataset.batch_size
         self._dataset = dataset
         self._seed = seed
+        self.transform = transform
         # More workers than cores only hinder each other.
         self.workers = min(dataset.workers, available_cores())
+        refuse_unsendable(transform, self.workers)
         self.batches_ahead = 2  # of each worker
         self._loaders: list[BatchLoader] = []
 
     def identity(self) -> dict[str, Any]:
         """Say what a resumed run must find unchanged."""
         white = {name: level for name, level in asdict(self.preprocess.white).items() if level}
+        augmentation = self._dataset.augmentation.model_dump(mode="json")
         return {
             "images": len(self.train_set.images),
             "labels": self._labels_digest,
             "classes": {str(each.id): each.name for each in self.train_set.categories},
             "batch_size": self.batch_size,
             "train_sampler": self._dataset.sampler_in_effect,
-            "augmentation": self._dataset.augmentation.model_dump(mode="json"),
+            "augmentation": {k: v for k, v in augmentation.items() if v or k not in _MAY_BE_OFF},
             **({"white_levels": white} if white else {}),
+            **({"repeat_threshold": self.repeats.threshold} if self.repeats else {}),
+            **({"transform": function_name(self.transform)} if self.transform else {}),
         }
 
     @cached_property
     def _labels_digest(self) -> str:
         return _digest(self.train_set)
 
+    @cached_property
+    def repeats(self) -> RepeatFactors | None:
+        """How often images are drawn by the sampler repeat_factor; None with another one."""
+        if self._dataset.sampler_in_effect != "repeat_factor":
+            return None
+        return repeat_factors(self.train_set, self._dataset.repeat_threshold)
+
+    @property
+    def draws_per_epoch(self) -> int:
+        """Images of an epoch by all processes, those that are drawn again too."""
+        return self.repeats.draws if self.repeats else len(self.train_set.images)
+
     def batches_per_epoch(self, num_replicas: int) -> int:
         """Count the batches of one process."""
-        draws = -(-len(self.train_set.images) // num_replicas)
+        draws = -(-self.draws_per_epoch // num_replicas)
         return -(-draws // self.batch_size)
 
     def batches_done(self, num_replicas: int) -> int:
         """Count the batches of one process that a resumed run need not draw in its first epoch."""
-        draws = -(-len(self.train_set.images) // num_replicas)
+        draws = -(-self.draws_per_epoch // num_replicas)
         left = draws - min(self._images_seen // num_replicas, draws)
         return self.batches_per_epoch(num_replicas) - -(-left // self.batch_size)
 
@@ -129,9 +160,14 @@ class DetectionDataModule(pl.LightningDataModule):
             self._seed,
             corrupt_images=self._dataset.corrupt_images,
             white=self.preprocess.white,
+            own_transform=self.transform,
         )
-        sampler = DetectionSampler.over(
-            self.train_set, self._dataset.sampler_in_effect, seed=self._seed, **self._replica()
+        sampler = DetectionSampler(
+            self.train_set.source_numbers,
+            self._dataset.sampler_in_effect,
+            seed=self._seed,
+            factors=self.repeats.images if self.repeats else None,
+            **self._replica(),
         )
         batches = EpochBatches(dataset, sampler, self.batch_size)
         batches.start_at(self.position.epoch, self._images_seen)
@@ -156,6 +192,7 @@ class DetectionDataModule(pl.LightningDataModule):
         return {
             "position": list(self.position),
             "processes": self._replica()["num_replicas"],
+            "draws": self.draws_per_epoch,
             "identity": self.identity(),
         }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ddetr_data import DatasetConfig
 from ddetr_data.detection import Observer, limit_notices, raised_num_select
+from ddetr_data.torch import OwnTransform
 from ddetr_model import (
     DeformableDETR,
     LossConfig,
@@ -24,11 +25,17 @@ from ddetr_train.checkpoints import (
     read_resume,
 )
 from ddetr_train.config import TrainConfig
+from ddetr_train.engine._class_weights import weigh_classes
 from ddetr_train.engine._classes import untrained_classes
 from ddetr_train.engine._loggers import check_loggers
 from ddetr_train.engine._network import build_network
 from ddetr_train.engine.prepared import PreparedTraining, TrainResult
-from ddetr_train.module import DetectionModule, ShardedDetectionModule, parameter_groups
+from ddetr_train.module import (
+    DetectionModule,
+    ShardedDetectionModule,
+    parameter_groups,
+    synchronize_norms,
+)
 from ddetr_train.nan import NanGuard
 from ddetr_train.planning import (
     Setup,
@@ -56,6 +63,7 @@ def train(
     criterion: SetCriterion | None = None,
     observers: Sequence[Observer] = (),
     encryption_key: str | None = None,
+    transform: OwnTransform | None = None,
 ) -> TrainResult:
     """Train, or continue the run whose state lies in results_dir.
 
@@ -69,6 +77,8 @@ def train(
         criterion: losses of one's own; by default the stock ones.
         observers: called with what happens.
         encryption_key: the passphrase of checkpoints; None writes them plain.
+        transform: a function of one's own that changes each training image and its objects before
+            it is cut and resized (see OwnTransform); its name is kept, and never looked up.
 
     Raises:
         FileNotFoundError: data or a given checkpoint are not there.
@@ -90,6 +100,7 @@ def train(
             criterion=criterion,
             observers=observers,
             encryption_key=encryption_key,
+            transform=transform,
         ).run()
 
 
@@ -103,6 +114,7 @@ def prepare_training(
     criterion: SetCriterion | None = None,
     observers: Sequence[Observer] = (),
     encryption_key: str | None = None,
+    transform: OwnTransform | None = None,
 ) -> PreparedTraining:
     """Find out all that can refuse the run, and write nothing, not even the results folder.
 
@@ -121,7 +133,14 @@ def prepare_training(
     with quiet_lightning():
         is_encrypted = encryption_key is not None
         num_classes = model_config.num_classes
-        setup = open_setup(dataset, config, num_classes, observers, is_encrypted=is_encrypted)
+        setup = open_setup(
+            dataset,
+            config,
+            num_classes,
+            observers,
+            is_encrypted=is_encrypted,
+            transform=transform,
+        )
         resume = _find_resume(model_config, losses, setup, results_dir, files)
         setup.tell(*without_log)
         architecture = model_config if resume is None else resume.model
@@ -136,8 +155,11 @@ def prepare_training(
             setup.tell(*resume.notices)
         seed_run(config.seed)
         network = build_network(model, losses, criterion, setup, resume, encryption_key)
+        setup.tell(*weigh_classes(criterion, losses, setup))
         setup.tell(*untrained_classes(setup.data), *_limits(network, setup))
         setup = _planned(network, setup, results_dir, resume)
+        if config.sync_batchnorm:
+            setup.tell(synchronize_norms(network, setup.processes))
         if config.compile:
             network.compile()
         elif config.distributed_strategy != "fsdp":  # which lays weights out by itself

@@ -13,6 +13,7 @@ from ddetr_train.module.optimizer import (
     warmup_factor,
 )
 from ddetr_train.module.renewal import renew_optimizer
+from ddetr_train.module.sync_norms import synchronize_norms
 
 __all__ = [
     "PLATEAU_PATIENCE_EPOCHS",
@@ -25,5 +26,6 @@ __all__ = [
     "learning_rates",
     "parameter_groups",
     "renew_optimizer",
+    "synchronize_norms",
     "warmup_factor",
 ]

@@ -105,10 +105,12 @@ class NanGuard:
         """Find what is bad on every process; the first that finds something keeps the evidence."""
         files = self._paths(step.batch)
         seed = (module.config.seed, step.epoch, step.batch_idx, module.global_rank)
+        weights = module.criterion.class_weights
         content: dict[str, Any] = {
             "model": module.model.config.model_dump(mode="json"),
             "losses": module.model.losses.model_dump(mode="json"),
             "parts": parts_from_outside(module.model),
+            "class_weights": None if weights is None else weights.tolist(),
             "state_dict": {key: whole(value) for key, value in module.model.state_dict().items()},
             "has_frozen_norms": any(
                 isinstance(each, FrozenBatchNorm2d) for each in module.model.modules()

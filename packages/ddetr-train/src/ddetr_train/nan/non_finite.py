@@ -67,6 +67,8 @@ def _gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if any(hasattr(weight, "full_tensor") for weight in weights.values()):
         return {}  # FSDP frees the whole weights after the forward pass
+    if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+        return {}  # whose gradients all processes compute together, and some have left by now
     found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     return {name: value for name, value in zip(weights, found, strict=True) if value is not None}
 

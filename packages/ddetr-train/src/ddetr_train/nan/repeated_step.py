@@ -70,6 +70,8 @@ def replay(
     model = _build_model(content, evidence, network)
     batch = Batch(**content["batch"])
     criterion = criterion or SetCriterion(model.losses)
+    if content.get("class_weights") is not None:
+        criterion.set_class_weights(content["class_weights"])
     seed_batch(*content["seed"])
     first_bad = first_non_finite(model, criterion, batch, content["images"])
     seed_batch(*content["seed"])

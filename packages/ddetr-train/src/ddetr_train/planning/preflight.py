@@ -10,6 +10,7 @@ import torch
 
 from ddetr_data import DatasetConfig
 from ddetr_data.detection import Observer, RunEvent, emit
+from ddetr_data.torch import OwnTransform, function_name
 from ddetr_model import DeformableDETR, LossConfig, ModelConfig, freeze_modules
 from ddetr_train.checkpoints import find_resume_path
 from ddetr_train.config import TrainConfig
@@ -70,6 +71,7 @@ def open_setup(
     observers: Sequence[Observer],
     *,
     is_encrypted: bool = False,
+    transform: OwnTransform | None = None,
 ) -> Setup:
     """Choose devices, refuse options that do not go together, and read the labels.
 
@@ -80,6 +82,7 @@ def open_setup(
     """
     config = config.model_copy(update={"optim": config.optim.spanning(config.num_epochs)})
     devices = _choose_devices(config)
+    _check_sync(config, devices)
     _check_options(config, dataset, is_encrypted=is_encrypted)
     notices = [devices.notice, _sampler_notice(dataset)]
     if config.precision == "fp16" and devices.accelerator == "cpu":
@@ -89,7 +92,14 @@ def open_setup(
         emit(observers, RunEvent("notice", text))
     if isinstance(config.batch_size, int):
         dataset = dataset.model_copy(update={"batch_size": config.batch_size})
-    data = DetectionDataModule(dataset, seed=config.seed, num_classes=num_classes)
+    data = DetectionDataModule(
+        dataset, seed=config.seed, num_classes=num_classes, transform=transform
+    )
+    if data.repeats is not None:
+        emit(observers, RunEvent("notice", data.repeats.sentence()))
+    if transform is not None:
+        text = f"code of one's own, {function_name(transform)}, changes each training image"
+        emit(observers, RunEvent("notice", text))
     return Setup(config, data, devices, observers)
 
 
@@ -211,6 +221,16 @@ def _choose_devices(config: TrainConfig) -> Devices:
     )
     check_launch(launch, devices, config.num_nodes)
     return devices
+
+
+def _check_sync(config: TrainConfig, devices: Devices) -> None:
+    """Refuse what PyTorch would refuse in the first step."""
+    is_cpu = devices.accelerator == "cpu"
+    if config.sync_batchnorm and is_cpu and devices.count * config.num_nodes > 1:
+        raise ValueError(
+            "train.sync_batchnorm needs GPUs, and these processes run on CPUs, where PyTorch has "
+            "no SyncBatchNorm: set it to false"
+        )
 
 
 def _check_options(config: TrainConfig, dataset: DatasetConfig, *, is_encrypted: bool) -> None:
