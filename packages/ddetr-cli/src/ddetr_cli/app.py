@@ -19,6 +19,7 @@ from ddetr_cli.passphrase import (
     read_passphrase,
     star_out_command_line,
 )
+from ddetr_cli.subtask_help import SubtaskCommand, with_keys_asked_for
 from ddetr_cli.tao import ENCRYPTING_SUBTASKS, CommandLineError, adapted
 from ddetr_cli.tao import without_product_words as without_product_words
 from ddetr_cli.terminal import (
@@ -45,7 +46,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for command in COMMANDS:
-    app.command(command.name, help=command.help)(command.as_function())
+    app.command(command.name, help=command.help, cls=SubtaskCommand, hidden=command.hidden)(
+        command.as_function()
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,7 +91,7 @@ def _our_words(given: Sequence[str], console: RunConsole) -> list[str]:
             words = [words[0], LEFT_TO_THE_ENVIRONMENT, *words[1:]]
         if is_seen:
             console.notice(NOTICE)
-    return with_json_shown(words)
+    return with_json_shown(with_keys_asked_for(words))
 
 
 def _tell(error: Exception, console: RunConsole) -> None:

@@ -52,6 +52,36 @@ class FileArguments:
 
 
 @dataclass(frozen=True)
+class KeysArguments:
+    """A subtask, and what its keys must have in their names or meanings."""
+
+    subtask: Annotated[str, typer.Argument(metavar="SUBTASK")]
+    words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...")] = None
+
+
+@dataclass(frozen=True)
+class TemplateArguments:
+    """Which template, or the schema instead, and where to write it."""
+
+    subtask: Annotated[
+        str | None,
+        typer.Argument(metavar="[SUBTASK]", help="Only what it reads; without, all of a spec."),
+    ] = None
+    schema: Annotated[
+        bool, typer.Option("--schema", help="A JSON Schema, with which editors complete keys.")
+    ] = False
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write it there, and not to the screen."
+        ),
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is there.")
+    ] = False
+
+
+@dataclass(frozen=True)
 class SpecArguments(FileArguments):
     """A spec, and keys to set over it."""
 

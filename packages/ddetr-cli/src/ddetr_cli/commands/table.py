@@ -23,11 +23,13 @@ from ddetr_cli.commands.arguments import (
     ExportArguments,
     FileArguments,
     ImportArguments,
+    KeysArguments,
     NoArguments,
     ReplayArguments,
     ServeArguments,
     SpecArguments,
     SummaryArguments,
+    TemplateArguments,
 )
 from ddetr_cli.tao import CommandLineError
 from ddetr_cli.versions import SIBLINGS, find_misfits, sentence_of
@@ -40,6 +42,7 @@ class Command:
     name: str
     help: str
     arguments: type[Any]  # a dataclass whose fields are Annotated as typer wants them
+    hidden: bool = False  # one that another's option stands for
 
     @property
     def module(self) -> str:
@@ -150,6 +153,12 @@ COMMANDS: Sequence[Command] = (
     Command(
         "doctor", "Show versions, GPUs and back-ends, and test the attention kernels.", NoArguments
     ),
+    Command(
+        "spec",
+        "Write a commented spec to start from, with every key, or its JSON Schema.",
+        TemplateArguments,
+    ),
+    Command("keys", "Show the keys of a subtask: its --help-keys.", KeysArguments, hidden=True),
     Command(
         "plan",
         "Show what a training will take: steps, memory, disk; exit status 2 if it cannot fit.",

@@ -123,8 +123,14 @@ class RunConsole:
         """Write where a fault of the program came from, as Python would."""
         self._write(_shown(text, keep_lines=True), err=True)
 
-    def table(self, title: str, columns: Sequence[str], rows: Rows) -> None:
-        """Write a table; figures stand to the right of their column, text to the left."""
+    def table(
+        self, title: str, columns: Sequence[str], rows: Rows, *, unbroken: Sequence[str] = ()
+    ) -> None:
+        """Write a table; figures stand to the right of their column, text to the left.
+
+        Args:
+            unbroken: columns whose cells are never cut into lines.
+        """
         from rich import box
         from rich.table import Table
         from rich.text import Text
@@ -137,7 +143,12 @@ class RunConsole:
         for column, cells in zip(columns, columns_of_cells, strict=True):
             is_figures = all(map(_FIGURE.fullmatch, cells))
             heading = Text(_shown(column))
-            table.add_column(heading, justify="right" if is_figures else "left", overflow="fold")
+            table.add_column(
+                heading,
+                justify="right" if is_figures else "left",
+                overflow="fold",
+                no_wrap=column in unbroken,
+            )
         for row in rows:
             table.add_row(*(Text(_shown(cell)) for cell in row))
         self.out.print(table)
