@@ -82,6 +82,27 @@ class TemplateArguments:
 
 
 @dataclass(frozen=True)
+class InitArguments:
+    """A folder to look at, and where the spec goes."""
+
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of labelled images.")]
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="SPEC.YAML", help="The spec to write.")
+    ] = Path("spec.yaml")
+    convert: Annotated[
+        bool,
+        typer.Option(
+            "--convert",
+            help="Also write the COCO JSON that training needs, of YOLO, VOC or KITTI labels and "
+            "of a validation split that is missing, to SPEC_labels/ beside the spec.",
+        ),
+    ] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a spec, and labels, that are there.")
+    ] = False
+
+
+@dataclass(frozen=True)
 class SpecArguments(FileArguments):
     """A spec, and keys to set over it."""
 

@@ -23,6 +23,7 @@ from ddetr_cli.commands.arguments import (
     ExportArguments,
     FileArguments,
     ImportArguments,
+    InitArguments,
     KeysArguments,
     NoArguments,
     ReplayArguments,
@@ -99,6 +100,11 @@ def _run(module: ModuleType, arguments: Any) -> int:
 
 
 COMMANDS: Sequence[Command] = (
+    Command(
+        "init",
+        "Look at a folder of labelled images, say what is there, and write a spec that trains.",
+        InitArguments,
+    ),
     Command(
         "convert",
         "Turn KITTI, YOLO or VOC labels into sharded COCO JSON, or back; the spec has flat keys.",
