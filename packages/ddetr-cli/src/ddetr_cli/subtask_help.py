@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
+
+from ddetr_cli.terminal import OUTPUT_OPTIONS
 
 if TYPE_CHECKING:
     from ddetr_cli.spec import KeyRow
@@ -15,12 +18,23 @@ KEYS_COMMAND = "keys"
 _WIDEST_KEY = 36
 
 
+@dataclass(frozen=True)
+class _Completion:
+    """One word that a shell may complete, as typer reads it."""
+
+    value: str
+    help: str
+    type: str = "plain"
+
+
 class SubtaskCommand(TyperCommand):
     """A command whose help names the keys of its spec; they are read when it is asked for."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, then the keys that matter."""
         super().format_options(ctx, formatter)
+        with formatter.section("On every command"):
+            formatter.write_dl(list(OUTPUT_OPTIONS.items()))
         from ddetr_cli.spec import SUBTASK_KEYS
 
         name = self.name or ""
@@ -35,6 +49,16 @@ class SubtaskCommand(TyperCommand):
             f"ddetr {name} {HELP_KEYS} {_example(name)}. A commented spec: ddetr spec {name}. "
             "The same as a page: docs/spec.md of the repository."
         )
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Complete options that every command takes, beside its own."""
+        found: list[Any] = super().shell_complete(ctx, incomplete)
+        if not incomplete.startswith("-"):
+            return found
+        more = {**OUTPUT_OPTIONS, HELP_KEYS: "Every key, or those of a block or with a word."}
+        return found + [
+            _Completion(name, told) for name, told in more.items() if name.startswith(incomplete)
+        ]
 
 
 def with_keys_asked_for(words: Sequence[str]) -> list[str]:

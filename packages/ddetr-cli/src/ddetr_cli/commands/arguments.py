@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from ddetr_cli.completion import complete_keys
 from ddetr_export.serving import ServeConfig
 
 _SPEC = typer.Option(
@@ -24,7 +25,9 @@ _SPEC = typer.Option(
     help="The spec file: YAML blocks of keys.",
 )
 _KEYS = typer.Argument(
-    metavar="[KEY=VALUE]...", help="Keys to set over the file: train.num_epochs=3"
+    metavar="[KEY=VALUE]...",
+    help="Keys to set over the file: train.num_epochs=3",
+    autocompletion=complete_keys,
 )
 _PIXELS = typer.Option(min=32, help="Of the image, in pixels.")
 
@@ -160,7 +163,7 @@ class CheckArguments:
     num_queries: Annotated[int | None, typer.Option(min=1)] = None
     json_file: Annotated[
         str | None,
-        typer.Option("--json", metavar="[FILE]", help="Findings as JSON, without FILE shown."),
+        typer.Option("--json", metavar="FILE", help="Findings as one JSON text; - is shown."),
     ] = None
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import typer
-
 from ddetr_cli.commands.arguments import TemplateArguments
 from ddetr_cli.running import EXIT_SUCCESS
 from ddetr_cli.spec import SUBTASK_KEYS, Experiment, SpecError, json_schema, template
@@ -33,7 +31,7 @@ def main(arguments: TemplateArguments, console: RunConsole) -> int:
     else:
         text = template(subtask)
     if output is None:
-        typer.echo(text, nl=False)
+        console.document(text)
         return EXIT_SUCCESS
     output.parent.mkdir(parents=True, exist_ok=True)
     write_whole(output, text)

@@ -26,9 +26,9 @@ from ddetr_cli.running.exit_status import (
     sentence,
 )
 from ddetr_cli.running.record import RunRecord
-from ddetr_cli.running.run_log import RunLog
+from ddetr_cli.running.run_log import RunLog, screen_log
 from ddetr_cli.spec import Experiment, LoadedSpec, Spec, SpecError, load_spec, spec_yaml
-from ddetr_cli.terminal import Interrupts, RunConsole, last_word
+from ddetr_cli.terminal import Interrupts, RunConsole, current_output, last_word
 from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.loading import default_cache_dir
 from ddetr_train.process import Launch, LaunchError, current_launch
@@ -107,6 +107,7 @@ def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str
         launch = current_launch(by_hand=subtask.by_hand)
     except LaunchError as error:
         RunConsole().fail(sentence(error))
+        RunConsole().show_cause(error)
         return EXIT_BAD_INPUT
     console = RunConsole(quiet=not launch.is_first)
     with Interrupts() as interrupts:
@@ -114,12 +115,13 @@ def run_subtask(subtask: Subtask[Spec], spec_file: Path, overrides: Sequence[str
             loaded = load_spec(subtask.spec_model, spec_file, overrides, subtask.name)
         except (SpecError, OSError) as error:
             console.fail(sentence(error))
+            console.show_cause(error)
             return EXIT_BAD_INPUT
         except KeyboardInterrupt:
             console.fail(f"{subtask.name} was interrupted")
             return EXIT_INTERRUPTED
         folder = subtask.results_of(loaded.spec)
-        console.say(f"ddetr {subtask.name}: {spec_file.resolve()} -> {folder}")
+        console.tell(f"ddetr {subtask.name}: {spec_file.resolve()} -> {folder}")
         with RunRecord(folder, subtask.hold, is_first=launch.is_first) as record:
             run = Run(folder, console, (console.observe, record.observe), launch)
             with last_word(partial(_end_from_outside, subtask.name, run, record)):
@@ -140,7 +142,7 @@ def _attempt(
     status of the run before it; later, a run that dies at work would leave no trace.
     """
     secret = _secret_of(loaded.spec)
-    with RunLog(run.notice, secret) as log:
+    with RunLog(run.notice, secret) as log, screen_log(run.console, secret):
         try:
             record.claim()  # first: a folder in use is known before data are read for minutes
             _tell_notices(loaded, run, secret)
@@ -160,8 +162,9 @@ def _attempt(
             message = masked(ending.message, [secret]) + _where(run.launch, ending)
             if ending.exit_status == EXIT_FAILURE and record.is_open:
                 message = f"{message}; {log.keep_traceback(error)}"
-            elif ending.exit_status == EXIT_FAILURE:
-                run.console.show_traceback(log.traceback_of(error))  # there is no file for it
+            has_no_file = ending.exit_status == EXIT_FAILURE and not record.is_open
+            if has_no_file or current_output().debug:
+                run.console.show_traceback(log.traceback_of(error))
             return replace(ending, message=message)
         finally:
             run.console.close()
@@ -191,6 +194,7 @@ def _close(ending: Ending, console: RunConsole, record: RunRecord) -> int:
         record.close(ending.state, ending.message, ending.figures)
     except OSError as error:
         fault = error
+    console.deliver(message=ending.message, metrics=dict(ending.figures))
     if ending.exit_status != EXIT_SUCCESS:
         console.fail(ending.message)
     if fault is None:
@@ -204,6 +208,7 @@ def _end_from_outside(task: str, run: Run, record: RunRecord, kept: str) -> str:
     message = f"{task} was interrupted: {kept}" if kept else f"{task} was interrupted"
     run.console.close()
     _close(Ending("INTERRUPTED", EXIT_INTERRUPTED, message), run.console, record)
+    run.console.end(EXIT_INTERRUPTED)
     return message
 
 
