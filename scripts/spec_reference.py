@@ -7,16 +7,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args, get_origin
 
 from generated import write_or_check
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
-from ddetr_cli.spec import DERIVED_KEYS, RENAMED, WITHOUT_EFFECT, Experiment, arms, dotted
+from ddetr_cli.spec import (
+    RENAMED,
+    WITHOUT_EFFECT,
+    Experiment,
+    KeyRow,
+    blocks_of,
+    dotted,
+    key_row,
+    key_rows,
+)
 from ddetr_data.config import ConvertConfig
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "spec.md"
@@ -37,18 +42,17 @@ octal. Paths are those of this machine; only labelled data may be URLs.
 given too. [tao.md](tao.md) has the options and subtasks of each version, and where all of this was
 read. Keys that are not ours:
 """
-LIMITS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
-NAMES = {str: "text", Path: "path", int: "integer", float: "number", bool: "true, false"}
 
 
 def reference() -> str:
     """The whole document: the top level, a table a block, then `ddetr convert`'s flat keys."""
-    top = {k: f for k, f in Experiment.model_fields.items() if not blocks_of(f)}
-    parts = [HEAD, *table("Top level", list(top.items()))]
-    for name, field in Experiment.model_fields.items():
+    fields = Experiment.model_fields
+    top = [key_row(name, field) for name, field in fields.items() if not blocks_of(field)]
+    parts = [HEAD, *table("Top level", top)]
+    for name, field in fields.items():
         for block in blocks_of(field):
-            parts += table(f"`{name}`", list(keys(block, f"{name}.")))
-    parts += table("`ddetr convert` (a spec of its own)", list(keys(ConvertConfig, "")))
+            parts += table(f"`{name}`", key_rows(block, f"{name}."))
+    parts += table("`ddetr convert` (a spec of its own)", key_rows(ConvertConfig))
     parts += older_keys()
     return "\n".join(parts)
 
@@ -61,72 +65,13 @@ def older_keys() -> list[str]:
     return [OLDER, "| key | here |", "|---|---|", *rows, ""]
 
 
-def keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-    """Every key of a block; a block inside it and the blocks of a list are gone through."""
-    for name, field in model.model_fields.items():
-        inner = blocks_of(field)
-        if not inner and tuple((prefix + name).split(".")) not in DERIVED_KEYS:
-            yield prefix + name, field
-        for block in inner:
-            yield from keys(block, f"{prefix}{name}.")
-
-
-def blocks_of(field: FieldInfo) -> list[type[BaseModel]]:
-    """The config models that a key's value may be, alone or in a list."""
-    found = []
-    for arm in arms(field.annotation):
-        members = get_args(arm) if get_origin(arm) is tuple else (arm,)
-        found += [it for it in members if isinstance(it, type) and issubclass(it, BaseModel)]
-    return found
-
-
-def table(title: str, rows: list[tuple[str, FieldInfo]]) -> list[str]:
+def table(title: str, rows: Iterable[KeyRow]) -> list[str]:
     """A heading and a Markdown table."""
     lines = [f"\n## {title}\n", "| key | default | takes | meaning |", "|---|---|---|---|"]
-    for key, field in rows:
-        cells = (f"`{key}`", default(field), takes(field), field.description or "")
+    for row in rows:
+        cells = (f"`{row.name}`", row.default, row.takes, row.meaning)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines
-
-
-def default(field: FieldInfo) -> str:
-    """As YAML writes it; a key without one says so."""
-    value = field.get_default(call_default_factory=True)
-    if value is PydanticUndefined:
-        return "required"
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(str, value))}]"
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return "{}" if value == {} else str(value)
-
-
-def takes(field: FieldInfo) -> str:
-    """The types or words that a value may have, and its limits."""
-    words: list[str] = []
-    for arm in arms(field.annotation):
-        words += words_of(arm)
-    for constraint in field.metadata:
-        for name, text in LIMITS.items():
-            limit = getattr(constraint, name, None)
-            words += [] if limit is None else [text.format(limit)]
-    return ", ".join(dict.fromkeys(words))
-
-
-def words_of(annotation: Any) -> list[str]:
-    """How a reader would call one type."""
-    if annotation is type(None):
-        return ["null"]
-    if annotation in NAMES:
-        return [NAMES[annotation]]
-    if get_origin(annotation) is tuple:
-        members = [arm for each in get_args(annotation) if each is not ... for arm in arms(each)]
-        inner = [word for member in members for word in words_of(member)]
-        return [f"list of {' or '.join(dict.fromkeys(inner))}"]
-    if get_origin(annotation) is dict:
-        return ["block"]
-    choices = [str(each) for each in get_args(annotation)]
-    return choices or ["text"]
 
 
 if __name__ == "__main__":

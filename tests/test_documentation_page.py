@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
-from ddetr_cli.spec import RENAMED, Experiment, load_spec
+from ddetr_cli.spec import (
+    RENAMED,
+    Experiment,
+    json_schema,
+    load_spec,
+    model_of,
+    read_spec_file,
+)
 from ddetr_data.config import ConvertConfig
 
 SPECS = Path(__file__).parent / "specs"
+RECIPES = Path(__file__).parent.parent / "docs" / "specs"
 NAMES_HERE = {str(old[-1]): str(new[-1]) for old, new in RENAMED.items()}
 EXPERIMENT_SPECS = sorted(path for path in SPECS.glob("*.yaml") if path.name != "convert.yaml")
 
@@ -93,3 +102,11 @@ def test_the_pages_backbones_are_accepted(backbone: str, tmp_path: Path) -> None
     assert (
         loaded_from(f"model: {{backbone: {backbone}}}", tmp_path)["model"]["backbone"] == backbone
     )
+
+
+@pytest.mark.parametrize("path", [*SPECS.glob("*.yaml"), *RECIPES.glob("*.yaml")], ids=str)
+def test_the_json_schema_takes_every_spec(path: Path) -> None:
+    """Those of the page and ours: an editor marks nothing in them."""
+    tree = read_spec_file(path)
+    schema = json_schema(model_of(tree))
+    assert list(jsonschema.Draft202012Validator(schema).iter_errors(tree.values)) == []

@@ -162,15 +162,18 @@ def test_the_labels_of_a_conversion_are_checked_by_its_spec(
 def test_findings_can_be_read_from_standard_output(
     data_spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
-    """--json without a file shows JSON and nothing else, wherever it stands."""
+    """One JSON text with --json -; JSON lines with --json alone, wherever it stands."""
     (tmp_path / "data" / "images" / "train" / "000000.jpg").write_bytes(b"")
     ways = [("-e", str(data_spec)), labelled_set(tmp_path)]
     for way in ways:
         arguments = ("--json", *way) if where == "before" else (*way, "--json")
         assert ddetr("check", *arguments) == 2
-        findings = json.loads(capsys.readouterr().out)["findings"]
-        assert [(one["fault"], one["count"]) for one in findings] == [("unreadable_image", 1)]
-        assert "000000.jpg" in findings[0]["places"][0]
+        *_, last = capsys.readouterr().out.splitlines()
+        assert ddetr("check", *way, "--json", "-") == 2
+        for text in (last, capsys.readouterr().out):
+            findings = json.loads(text)["findings"]
+            assert [(one["fault"], one["count"]) for one in findings] == [("unreadable_image", 1)]
+            assert "000000.jpg" in findings[0]["places"][0]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,9 @@ def test_a_key_behind_wins_over_an_option(tmp_path: Path) -> None:
     assert spec.train.num_gpus == 3
 
 
-@pytest.mark.parametrize("other", SUBTASKS, ids=lambda other: other.name)
+@pytest.mark.parametrize(
+    "other", [each for each in SUBTASKS if not each.read_as], ids=lambda other: other.name
+)
 def test_every_other_subtask_says_what_to_write(other, capsys: pytest.CaptureFixture[str]) -> None:
     """One sentence, exit status 2."""
     # fault 46
@@ -93,6 +95,22 @@ def test_every_other_subtask_says_what_to_write(other, capsys: pytest.CaptureFix
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"ddetr: {other.name} is no subtask here: {other.instead}"
+
+
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        ([], ["spec"]),
+        (["results_dir=out"], ["spec", "-o", "out/experiment.yaml"]),
+        (["-r", "out", "--overwrite"], ["spec", "-o", "out/experiment.yaml", "--overwrite"]),
+        (["--results_dir=out", "module_name=a"], ["spec", "-o", "out/experiment.yaml"]),
+    ],
+)
+def test_default_specs_are_our_template(words: list[str], ours: list[str]) -> None:
+    """Its folder is the template's; other words are told to have no effect."""
+    found = adapted(["model", "deformable_detr", "default_specs", *words])
+    assert found.words == ours
+    assert len(found.notices) == sum(word.startswith("module_name") for word in words)
 
 
 @pytest.mark.parametrize("keys", KEYS, ids=lambda keys: f"{keys.version} {keys.block}")

@@ -19,6 +19,7 @@ from ddetr_cli.passphrase import (
     read_passphrase,
     star_out_command_line,
 )
+from ddetr_cli.subtask_help import SubtaskCommand, with_keys_asked_for
 from ddetr_cli.tao import ENCRYPTING_SUBTASKS, CommandLineError, adapted
 from ddetr_cli.tao import without_product_words as without_product_words
 from ddetr_cli.terminal import (
@@ -26,6 +27,8 @@ from ddetr_cli.terminal import (
     ended_in_time,
     hide_image_warnings,
     lasting_output,
+    output_as,
+    output_words,
     shorten_waits,
     told_interrupts,
 )
@@ -37,15 +40,17 @@ _UsageError: Any = typer.BadParameter.__base__
 app = typer.Typer(
     name="ddetr",
     help="Train, evaluate, run and export Deformable DETR from one spec file.",
-    epilog="Scripts for `tao model deformable_detr` run with `ddetr` instead of `tao`.",
+    epilog="Every command takes --quiet, --verbose, --debug and --json. Scripts for "
+    "`tao model deformable_detr` run with `ddetr` instead of `tao`.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # plain help: rich's Markdown and syntax parts take 0.4 s to load
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for command in COMMANDS:
-    app.command(command.name, help=command.help)(command.as_function())
+    app.command(command.name, help=command.help, cls=SubtaskCommand, hidden=command.hidden)(
+        command.as_function()
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,21 +60,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: by default those of the process, which is the command's then.
     """
     star_out_command_line()
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given, options = output_words(list(sys.argv[1:] if arguments is None else arguments))
     shorten_waits()
     hide_image_warnings()
     is_process = arguments is None
-    with ended_in_time(with_process=is_process), lasting_output(), told_interrupts():
-        console = RunConsole()
-        try:
-            words = _our_words(given, console)
-            status = app(args=words, prog_name="ddetr", standalone_mode=False)
-        except (CommandLineError, _UsageError) as error:
-            _tell(error, console)
-            status = 2
-        except typer.Abort:
-            status = 1
-        sys.exit(status)
+    with (
+        ended_in_time(with_process=is_process),
+        lasting_output(),
+        told_interrupts(),
+        output_as(options),
+    ):
+        sys.exit(_status_of(given))
+
+
+def _status_of(given: Sequence[str]) -> int:
+    console = RunConsole()
+    try:
+        words = _our_words(given, console)
+        status: int | None = app(args=words, prog_name="ddetr", standalone_mode=False)
+    except (CommandLineError, _UsageError) as error:
+        _tell(error, console)
+        return 2
+    except typer.Abort:
+        return 1
+    return status or 0
 
 
 def _our_words(given: Sequence[str], console: RunConsole) -> list[str]:
@@ -88,7 +102,7 @@ def _our_words(given: Sequence[str], console: RunConsole) -> list[str]:
             words = [words[0], LEFT_TO_THE_ENVIRONMENT, *words[1:]]
         if is_seen:
             console.notice(NOTICE)
-    return with_json_shown(words)
+    return with_keys_asked_for(words)
 
 
 def _tell(error: Exception, console: RunConsole) -> None:
@@ -99,19 +113,9 @@ def _tell(error: Exception, console: RunConsole) -> None:
     text = io.StringIO()
     error.show(text)
     *usage, sentence = text.getvalue().rstrip().splitlines()
-    typer.echo("\n".join([*usage, shown_text(without_pairs(sentence))]), err=True)
-
-
-def with_json_shown(arguments: list[str]) -> list[str]:
-    """Give `check --json` without a file the file "-", standard output."""
-    if arguments[:1] != ["check"]:
-        return arguments
-    shown = []
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
-        shown.append(argument)
-        if argument == "--json" and following.startswith("-") and following != "-":
-            shown.append("-")
-    return shown
+    if usage:
+        typer.echo("\n".join(usage), err=True)
+    console.fail_plainly(shown_text(without_pairs(sentence)))
 
 
 def _show_version(wanted: bool) -> None:

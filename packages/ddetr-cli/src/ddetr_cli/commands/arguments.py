@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from ddetr_cli.completion import complete_keys
 from ddetr_export.serving import ServeConfig
 
 _SPEC = typer.Option(
@@ -24,7 +25,9 @@ _SPEC = typer.Option(
     help="The spec file: YAML blocks of keys.",
 )
 _KEYS = typer.Argument(
-    metavar="[KEY=VALUE]...", help="Keys to set over the file: train.num_epochs=3"
+    metavar="[KEY=VALUE]...",
+    help="Keys to set over the file: train.num_epochs=3",
+    autocompletion=complete_keys,
 )
 _PIXELS = typer.Option(min=32, help="Of the image, in pixels.")
 
@@ -49,6 +52,57 @@ class FileArguments:
     """A spec as it is written."""
 
     spec: Annotated[Path, _SPEC]
+
+
+@dataclass(frozen=True)
+class KeysArguments:
+    """A subtask, and what its keys must have in their names or meanings."""
+
+    subtask: Annotated[str, typer.Argument(metavar="SUBTASK")]
+    words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...")] = None
+
+
+@dataclass(frozen=True)
+class TemplateArguments:
+    """Which template, or the schema instead, and where to write it."""
+
+    subtask: Annotated[
+        str | None,
+        typer.Argument(metavar="[SUBTASK]", help="Only what it reads; without, all of a spec."),
+    ] = None
+    schema: Annotated[
+        bool, typer.Option("--schema", help="A JSON Schema, with which editors complete keys.")
+    ] = False
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write it there, and not to the screen."
+        ),
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is there.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class InitArguments:
+    """A folder to look at, and where the spec goes."""
+
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of labelled images.")]
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="SPEC.YAML", help="The spec to write.")
+    ] = Path("spec.yaml")
+    convert: Annotated[
+        bool,
+        typer.Option(
+            "--convert",
+            help="Also write the COCO JSON that training needs, of YOLO, VOC or KITTI labels and "
+            "of a validation split that is missing, to SPEC_labels/ beside the spec.",
+        ),
+    ] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a spec, and labels, that are there.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +179,7 @@ class CheckArguments:
     num_queries: Annotated[int | None, typer.Option(min=1)] = None
     json_file: Annotated[
         str | None,
-        typer.Option("--json", metavar="[FILE]", help="Findings as JSON, without FILE shown."),
+        typer.Option("--json", metavar="FILE", help="Findings as one JSON text; - is shown."),
     ] = None
 
 

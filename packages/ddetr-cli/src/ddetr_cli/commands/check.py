@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import typer
-
 from ddetr_cli.commands.arguments import CheckArguments
 from ddetr_cli.spec import Experiment, SpecError, given, load_tree, model_of, read_spec_file
 from ddetr_cli.terminal import RunConsole
@@ -26,7 +24,7 @@ Splits = Mapping[str, Sequence[DataSource]]
 def main(arguments: CheckArguments, console: RunConsole) -> int:
     """Show all findings and give 0 for clean data, 1 for warnings, 2 for errors.
 
-    With a json_file of "-" the findings are JSON on standard output, and nothing else is.
+    With a json_file of "-" the findings are one JSON text on standard output, and nothing else is.
 
     Raises:
         SpecError: neither or both of a spec and a set are given, or the spec is wrong or names no
@@ -42,8 +40,9 @@ def main(arguments: CheckArguments, console: RunConsole) -> int:
     console.close()
     content = json.dumps(report.to_dict(), indent=1)
     if json_file == STANDARD_OUTPUT:
-        typer.echo(content)
+        console.document(content, **report.to_dict())
         return report.exit_status
+    console.deliver(**report.to_dict())
     _show(report, console)
     if json_file is not None:
         write_whole(json_file, content)

@@ -14,7 +14,7 @@ from ddetr_cli.commands import evaluate, export, inference, train
 from ddetr_cli.commands.arguments import DemoArguments
 from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, run_subtask
 from ddetr_cli.spec import local_path
-from ddetr_cli.terminal import RunConsole, figure
+from ddetr_cli.terminal import RunConsole, current_output, figure
 from ddetr_data.files import write_whole
 
 NUM_IMAGES = {"train": 1600, "val": 60, "test": 150}
@@ -48,7 +48,7 @@ def _prepare(arguments: DemoArguments, console: RunConsole) -> Path:
     if arguments.test_images is not None:
         counts["val"] = counts["test"] = arguments.test_images
     folder = Path(local_path(arguments.folder, "--folder")).resolve()
-    console.say(f"drawing {sum(counts.values())} synthetic images in {folder / 'data'}")
+    console.tell(f"drawing {sum(counts.values())} synthetic images in {folder / 'data'}")
     draw_dataset(folder, counts, seed=arguments.seed)
     return write_spec(folder)
 
@@ -93,15 +93,28 @@ def _run_steps(spec_file: Path, arguments: DemoArguments, console: RunConsole) -
         f"evaluate.results_dir={results / 'evaluate_onnx'}",
     ]
     _show_command("evaluate", spec_file, onnx, console)
-    command = [sys.executable, "-c", _WITHOUT_TORCH, "evaluate", "-e", str(spec_file), *onnx]
-    return subprocess.run(command, check=False).returncode
+    output = current_output()
+    quiet = ["--quiet"] if output.quiet else []
+    command = [
+        sys.executable,
+        "-c",
+        _WITHOUT_TORCH,
+        "evaluate",
+        "-e",
+        str(spec_file),
+        *onnx,
+        *quiet,
+    ]
+    # Its words are no JSON lines: they go where a person looks.
+    out = sys.stderr.fileno() if output.lines is not None else None
+    return subprocess.run(command, check=False, stdout=out).returncode
 
 
 def _show_command(
     task: str, spec_file: Path, overrides: Sequence[str], console: RunConsole
 ) -> None:
-    console.say("")
-    console.say(f"$ {' '.join(['ddetr', task, '-e', str(spec_file), *overrides])}")
+    console.tell("")
+    console.tell(f"$ {' '.join(['ddetr', task, '-e', str(spec_file), *overrides])}")
 
 
 def _compare(folder: Path, seconds: float, console: RunConsole) -> int:

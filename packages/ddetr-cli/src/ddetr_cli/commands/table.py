@@ -23,11 +23,14 @@ from ddetr_cli.commands.arguments import (
     ExportArguments,
     FileArguments,
     ImportArguments,
+    InitArguments,
+    KeysArguments,
     NoArguments,
     ReplayArguments,
     ServeArguments,
     SpecArguments,
     SummaryArguments,
+    TemplateArguments,
     TrainArguments,
 )
 from ddetr_cli.tao import CommandLineError
@@ -41,6 +44,7 @@ class Command:
     name: str
     help: str
     arguments: type[Any]  # a dataclass whose fields are Annotated as typer wants them
+    hidden: bool = False  # one that another's option stands for
 
     @property
     def module(self) -> str:
@@ -100,6 +104,11 @@ def _run(module: ModuleType, arguments: Any) -> int:
 
 COMMANDS: Sequence[Command] = (
     Command(
+        "init",
+        "Look at a folder of labelled images, say what is there, and write a spec that trains.",
+        InitArguments,
+    ),
+    Command(
         "convert",
         "Turn KITTI, YOLO or VOC labels into sharded COCO JSON, or back; the spec has flat keys.",
         SpecArguments,
@@ -153,6 +162,12 @@ COMMANDS: Sequence[Command] = (
     Command(
         "doctor", "Show versions, GPUs and back-ends, and test the attention kernels.", NoArguments
     ),
+    Command(
+        "spec",
+        "Write a commented spec to start from, with every key, or its JSON Schema.",
+        TemplateArguments,
+    ),
+    Command("keys", "Show the keys of a subtask: its --help-keys.", KeysArguments, hidden=True),
     Command(
         "plan",
         "Show what a training will take: steps, memory, disk; exit status 2 if it cannot fit.",

@@ -10,6 +10,7 @@ from ddetr_cli.running.exit_status import (
     is_callers_mistake,
     sentence,
 )
+from ddetr_cli.running.run_log import screen_log
 from ddetr_cli.terminal import Interrupts, RunConsole
 
 
@@ -20,7 +21,7 @@ def run_command(work: Callable[[RunConsole], int]) -> int:
     program goes on up: with no results folder its traceback belongs on the screen.
     """
     console = RunConsole()
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, screen_log(console, None):
         return _answered(work, console, interrupts)
 
 
@@ -37,6 +38,7 @@ def _answered(
         if not (is_callers_mistake(error) or isinstance(error, OSError)):
             raise
         console.fail(sentence(error))
+        console.show_cause(error)
         return EXIT_BAD_INPUT
     finally:
         console.close()

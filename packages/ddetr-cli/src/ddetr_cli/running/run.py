@@ -27,7 +27,7 @@ from ddetr_cli.running.exit_status import (
     sentence,
 )
 from ddetr_cli.running.record import RunRecord
-from ddetr_cli.running.run_log import RunLog
+from ddetr_cli.running.run_log import RunLog, screen_log
 from ddetr_cli.spec import (
     Experiment,
     LoadedSpec,
@@ -38,7 +38,7 @@ from ddetr_cli.spec import (
     read_spec_file,
     spec_yaml,
 )
-from ddetr_cli.terminal import Interrupts, RunConsole, last_word
+from ddetr_cli.terminal import Interrupts, RunConsole, current_output, last_word
 from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.loading import default_cache_dir
 from ddetr_train.process import Launch, LaunchError, current_launch
@@ -178,7 +178,7 @@ def _run(
         except KeyboardInterrupt as error:
             return _told(ending_of(error, subtask.name, interrupted=True), console)
         folder = subtask.results_of(loaded.spec)
-        console.say(f"ddetr {subtask.name}: {source.name} -> {folder}")
+        console.tell(f"ddetr {subtask.name}: {source.name} -> {folder}")
         with RunRecord(folder, subtask.hold, is_first=launch.is_first) as record:
             run = Run(folder, console, (console.observe, record.observe), launch)
             with last_word(partial(_end_from_outside, subtask.name, run, record)):
@@ -187,7 +187,10 @@ def _run(
 
 
 def _told(ending: Ending, console: RunConsole) -> Ending:
+    """Say why a run ends that has no record yet."""
     console.fail(ending.message)
+    if ending.state == "FAILURE" and ending.error is not None:
+        console.show_cause(ending.error)
     return ending
 
 
@@ -204,7 +207,7 @@ def _attempt(
     status of the run before it; later, a run that dies at work would leave no trace.
     """
     secret = _secret_of(loaded.spec)
-    with RunLog(run.notice, secret) as log:
+    with RunLog(run.notice, secret) as log, screen_log(run.console, secret):
         try:
             record.claim()  # first: a folder in use is known before data are read for minutes
             _tell_notices(loaded, run, secret)
@@ -227,8 +230,9 @@ def _attempt(
             message = masked(ending.message, [secret]) + _where(run.launch, ending)
             if ending.exit_status == EXIT_FAILURE and record.is_open:
                 message = f"{message}; {log.keep_traceback(error)}"
-            elif ending.exit_status == EXIT_FAILURE:
-                run.console.show_traceback(log.traceback_of(error))  # there is no file for it
+            has_no_file = ending.exit_status == EXIT_FAILURE and not record.is_open
+            if has_no_file or current_output().debug:
+                run.console.show_traceback(log.traceback_of(error))
             return replace(ending, message=message)
         finally:
             run.console.close()
@@ -258,6 +262,7 @@ def _close(ending: Ending, console: RunConsole, record: RunRecord) -> Ending:
         record.close(ending.state, ending.message, ending.figures)
     except OSError as error:
         fault = error
+    console.deliver(message=ending.message, metrics=dict(ending.figures))
     if ending.exit_status != EXIT_SUCCESS:
         console.fail(ending.message)
     if fault is None:
@@ -273,6 +278,7 @@ def _end_from_outside(task: str, run: Run, record: RunRecord, kept: str) -> str:
     message = f"{task} was interrupted: {kept}" if kept else f"{task} was interrupted"
     run.console.close()
     _close(Ending("INTERRUPTED", EXIT_INTERRUPTED, message), run.console, record)
+    run.console.end(EXIT_INTERRUPTED)
     return message
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import traceback as tracebacks
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
 from typing import TextIO
 
 from ddetr_cli.masking import masked
 from ddetr_cli.running.extras import in_our_name
+from ddetr_cli.terminal import RunConsole, current_output
 from ddetr_data import shown_text
 
 _PACKAGES = ("ddetr_ops", "ddetr_data", "ddetr_model", "ddetr_train", "ddetr_export", "ddetr_cli")
@@ -68,6 +69,41 @@ class RunLog:
     def traceback_of(self, error: BaseException) -> str:
         """Give the whole traceback of an error, for a run that has no file."""
         return masked("".join(tracebacks.format_exception(error)).rstrip(), [self._secret])
+
+
+@contextmanager
+def screen_log(console: RunConsole, secret: str | None) -> Iterator[None]:
+    """While entered, logs go to the screen too where that was asked for.
+
+    --verbose shows our packages' from INFO on, --debug everybody's.
+    """
+    output = current_output()
+    if not output.verbose:
+        yield
+        return
+    handler = _Screen(console)
+    handler.setFormatter(_Masking("%(levelname)s %(name)s %(message)s", secret))
+    names = [""] if output.debug else list(_PACKAGES)
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.DEBUG if output.debug else logging.INFO)
+        each.addHandler(handler)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+            each.removeHandler(handler)
+
+
+class _Screen(logging.Handler):
+    def __init__(self, console: RunConsole) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.log(self.format(record))
 
 
 class _LogFile(logging.Handler):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from ddetr_cli.tao.options import NETWORK, OPTIONS, SUBTASKS, TAKING_OPTIONS, Option
 
 _PRODUCT_WORDS = ("model", "deploy")
 _DEPLOYED = ("evaluate", "inference")
+_FOLDER_KEY, _TEMPLATE_FILE = "results_dir=", "experiment.yaml"  # of `default_specs`
 _DEPLOY_FLAG = "--deploy"
 _BY_NAME = {name: option for option in OPTIONS for name in option.names}
 _KEY_NAMES = tuple(name for option in OPTIONS if option.takes == "key" for name in option.names)
@@ -40,6 +42,8 @@ def adapted(arguments: Sequence[str]) -> Adapted:
     words = without_product_words(list(arguments))
     task = words[0] if words else ""
     other = next((each for each in SUBTASKS if each.name == task), None)
+    if other is not None and other.read_as:
+        return _template(other.read_as, words[1:])
     if other is not None:
         raise CommandLineError(f"{task} is no subtask here: {other.instead}")
     found = Adapted(words=words[:1])
@@ -57,6 +61,25 @@ def adapted(arguments: Sequence[str]) -> Adapted:
             rest += after
         _take(found, option, name, value, task)
     found.words += rest
+    return found
+
+
+def _template(task: str, words: list[str]) -> Adapted:
+    """Read the words of `default_specs`, of which the folder of its file counts."""
+    found = Adapted([task])
+    reader = iter(words)
+    for word in reader:
+        option, name, value = _option_of(word, "train")
+        key, equals, folder = word.partition("=")
+        if option is not None and option.sets.get("train") == _FOLDER_KEY:
+            folder, equals = (value, "=") if value else (_value(name, option, reader)[0], "=")
+            key = _FOLDER_KEY.rstrip("=")
+        if equals and f"{key}=" == _FOLDER_KEY:
+            found.words += ["-o", str(PurePath(folder, _TEMPLATE_FILE))]
+        elif word.startswith("-"):
+            found.words.append(word)
+        else:
+            found.notices.append(f"{word} has no effect on {task}")
     return found
 
 

@@ -124,7 +124,7 @@ OPTIONS: tuple[Option, ...] = (
         "other networks of 5.x",
         "5.3",
         "value",
-        instead="a spec needs only what differs from the defaults; docs/spec.md lists every key",
+        instead="a spec needs only what differs from the defaults; `ddetr spec` writes them all",
     ),
     Option(("-m", "--model_name"), "deploy 6.25.11", "deploy 6 any", "network"),
 )
@@ -132,17 +132,18 @@ OPTIONS: tuple[Option, ...] = (
 
 @dataclass(frozen=True)
 class OtherSubtask:
-    """A subtask that is none here, and what to write."""
+    """A subtask that is none here, and what to write, or which one of ours it is read as."""
 
     name: str
     versions: str
     source: str  # a key of SOURCES
     instead: str
+    read_as: str = ""  # what stands for it; else it is refused
 
 
 _TEMPLATE = (
-    "a spec needs only what differs from the defaults, and docs/spec.md lists every key; "
-    "`ddetr migrate -e SPEC.YAML` reads one that you have"
+    "write `ddetr spec > SPEC.YAML` for a template with every key; `ddetr migrate -e SPEC.YAML` "
+    "reads a spec that you have"
 )
 SUBTASKS: tuple[OtherSubtask, ...] = (
     OtherSubtask(
@@ -152,7 +153,13 @@ SUBTASKS: tuple[OtherSubtask, ...] = (
         "write `ddetr export -e SPEC.YAML export.precision=int8_qdq "
         "export.calibration_image_dir=FOLDER`, which writes an 8-bit ONNX file",
     ),
-    OtherSubtask("default_specs", "deploy 6.25.11", "deploy 6", _TEMPLATE),
+    OtherSubtask(
+        "default_specs",
+        "deploy 6.25.11",
+        "deploy 6",
+        "read as `ddetr spec`; `results_dir=FOLDER` writes FOLDER/experiment.yaml",
+        read_as="spec",
+    ),
     OtherSubtask("download_specs", "other networks of 5.x", "5.3", _TEMPLATE),
     OtherSubtask(
         "distill",

@@ -9,23 +9,37 @@ from ddetr_cli.terminal.interrupts import (
     Interrupts,
     told_interrupts,
 )
+from ddetr_cli.terminal.output import (
+    OUTPUT_OPTIONS,
+    EventLines,
+    Output,
+    current_output,
+    output_as,
+    output_words,
+)
 from ddetr_cli.terminal.signal_watch import ended_in_time, last_word, patient
 from ddetr_cli.terminal.status_file import State, StatusFile
 from ddetr_cli.terminal.thread_waits import shorten_waits
 
 __all__ = [
     "EXIT_INTERRUPTED",
+    "OUTPUT_OPTIONS",
+    "EventLines",
     "Interrupted",
     "Interrupts",
     "LastingStream",
+    "Output",
     "RunConsole",
     "State",
     "StatusFile",
+    "current_output",
     "ended_in_time",
     "figure",
     "hide_image_warnings",
     "last_word",
     "lasting_output",
+    "output_as",
+    "output_words",
     "patient",
     "shorten_waits",
     "told_interrupts",

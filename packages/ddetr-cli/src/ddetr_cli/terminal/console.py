@@ -9,15 +9,18 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import typer
 
 from ddetr_cli.masking import without_passwords
 from ddetr_cli.terminal._epoch_table import EpochTable
+from ddetr_cli.terminal._step_text import activity, bar_figures, bar_on, line_of
+from ddetr_cli.terminal.output import current_output
 from ddetr_cli.terminal.status_file import duration
 from ddetr_data import shown_text
 from ddetr_data.detection import RunEvent
@@ -30,17 +33,6 @@ _FIGURE = re.compile(r"[-+.\de]*")
 _PLAIN_WIDTH = 160
 _WIDTH_OF_A_SCORE = 8
 _SECONDS_BETWEEN_PLAIN_LINES = 30.0
-# What a line has room for, of the figures that training reports.
-_SHOWN = (
-    "step_loss",
-    "train_loss",
-    "val_loss",
-    "val_AP",
-    "val_AP50",
-    "gradient_norm",
-    "peak_memory_gib",
-)
-
 Rows: TypeAlias = Sequence[tuple[str, ...]]
 
 
@@ -56,9 +48,10 @@ class RunConsole:
         errors: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Show everything, or in quiet only why a run ends.
+        """Show what the command line asks for, or in quiet only why a run ends.
 
         Args:
+            quiet: for a process that is not the first of its run.
             tells_faults: say why a run ends; not where an exception will.
             screen: in place of standard output.
             errors: in place of standard error.
@@ -66,6 +59,10 @@ class RunConsole:
         """
         self._quiet = quiet
         self._tells_faults = tells_faults
+        self._output = current_output()
+        self._lines = self._output.lines
+        if quiet and self._lines is not None:
+            self._lines.mute()
         self._screen = screen
         self._errors = errors
         self._clock = clock
@@ -91,6 +88,9 @@ class RunConsole:
 
     def observe(self, event: RunEvent) -> None:
         """Show what a run reports."""
+        if self._lines is not None and event.kind not in ("notice", "waiting"):
+            self._lines.observe(event)
+            return
         if event.kind == "started":
             self._work, self._work_began = event.message, self._clock()
         if event.kind == "step":
@@ -99,37 +99,94 @@ class RunConsole:
             self.notice(event.message)
         elif event.kind == "waiting":
             self.notice(event.message, always=True)
-        elif event.is_routine:
+        elif event.is_routine and not self._output.verbose:
             return  # status.json has it
         elif event.kind == "epoch":
-            for line in self._epochs.lines(event) if self.out.is_terminal else [_line(event)]:
-                self.say(line)
+            for line in self._epochs.lines(event) if self.out.is_terminal else [line_of(event)]:
+                self.tell(line)
         elif event.message and event.kind != "finished":
-            self.say(event.message)
+            self.tell(event.message)
 
     def say(self, text: str) -> None:
-        """Write one line."""
-        if not self._quiet:
+        """Write one line of the result."""
+        if self._lines is not None:
+            self._lines.write("line", message=text)
+        elif not self._quiet:
             self._write(_shown(text))
+
+    def tell(self, text: str) -> None:
+        """Write one line on the way to the result, which --quiet leaves out."""
+        if not self._output.quiet:
+            self.say(text)
+
+    def document(self, text: str, **data: Any) -> None:
+        """Write a whole text as it is; as JSON lines the data stand in the last one."""
+        if self._lines is not None:
+            self._lines.deliver(**(data or {"text": text}))
+        else:
+            typer.echo(text, nl=not text.endswith("\n"))
+
+    def deliver(self, **data: Any) -> None:
+        """Add to the last of the JSON lines; text has said it in its own way."""
+        if self._lines is not None:
+            self._lines.deliver(**data)
+
+    def end(self, exit_status: int) -> None:
+        """Write the last of the JSON lines, where the process ends before its command does."""
+        if self._lines is not None:
+            self._lines.end(exit_status)
 
     def notice(self, text: str, *, always: bool = False) -> None:
         """Write a notice, once however often it is said; in quiet only what is `always` said."""
-        if text not in self._said and (always or not self._quiet):
-            self._said.add(text)
+        is_quiet = self._quiet or self._output.quiet
+        if text in self._said or (is_quiet and not always):
+            return
+        self._said.add(text)
+        if self._lines is not None:
+            self._lines.write("waiting" if always else "notice", message=text)
+        else:
             self._write(_label("notice: ", "yellow") + _shown(text), err=True)
 
     def fail(self, text: str) -> None:
-        """Write why a run ends."""
-        if self._tells_faults:
-            self._write(_label("ddetr: ", "red") + _shown(text, keep_lines=True), err=True)
+        """Write why a run ends, on standard error whatever the form of the rest."""
+        if not self._tells_faults:
+            return
+        if self._lines is not None:
+            self._lines.fail(text)
+        self._write(_label("ddetr: ", "red") + _shown(text, keep_lines=True), err=True)
+
+    def fail_plainly(self, text: str) -> None:
+        """Write what is wrong with a command line, which its usage stands above."""
+        if self._lines is not None:
+            self._lines.fail(text.removeprefix("Error: "))
+        self._write(text, err=True)
+
+    def log(self, text: str) -> None:
+        """Write a line of a log."""
+        self._write(_shown(text, keep_lines=True), err=True)
+
+    def show_cause(self, error: BaseException) -> None:
+        """With --debug, write the traceback of an error that has its sentence already."""
+        if self._output.debug:
+            self.show_traceback("".join(traceback.format_exception(error)).rstrip())
 
     def show_traceback(self, text: str) -> None:
         """Write where a fault of the program came from, as Python would."""
         if self._tells_faults:
             self._write(_shown(text, keep_lines=True), err=True)
 
-    def table(self, title: str, columns: Sequence[str], rows: Rows) -> None:
-        """Write a table; figures stand to the right of their column, text to the left."""
+    def table(
+        self, title: str, columns: Sequence[str], rows: Rows, *, unbroken: Sequence[str] = ()
+    ) -> None:
+        """Write a table; figures stand to the right of their column, text to the left.
+
+        Args:
+            unbroken: columns whose cells are never cut into lines.
+        """
+        if self._lines is not None:
+            cells = [list(row) for row in rows]
+            self._lines.write("table", title=title, columns=list(columns), rows=cells)
+            return
         from rich import box
         from rich.table import Table
         from rich.text import Text
@@ -142,7 +199,12 @@ class RunConsole:
         for column, cells in zip(columns, columns_of_cells, strict=True):
             is_figures = all(map(_FIGURE.fullmatch, cells))
             heading = Text(_shown(column))
-            table.add_column(heading, justify="right" if is_figures else "left", overflow="fold")
+            table.add_column(
+                heading,
+                justify="right" if is_figures else "left",
+                overflow="fold",
+                no_wrap=column in unbroken,
+            )
         for row in rows:
             table.add_row(*(Text(_shown(cell)) for cell in row))
         self.out.print(table)
@@ -187,22 +249,27 @@ class RunConsole:
 
     def _show_step(self, event: RunEvent) -> None:
         self._epochs.note_step(event)
+        if self._output.quiet:
+            return
         if self.out.is_terminal:
             self._move_bar(event)
-        elif self._clock() - self._last_plain_line > _SECONDS_BETWEEN_PLAIN_LINES:
+        elif (
+            self._output.verbose
+            or self._clock() - self._last_plain_line > _SECONDS_BETWEEN_PLAIN_LINES
+        ):
             self._last_plain_line = self._clock()
-            self.say(_line(event))
+            self.tell(line_of(event))
 
     def _move_bar(self, event: RunEvent) -> None:
         if self._progress is None:
-            self._progress = _bar_on(self.out)
+            self._progress = bar_on(self.out)
             self._progress.start()
         self._progress.update(
             self._progress.task_ids[0],
-            description=_shown(_activity(event)),
+            description=_shown(activity(event)),
             total=event.total_steps,
             completed=event.step,
-            figures=_bar_figures(event),
+            figures=bar_figures(event),
             eta="" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left",
         )
 
@@ -222,36 +289,3 @@ def _label(text: str, color: str) -> str:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return typer.style(text, fg=color, bold=True)
-
-
-def _bar_on(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    def text(name: str) -> TextColumn:  # a file name in brackets is no markup
-        return TextColumn(f"{{task.{name}}}", markup=False)
-
-    figures, eta = text("fields[figures]"), text("fields[eta]")
-    columns = (text("description"), BarColumn(), MofNCompleteColumn(), figures, eta)
-    progress = Progress(*columns, console=console, transient=True)
-    progress.add_task("", figures="", eta="")
-    return progress
-
-
-def _bar_figures(event: RunEvent) -> str:
-    shown = {"step_loss": "loss {:.3g}", "images_per_second": "{:.1f} images/s"}
-    shown["peak_memory_gib"] = "{:.1f} GiB"
-    return "  ".join(
-        text.format(event.metrics[name]) for name, text in shown.items() if name in event.metrics
-    )
-
-
-def _line(event: RunEvent) -> str:
-    total = "" if event.total_steps is None else f"/{event.total_steps}"
-    steps = f"{event.step}{total}" if event.kind == "step" else ""
-    figures = [f"{name} {event.metrics[name]:.4g}" for name in _SHOWN if name in event.metrics]
-    left = "" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left"
-    return "  ".join(part for part in (_activity(event), steps, *figures, left) if part)
-
-
-def _activity(event: RunEvent) -> str:
-    return event.message if event.epoch is None else f"epoch {event.epoch}"

@@ -1,0 +1,19 @@
+"""Folders of labelled images as people keep them: what is there, and a spec of it."""
+
+from ddetr_cli.layouts.conversion import converted, split_coco
+from ddetr_cli.layouts.found import SPLITS, FoundPart, FoundSet, LayoutError, Split
+from ddetr_cli.layouts.looking import find_layout
+from ddetr_cli.layouts.spec_text import Source, spec_text
+
+__all__ = [
+    "SPLITS",
+    "FoundPart",
+    "FoundSet",
+    "LayoutError",
+    "Source",
+    "Split",
+    "converted",
+    "find_layout",
+    "spec_text",
+    "split_coco",
+]
