@@ -28,6 +28,7 @@ _GIVEN = {
     "network": "INetworkDefinition",
     "settings": "IBuilderConfig",
     "engine": "ICudaEngine",
+    "cache": "ITimingCache",
 }
 # Where the adapter looks at the version, or the format that it goes with, before it goes there.
 _FLAGS_END, _TYPES_BEGIN = 11, 10

@@ -64,7 +64,7 @@ def make_tensorrt(version: str) -> MagicMock:
     settings = trt.Builder.return_value.create_builder_config.return_value
     settings.create_timing_cache.return_value.serialize.return_value = b"timings"
     trt.Runtime.return_value.deserialize_cuda_engine.side_effect = lambda content: Engine(
-        content, profile_of(trt)
+        content, profile_of(trt), trt.TensorIOMode.INPUT
     )
     return trt
 
@@ -80,8 +80,10 @@ class Checked(MagicMock):
         return made
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not any(fits(each, args, kwargs) for each in self.__dict__.get("overloads", ())):
-            raise TypeError(f"{self} takes no such arguments: {args} {kwargs}")
+        overloads = self.__dict__.get("overloads")  # None: a mock's own child, such as __str__
+        if overloads is not None and not any(fits(each, args, kwargs) for each in overloads):
+            name = self._extract_mock_name()
+            raise TypeError(f"{name} takes no such arguments: {args} {kwargs}")
         return super().__call__(*args, **kwargs)
 
 
@@ -152,9 +154,9 @@ def profile_of(trt: MagicMock) -> list[tuple[int, ...]]:
 
 
 class Engine:
-    def __init__(self, content: bytes, profile: list[tuple[int, ...]]) -> None:
+    def __init__(self, content: bytes, profile: list[tuple[int, ...]], input_mode: int) -> None:
         self._session = onnxruntime.InferenceSession(content)
-        self._profile = profile
+        self._profile, self._input_mode = profile, input_mode
         tensors = (*self._session.get_inputs(), *self._session.get_outputs())
         self._shapes = {
             each.name: tuple(n if isinstance(n, int) else -1 for n in each.shape)
@@ -166,8 +168,8 @@ class Engine:
     def get_tensor_name(self, index: int) -> str:
         return list(self._shapes)[index]
 
-    def get_tensor_mode(self, name: str) -> str:
-        return "input" if name in self._inputs else "output"
+    def get_tensor_mode(self, name: str) -> int:
+        return self._input_mode if name in self._inputs else -1
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
