@@ -77,6 +77,9 @@ proof-clusters: setup ## torchrun, two nodes, SLURM's variables, Ray: the result
 proof-dropin: setup ## files of other projects, in .peers/, and models of transformers on ddetr-ops
 	@$(PROVE).dropin $(ARGS)
 
+proof-tensorrt: setup ## each call of the TensorRT layer, against the real bindings of five versions; downloads them
+	@$(PROVE).tensorrt_bindings $(ARGS)
+
 gpu-check:       ## on a machine with a GPU: build the op in place, its tests, its benchmarks
 	@sh scripts/gpu_check.sh
 

@@ -23,6 +23,7 @@ MODULES = {
     "load": "proofs.load",
     "release": "proofs.release_train",
     "strace": "proofs.strace",
+    "tensorrt": "proofs.tensorrt_bindings",
     "torch": "proofs.torch_versions",
     "wheels": "proofs.wheels",
 }

@@ -1,40 +1,144 @@
 """A stand-in for TensorRT and CUDA: it notes what the builder is told, and its engines compute.
 
 An engine of this fake is the ONNX file that the parser was given, run by ONNX Runtime; GPU memory
-is the process's own. The real TensorRT never ran with these packages.
+is the process's own. The real TensorRT never ran with these packages, but its bindings were read:
+`tensorrt_api/` says what each version has, and is made by `make proof-tensorrt`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 import numpy as np
 import onnxruntime
 
+API = Path(__file__).with_name("tensorrt_api")
+
+
+def api_of(version: str) -> dict[str, Any]:
+    """What a version's bindings have of what the adapter takes; of the next older one described."""
+    wanted = _numbers(version)
+    described = sorted((_numbers(path.stem), path) for path in API.glob("*.json"))
+    same = [pair for pair in described if pair[0][0] == wanted[0]]
+    older = [pair for pair in same if pair[0] <= wanted]
+    api: dict[str, Any] = json.loads((older or same[:1])[-1][1].read_text("utf-8"))
+    return api
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
 
 def make_tensorrt(version: str) -> MagicMock:
-    """Make a module tensorrt of that version, whose objects note what is done to them."""
-    trt = MagicMock(name="tensorrt")
+    """Make a module tensorrt of that version, whose objects note what is done to them.
+
+    It has the classes, methods and enum members that the version's bindings have, and no others; a
+    call that fits none of a method's overloads is a TypeError.
+    """
+    api = api_of(version)
+    names = [name for kind in ("functions", "classes", "enums") for name in api[kind]]
+    trt = MagicMock(name="tensorrt", spec=[*names, "layers"])
     trt.__version__ = version
-    trt.nptype = np.dtype
-    trt.TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
-    trt.LayerType = SimpleNamespace(PLUGIN_V2="plugin", OTHER="other")
-    trt.NetworkDefinitionCreationFlag = SimpleNamespace(EXPLICIT_BATCH=0, STRONGLY_TYPED=1)
+    for name, function in api["functions"].items():
+        setattr(trt, name, Checked.of(name, function))
+    for name, members in api["enums"].items():
+        setattr(trt, name, SimpleNamespace(**members))
+    made: dict[str, Any] = {}
+    for name, members in api["classes"].items():
+        setattr(trt, name, _class_of(name, members, api, made))
+    trt.nptype.side_effect = np.dtype
+    trt.layers = [_layer(api, name) for name in ("conv1", "norm1")]
+    trt.layers.append(_layer(api, "attention", trt.LayerType.PLUGIN_V2))
     network = trt.Builder.return_value.create_network.return_value
     network.num_inputs = 1
     network.get_input.return_value = SimpleNamespace(name="inputs", shape=(-1, 3, 24, 32))
-    kinds = {"conv1": "other", "norm1": "other", "attention": "plugin"}
-    trt.layers = [SimpleNamespace(name=n, precision=None, type=k) for n, k in kinds.items()]
     network.num_layers, network.get_layer.side_effect = len(trt.layers), trt.layers.__getitem__
     trt.Builder.return_value.build_serialized_network.side_effect = lambda *_: parsed(trt)
     settings = trt.Builder.return_value.create_builder_config.return_value
     settings.create_timing_cache.return_value.serialize.return_value = b"timings"
-    trt.Runtime.return_value.deserialize_cuda_engine.side_effect = lambda content: _Engine(
-        content, profile_of(trt)
+    trt.Runtime.return_value.deserialize_cuda_engine.side_effect = lambda content: Engine(
+        content, profile_of(trt), trt.TensorIOMode.INPUT
     )
     return trt
+
+
+class Checked(MagicMock):
+    """A function or a class that takes what one of its overloads takes."""
+
+    @classmethod
+    def of(cls, name: str, function: Mapping[str, Any], **more: Any) -> Checked:
+        """Make one of a function's description."""
+        made = cls(name=name, **more)
+        made.overloads = [signature_of(each) for each in function["overloads"]]
+        return made
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        overloads = self.__dict__.get("overloads")  # None: a mock's own child, such as __str__
+        if overloads is not None and not any(fits(each, args, kwargs) for each in overloads):
+            name = self._extract_mock_name()
+            raise TypeError(f"{name} takes no such arguments: {args} {kwargs}")
+        return super().__call__(*args, **kwargs)
+
+
+def signature_of(parameters: Sequence[str]) -> inspect.Signature:
+    """The signature of names, of which those that end in "=" may be left out."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    empty = inspect.Parameter.empty
+    return inspect.Signature(
+        [
+            inspect.Parameter(name.rstrip("="), kind, default=None if "=" in name else empty)
+            for name in parameters
+        ]
+    )
+
+
+def fits(signature: inspect.Signature, args: Any, kwargs: Any) -> bool:
+    """Whether a call could be one of the signature's."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def _class_of(name: str, members: Any, api: Any, made: dict[str, Any]) -> Checked:
+    constants = [each for each, kind in members["properties"].items() if kind == "constant"]
+    init = members["methods"]["__init__"]
+    kind = Checked.of(name, init, spec=[*constants, "overloads"])
+    kind.return_value = _instance_of(name, api, made)
+    return kind
+
+
+def _instance_of(name: str, api: Any, made: dict[str, Any]) -> Any:
+    """The one object of a class; what its methods give are the objects of other classes."""
+    if name in made:
+        return made[name]
+    members = api["classes"][name]
+    methods = {each: entry for each, entry in members["methods"].items() if each != "__init__"}
+    made[name] = instance = MagicMock(name=name, spec_set=[*methods, *members["properties"]])
+    for each, entry in methods.items():
+        method = Checked.of(f"{name}.{each}", entry)
+        if entry["returns"]:
+            method.return_value = _instance_of(entry["returns"], api, made)
+        setattr(instance, each, method)
+    return instance
+
+
+def _layer(api: Any, name: str, kind: int = -1) -> Any:
+    """A layer that has no attribute but those of the version's."""
+    properties = api["classes"]["ILayer"]["properties"]
+    layer: Any = type("ILayer", (), {"__slots__": tuple(properties)})()
+    layer.name, layer.type = name, kind
+    if "precision" in properties:
+        layer.precision = None
+    return layer
 
 
 def parsed(trt: MagicMock) -> bytes:
@@ -49,10 +153,10 @@ def profile_of(trt: MagicMock) -> list[tuple[int, ...]]:
     return list(call.args[1:]) if call else [(1, 3, 24, 32)] * 3
 
 
-class _Engine:
-    def __init__(self, content: bytes, profile: list[tuple[int, ...]]) -> None:
+class Engine:
+    def __init__(self, content: bytes, profile: list[tuple[int, ...]], input_mode: int) -> None:
         self._session = onnxruntime.InferenceSession(content)
-        self._profile = profile
+        self._profile, self._input_mode = profile, input_mode
         tensors = (*self._session.get_inputs(), *self._session.get_outputs())
         self._shapes = {
             each.name: tuple(n if isinstance(n, int) else -1 for n in each.shape)
@@ -64,8 +168,8 @@ class _Engine:
     def get_tensor_name(self, index: int) -> str:
         return list(self._shapes)[index]
 
-    def get_tensor_mode(self, name: str) -> str:
-        return "input" if name in self._inputs else "output"
+    def get_tensor_mode(self, name: str) -> int:
+        return self._input_mode if name in self._inputs else -1
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
@@ -77,12 +181,12 @@ class _Engine:
         assert (name, index) == ("inputs", 0)
         return self._profile
 
-    def create_execution_context(self) -> _Context:
-        return _Context(self)
+    def create_execution_context(self) -> Context:
+        return Context(self)
 
 
-class _Context:
-    def __init__(self, engine: _Engine) -> None:
+class Context:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}

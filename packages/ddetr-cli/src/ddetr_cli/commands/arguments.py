@@ -218,6 +218,19 @@ class ImportArguments:
 
 
 @dataclass(frozen=True)
+class CompareArguments:
+    """Two runs, and how their difference is judged."""
+
+    first: Annotated[Path, typer.Argument(metavar="A", help="Results of train or evaluate.")]
+    second: Annotated[Path, typer.Argument(metavar="B", help="Likewise, to compare with A.")]
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path(
+        "comparison.html"
+    )
+    resamples: Annotated[int, typer.Option(min=1, help="Of the images, for the interval.")] = 1000
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0
+
+
+@dataclass(frozen=True)
 class ReplayArguments:
     """What a run with NaN has left."""
 

@@ -19,6 +19,7 @@ import typer
 
 from ddetr_cli.commands.arguments import (
     CheckArguments,
+    CompareArguments,
     DemoArguments,
     ExportArguments,
     FileArguments,
@@ -122,6 +123,11 @@ COMMANDS: Sequence[Command] = (
         "evaluate",
         "Score a checkpoint or an ONNX file: the twelve COCO figures, and AP of each class.",
         SpecArguments,
+    ),
+    Command(
+        "compare",
+        "Compare two runs: scores, whether their difference may be chance, keys that differ.",
+        CompareArguments,
     ),
     Command(
         "inference", "Detect in images: KITTI label files and annotated images.", SpecArguments

@@ -1,4 +1,4 @@
-"""The report of a training or an evaluation, from the files that the run left."""
+"""The report of a training, an evaluation or two runs, from the files that they left."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ddetr_cli.report._sections import (
     score_sections,
     training_section,
 )
+from ddetr_cli.report.comparison import Comparison
+from ddetr_cli.report.comparison_sections import comparison_sections
 from ddetr_cli.report.history import read_history
 from ddetr_cli.report.mistakes import find_mistakes, read_detections
 from ddetr_cli.report.thumbnails import FOUND_COLOR, OBJECT_COLOR
@@ -44,7 +46,7 @@ def write_training_report(
     if validation_set is not None and (validation / "results.json").is_file():
         sections += score_sections(_read_json(validation / "results.json"))
         sections += _mistakes(validation, validation_set, category_ids)
-    return _write(results_dir, "Training", [], sections)
+    return _write(results_dir / REPORT_NAME, "Training", [str(results_dir)], sections)
 
 
 def write_evaluation_report(
@@ -65,8 +67,14 @@ def write_evaluation_report(
     sections = score_sections(content)
     if test_set is not None:
         sections += _mistakes(results_dir, test_set, category_ids, judge)
-    facts = [f"{name}: {content[name]}" for name in ("checkpoint", "images") if name in content]
-    return _write(results_dir, "Evaluation", facts, sections)
+    told = [f"{name}: {content[name]}" for name in ("checkpoint", "images") if name in content]
+    return _write(results_dir / REPORT_NAME, "Evaluation", [str(results_dir), *told], sections)
+
+
+def write_comparison_report(path: Path, comparison: Comparison) -> Path:
+    """Write two runs side by side into the file; gives it."""
+    facts = [f"A: {comparison.first.folder}", f"B: {comparison.second.folder}"]
+    return _write(path, "Comparison", facts, list(comparison_sections(comparison)))
 
 
 def _mistakes(
@@ -86,9 +94,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _write(
-    results_dir: Path, title: str, facts: Sequence[str], sections: Sequence[Section]
-) -> Path:
+def _write(path: Path, title: str, facts: Sequence[str], sections: Sequence[Section]) -> Path:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -99,13 +105,12 @@ def _write(
     )
     page = environment.get_template(_TEMPLATE).render(
         title=title,
-        facts=[str(results_dir), *facts],
+        facts=facts,
         sections=sections,
         style=files("ddetr_cli.report").joinpath(_STYLE).read_text("utf-8"),
         object_color=OBJECT_COLOR,
         found_color=FOUND_COLOR,
     )
-    path = results_dir / REPORT_NAME
     write_whole(path, page.encode(errors="xmlcharrefreplace"))
     return path
 

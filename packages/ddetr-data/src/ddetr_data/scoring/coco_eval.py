@@ -99,6 +99,29 @@ def judge(
     return Verdict(_figures(precision, recall), precision, scores)
 
 
+def match_images(
+    ground_truth: Mapping[str, Any],
+    results: Sequence[ResultRow],
+    category_ids: Sequence[int],
+    *,
+    max_detections: int = DEFAULT_MAX_DETECTIONS,
+) -> list[list[dict[str, Any] | None]]:
+    """Match detections with objects of all sizes; pycocotools' rows of each class and image.
+
+    Classes and images are in the order of their ids. None stands for an image that has neither an
+    object nor a detection of the class.
+    """
+    coco_class, judge_class = _reference_classes()
+    truth = _index(coco_class, ground_truth, ground_truth["annotations"])
+    run = judge_class(truth, _index(coco_class, ground_truth, _numbered(results)), "bbox")
+    run.params.catIds = list(category_ids)
+    run.params.maxDets = [max_detections]
+    run.params.areaRng, run.params.areaRngLbl = run.params.areaRng[:1], run.params.areaRngLbl[:1]
+    run.evaluate()
+    count = len(run.params.imgIds)
+    return [run.evalImgs[at * count : (at + 1) * count] for at in range(len(category_ids))]
+
+
 def _figures(
     precision: NDArray[np.float64],  # (T, R, K, A, M)
     recall: NDArray[np.float64],  # (T, K, A, M)

@@ -1,9 +1,10 @@
 """TensorRT engines from exported files, for TensorRT 8.6, 10 and 11.
 
-A thin layer over TensorRT's Python builder. It has run only against a fake that records calls: no
-machine with TensorRT was at hand. TensorRT 11 dropped the builder's precision flags and its
-calibrator. So INT8 is always written into the ONNX file; FP16 too from version 10 on, which keeps
-sampling and box refinement at 32 bit whatever the builder would choose.
+A thin layer over TensorRT's Python builder. It has run only against a fake that is made from the
+real Python bindings of 8.6.1 to 11.4.0: no machine with TensorRT was at hand. TensorRT 11 dropped
+the builder's precision flags and its calibrator. So INT8 is always written into the ONNX file; FP16
+too from version 10 on, which keeps sampling and box refinement at 32 bit whatever the builder would
+choose.
 """
 
 from __future__ import annotations
