@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -113,3 +114,17 @@ def project(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.setenv("DDETR_CACHE", str(tmp_path / "cache"))
     make_dataset("data", num_images={"val": 3}, image_size_hw=(48, 64), num_classes=2)
     return tmp_path
+
+
+# How a sentence says what to do: a rule that a value must keep, or a verb that asks for something.
+_NEXT_STEP = re.compile(
+    r"\b(must|needs|takes|did you mean|give|(?<!not )set|write|mend|make|add|install|lower|raise|"
+    r"choose|keep|copy|wait|rename|shows|lists|end a run)\b",
+    re.IGNORECASE,
+)
+
+
+@pytest.fixture
+def says_what_to_do() -> Callable[[str], bool]:
+    """Tell whether a sentence has a next step behind what is wrong."""
+    return lambda sentence: _NEXT_STEP.search(sentence.removeprefix("ddetr: ")) is not None

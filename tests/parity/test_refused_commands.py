@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -209,8 +209,8 @@ def finished_run(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
-def refuse(row: Refusal, results_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run the command; it must end with exit status 2 and one sentence."""
+def refuse(row: Refusal, results_dir: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the command; it must end with exit status 2 and one sentence, which is given."""
     spec = "convert.yaml" if row.task == "convert" else "spec.yaml"
     with pytest.raises(SystemExit) as ended:
         main([row.task, "-e", spec, f"results_dir={results_dir}", *row.overrides])
@@ -220,12 +220,17 @@ def refuse(row: Refusal, results_dir: str, capsys: pytest.CaptureFixture[str]) -
     assert len(said) == 1, errors
     assert said[0].startswith("ddetr: ")
     assert row.sentence in said[0]
+    return said[0]
 
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["finished run", "no folder"])
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refused_command_leaves_everything_as_it_was(
-    name: str, is_there: bool, project: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    is_there: bool,
+    project: Path,
+    says_what_to_do: Callable[[str], bool],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The finished run's folder byte for byte; a folder that is not there stays away."""
     row = REFUSALS[name]
@@ -233,7 +238,8 @@ def test_a_refused_command_leaves_everything_as_it_was(
     if is_there:
         finished_run(project / results / ("" if row.task == "convert" else row.task))
     before = state_of(project)
-    refuse(row, results, capsys)
+    sentence = refuse(row, results, capsys)
+    assert says_what_to_do(sentence), sentence
     assert state_of(project) == before
     assert not (project / "absent").exists()
 

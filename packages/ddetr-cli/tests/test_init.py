@@ -140,6 +140,17 @@ def yolo_roboflow(drawn: Path, at: Path) -> None:
     put(at, "data.yaml", yaml.safe_dump({"train": "../train/images", "names": names}))
 
 
+def yolo_named_folders(drawn: Path, at: Path) -> None:
+    """Splits that data.yaml alone tells."""
+    names = class_names(drawn)
+    for split, theirs in (("train", "set_a"), ("val", "set_b")):
+        for image, objects in labels_of(drawn, split):
+            copied(image, at / "images" / theirs)
+            put(at / "labels" / theirs, f"{image.stem}.txt", yolo_text(objects, names))
+    data = {"path": "../datasets", "train": ["images/set_a"], "val": "images/set_b"}
+    put(at, "data.yaml", yaml.safe_dump({**data, "test": "test.txt", "names": names}))
+
+
 def yolo_bare(drawn: Path, at: Path) -> None:
     """Labels beside the images, and no names."""
     for image, objects in labels_of(drawn, "train"):
@@ -183,6 +194,7 @@ LAYOUTS = {
     "COCO, one JSON": (coco_one, "COCO", (5, 1, 1)),
     "YOLO": (yolo_usual, "YOLO", (6, 3, 3)),
     "YOLO of Roboflow": (yolo_roboflow, "YOLO", (6, 3, 2)),
+    "YOLO, splits of data.yaml": (yolo_named_folders, "YOLO", (6, 3, 3)),
     "YOLO, labels beside images": (yolo_bare, "YOLO", (5, 1, 1)),
     "VOC": (voc_usual, "VOC", (6, 3, 3)),
     "KITTI": (kitti_usual, "KITTI", (5, 1, 1)),

@@ -23,6 +23,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("check", "summary", "migrate", "plan"), ("-e", "none.yaml")),
     "init": ("none",),
+    "compare": ("none", "none"),
     "spec": ("doctor",),
     "keys": ("doctor",),
     "serve": ("none.onnx",),

@@ -113,6 +113,8 @@ def _tell(error: Exception, console: RunConsole) -> None:
     text = io.StringIO()
     error.show(text)
     *usage, sentence = text.getvalue().rstrip().splitlines()
+    if "Did you mean" not in sentence:
+        sentence = f"{sentence.rstrip('.')}; --help shows what may be written"
     if usage:
         typer.echo("\n".join(usage), err=True)
     console.fail_plainly(shown_text(without_pairs(sentence)))

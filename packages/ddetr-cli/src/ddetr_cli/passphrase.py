@@ -86,7 +86,9 @@ def read_passphrase(written: str) -> tuple[str, bool]:
             line = file.readline(_LONGEST_LINE_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"-k @FILE: {path} cannot be read: {reason}") from None
+        raise ValueError(
+            f"-k @FILE: {path} cannot be read: {reason}; give a file whose first line is the key"
+        ) from None
     return _usable(_first_line(line), f"-k {written}"), False
 
 

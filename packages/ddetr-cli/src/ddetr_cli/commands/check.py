@@ -34,7 +34,7 @@ def main(arguments: CheckArguments, console: RunConsole) -> int:
     _refuse_mixtures(arguments)
     json_file = arguments.json_file
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
-        raise SpecError(f"--json {json_file}: its folder does not exist")
+        raise SpecError(f"--json {json_file}: its folder does not exist; make it first")
     progress = Progress([console.observe], "images") if json_file != STANDARD_OUTPUT else None
     report = _checked(arguments, progress)
     console.close()
@@ -92,9 +92,13 @@ def _refuse_mixtures(arguments: CheckArguments) -> None:
     if not has_set:
         raise SpecError("nothing to check; give -e SPEC.YAML, or --images DIR --annotations FILE")
     if arguments.images is None:
-        raise SpecError("--images DIR is missing, the folder that the labels' file names start at")
+        raise SpecError(
+            "--images DIR is missing; give the folder that the labels' file names start at"
+        )
     if not arguments.annotations:
-        raise SpecError("--annotations FILE is missing: COCO JSON, or a folder of KITTI labels")
+        raise SpecError(
+            "--annotations FILE is missing; give COCO JSON, or a folder of KITTI labels"
+        )
 
 
 def _of_set(arguments: CheckArguments) -> tuple[Splits, CheckOptions]:

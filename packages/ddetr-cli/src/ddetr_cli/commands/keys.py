@@ -23,9 +23,7 @@ def main(arguments: KeysArguments, console: RunConsole) -> int:
     subtask, words = arguments.subtask, arguments.words or []
     keys = SUBTASK_KEYS.get(subtask)
     if keys is None:
-        raise SpecError(
-            f"{subtask} reads no keys of a spec; those that do: {', '.join(SUBTASK_KEYS)}"
-        )
+        raise SpecError(f"{subtask} reads no keys of a spec; give one of {', '.join(SUBTASK_KEYS)}")
     rows = list(keys.all_rows())
     for word in words:
         rows = _in_block(rows, word) or [row for row in rows if _has(row, word)]

@@ -9,6 +9,7 @@ from html import unescape
 from pathlib import Path
 
 from ddetr_cli.layouts._inventory import Folder, Inventory
+from ddetr_cli.layouts._yolo_splits import take_yaml_splits
 from ddetr_cli.layouts.found import FoundPart, FoundSet, Kind, LabelPair, Split, split_in
 from ddetr_data import DataError
 from ddetr_data.formats import DONT_CARE, KittiError, parse_kitti_line, read_classmap
@@ -178,6 +179,8 @@ def _read_lists(found: FoundSet, inventory: Inventory) -> None:
                 found.not_understood.append((path, str(error)))
                 continue
             found.classmap = path
+            if path not in lists:
+                take_yaml_splits(found, path)
             break
     if found.kind == "VOC":
         found.split_lists = dict(_voc_splits(inventory))

@@ -30,7 +30,7 @@ def find_layout(root: Path, on_progress: Progress, *, most_files: int = MOST_FIL
     """
     if not root.is_dir():
         raise LayoutError(f"{root} is no folder; give the one that holds images and labels")
-    inventory = take_inventory(root.absolute(), most_files, on_progress)
+    inventory = take_inventory(root.resolve(), most_files, on_progress)
     cut = f"only the first {most_files} files were looked at, name a smaller folder"
     coco = find_coco(inventory)
     found = coco if coco is not None and coco.parts else find_label_files(inventory)
@@ -40,7 +40,7 @@ def find_layout(root: Path, on_progress: Progress, *, most_files: int = MOST_FIL
         odd = [f"{path.name}: {text}" for path, text in (coco.not_understood[:3] if coco else [])]
         odd += [cut] if inventory.is_cut else []
         seen = f" ({'; '.join(odd)})" if odd else ""
-        raise LayoutError(f"{why}{seen}; looked for {_LOOKED_FOR}")
+        raise LayoutError(f"{why}{seen}; looked for {_LOOKED_FOR}; give the folder of one of these")
     if coco is not None and found is not coco:
         found.not_understood += coco.not_understood
     if inventory.is_cut:

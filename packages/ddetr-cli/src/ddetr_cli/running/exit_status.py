@@ -26,6 +26,14 @@ _PATH_ERRORS = (
 _PATH_ERRNOS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_ADVICE: Mapping[tuple[int, ...], str] = {
+    (errno.ENOENT, errno.ENOTDIR, errno.ELOOP): "mend the path",
+    (errno.EACCES, errno.EPERM, errno.EROFS): "give another, or ask whose it is for the right",
+    (errno.EISDIR,): "give a file",
+    (errno.EEXIST,): "give another name",
+    (errno.ENAMETOOLONG,): "give a shorter name",
+    _FULL_ERRNOS: "make room, or give another disk",
+}
 _MENDED_ERRNOS = (*_PATH_ERRNOS, *_FULL_ERRNOS, *_TOO_MANY_FILES)
 
 
@@ -128,11 +136,19 @@ def sentence(error: BaseException) -> str:
         name = "" if error.filename is None else f"{error.filename}: "
         return f"{name}too many open files: raise the limit with `ulimit -n`"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {error.strerror}{_advice(error)}"
     text = str(in_our_name(error)).strip()
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2] or text
     return text
+
+
+def _advice(error: OSError) -> str:
+    """Say what to do about what the system says of a path."""
+    for kinds, advice in _ADVICE.items():
+        if error.errno in kinds:
+            return f"; {advice}"
+    return ""
 
 
 def _raised_by_us(error: BaseException) -> bool:

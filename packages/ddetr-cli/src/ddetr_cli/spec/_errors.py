@@ -52,7 +52,7 @@ def sentences(error: ValidationError, tree: SpecTree, model: Model) -> list[str]
 def unknown_key(path: KeyPath, tree: SpecTree, model: Model) -> str:
     """Name an unknown key, its file and line, and the nearest known key."""
     nearest = nearest_key(model, path)
-    hint = f"; did you mean {nearest}?" if nearest else ""
+    hint = f"; did you mean {nearest}?" if nearest else "; --help-keys lists all that are known"
     if nearest == dotted(path):  # "train.seed: 3" in a file
         hint = "; write it as a key in a block, not with a dot"
     return f"unknown key {dotted(path)}{_located([path], tree)}{hint}"
@@ -63,7 +63,7 @@ def _sentence(path: KeyPath, details: Sequence[Details], tree: SpecTree, model: 
     if kind == "extra_forbidden":
         return unknown_key(path, tree, model)
     if kind == "missing":
-        return f"{dotted(path)} is missing{_located([path], tree)}"
+        return f"{dotted(path)} is missing{_located([path], tree)}; give it"
     if kind in ("value_error", "assertion_error"):
         return _own_sentence(path, str(details[0]["ctx"]["error"]), tree)
     rules = " or ".join(dict.fromkeys(_rule(found) for found in details))

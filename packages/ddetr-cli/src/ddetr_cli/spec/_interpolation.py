@@ -98,7 +98,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, InterpolationKeyError):
         name = text.partition("'")[2].partition("'")[0]
         outside = "; the environment is not read" if name.isupper() else ""
-        return f"{shortened(name)} in ${{...}} is no key of the spec{outside}"
+        advice = f"{outside or '; write one of its keys as ${block.key}'}"
+        return f"{shortened(name)} in ${{...}} is no key of the spec{advice}"
     if isinstance(error, GrammarParseError):
         return "a ${ must become ${block.key}"
     return shortened(text)

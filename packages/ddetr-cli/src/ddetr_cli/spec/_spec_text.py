@@ -23,14 +23,18 @@ def read_spec_text(path: Path) -> str:
         SpecError: it is a device, a silent pipe, too large, or no text.
     """
     if path.is_dir() or not path.exists():
-        kind = "is a folder" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"spec file {path} {kind} (current folder: {_current_folder()})")
+        is_folder = path.is_dir()
+        kind = "is a folder" if is_folder else "does not exist"
+        advice = "give a file in it" if is_folder else "mend the path, or write one by `ddetr spec`"
+        raise FileNotFoundError(
+            f"spec file {path} {kind} (current folder: {_current_folder()}); {advice}"
+        )
     is_named_pipe = path.is_fifo() and not is_open_stream(path)
     content = _read_pipe(path) if is_named_pipe else _read_file(path)
     if len(content) > _LARGEST_FILE_BYTES:
         raise SpecError(
             f"{path}: a spec must be at most {_LARGEST_FILE_BYTES // 2**20} MiB of YAML, this is "
-            "another kind of file"
+            "another kind of file; give the spec's"
         )
     return _decoded(content, path)
 
@@ -59,7 +63,7 @@ def _read_pipe(path: Path) -> bytes:
             elif time.monotonic() - last > _PIPE_SECONDS:
                 raise SpecError(
                     f"spec file {path} is a pipe into which nobody has written for "
-                    f"{_PIPE_SECONDS:g} s"
+                    f"{_PIPE_SECONDS:g} s; write the spec into it, or give a file"
                 )
             else:
                 time.sleep(0.02)
@@ -81,5 +85,5 @@ def _decoded(content: bytes, path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise SpecError(
             f"{path.name}:{line}: a spec must be UTF-8 text, got the byte "
-            f"0x{content[error.start]:02x}"
+            f"0x{content[error.start]:02x}; give another file, or save it as UTF-8"
         ) from None

@@ -130,5 +130,11 @@ def existing_images(locations: Sequence[str], key: str) -> None:
 
 
 def _absence(path: str | os.PathLike[str], wanted: str) -> str:
-    there = "is not a " + wanted if Path(path).exists() else "does not exist"
-    return f"{path} {there}"
+    if Path(path).exists():
+        return f"{path} is not a {wanted}; give one"
+    return f"{path} does not exist; mend the path{_start_of(path)}"
+
+
+def _start_of(path: str | os.PathLike[str]) -> str:
+    """Say where a relative path begins, which is what most often is another folder than meant."""
+    return "" if Path(path).is_absolute() else ", which begins in the current folder"

@@ -120,7 +120,7 @@ def _parse(
         raise SpecError(f"{name}: not valid YAML: a character or a number in it is none") from None
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark and not path else ""
-        raise SpecError(f"{name}{line}: not valid YAML: {_problem(error)}") from None
+        raise SpecError(f"{name}{line}: not valid YAML: {_problem(error)}; mend it there") from None
     except RecursionError:
         raise SpecError(
             f"{name}: not valid YAML: a block refers to itself, or nests too deep"
@@ -236,4 +236,4 @@ class _Builder:
             if first is not key and key.tag != f"{_TAG}merge":
                 line, first_line = self.location(key), self.location(first)
                 shown = shortened(without_pairs(str(key.value)[:_LONGEST_KEY]))
-                raise SpecError(f"{line}: {shown} stands twice, first at {first_line}")
+                raise SpecError(f"{line}: {shown} stands twice, first at {first_line}; keep one")

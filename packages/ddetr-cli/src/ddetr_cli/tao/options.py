@@ -181,7 +181,12 @@ SUBTASKS: tuple[OtherSubtask, ...] = (
         "write `ddetr convert -e SPEC.YAML`",
     ),
     OtherSubtask("info", "launcher, 5.0 to 7.0", "launcher", "write `ddetr doctor`"),
-    OtherSubtask("list", "launcher", "launcher", "there are no containers to list"),
+    OtherSubtask(
+        "list",
+        "launcher",
+        "launcher",
+        "there are no containers to list; give a subtask, `ddetr --help` lists them",
+    ),
     OtherSubtask("stop", "launcher", "launcher", "there are no containers; end a run with Ctrl+C"),
 )
 NETWORK = _NETWORK

@@ -92,7 +92,9 @@ def _read_labels(
         raise DataError(f"strict: nothing may be dropped, but these would be: {drops}")
     images = sum(len(chunk.file_names) for chunk in chunks)
     if refusal := too_little_left(tally, images, config.max_dropped):
-        raise DataError(f"{config.input_source}: {refusal}, nothing is written")
+        raise DataError(
+            f"{config.input_source}: {refusal}, nothing is written; `ddetr check` lists the faults"
+        )
     _tell_left_out(tally)
     names = {name for chunk in chunks for name in chunk.class_names if name is not None}
     found = number_categories(sorted(names, reverse=True))

@@ -85,7 +85,10 @@ def open_labels(config: ConvertConfig, own_format: LabelFormat | None = None) ->
     files = list(list_files(sequences, root, image_extension=wanted, label_extension=extension))
     if not files:
         ending = f" that ends in {wanted}" if wanted else ""
-        raise DataError(f"{config.input_source}: there is no image{ending} in the image folders")
+        raise DataError(
+            f"{config.input_source}: there is no image{ending} in the image folders; "
+            "set image_dir_name to their name inside a sequence folder"
+        )
     if isinstance(read_rows, YoloReader):
         _refuse_other_lists(config.classmap or "", read_rows.class_names, sequences)
         read_rows = read_rows.informed_by(file.label for file in files)
@@ -143,7 +146,7 @@ def _known_format(config: ConvertConfig) -> tuple[LabelFormat, tuple[Category, .
     if config.format == "kitti_to_coco":
         return LabelFormat(".txt", read_kitti_rows), ()
     if config.classmap is None:
-        raise DataError("yolo_to_coco needs classmap, the class names in YOLO's order")
+        raise DataError("yolo_to_coco needs classmap, set it to the class names in YOLO's order")
     names = read_classmap(config.classmap)
     reader = YoloReader(names, read_kpt_shape(config.classmap))
     return LabelFormat(".txt", reader), number_categories(names)

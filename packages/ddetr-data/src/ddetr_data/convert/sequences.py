@@ -66,7 +66,10 @@ def find_sequences(
         )
         for what, path in (("sequence", folder), ("image", image_dir), ("label", label_dir)):
             if not path.is_dir():
-                raise FileNotFoundError(f"{input_source}: the {what} folder {path} is missing")
+                key = "input_source" if what == "sequence" else f"{what}_dir_name"
+                raise FileNotFoundError(
+                    f"{input_source}: the {what} folder {path} is missing; mend {key}"
+                )
         sequences.append(SequenceFolder(folder, image_dir, label_dir))
     _refuse_overlaps(input_source, sequences)
     return sequences

@@ -75,7 +75,9 @@ def read_mapping(path: str | os.PathLike[str]) -> ClassMapping:
     except DataError:
         raise
     except ValueError as error:
-        raise DataError(f"{where} is not JSON: {error}") from error
+        raise DataError(
+            f"{where} is not JSON: {error}; write {{source class: target class}}"
+        ) from error
     if not isinstance(content, dict) or not content:
         raise DataError(f"{where} must hold {{source class: target class}}")
     for source, target in content.items():

@@ -21,7 +21,9 @@ def load_onnx(content: bytes, source: Path) -> onnx.ModelProto:
     try:
         model = onnx.load_from_string(content)
     except DecodeError as error:
-        raise ValueError(f"{source} is no ONNX file, or is cut short") from error
+        raise ValueError(
+            f"{source} is no ONNX file, or is cut short; export or copy it again"
+        ) from error
     check_digest_name([entry.key for entry in model.metadata_props], source)
     if not model.graph.input:
         raise ValueError(f"{source} is no ONNX file of a network: it has no input")

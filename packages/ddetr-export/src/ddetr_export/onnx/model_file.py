@@ -74,7 +74,7 @@ def read_model(path: Path, encryption_key: str | None, wanted: str = "model") ->
         ValueError: it is an .etlt that TAO itself has encrypted.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no {wanted} at {path}")
+        raise FileNotFoundError(f"no {wanted} at {path}; mend the path")
     if path.suffix == ENCRYPTED_SUFFIX and not is_encrypted(path):
         raise NotEncryptedError(
             f"{path} is not encrypted although its name says so: give it the name "

@@ -67,7 +67,9 @@ def open_session(
         refusals.InvalidProtobuf,
         refusals.NotImplemented,
     ) as error:
-        raise ValueError(f"ONNX Runtime does not accept {name}: {error}") from error
+        raise ValueError(
+            f"ONNX Runtime does not accept {name}: {error}; give what `ddetr export` wrote"
+        ) from error
     found = session.get_providers()
     if found[0] != chosen[0]:
         logger.warning("%s did not start; %s runs on %s", chosen[0], name, found[0])
