@@ -137,7 +137,9 @@ def _other_labels(first: DetectionSet, second: DetectionSet) -> str:
             f"{counts[1]}, of which {both} have the same name"
         )
     if one["annotations"] != other["annotations"]:
-        return "there is no interval, for images of the same names have other labels in the two runs"
+        return (
+            "there is no interval, for images of the same names have other labels in the two runs"
+        )
     return ""
 
 
