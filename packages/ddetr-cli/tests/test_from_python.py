@@ -203,6 +203,18 @@ def test_a_file_that_cannot_be_loaded_is_told(path: str, options: dict, sentence
         ddetr.load(path, **options)
 
 
+def test_packages_that_do_not_fit_are_refused(tmp_path: Path, monkeypatch) -> None:
+    """By the sentence that the command has for them."""
+    from ddetr_cli.from_python import model
+    from ddetr_cli.versions import Misfit
+
+    misfit = Misfit("ddetr-cli 0.1.0", "ddetr-data", ">=0.1,<0.2", "0.9.0")
+    monkeypatch.setattr(model, "find_misfits", lambda _: [misfit])
+    for call in (lambda: ddetr.load("m.onnx"), lambda: ddetr.train({})):
+        with pytest.raises(ddetr.InputError, match=r"and 0\.9\.0 is installed: pip install"):
+            call()
+
+
 def test_an_interrupted_call_is_a_keyboard_interrupt(folder: Path, monkeypatch) -> None:
     """Its record is closed before, and handlers of signals are as they were."""
     import signal

@@ -14,6 +14,7 @@ from PIL import Image
 from ddetr_cli.commands.detector_file import checked_detector_file, open_detector
 from ddetr_cli.running import InputError, input_errors
 from ddetr_cli.spec import Experiment, load_tree, tree_of_values
+from ddetr_cli.versions import SIBLINGS, find_misfits, sentence_of
 from ddetr_data import find_images
 from ddetr_data.detection import detect_in
 
@@ -38,6 +39,7 @@ def load(
     Raises:
         InputError: there is no such file, it is none that can be run, or an option is wrong.
     """
+    refuse_misfits()
     block = {**options, "checkpoint": path}
     with input_errors():
         values = {"inference": block, "encryption_key": encryption_key}
@@ -49,6 +51,16 @@ def load(
     for text in detector.notices:
         warnings.warn(text, stacklevel=2)
     return Model(detector, config.conf_threshold)
+
+
+def refuse_misfits() -> None:
+    """Refuse packages of ours that do not fit together, as the command does.
+
+    Raises:
+        InputError: the text says which, and the command that mends it.
+    """
+    if mixed := find_misfits(SIBLINGS):
+        raise InputError(sentence_of(mixed))
 
 
 class Model:

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ddetr_cli.from_python.model import Model, load
+from ddetr_cli.from_python.model import Model, load, refuse_misfits
 from ddetr_cli.running import InputError, SpecSource, call_subtask
 from ddetr_cli.spec import read_spec_file, tree_of_values
 from ddetr_cli.terminal import figure
@@ -130,6 +130,7 @@ def _call(
     task: str, spec: SpecLike, overrides: Sequence[str], blocks: Mapping[str, Any], quiet: bool
 ) -> tuple[Path, Any]:
     """Run a subtask; gives its results folder and its result."""
+    refuse_misfits()
     if isinstance(overrides, str):
         raise InputError(f"overrides must be a list, got a text; write [{overrides!r}]")
     module = import_module(f"ddetr_cli.commands.{task}")
