@@ -98,7 +98,7 @@ def test_one_image_gives_one_answer_and_several_a_list(model: ddetr.Model, folde
     assert [len(each) for each in model.predict(images)] == [10, 10]
     assert [each.image for each in model.predict(images)] == sorted(images.iterdir())
     assert len(model.predict(np.stack([pixels] * 3))) == 3
-    assert len(model.predict(each for each in [path])) == 1
+    assert len(model.predict(each for each in [path])) == 1  # type: ignore[call-overload]
     assert model.predict([]) == []
     assert len(model.predict(path, threshold=1.0)) == 0
     assert model.predict(path)._repr_html_().startswith('<div><img src="data:image/jpeg')

@@ -99,7 +99,7 @@ class Model:
 
     @overload
     def predict(
-        self, images: Iterable[ImageLike], *, threshold: float | None = None
+        self, images: Sequence[ImageLike], *, threshold: float | None = None
     ) -> list[ImageDetections]: ...
 
     def predict(self, images: Any, *, threshold: float | None = None) -> Any:
