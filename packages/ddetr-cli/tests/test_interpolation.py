@@ -61,7 +61,8 @@ def test_a_variable_of_the_environment_is_told_from_a_typo(load: Load) -> None:
     """${HOME} looks like a shell's; a lower-case word is a key that is not there."""
     with pytest.raises(SpecError, match=r"HOME .* is no key of the spec; the environment is not"):
         load("results_dir: '${HOME}/x'")
-    with pytest.raises(SpecError, match=r"results in \$\{\.\.\.\} is no key of the spec \("):
+    sentence = r"results in \$\{\.\.\.\} is no key of the spec; write .* \("
+    with pytest.raises(SpecError, match=sentence):
         load("results_dir: '${results}/x'")
 
 
