@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from ddetr_data import AugmentationConfig, DataSource, make_dataset
 from ddetr_data.coco import DetectionSet
 from ddetr_data.loading import open_sources
-from ddetr_data.torch import DetectionDataset, TrainTransform
+from ddetr_data.torch import DetectionDataset, Mosaic, TrainTransform
 
 CELL_WH, COLUMNS, COUNT = (320, 240), 4, 8
 COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
@@ -34,7 +34,8 @@ SHEETS: dict[str, dict[str, Any]] = {
     "large-scale-jitter": {"fixed_random_crop": 256},
     "color-jitter-0.5": {**WHOLE, "color_jitter": 0.5},
     "color-jitter-1.0": {**WHOLE, "color_jitter": 1},
-    "all": {"scales": [160, 240], "color_jitter": 0.5, "train_random_crop_min": 150},
+    "mosaic": {**WHOLE, "mosaic": 1},
+    "all": {"scales": [160, 240], "mosaic": 0.5, "color_jitter": 0.5, "train_random_crop_min": 150},
 }
 
 
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
 def sheet(labelled: DetectionSet, augmentation: AugmentationConfig) -> Image.Image:
     """Put samples side by side, each at the top left of its cell."""
     transform = TrainTransform(augmentation)
-    data = DetectionDataset(labelled, transform)
+    data = DetectionDataset(labelled, transform, mosaic=Mosaic.of(augmentation))
     width, height = CELL_WH
     page = Image.new("RGB", (COLUMNS * width, COUNT // COLUMNS * height), "white")
     for number in range(COUNT):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddetr_data import AugmentationConfig
-from ddetr_data.torch import Sample, TrainTransform
+from ddetr_data.torch import Mosaic, Sample, TrainTransform
 from ddetr_data.types import Annotations
 
 SIZE_HW = (96, 128)
@@ -127,3 +127,42 @@ def test_a_rectangle_stays_under_its_box(name: str, drawn: Drawn, seed: int) -> 
     """Boxes lie inside, labels stay with them, and areas are what is seen of them."""
     transform = TrainTransform(AugmentationConfig(**RAW | TRANSFORMS[name]))
     check(transform(drawn.image, drawn.objects, np.random.default_rng(seed)))
+
+
+@st.composite
+def four_images(draw: Any) -> list[Drawn]:
+    """Draw images of any shape, of which three have a rectangle: red, green or blue."""
+    found = []
+    for channel in (0, 1, 2, None):
+        width, height = draw(st.integers(40, 150)), draw(st.integers(40, 150))
+        pixels = np.zeros((height, width, 3), np.uint8)
+        boxes = []
+        if channel is not None:
+            w, h = draw(st.integers(8, width)), draw(st.integers(8, height))
+            x, y = draw(st.integers(0, width - w)), draw(st.integers(0, height - h))
+            pixels[y : y + h, x : x + w, channel] = 255
+            boxes.append([x, y, w, h])
+        array, count = np.array(boxes, np.float64).reshape(-1, 4), len(boxes)
+        labels, crowd = np.full(count, channel or 0), np.zeros(count, np.bool_)
+        objects = Annotations(array, labels, crowd, array[:, 2:].prod(1))
+        found.append(Drawn(Image.fromarray(pixels), objects))
+    return found
+
+
+@given(parts=four_images(), seed=st.integers(0, 2**31), limit=st.integers(64, 400))
+def test_rectangles_of_a_mosaic_stay_under_their_boxes(
+    parts: list[Drawn], seed: int, limit: int
+) -> None:
+    """On the canvas, and in what a random view shows of it."""
+    rng = np.random.default_rng(seed)
+    canvas, objects = Mosaic(1.0, limit).join(parts, rng)
+    width, height = parts[0].image.size
+    assert min(canvas.size) == min(limit, 2 * min(width, height))
+    pixels = torch.from_numpy(np.array(canvas)).permute(2, 0, 1).float()
+    boxes = objects.boxes_xywh / ([canvas.width, canvas.height] * 2)
+    boxes[:, :2] += boxes[:, 2:] / 2
+    area = torch.from_numpy(objects.area)
+    labels, crowd = torch.from_numpy(objects.labels), torch.from_numpy(objects.is_crowd)
+    check(Sample(pixels, torch.from_numpy(boxes).float(), labels, area, crowd))
+    transform = TrainTransform(AugmentationConfig(**RAW | CROPS))
+    check(transform(canvas, objects, rng))
