@@ -13,6 +13,7 @@ from ddetr_cli.spec import (
     SpecTree,
     apply_overrides,
     parse_spec,
+    spec_yaml,
     split_override,
 )
 
@@ -156,3 +157,27 @@ def test_no_sentence_about_a_passphrase_shows_it(override: str, load: Load) -> N
     with pytest.raises(SpecError) as caught:
         load("", [override])
     assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model.class_weights=balanced"], "balanced"),
+        (["model.class_weights.big dog=3", "model.class_weights.7=0.5"], {"big dog": 3, "7": 0.5}),
+        (["model.class_weights={car: 2}"], {"car": 2}),
+        (["model.class_weights=null"], None),
+    ],
+)
+def test_weights_of_classes_are_a_word_or_a_block(
+    load: Load, overrides: list[str], expected: Any
+) -> None:
+    """Names and ids are texts, and what is written loads again."""
+    experiment = load("", overrides)
+    assert experiment.model.losses().class_weights == expected
+    assert load(spec_yaml(experiment)).model.losses().class_weights == expected
+
+
+def test_a_bad_weight_is_named_with_its_class(load: Load) -> None:
+    """By its whole key."""
+    with pytest.raises(SpecError, match=r"model\.class_weights\.car must be"):
+        load("model: {class_weights: {car: heavy}}")

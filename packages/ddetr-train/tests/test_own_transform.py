@@ -58,7 +58,7 @@ def test_a_run_without_code_takes_none_on_the_way(run: Any) -> None:
 def test_its_fault_ends_the_run_by_name(run: Any, dataset: DatasetConfig, workers: int) -> None:
     """The function and the image are named, from a worker too."""
     data = dataset.model_copy(update={"workers": workers})
-    with pytest.raises(DataError, match=r"transform \S*:broken failed at \S+\.png \(KeyError"):
+    with pytest.raises(DataError, match=r"transform \S*:broken failed at \S+\.jpg \(KeyError"):
         run(broken, data=data)
 
 

@@ -57,6 +57,7 @@ def test_processes_on_cpus_are_refused(
     """PyTorch would say so in the first step; here it is said before data are read."""
     torchrun = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     torchrun |= {"GROUP_RANK": "0", "RANK": "0", "LOCAL_RANK": "0"}
+    torchrun |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}  # nobody gets there
     for name, value in torchrun.items():
         monkeypatch.setenv(name, value)
     config = TrainConfig(sync_batchnorm=True, accelerator="cpu")

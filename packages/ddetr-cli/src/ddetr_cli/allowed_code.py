@@ -38,7 +38,7 @@ def load_function(text: str) -> Callable[..., Any]:
         raise CommandLineError(
             f"{_OPTION} {text}: {module_name} cannot be imported ({type(error).__name__}: {error})"
         ) from error
-    found = getattr(module, name, None)
+    found: Callable[..., Any] | None = getattr(module, name, None)
     if callable(found):
         return found
     near = difflib.get_close_matches(name, [key for key in vars(module) if key[0] != "_"], n=1)

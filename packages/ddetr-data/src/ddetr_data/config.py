@@ -109,6 +109,13 @@ class AugmentationConfig(FrozenModel):
     fixed_random_crop: int | None = Field(
         None, gt=0, description="Side S of large-scale jitter to S x S pixels; absent: none."
     )
+    mosaic: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Probability that a training image is joined with three others that are drawn "
+        "at random; 0: none.",
+    )
     color_jitter: float = Field(
         0.0,
         ge=0,

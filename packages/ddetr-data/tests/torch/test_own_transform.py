@@ -37,7 +37,7 @@ def unchanged(image: Any, boxes: Any, labels: Any, rng: Any) -> Any:
 def plain_samples(image: Image.Image, objects: Annotations, rng: np.random.Generator) -> Sample:
     """Give the image as it is, its boxes normalised."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
-    boxes = torch.from_numpy(objects.boxes_xywh / [image.width, image.height] * 1)
+    boxes = torch.from_numpy(objects.boxes_xywh / ([image.width, image.height] * 2))
     area, crowd = torch.from_numpy(objects.area).float(), torch.from_numpy(objects.is_crowd)
     return Sample(pixels, boxes.float(), torch.from_numpy(objects.labels), area, crowd)
 

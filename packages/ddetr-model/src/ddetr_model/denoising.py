@@ -72,7 +72,7 @@ class Denoising(nn.Module):
         Args:
             targets: an image's boxes (N, 4) cxcywh 0 to 1 and labels (N,); N may be 0.
         """
-        labels, boxes, counts = pad_targets(targets)
+        labels, boxes, counts, _ = pad_targets(targets)
         if labels.shape[1] == 0:  # one padded slot, so that every parameter stays in the graph
             labels, boxes = labels.new_zeros(len(counts), 1), boxes.new_zeros(len(counts), 1, 4)
         per_group = labels.shape[1]

@@ -3,6 +3,7 @@
 from ddetr_data.torch.batches import Batch, collate
 from ddetr_data.torch.color_jitter import ColorJitter, draw_color_jitter
 from ddetr_data.torch.dataset import DetectionDataset
+from ddetr_data.torch.mosaic import Mosaic
 from ddetr_data.torch.own_transform import REGION_LABEL, OwnTransform, function_name
 from ddetr_data.torch.repeat_factor import RepeatFactors, repeat_factors
 from ddetr_data.torch.sampler import DetectionSampler, Draw, SamplerName
@@ -17,6 +18,7 @@ __all__ = [
     "DetectionSampler",
     "Draw",
     "EvalTransform",
+    "Mosaic",
     "OwnTransform",
     "RepeatFactors",
     "Sample",

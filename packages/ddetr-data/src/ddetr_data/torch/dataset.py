@@ -18,6 +18,7 @@ from ddetr_data.boxes import find_repeats
 from ddetr_data.coco import DetectionSet
 from ddetr_data.faults import RULES, DataError
 from ddetr_data.images import USUAL_WHITE, WhiteLevels, fit_objects, read_header, read_image
+from ddetr_data.torch.mosaic import IMAGES, Mosaic
 from ddetr_data.torch.own_transform import CheckedTransform, OwnTransform
 from ddetr_data.torch.sampler import Draw
 from ddetr_data.torch.transforms import Sample
@@ -46,13 +47,20 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         corrupt_images: Literal["error", "skip"] = "error",
         white: WhiteLevels = USUAL_WHITE,
         own_transform: OwnTransform | None = None,
+        mosaic: Mosaic | None = None,
     ) -> None:
-        """Take the transform that makes samples, and one of one's own that comes before it."""
+        """Take the transform that makes samples, and what comes before it.
+
+        Args:
+            own_transform: of one's own, for each image that is read.
+            mosaic: joins some images, behind it.
+        """
         self.detection_set = detection_set
         self.transform = transform
         self.seed = seed
         self.corrupt_images = corrupt_images
         self.white = white  # in images of more than 8 bits a channel
+        self.mosaic = mosaic
         self.own_transform = None
         if own_transform is not None:
             ids = {category.id for category in detection_set.categories}
@@ -88,13 +96,14 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             raise IndexError(f"image index must be below {len(self)}, got {index}")
         position = int(index) % len(self)
         again = [index.repetition] if isinstance(index, Draw) else []
-        record, image = self._read(position)
         # Of nothing but these: a view depends neither on workers nor on what was drawn before, so a
         # run that is continued shows what the uncut one would have shown.
         rng = np.random.default_rng([self.seed, self.epoch, position, *again])
-        objects = _trained(record.annotations)
-        if self.own_transform is not None:
-            image, objects = self.own_transform(image, objects, rng, record.path)
+        record, image, objects = self._own(position, rng)
+        if self.mosaic is not None and self.mosaic.is_drawn(rng):
+            others = [self._own(int(rng.integers(len(self))), rng) for _ in range(IMAGES - 1)]
+            parts = [(image, objects), *(other[1:] for other in others)]
+            image, objects = self.mosaic.join(parts, rng)
         sample = self.transform(image, objects, rng)
         is_object = ~sample.is_crowd  # the crowds that are left are regions
         target = {
@@ -109,6 +118,16 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
         if sample.is_crowd.any():
             target["regions"] = sample.boxes_cxcywh[sample.is_crowd]
         return sample.pixels, target
+
+    def _own(
+        self, index: int, rng: np.random.Generator
+    ) -> tuple[ImageRecord, Image.Image, Annotations]:
+        """Give an image and what is trained of its objects, as one's own transform changes them."""
+        record, image = self._read(index)
+        objects = _trained(record.annotations)
+        if self.own_transform is not None:
+            image, objects = self.own_transform(image, objects, rng, record.path)
+        return record, image, objects
 
     def _read(self, index: int) -> tuple[ImageRecord, Image.Image]:
         """Read an image that verify_images may have let through though its middle is damaged."""

@@ -9,15 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from ddetr_data.boxes import SMALLEST_SIDE
 from ddetr_data.config import AugmentationConfig
 from ddetr_data.images import PreprocessConfig, preprocess
 from ddetr_data.torch.color_jitter import ColorJitter, draw_color_jitter
+from ddetr_data.torch.cutting import cut_objects
 from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
 from ddetr_data.types import Annotations
 
@@ -108,34 +107,19 @@ def _three(values: tuple[float, ...]) -> tuple[float, ...]:
 def _sample(pixels: Tensor, objects: Annotations, view: View, image_hw: tuple[int, int]) -> Sample:
     """Bring the objects of an image to a view of it, whose (3, H, W) pixels are given.
 
-    An object counts by what the region shows of it. Sides and centres are fractions of the region,
-    so resizing does not change them.
+    Sides and centres are fractions of the region, so resizing does not change them.
     """
-    start, stop = _corners(objects.boxes_xywh, image_hw)
-    # What reaches over the border was never visible: it must not count as cut off by the region.
-    full = stop - start
-    region_start, region_wh = np.array([view.left, view.top]), np.array([view.width, view.height])
-    start, stop = (np.clip(each - region_start, 0, region_wh) for each in (start, stop))
-    extent = stop - start
-    keep = (extent >= SMALLEST_SIDE).all(1)
-    seen_fraction = extent.prod(1) / full.prod(1).clip(min=SMALLEST_SIDE**2)
+    region_wh = (view.width, view.height)
+    cut = cut_objects(objects, image_hw, (view.left, view.top), region_wh)
     enlargement = pixels.shape[1] * pixels.shape[2] / (view.height * view.width)
-    centres, sides = (start + stop) / (2 * region_wh), extent / region_wh
+    wh = np.array(region_wh)
+    centres, sides = (cut.start + cut.stop) / (2 * wh), (cut.stop - cut.start) / wh
     if view.mirrored:
         centres[:, 0] = 1 - centres[:, 0]
     return Sample(
         pixels,
-        torch.from_numpy(np.concatenate([centres, sides], axis=1)[keep]).float(),
-        torch.tensor(objects.labels[keep]),
-        torch.from_numpy((objects.area * seen_fraction * enlargement)[keep]).float(),
-        torch.tensor(objects.is_crowd[keep]),
+        torch.from_numpy(np.concatenate([centres, sides], axis=1)).float(),
+        torch.tensor(cut.objects.labels),
+        torch.from_numpy(cut.objects.area * enlargement).float(),
+        torch.tensor(cut.objects.is_crowd),
     )
-
-
-def _corners(
-    boxes_xywh: NDArray[np.float64], image_hw: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Top left and bottom right corners (N, 2), x and y, of what lies in the image."""
-    limits = np.array(image_hw[::-1])
-    first, sides = boxes_xywh[:, :2], boxes_xywh[:, 2:]
-    return np.clip(first, 0, limits), np.clip(first + sides, 0, limits)

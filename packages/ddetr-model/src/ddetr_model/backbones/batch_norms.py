@@ -49,11 +49,12 @@ def synchronize_batch_norms(network: nn.Module) -> int:
         How many were replaced.
     """
     live = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
-    convert = nn.SyncBatchNorm.convert_sync_batchnorm
     if any(hasattr(norm, "act") for norm in live):  # timm's, which hold their activation
-        from timm.layers import convert_sync_batchnorm as convert
-    if live:
-        convert(network)
+        from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
+
+        convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    else:
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return len(live)
 
 

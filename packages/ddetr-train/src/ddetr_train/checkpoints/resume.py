@@ -212,10 +212,10 @@ def _continuing(
     groups = GroupNames.model_fields.keys() if config.resume_optim == "new" else set()
     refuse_differences(path, "model", there, here, _FREE_MODEL_KEYS | groups)
     refuse_differences(path, "dataset", data["identity"], data_identity, _FREE_DATA_KEYS)
-    transforms = [
+    code_there, code_here = (
         {"transform": each.get("transform")} for each in (data["identity"], data_identity)
-    ]
-    refuse_differences(path, "dataset", *transforms, advice=_SAME_TRANSFORM)
+    )
+    refuse_differences(path, "dataset", code_there, code_here, advice=_SAME_TRANSFORM)
     refuse_differences(path, "train", shaping_options(stored), shaping_options(config))
     if config.batch_size == "auto":
         data_identity = {**data_identity, "batch_size": data["identity"]["batch_size"]}

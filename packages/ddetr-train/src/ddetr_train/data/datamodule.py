@@ -21,6 +21,7 @@ from ddetr_data.torch import (
     DetectionDataset,
     DetectionSampler,
     EvalTransform,
+    Mosaic,
     OwnTransform,
     RepeatFactors,
     TrainTransform,
@@ -35,7 +36,7 @@ from ddetr_train.data.worst_size import worst_size_hw
 from ddetr_train.process import leave_signals_to_the_run
 
 # Keys of an augmentation that older checkpoints lack; at 0 they do nothing.
-_MAY_BE_OFF = {"color_jitter"}
+_MAY_BE_OFF = {"color_jitter", "mosaic"}
 
 
 class Position(NamedTuple):
@@ -161,6 +162,7 @@ class DetectionDataModule(pl.LightningDataModule):
             corrupt_images=self._dataset.corrupt_images,
             white=self.preprocess.white,
             own_transform=self.transform,
+            mosaic=Mosaic.of(augmentation),
         )
         sampler = DetectionSampler(
             self.train_set.source_numbers,

@@ -1,0 +1,44 @@
+"""Objects of an image in a rectangular region of it: the rule of crops and of mosaics.
+
+N objects, K of them are seen in the region.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddetr_data.boxes import SMALLEST_SIDE
+from ddetr_data.types import Annotations
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The K objects, in pixels of the image from the region's corner."""
+
+    start: NDArray[np.float64]  # (K, 2), left and top
+    stop: NDArray[np.float64]  # (K, 2), right and bottom
+    objects: Annotations  # likewise; their areas are what the region shows of them
+
+
+def cut_objects(
+    objects: Annotations,
+    image_hw: tuple[int, int],
+    corner: tuple[float, float],  # left and top
+    region_wh: tuple[float, float],
+) -> Cut:
+    """Clip boxes to a region; an object counts by what the region shows of it."""
+    limits = np.array(image_hw[::-1])
+    first, sides = objects.boxes_xywh[:, :2], objects.boxes_xywh[:, 2:]
+    start, stop = np.clip(first, 0, limits), np.clip(first + sides, 0, limits)
+    # What reaches over the border was never visible: it must not count as cut off by the region.
+    full = stop - start
+    start, stop = (np.clip(each - np.array(corner), 0, region_wh) for each in (start, stop))
+    extent = stop - start
+    keep = (extent >= SMALLEST_SIDE).all(1)
+    seen_fraction = extent.prod(1) / full.prod(1).clip(min=SMALLEST_SIDE**2)
+    boxes_xywh = np.concatenate([start, extent], axis=1)
+    seen = replace(objects, boxes_xywh=boxes_xywh, area=objects.area * seen_fraction)
+    return Cut(start[keep], stop[keep], seen.keep(keep))
