@@ -130,6 +130,9 @@ def _of_spec(experiment: Experiment, spec_file: Path) -> tuple[Splits, CheckOpti
     options = CheckOptions(
         num_classes=None if dataset.num_classes == "auto" else dataset.num_classes,
         num_queries=experiment.model.num_queries,
+        finest_stride=experiment.model.finest_stride,
+        augmentation=dataset.augmentation,
+        images_a_step=dataset.batch_size,
         max_detections=experiment.evaluate.max_detections,
         ignore_regions=dataset.ignore_regions,
         match_classes=dataset.match_classes,

@@ -3,7 +3,7 @@
 from ddetr_cli.report.charts import bar_chart, confusion_chart, precision_recall_chart
 from ddetr_cli.report.comparison import Comparison, compare_runs
 from ddetr_cli.report.comparison_sections import class_rows, score_rows
-from ddetr_cli.report.history import read_history
+from ddetr_cli.report.history import read_history, read_warnings
 from ddetr_cli.report.mistakes import find_mistakes, read_detections
 from ddetr_cli.report.page import (
     REPORT_NAME,
@@ -27,6 +27,7 @@ __all__ = [
     "read_detections",
     "read_history",
     "read_scored_run",
+    "read_warnings",
     "score_rows",
     "thumbnail",
     "write_comparison_report",

@@ -60,6 +60,14 @@ def training_section(history: Mapping[str, Mapping[int, float]]) -> Section:
     return Section("Training", charts=charts, table=_epoch_table(history, [*losses, *scores]))
 
 
+def warning_sections(warnings: Sequence[tuple[int | None, str]]) -> list[Section]:
+    """What should be changed, by epoch; None is before the first one. No section without any."""
+    if not warnings:
+        return []
+    rows = [["before" if epoch is None else str(epoch), text] for epoch, text in warnings]
+    return [Section("Warnings", table=Table(["epoch", "what should be changed"], rows))]
+
+
 def score_sections(content: Mapping[str, Any]) -> list[Section]:
     """The scores that results.json holds."""
     overall, per_class = content["overall"], content["per_class"]

@@ -14,10 +14,11 @@ from ddetr_cli.report._sections import (
     mistake_sections,
     score_sections,
     training_section,
+    warning_sections,
 )
 from ddetr_cli.report.comparison import Comparison
 from ddetr_cli.report.comparison_sections import comparison_sections
-from ddetr_cli.report.history import read_history
+from ddetr_cli.report.history import read_history, read_warnings
 from ddetr_cli.report.mistakes import find_mistakes, read_detections
 from ddetr_cli.report.thumbnails import FOUND_COLOR, OBJECT_COLOR
 from ddetr_data import DEFAULT_MAX_DETECTIONS, Judge, shown_text
@@ -34,14 +35,18 @@ def write_training_report(
     validation_set: DetectionSet | None = None,
     category_ids: Sequence[int] | None = None,
 ) -> Path:
-    """Write losses and scores over the epochs, and what the last validation found; gives the file.
+    """Write warnings, losses and scores by epoch, and what the last validation found.
+
+    Gives the file.
 
     Args:
         results_dir: holds status.json, and results.json and detections.json under validation/.
         validation_set: the ground truth of the validation, if there was one.
         category_ids: classes that were scored, absent: all.
     """
-    sections = [training_section(read_history(results_dir / "status.json"))]
+    status_file = results_dir / "status.json"
+    sections = warning_sections(read_warnings(status_file))
+    sections.append(training_section(read_history(status_file)))
     validation = results_dir / VALIDATION_FOLDER
     if validation_set is not None and (validation / "results.json").is_file():
         sections += score_sections(_read_json(validation / "results.json"))
