@@ -9,6 +9,7 @@ from ddetr_cli.report.page import (
     REPORT_NAME,
     write_comparison_report,
     write_evaluation_report,
+    write_label_noise_report,
     write_training_report,
 )
 from ddetr_cli.report.scored_run import ScoredRun, read_scored_run
@@ -32,5 +33,6 @@ __all__ = [
     "thumbnail",
     "write_comparison_report",
     "write_evaluation_report",
+    "write_label_noise_report",
     "write_training_report",
 ]

@@ -48,6 +48,7 @@ class Section:
     charts: Sequence[str] = ()  # as SVG
     table: Table | None = None
     images: Sequence[ShownImage] = ()
+    images_note: str = "most mistakes first"
 
 
 def training_section(history: Mapping[str, Mapping[int, float]]) -> Section:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddetr_cli.masking import without_passwords
+from ddetr_cli.report._doubts import doubt_sections
 from ddetr_cli.report._sections import (
     Section,
     mistake_sections,
@@ -23,6 +24,7 @@ from ddetr_cli.report.mistakes import find_mistakes, read_detections
 from ddetr_cli.report.thumbnails import FOUND_COLOR, OBJECT_COLOR
 from ddetr_data import DEFAULT_MAX_DETECTIONS, Judge, shown_text
 from ddetr_data.coco import DetectionSet
+from ddetr_data.detection import LabelNoise
 from ddetr_data.files import write_whole
 from ddetr_train import VALIDATION_FOLDER
 
@@ -80,6 +82,11 @@ def write_comparison_report(path: Path, comparison: Comparison) -> Path:
     """Write two runs side by side into the file; gives it."""
     facts = [f"A: {comparison.first.folder}", f"B: {comparison.second.folder}"]
     return _write(path, "Comparison", facts, list(comparison_sections(comparison)))
+
+
+def write_label_noise_report(folder: Path, noise: LabelNoise, model: str) -> Path:
+    """Write how many labels a detector doubts, and images of the surest; gives the file."""
+    return _write(folder, "Doubted labels", [f"checkpoint: {model}"], doubt_sections(noise))
 
 
 def _mistakes(

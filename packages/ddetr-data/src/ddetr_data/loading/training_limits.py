@@ -189,7 +189,8 @@ def _usual_scale(
     edge = _usual_edge(augmentation)
     longest = sizes_wh.max(1)
     if augmentation.fixed_random_crop is not None:  # jitter is around the size that just fits
-        return edge / longest
+        fitting: NDArray[np.float64] = edge / longest
+        return fitting
     limit = augmentation.random_resize_max_size
     scale: NDArray[np.float64] = np.minimum(edge / sizes_wh.min(1), limit / longest)
     return scale
