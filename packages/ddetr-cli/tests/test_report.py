@@ -20,6 +20,7 @@ from ddetr_cli.report import (
     precision_recall_chart,
     read_detections,
     read_history,
+    read_warnings,
     thumbnail,
     write_evaluation_report,
     write_training_report,
@@ -48,6 +49,24 @@ def test_the_history_is_what_status_json_says(trained: Path) -> None:
     """The last word on an epoch counts; figures that do not exist are left out."""
     history = read_history(trained / "status.json")
     assert history == {"train_loss": {0: 3.0, 1: 2.25}, "val_AP": {0: 0.125, 1: 0.125}}
+
+
+def test_warnings_come_first_and_once(trained: Path) -> None:
+    """With their epoch; a start that tells one again does not repeat it."""
+    assert read_warnings(trained / "status.json") == []
+    assert "Warnings" not in write_training_report(trained).read_text("utf-8")
+    early = RunEvent("notice", "set model.num_queries=7", is_warning=True)
+    for events in ([early], [early, RunEvent("notice", "lower lr", epoch=3, is_warning=True)]):
+        status = StatusFile(trained)
+        status.write("STARTED", "train starts")
+        for event in [RunEvent("notice", "no GPU"), *events]:
+            status.observe(event)
+    expected = [(None, "set model.num_queries=7"), (3, "lower lr")]
+    assert read_warnings(trained / "status.json") == expected
+    text = write_training_report(trained).read_text("utf-8")
+    assert text.index("<td>before</td><td>set model.num_queries=7</td>") < text.index("<svg")
+    assert "<td>3</td><td>lower lr</td>" in text
+    assert "no GPU" not in text
 
 
 def test_a_training_report_stands_alone(trained: Path) -> None:

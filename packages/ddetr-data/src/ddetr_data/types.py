@@ -5,7 +5,7 @@ N objects of one image, K detections of one image.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -151,6 +151,12 @@ class Annotations:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @classmethod
+    def join(cls, parts: Iterable[Annotations]) -> Annotations:
+        """Put the objects of several images one after the other."""
+        columns = [tuple(vars(part).values()) for part in parts]
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
     def keep(self, rows: Rows) -> Annotations:
         """Leave out the objects that a mask (N,), indices or a slice do not name."""

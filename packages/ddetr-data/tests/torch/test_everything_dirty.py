@@ -83,7 +83,8 @@ ELSEWHERE = {
     "unknown_class_number", "ambiguous_line", "ignore_region", "marked_ignore",
     "more_objects_than_detections",
     "unlisted_class", "unmapped_class", "renumbered_class", "unmatched_class",
-    "untrained_category",
+    "untrained_category", "no_training_objects", "no_validation_objects", "box_below_stride",
+    "fewer_images_than_batch", "classes_of_no_use",
 }  # fmt: skip
 
 

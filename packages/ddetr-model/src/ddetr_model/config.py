@@ -92,6 +92,11 @@ class ModelConfig(BaseModel):
         description="Detections kept an image; the default shrinks to num_queries x num_classes.",
     )
 
+    @property
+    def finest_stride(self) -> int:
+        """Pixels of the image for one of the finest level."""
+        return 4 << self.return_interm_indices[0]
+
     @field_validator("backbone")
     @classmethod
     def _check_backbone(cls, name: str) -> str:

@@ -181,6 +181,18 @@ class CheckArguments:
         str | None,
         typer.Option("--json", metavar="FILE", help="Findings as one JSON text; - is shown."),
     ] = None
+    with_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--with-model",
+            metavar="FILE",
+            help="Also list labels that this checkpoint, ONNX file or engine doubts.",
+        ),
+    ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="For that list; otherwise <results_dir>/check."),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddetr_cli.commands.arguments import CheckArguments
+from ddetr_cli.commands.label_noise import experiment_of, prepare_search
+from ddetr_cli.running import EXIT_BAD_INPUT
 from ddetr_cli.spec import Experiment, SpecError, given, load_tree, model_of, read_spec_file
 from ddetr_cli.terminal import RunConsole
 from ddetr_data import ConvertConfig, DataSource
@@ -24,6 +26,7 @@ Splits = Mapping[str, Sequence[DataSource]]
 def main(arguments: CheckArguments, console: RunConsole) -> int:
     """Show all findings and give 0 for clean data, 1 for warnings, 2 for errors.
 
+    With a model it also writes what that doubts, which changes no exit status.
     With a json_file of "-" the findings are one JSON text on standard output, and nothing else is.
 
     Raises:
@@ -35,17 +38,22 @@ def main(arguments: CheckArguments, console: RunConsole) -> int:
     json_file = arguments.json_file
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
         raise SpecError(f"--json {json_file}: its folder does not exist; make it first")
+    search = None if arguments.with_model is None else prepare_search(arguments, _splits(arguments))
     progress = Progress([console.observe], "images") if json_file != STANDARD_OUTPUT else None
     report = _checked(arguments, progress)
     console.close()
     content = json.dumps(report.to_dict(), indent=1)
     if json_file == STANDARD_OUTPUT:
         console.document(content, **report.to_dict())
-        return report.exit_status
-    console.deliver(**report.to_dict())
-    _show(report, console)
-    if json_file is not None:
-        write_whole(json_file, content)
+    else:
+        console.deliver(**report.to_dict())
+        _show(report, console)
+        if json_file is not None:
+            write_whole(json_file, content)
+    if search is not None and report.exit_status < EXIT_BAD_INPUT:
+        search.run(console, is_quiet=json_file == STANDARD_OUTPUT)
+    elif search is not None:
+        console.notice("the detector has not looked at the labels: mend the errors first")
     return report.exit_status
 
 
@@ -75,10 +83,18 @@ def _checked(arguments: CheckArguments, progress: Progress | None) -> CheckRepor
     return check_conversion(config, options, on_progress=progress)
 
 
+def _splits(arguments: CheckArguments) -> Splits:
+    """Give the labelled sets of a spec, or the one without."""
+    if arguments.spec is None:
+        return _of_set(arguments)[0]
+    return _of_spec(experiment_of(arguments), arguments.spec)[0]
+
+
 def _refuse_mixtures(arguments: CheckArguments) -> None:
     """Refuse anything but a spec alone, or images with annotations alone."""
     spec, overrides, json_file = arguments.spec, arguments.overrides, arguments.json_file
-    has_set = arguments != CheckArguments(spec, overrides, json_file=json_file)
+    with_model = {"with_model": arguments.with_model, "report": arguments.report}
+    has_set = arguments != CheckArguments(spec, overrides, json_file=json_file, **with_model)
     if spec is not None and has_set:
         raise SpecError(
             "-e names a spec, --images and its companions a set without one; give one of the two"
@@ -130,6 +146,9 @@ def _of_spec(experiment: Experiment, spec_file: Path) -> tuple[Splits, CheckOpti
     options = CheckOptions(
         num_classes=None if dataset.num_classes == "auto" else dataset.num_classes,
         num_queries=experiment.model.num_queries,
+        finest_stride=experiment.model.finest_stride,
+        augmentation=dataset.augmentation,
+        images_a_step=dataset.batch_size,
         max_detections=experiment.evaluate.max_detections,
         ignore_regions=dataset.ignore_regions,
         match_classes=dataset.match_classes,

@@ -32,9 +32,12 @@ _CHECKPOINT_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
 def checked_detector_file(
-    config: EvaluateConfig | InferenceConfig, task: str, passphrase: str | None
+    config: EvaluateConfig | InferenceConfig,
+    task: str,
+    passphrase: str | None,
+    key: str | None = None,
 ) -> Path:
-    """Give the file to run: trt_engine, else checkpoint.
+    """Give the file to run: trt_engine, else checkpoint; errors call it by `key` if there is one.
 
     Raises:
         SpecError, ValueError: none is set, it is of an unknown kind, it is locked, or the block has
@@ -43,7 +46,7 @@ def checked_detector_file(
         FileNotFoundError: it does not exist.
     """
     if config.trt_engine is None:
-        key = f"{task}.checkpoint"
+        key = key or f"{task}.checkpoint"
         path = existing_model(_stored(config.checkpoint, passphrase), key)
     else:
         key = f"{task}.trt_engine"

@@ -3,12 +3,13 @@
 from ddetr_cli.report.charts import bar_chart, confusion_chart, precision_recall_chart
 from ddetr_cli.report.comparison import Comparison, compare_runs
 from ddetr_cli.report.comparison_sections import class_rows, score_rows
-from ddetr_cli.report.history import read_history
+from ddetr_cli.report.history import read_history, read_warnings
 from ddetr_cli.report.mistakes import find_mistakes, read_detections
 from ddetr_cli.report.page import (
     REPORT_NAME,
     write_comparison_report,
     write_evaluation_report,
+    write_label_noise_report,
     write_training_report,
 )
 from ddetr_cli.report.scored_run import ScoredRun, read_scored_run
@@ -27,9 +28,11 @@ __all__ = [
     "read_detections",
     "read_history",
     "read_scored_run",
+    "read_warnings",
     "score_rows",
     "thumbnail",
     "write_comparison_report",
     "write_evaluation_report",
+    "write_label_noise_report",
     "write_training_report",
 ]

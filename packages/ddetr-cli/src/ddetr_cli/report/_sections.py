@@ -48,6 +48,7 @@ class Section:
     charts: Sequence[str] = ()  # as SVG
     table: Table | None = None
     images: Sequence[ShownImage] = ()
+    images_note: str = "most mistakes first"
 
 
 def training_section(history: Mapping[str, Mapping[int, float]]) -> Section:
@@ -58,6 +59,14 @@ def training_section(history: Mapping[str, Mapping[int, float]]) -> Section:
     if scores:
         charts.append(line_chart("Scores on the validation data", scores))
     return Section("Training", charts=charts, table=_epoch_table(history, [*losses, *scores]))
+
+
+def warning_sections(warnings: Sequence[tuple[int | None, str]]) -> list[Section]:
+    """What should be changed, by epoch; None is before the first one. No section without any."""
+    if not warnings:
+        return []
+    rows = [["before" if epoch is None else str(epoch), text] for epoch, text in warnings]
+    return [Section("Warnings", table=Table(["epoch", "what should be changed"], rows))]
 
 
 def score_sections(content: Mapping[str, Any]) -> list[Section]:

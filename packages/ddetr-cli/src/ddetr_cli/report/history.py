@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 History = dict[str, dict[int, float]]  # figure -> epoch -> value
 
@@ -16,11 +19,7 @@ def read_history(status_file: Path) -> History:
     """
     history: History = {}
     begins = False
-    for line in status_file.read_text("utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    for entry in _entries(status_file):
         begins = begins or entry["status"] == "STARTED"
         if entry["status"] == "RUNNING" and entry["epoch"] is not None and entry["kpi"]:
             if begins:
@@ -30,6 +29,22 @@ def read_history(status_file: Path) -> History:
                 if value is not None:
                     history.setdefault(name, {})[entry["epoch"]] = value
     return history
+
+
+def read_warnings(status_file: Path) -> list[tuple[int | None, str]]:
+    """Give epoch and text of each warning of a run, once however often it was started."""
+    found: dict[str, int | None] = {}
+    for entry in _entries(status_file):
+        if entry.get("verbosity") == "WARNING":
+            found.setdefault(entry["message"], entry["epoch"])
+    return [(epoch, text) for text, epoch in found.items()]
+
+
+def _entries(status_file: Path) -> Iterator[dict[str, Any]]:
+    """Read the lines, but for one that a full disk cut short."""
+    for line in status_file.read_text("utf-8").splitlines():
+        with suppress(json.JSONDecodeError):
+            yield json.loads(line)
 
 
 def _forget_from(first_epoch: int, history: History) -> None:

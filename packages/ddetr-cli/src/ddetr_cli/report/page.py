@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from ddetr_cli.masking import without_passwords
+from ddetr_cli.report._doubts import doubt_sections
 from ddetr_cli.report._sections import (
     Section,
     mistake_sections,
     score_sections,
     training_section,
+    warning_sections,
 )
 from ddetr_cli.report.comparison import Comparison
 from ddetr_cli.report.comparison_sections import comparison_sections
-from ddetr_cli.report.history import read_history
+from ddetr_cli.report.history import read_history, read_warnings
 from ddetr_cli.report.mistakes import find_mistakes, read_detections
 from ddetr_cli.report.thumbnails import FOUND_COLOR, OBJECT_COLOR
 from ddetr_data import DEFAULT_MAX_DETECTIONS, Judge, shown_text
 from ddetr_data.coco import DetectionSet
+from ddetr_data.detection import LabelNoise
 from ddetr_data.files import write_whole
 from ddetr_train import VALIDATION_FOLDER
 
@@ -34,14 +37,18 @@ def write_training_report(
     validation_set: DetectionSet | None = None,
     category_ids: Sequence[int] | None = None,
 ) -> Path:
-    """Write losses and scores over the epochs, and what the last validation found; gives the file.
+    """Write warnings, losses and scores by epoch, and what the last validation found.
+
+    Gives the file.
 
     Args:
         results_dir: holds status.json, and results.json and detections.json under validation/.
         validation_set: the ground truth of the validation, if there was one.
         category_ids: classes that were scored, absent: all.
     """
-    sections = [training_section(read_history(results_dir / "status.json"))]
+    status_file = results_dir / "status.json"
+    sections = warning_sections(read_warnings(status_file))
+    sections.append(training_section(read_history(status_file)))
     validation = results_dir / VALIDATION_FOLDER
     if validation_set is not None and (validation / "results.json").is_file():
         sections += score_sections(_read_json(validation / "results.json"))
@@ -75,6 +82,11 @@ def write_comparison_report(path: Path, comparison: Comparison) -> Path:
     """Write two runs side by side into the file; gives it."""
     facts = [f"A: {comparison.first.folder}", f"B: {comparison.second.folder}"]
     return _write(path, "Comparison", facts, list(comparison_sections(comparison)))
+
+
+def write_label_noise_report(folder: Path, noise: LabelNoise, model: str) -> Path:
+    """Write how many labels a detector doubts, and images of the surest; gives the file."""
+    return _write(folder, "Doubted labels", [f"checkpoint: {model}"], doubt_sections(noise))
 
 
 def _mistakes(

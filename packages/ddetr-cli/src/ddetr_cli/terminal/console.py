@@ -96,7 +96,7 @@ class RunConsole:
         if event.kind == "step":
             self._show_step(self._completed(event))
         elif event.kind == "notice":
-            self.notice(event.message)
+            self.notice(event.message, is_warning=event.is_warning)
         elif event.kind == "waiting":
             self.notice(event.message, always=True)
         elif event.is_routine and not self._output.verbose:
@@ -136,16 +136,17 @@ class RunConsole:
         if self._lines is not None:
             self._lines.end(exit_status)
 
-    def notice(self, text: str, *, always: bool = False) -> None:
+    def notice(self, text: str, *, always: bool = False, is_warning: bool = False) -> None:
         """Write a notice, once however often it is said; in quiet only what is `always` said."""
         is_quiet = self._quiet or self._output.quiet
         if text in self._said or (is_quiet and not always):
             return
         self._said.add(text)
+        word = "warning" if is_warning else "notice"
         if self._lines is not None:
-            self._lines.write("waiting" if always else "notice", message=text)
+            self._lines.write("waiting" if always else word, message=text)
         else:
-            self._write(_label("notice: ", "yellow") + _shown(text), err=True)
+            self._write(_label(f"{word}: ", "yellow") + _shown(text), err=True)
 
     def fail(self, text: str) -> None:
         """Write why a run ends, on standard error whatever the form of the rest."""

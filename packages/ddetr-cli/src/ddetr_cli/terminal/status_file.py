@@ -35,10 +35,12 @@ class StatusFile:
         kpi: Mapping[str, float] | None = None,
         epoch: int | None = None,
         eta_seconds: float | None = None,
+        is_warning: bool = False,
     ) -> None:
         """Append one line; figures that JSON cannot hold (NaN, infinity) become null.
 
-        Signs that would act on a terminal stand in escapes, passwords in URLs in stars.
+        A warning's line has a key more, `verbosity`. Signs that would act on a terminal stand in
+        escapes, passwords in URLs in stars.
         """
         now = datetime.now()
         line = {
@@ -49,6 +51,7 @@ class StatusFile:
             "kpi": {name: _finite(value) for name, value in (kpi or {}).items()},
             "epoch": epoch,
             "eta": None if eta_seconds is None else duration(eta_seconds),
+            **({"verbosity": "WARNING"} if is_warning else {}),
         }
         try:
             with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
@@ -73,6 +76,7 @@ class StatusFile:
                 kpi=event.metrics,
                 epoch=event.epoch,
                 eta_seconds=event.eta_seconds,
+                is_warning=event.is_warning,
             )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ddetr_data.check._labels import CheckedLabels
 from ddetr_data.check.images import ImageInspector, ImageTask, Inspection
 from ddetr_data.check.options import CheckOptions
@@ -85,7 +83,7 @@ def check_images(
             log.add("repeated_file", f"{task} is {other.task} too")
         elif other is not image:
             log.add("same_image", f"{task} is {other.task}")
-    return {split: _joined(parts) for split, parts in lost.items()}
+    return {split: Annotations.join(parts) for split, parts in lost.items()}
 
 
 def _find_placeholders(listed: Sequence[Listed], inspections: Sequence[Inspection]) -> set[int]:
@@ -109,8 +107,3 @@ def _find_placeholders(listed: Sequence[Listed], inspections: Sequence[Inspectio
             untrue = find_placeholders(joined.sizes_wh, headers, joined.boxes_xywh, joined.owners)
             found.update(numbers[position] for position in untrue)
     return found
-
-
-def _joined(parts: Sequence[Annotations]) -> Annotations:
-    columns = zip(*(vars(part).values() for part in parts), strict=True)
-    return Annotations(*(np.concatenate(column) for column in columns))

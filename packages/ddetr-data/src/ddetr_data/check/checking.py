@@ -18,6 +18,7 @@ from ddetr_data.check._labels import (
     check_label_files,
     has_kitti_labels,
 )
+from ddetr_data.check._training import check_training
 from ddetr_data.check.options import CheckOptions
 from ddetr_data.check.report import CheckLog, CheckReport
 from ddetr_data.coco import find_json_files
@@ -103,6 +104,7 @@ def _report(
 ) -> CheckReport:
     """Look at what the files of all splits have together, and at the images."""
     labels = check_categories(labels, log, options)
+    check_training(labels, log, options)
     for found in labels.values():
         _check_image_ids(found, log)
     listed = [

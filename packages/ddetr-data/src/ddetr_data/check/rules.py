@@ -54,6 +54,24 @@ _ACCEPTED: Mapping[str, CheckRule] = {
         "a category that the first table lacks: what is labelled so counts as missed", "warning"
     ),
     "unused_category": _accepted("a category without any object"),
+    "no_training_objects": _accepted(
+        "a category without an object to train on, which other sets have: it is not learnt",
+        "warning",
+    ),
+    "no_validation_objects": _accepted(
+        "a category that is trained on and has no object in val: it has no AP"
+    ),
+    "box_below_stride": _accepted(
+        "many boxes are smaller than the finest stride at the training size (raise "
+        "augmentation.scales, or let model.return_interm_indices begin with a finer stage)",
+        "warning",
+    ),
+    "fewer_images_than_batch": _accepted(
+        "there are fewer images to train on than dataset.batch_size: an epoch is one update"
+    ),
+    "classes_of_no_use": _accepted(
+        "dataset.num_classes is more than the largest category id of the training data + 1"
+    ),
     "crowd": _accepted("a crowd: not trained on, and ignored in scoring"),
     "image_without_objects": _accepted("an image without objects: trained on as background"),
     "no_objects": _accepted("a file without any object", "warning"),

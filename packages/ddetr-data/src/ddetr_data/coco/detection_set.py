@@ -19,7 +19,7 @@ from ddetr_data.config import ClassMatch, DataSource
 from ddetr_data.faults import DataError, FaultLog, Losses
 from ddetr_data.images import WhiteLevels
 from ddetr_data.locations import is_folder
-from ddetr_data.types import Category, ImageRecord
+from ddetr_data.types import Annotations, Category, ImageRecord
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,21 @@ class DetectionSet:
         return np.bincount(self._owners_and_labels()[1], minlength=self.num_classes)
 
     @property
+    def objects(self) -> Annotations:
+        """The N objects of all images, one image after the other, crowds and regions too."""
+        if isinstance(self.images, ImageTable):
+            return self.images.columns.objects
+        return Annotations.join(record.annotations for record in self.images)
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """(N,), the index of each object's image."""
+        if isinstance(self.images, ImageTable):
+            return self.images.columns.owners
+        counts = [len(record.annotations) for record in self.images]
+        return np.repeat(np.arange(len(counts)), counts)
+
+    @property
     def source_numbers(self) -> NDArray[np.int32]:
         """(I,), which of the sources every image came from."""
         if isinstance(self.images, ImageTable):
@@ -81,15 +96,9 @@ class DetectionSet:
 
     def _owners_and_labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Image index and category id of all objects but crowds and regions, (N,) each."""
-        if isinstance(self.images, ImageTable):
-            columns = self.images.columns
-            is_object = ~columns.is_crowd
-            return columns.owners[is_object], columns.labels[is_object]
-        counts = [len(record.labels) for record in self.images]
-        owners = np.repeat(np.arange(len(counts)), counts)
-        labels = np.concatenate([record.labels for record in self.images])
-        is_object = ~np.concatenate([record.is_crowd for record in self.images])
-        return owners[is_object], labels[is_object]
+        objects = self.objects
+        is_object = ~objects.is_crowd
+        return self.owners[is_object], objects.labels[is_object]
 
     def to_coco(self) -> dict[str, Any]:
         """Give the set as one COCO ground truth; annotation ids count from 1."""

@@ -5,14 +5,19 @@ import lazy_loader
 # Found on first use; __init__.pyi says where each of them lives.
 __all__ = [
     "ALONE",
+    "NOISE_NAME",
     "Detector",
     "DetectorError",
     "DeviceConfig",
+    "DoubtedLabel",
     "EvaluateConfig",
     "EventKind",
     "ImageDetections",
     "InferenceConfig",
     "InferenceSummary",
+    "LabelDoubt",
+    "LabelNoise",
+    "LabelSearch",
     "Labelled",
     "LeftOut",
     "NamedImage",
@@ -31,6 +36,7 @@ __all__ = [
     "detect_in",
     "emit",
     "evaluate",
+    "find_label_noise",
     "find_media",
     "kitti_rows",
     "label",
@@ -39,6 +45,7 @@ __all__ = [
     "prepare_labelling",
     "prepared_batches",
     "raised_num_select",
+    "write_label_noise",
     "write_results",
 ]
 

@@ -20,6 +20,13 @@ from .events import RunEvent as RunEvent
 from .events import emit as emit
 from .image_detections import ImageDetections as ImageDetections
 from .image_detections import detect_in as detect_in
+from .label_noise import LabelDoubt as LabelDoubt
+from .label_noise import LabelSearch as LabelSearch
+from .label_search import NOISE_NAME as NOISE_NAME
+from .label_search import DoubtedLabel as DoubtedLabel
+from .label_search import LabelNoise as LabelNoise
+from .label_search import find_label_noise as find_label_noise
+from .label_search import write_label_noise as write_label_noise
 from .labelling import PreparedLabelling as PreparedLabelling
 from .labelling import label as label
 from .labelling import prepare_labelling as prepare_labelling

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ddetr_data.categories import compare_categories
 from ddetr_data.coco import DetectionSet, ResultRow
@@ -143,8 +143,16 @@ class PreparedEvaluation:
         return scores
 
 
+class TakesDetections(Protocol):
+    """Whoever wants the detections of each image, a CocoScorer for instance."""
+
+    def add(self, image_id: int, found: Detections, /) -> None:
+        """Take what was found in an image."""
+        ...
+
+
 def add_detections(
-    scorer: CocoScorer,
+    scorer: TakesDetections,
     detector: Detector,
     images: Sequence[ImageRecord],
     conf_threshold: float = 0.0,

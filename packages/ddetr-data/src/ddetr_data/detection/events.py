@@ -21,7 +21,7 @@ class RunEvent:
     that is not known is None. `metrics` holds plain floats under the names that TensorBoard uses.
     A notice is for the person; what is waited for is said by every machine that waits.
     `is_routine` marks what comes after every epoch and is no news: a record keeps it, a screen need
-    not show it.
+    not show it; `is_warning` marks a notice of what should be changed, with the key to change.
     """
 
     kind: EventKind
@@ -32,6 +32,7 @@ class RunEvent:
     eta_seconds: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     is_routine: bool = False
+    is_warning: bool = False
 
 
 Observer: TypeAlias = Callable[[RunEvent], None]

@@ -10,5 +10,11 @@ from .store import StoredTable as StoredTable
 from .store import is_store as is_store
 from .store import read_store as read_store
 from .store import write_store as write_store
+from .training_limits import TrainingLimits as TrainingLimits
+from .training_limits import are_many_small as are_many_small
+from .training_limits import boxes_below_stride as boxes_below_stride
+from .training_limits import classes_of_no_use as classes_of_no_use
+from .training_limits import classes_without_objects as classes_without_objects
+from .training_limits import training_notices as training_notices
 from .verification import fit_to_headers as fit_to_headers
 from .verification import verify_images as verify_images

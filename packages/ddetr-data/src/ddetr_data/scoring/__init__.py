@@ -3,7 +3,7 @@
 from ddetr_data.scoring.bootstrap import RESAMPLES, ImageMatches, Interval, paired_intervals
 from ddetr_data.scoring.coco_eval import Verdict, choose_judge, judge
 from ddetr_data.scoring.coco_scorer import METRICS, CocoScorer, Scores
-from ddetr_data.scoring.confusion import NOTHING, ConfusionTable, confusion_table
+from ddetr_data.scoring.confusion import NOTHING, ConfusionTable, confusion_table, overlaps
 from ddetr_data.scoring.curves import PrecisionRecall
 from ddetr_data.scoring.source_scores import score_sources, source_names
 
@@ -21,6 +21,7 @@ __all__ = [
     "choose_judge",
     "confusion_table",
     "judge",
+    "overlaps",
     "paired_intervals",
     "score_sources",
     "source_names",

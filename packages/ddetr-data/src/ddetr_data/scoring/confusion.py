@@ -70,7 +70,7 @@ def confusion_table(
 def _match(objects: Annotations, found: Detections, iou_threshold: float) -> NDArray[np.int64]:
     """Give each detection (K,) its object, or -1; a crowd may have many detections."""
     partner = np.full(len(found), -1, np.int64)
-    overlap = _overlap(found.boxes_xyxy.astype(np.float64), objects)
+    overlap = overlaps(found.boxes_xyxy.astype(np.float64), objects)
     for row in np.argsort(-found.scores, kind="stable"):
         for crowd in (False, True):  # a crowd takes only what no object wants
             candidates = np.where(objects.is_crowd == crowd, overlap[row], -1.0)
@@ -83,7 +83,7 @@ def _match(objects: Annotations, found: Detections, iou_threshold: float) -> NDA
     return partner
 
 
-def _overlap(boxes_xyxy: NDArray[np.float64], objects: Annotations) -> NDArray[np.float64]:
+def overlaps(boxes_xyxy: NDArray[np.float64], objects: Annotations) -> NDArray[np.float64]:
     """Intersection over union (K, N); over the detection's own area where the object is a crowd."""
     first, last = boxes_xyxy[:, None, :2], boxes_xyxy[:, None, 2:]
     start = objects.boxes_xywh[None, :, :2]

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from ddetr_data.detection import Observer
 from ddetr_train.callbacks._checkpoints import Checkpoints
 from ddetr_train.callbacks._early_stopping import EarlyStopping
+from ddetr_train.callbacks._learning import Learning
 from ddetr_train.callbacks._reporting import Reporting
 from ddetr_train.callbacks._resuming import Resuming
 from ddetr_train.callbacks._sample_images import SampleImages
@@ -52,4 +53,6 @@ def choose_callbacks(
         counts_anew = resume is not None and resume.patience.counts_anew
         stopping = EarlyStopping(config, observers, counts_anew=counts_anew)
         callbacks += [SampleImages(data.val_set, scoring, data.preprocess.white), scoring, stopping]
-    return callbacks if config.is_dry_run else [*callbacks, checkpoints]
+    return (
+        callbacks if config.is_dry_run else [*callbacks, Learning(config, observers), checkpoints]
+    )

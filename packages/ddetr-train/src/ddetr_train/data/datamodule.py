@@ -93,6 +93,7 @@ class DetectionDataModule(pl.LightningDataModule):
         )
         self.eval_class_ids = dataset.eval_class_ids
         self.match_classes = dataset.match_classes
+        self.augmentation = dataset.augmentation
         self.num_classes = num_classes
         self.batch_size = dataset.batch_size
         self._dataset = dataset

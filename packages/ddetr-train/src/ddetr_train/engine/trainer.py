@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ddetr_data import DatasetConfig
 from ddetr_data.detection import Observer, limit_notices, raised_num_select
+from ddetr_data.loading import TrainingLimits, training_notices
 from ddetr_data.torch import OwnTransform
 from ddetr_model import (
     DeformableDETR,
@@ -30,6 +31,7 @@ from ddetr_train.engine._classes import untrained_classes
 from ddetr_train.engine._loggers import check_loggers
 from ddetr_train.engine._network import build_network
 from ddetr_train.engine.prepared import PreparedTraining, TrainResult
+from ddetr_train.learning_guard import averaging_notice
 from ddetr_train.module import (
     DetectionModule,
     ShardedDetectionModule,
@@ -208,9 +210,12 @@ def _planned(
         chosen = {"batch_size": setup.data.batch_size}
         setup = replace(setup, config=setup.config.model_copy(update=chosen))
     choose_workers(setup)
+    setup.tell(*_unlearnable(network, setup), is_warning=True)
     if not setup.config.is_dry_run:
         plan = make_plan(network, setup)
         setup.tell(*plan.lines())
+        averaging = averaging_notice(setup.config, plan.total_steps)
+        setup.tell(*filter(None, [averaging]), is_warning=True)
         check_disk(plan, results_dir, is_continued=resume is not None)
     return setup
 
@@ -222,6 +227,20 @@ def _limits(network: DeformableDETR, setup: Setup) -> list[str]:
     limit = setup.config.max_detections
     most = raised_num_select(network.config.num_select, limit)
     return limit_notices(setup.data.val_set, limit, most)
+
+
+def _unlearnable(network: DeformableDETR, setup: Setup) -> list[str]:
+    """Say which labels this training cannot learn."""
+    data = setup.data
+    limits = TrainingLimits(
+        num_classes=data.num_classes,
+        num_queries=network.config.num_queries,
+        finest_stride=network.config.finest_stride,
+        augmentation=data.augmentation,
+        images_a_step=data.batch_size * setup.processes,
+        eval_class_ids=data.eval_class_ids,
+    )
+    return training_notices(data.train_set, data.val_set, limits)
 
 
 def _build_module(

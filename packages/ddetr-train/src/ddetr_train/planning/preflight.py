@@ -58,10 +58,10 @@ class Setup:
         _check_watched(config, has_validation=self.data.val_set is not None)
         return replace(self, config=config)
 
-    def tell(self, *notices: str) -> None:
-        """Send notices to the observers."""
+    def tell(self, *notices: str, is_warning: bool = False) -> None:
+        """Send notices to the observers, as warnings where something should be changed."""
         for text in notices:
-            emit(self.observers, RunEvent("notice", text))
+            emit(self.observers, RunEvent("notice", text, is_warning=is_warning))
 
 
 def open_setup(
