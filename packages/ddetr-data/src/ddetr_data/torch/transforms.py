@@ -21,6 +21,8 @@ from ddetr_data.torch.color_jitter import ColorJitter, draw_color_jitter
 from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
 from ddetr_data.types import Annotations
 
+_BLOCK_NUMBERS = 2**17  # that are normalised at a time: 512 KiB, which a core's own cache holds
+
 
 class Sample(NamedTuple):
     """An image and its objects, as a network is trained on them."""
@@ -65,8 +67,7 @@ class TrainTransform:
         colors: ColorJitter | None = None,
     ) -> Sample:
         """Cut, resize, mirror, colour and normalise; objects outside the view are left out."""
-        region = (view.left, view.top, view.left + view.width, view.top + view.height)
-        rows = torch.from_numpy(np.array(image.crop(region)))  # (height, width, 3) uint8
+        rows = torch.from_numpy(np.array(_cut(image, view)))  # (height, width, 3) uint8
         planes = F.resize(rows.permute(2, 0, 1), list(view.size_hw), antialias=True)
         if view.mirrored:
             planes = F.horizontal_flip(planes)
@@ -77,11 +78,16 @@ class TrainTransform:
     def _normalize(self, planes: Tensor) -> Tensor:
         """Give float32 (3, H, W) whose channels lie last in memory, as those of the image do.
 
-        Rows of H x 3W numbers are what vector instructions take; single planes are not.
+        Rows of H x 3W numbers are what vector instructions take; single planes are not. A block of
+        rows goes through all steps before the next one: whole images would leave the cache between.
         """
         _, height, width = planes.shape
-        rows = planes.permute(1, 2, 0).reshape(height, 3 * width).float()
-        rows.sub_(self._offsets.repeat(width)).mul_(self._factors.repeat(width))
+        stored = planes.permute(1, 2, 0).reshape(height, 3 * width)
+        rows = torch.empty(height, 3 * width)
+        offsets, factors = self._offsets.repeat(width), self._factors.repeat(width)
+        count = max(1, _BLOCK_NUMBERS // (3 * width))
+        for block, part in zip(torch.split(rows, count), torch.split(stored, count), strict=True):
+            block.copy_(part).sub_(offsets).mul_(factors)
         return rows.view(height, width, 3).permute(2, 0, 1)
 
 
@@ -105,37 +111,46 @@ def _three(values: tuple[float, ...]) -> tuple[float, ...]:
     return values * 3 if len(values) == 1 else values
 
 
+def _cut(image: Image.Image, view: View) -> Image.Image:
+    """The region that a view shows; the image itself where that is all of it."""
+    region = (view.left, view.top, view.left + view.width, view.top + view.height)
+    return image if region == (0, 0, *image.size) else image.crop(region)
+
+
 def _sample(pixels: Tensor, objects: Annotations, view: View, image_hw: tuple[int, int]) -> Sample:
     """Bring the objects of an image to a view of it, whose (3, H, W) pixels are given.
 
     An object counts by what the region shows of it. Sides and centres are fractions of the region,
     so resizing does not change them.
     """
-    start, stop = _corners(objects.boxes_xywh, image_hw)
     # What reaches over the border was never visible: it must not count as cut off by the region.
-    full = stop - start
-    region_start, region_wh = np.array([view.left, view.top]), np.array([view.width, view.height])
-    start, stop = (np.clip(each - region_start, 0, region_wh) for each in (start, stop))
+    corners = objects.boxes_xywh.copy()
+    corners[:, 2:] += corners[:, :2]
+    in_image = _within(corners, image_hw)
+    full = in_image[:, 2:] - in_image[:, :2]
+    region_hw = (view.height, view.width)
+    seen = _within(in_image - (view.left, view.top) * 2, region_hw)
+    start, stop = seen[:, :2], seen[:, 2:]
     extent = stop - start
     keep = (extent >= SMALLEST_SIDE).all(1)
-    seen_fraction = extent.prod(1) / full.prod(1).clip(min=SMALLEST_SIDE**2)
+    seen_fraction = extent.prod(1) / np.maximum(full.prod(1), SMALLEST_SIDE**2)
     enlargement = pixels.shape[1] * pixels.shape[2] / (view.height * view.width)
-    centres, sides = (start + stop) / (2 * region_wh), extent / region_wh
+    boxes = np.concatenate([(start + stop) / 2, extent], axis=1) / (region_hw[::-1] * 2)
     if view.mirrored:
-        centres[:, 0] = 1 - centres[:, 0]
+        boxes[:, 0] = 1 - boxes[:, 0]
     return Sample(
         pixels,
-        torch.from_numpy(np.concatenate([centres, sides], axis=1)[keep]).float(),
-        torch.tensor(objects.labels[keep]),
-        torch.from_numpy((objects.area * seen_fraction * enlargement)[keep]).float(),
-        torch.tensor(objects.is_crowd[keep]),
+        torch.from_numpy(boxes[keep].astype(np.float32)),
+        torch.from_numpy(objects.labels[keep]),
+        torch.from_numpy((objects.area * seen_fraction * enlargement)[keep].astype(np.float32)),
+        torch.from_numpy(objects.is_crowd[keep]),
     )
 
 
-def _corners(
-    boxes_xywh: NDArray[np.float64], image_hw: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Top left and bottom right corners (N, 2), x and y, of what lies in the image."""
-    limits = np.array(image_hw[::-1])
-    first, sides = boxes_xywh[:, :2], boxes_xywh[:, 2:]
-    return np.clip(first, 0, limits), np.clip(first + sides, 0, limits)
+def _within(
+    corners: NDArray[np.float64],  # (N, 4), left, top, right, bottom
+    size_hw: tuple[int, int],
+) -> NDArray[np.float64]:
+    """Bring corners outside of a height and width to its border, (N, 4)."""
+    inside: NDArray[np.float64] = np.minimum(np.maximum(corners, 0), size_hw[::-1] * 2)
+    return inside
