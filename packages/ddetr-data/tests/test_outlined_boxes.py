@@ -149,6 +149,15 @@ def test_repeated_rows_are_found() -> None:
     assert find_repeats(np.zeros(0), np.zeros(0)).tolist() == []
 
 
+@pytest.mark.parametrize("count", [1, 2, 64, 65, 200])
+def test_few_and_many_rows_are_compared_alike(count: int) -> None:
+    """A row is a repeat only where all columns are, however many rows there are."""
+    labels, widths = np.arange(count) // 2, np.arange(count) % 2 + 0.5
+    assert not find_repeats(labels, widths).any()
+    assert not find_repeats(labels, np.full(count, np.nan)).any()
+    assert find_repeats(labels).tolist() == [index % 2 == 1 for index in range(count)]
+
+
 def test_a_box_under_two_ids_is_counted_and_scored_twice(
     content: Content, write_source: Write
 ) -> None:

@@ -21,6 +21,7 @@ SMALLEST_IMAGE_TO_DOUBT = 16  # pixels; in smaller images a box inside the first
 FEWEST_COORDINATES = 6  # of a polygon: three points
 LARGEST_NUMBER = 2**53  # of a polygon's; beyond it floats are no longer whole pixels
 _AT_ONCE = 2**16  # boxes that are looked at
+_FEW_ROWS = 64  # whose repeats plain Python finds sooner than NumPy
 FEWEST_TO_JUDGE = 3  # boxes; fewer say nothing about the format of a whole file
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with well mixed bits
 NEARLY_ALL = 0.9  # of a file's boxes; the others have faults of their own
@@ -181,6 +182,10 @@ def upright_boxes(
 
 def find_repeats(*columns: NDArray[Any]) -> NDArray[np.bool_]:
     """Which rows (N,) of columns, (N,) each, are equal to an earlier row."""
+    if len(columns[0]) <= _FEW_ROWS:
+        rows = list(zip(*(column.tolist() for column in columns), strict=True))
+        if len(set(rows)) == len(rows):
+            return np.zeros(len(rows), np.bool_)
     values = [np.ascontiguousarray(column, np.float64) + 0.0 for column in columns]  # no -0.0
     hashes = np.zeros(len(values[0]), np.uint64)
     for column in values:  # unsigned numbers overflow in silence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,6 +142,33 @@ def test_training_and_evaluation_normalise_alike() -> None:
     config = PreprocessConfig.from_augmentation(augmentation)
     evaluated = EvalTransform(config)(image, objects_of())
     assert torch.allclose(train.pixels, evaluated.pixels, atol=1e-5)
+
+
+@pytest.mark.parametrize("size_hw", [(150, 700), (2, 50000), (1, 1)])
+def test_large_samples_are_normalised_in_all_rows(size_hw: tuple[int, int]) -> None:
+    """Blocks of rows join without a seam, mirrored too; the last one may be smaller."""
+    height, width = size_hw
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image, transform = Image.fromarray(pixels), TrainTransform(AugmentationConfig())
+    plain, mirrored = (
+        transform.show(View(0, 0, *size_hw, size_hw, mirrored), image, objects_of()).pixels
+        for mirrored in (False, True)
+    )
+    fixed = PreprocessConfig().fixed_to(*size_hw)
+    assert torch.allclose(plain, torch.from_numpy(preprocess(image, fixed)), atol=1e-5)
+    assert torch.equal(mirrored, plain.flip(2))
+    assert plain.permute(1, 2, 0).is_contiguous()
+
+
+def test_showing_an_image_leaves_it_and_its_objects_as_they_are() -> None:
+    """Another view may be made of the same, whole or cut."""
+    image, objects = image_with([10, 10, 20, 20]), objects_of([70, 50, 20, 20])
+    before, boxes = image.copy(), objects.boxes_xywh.copy()
+    for view in (View(*WHOLE, (HEIGHT, WIDTH), mirrored=True), View(5, 5, 30, 30, (30, 30))):
+        TrainTransform(PLAIN).show(view, image, objects).pixels.zero_()
+    assert image == before
+    assert (objects.boxes_xywh == boxes).all()
 
 
 def test_evaluation_shows_exactly_the_one_preprocessing() -> None:

@@ -30,15 +30,25 @@ def cut_objects(
     region_wh: tuple[float, float],
 ) -> Cut:
     """Clip boxes to a region; an object counts by what the region shows of it."""
-    limits = np.array(image_hw[::-1])
-    first, sides = objects.boxes_xywh[:, :2], objects.boxes_xywh[:, 2:]
-    start, stop = np.clip(first, 0, limits), np.clip(first + sides, 0, limits)
+    corners = objects.boxes_xywh.copy()
+    corners[:, 2:] += corners[:, :2]
     # What reaches over the border was never visible: it must not count as cut off by the region.
-    full = stop - start
-    start, stop = (np.clip(each - np.array(corner), 0, region_wh) for each in (start, stop))
+    in_image = _within(corners, image_hw[::-1])
+    full = in_image[:, 2:] - in_image[:, :2]
+    seen_corners = _within(in_image - (*corner, *corner), region_wh)
+    start, stop = seen_corners[:, :2], seen_corners[:, 2:]
     extent = stop - start
     keep = (extent >= SMALLEST_SIDE).all(1)
-    seen_fraction = extent.prod(1) / full.prod(1).clip(min=SMALLEST_SIDE**2)
+    seen_fraction = extent.prod(1) / np.maximum(full.prod(1), SMALLEST_SIDE**2)
     boxes_xywh = np.concatenate([start, extent], axis=1)
     seen = replace(objects, boxes_xywh=boxes_xywh, area=objects.area * seen_fraction)
     return Cut(start[keep], stop[keep], seen.keep(keep))
+
+
+def _within(
+    corners: NDArray[np.float64],  # (N, 4), left, top, right, bottom
+    size_wh: tuple[float, float],
+) -> NDArray[np.float64]:
+    """Bring corners outside of a width and height to its border, (N, 4)."""
+    inside: NDArray[np.float64] = np.minimum(np.maximum(corners, 0), (*size_wh, *size_wh))
+    return inside

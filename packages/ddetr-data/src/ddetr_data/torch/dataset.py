@@ -27,6 +27,7 @@ from ddetr_data.types import Annotations, ImageRecord
 logger = logging.getLogger(__name__)
 
 Target: TypeAlias = dict[str, Tensor]
+_OF_OBJECTS = ("boxes", "labels", "area", "iscrowd")  # in a target, a row for each object
 Transform: TypeAlias = Callable[[Image.Image, Annotations, np.random.Generator], Sample]
 
 
@@ -105,18 +106,19 @@ class DetectionDataset(Dataset[tuple[Tensor, Target]]):
             parts = [(image, objects), *(other[1:] for other in others)]
             image, objects = self.mosaic.join(parts, rng)
         sample = self.transform(image, objects, rng)
-        is_object = ~sample.is_crowd  # the crowds that are left are regions
         target = {
-            "boxes": sample.boxes_cxcywh[is_object],
-            "labels": sample.labels[is_object],
-            "area": sample.area[is_object],
-            "iscrowd": sample.is_crowd[is_object].long(),
+            "boxes": sample.boxes_cxcywh,
+            "labels": sample.labels,
+            "area": sample.area,
+            "iscrowd": sample.is_crowd.long(),
             "image_id": torch.tensor(record.id),
             "orig_size": torch.tensor([image.height, image.width]),
             "size": torch.tensor(sample.pixels.shape[1:]),
         }
-        if sample.is_crowd.any():
-            target["regions"] = sample.boxes_cxcywh[sample.is_crowd]
+        if sample.is_crowd.any():  # the crowds that are left are regions
+            is_object = ~sample.is_crowd
+            of_objects = {name: target[name][is_object] for name in _OF_OBJECTS}
+            target |= {**of_objects, "regions": sample.boxes_cxcywh[sample.is_crowd]}
         return sample.pixels, target
 
     def _own(

@@ -20,6 +20,8 @@ from ddetr_data.torch.cutting import cut_objects
 from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
 from ddetr_data.types import Annotations
 
+_BLOCK_NUMBERS = 2**17  # that are normalised at a time: 512 KiB, which a core's own cache holds
+
 
 class Sample(NamedTuple):
     """An image and its objects, as a network is trained on them."""
@@ -64,8 +66,7 @@ class TrainTransform:
         colors: ColorJitter | None = None,
     ) -> Sample:
         """Cut, resize, mirror, colour and normalise; objects outside the view are left out."""
-        region = (view.left, view.top, view.left + view.width, view.top + view.height)
-        rows = torch.from_numpy(np.array(image.crop(region)))  # (height, width, 3) uint8
+        rows = torch.from_numpy(np.array(_cut(image, view)))  # (height, width, 3) uint8
         planes = F.resize(rows.permute(2, 0, 1), list(view.size_hw), antialias=True)
         if view.mirrored:
             planes = F.horizontal_flip(planes)
@@ -76,11 +77,16 @@ class TrainTransform:
     def _normalize(self, planes: Tensor) -> Tensor:
         """Give float32 (3, H, W) whose channels lie last in memory, as those of the image do.
 
-        Rows of H x 3W numbers are what vector instructions take; single planes are not.
+        Rows of H x 3W numbers are what vector instructions take; single planes are not. A block of
+        rows goes through all steps before the next one: whole images would leave the cache between.
         """
         _, height, width = planes.shape
-        rows = planes.permute(1, 2, 0).reshape(height, 3 * width).float()
-        rows.sub_(self._offsets.repeat(width)).mul_(self._factors.repeat(width))
+        stored = planes.permute(1, 2, 0).reshape(height, 3 * width)
+        rows = torch.empty(height, 3 * width)
+        offsets, factors = self._offsets.repeat(width), self._factors.repeat(width)
+        count = max(1, _BLOCK_NUMBERS // (3 * width))
+        for block, part in zip(torch.split(rows, count), torch.split(stored, count), strict=True):
+            block.copy_(part).sub_(offsets).mul_(factors)
         return rows.view(height, width, 3).permute(2, 0, 1)
 
 
@@ -104,6 +110,12 @@ def _three(values: tuple[float, ...]) -> tuple[float, ...]:
     return values * 3 if len(values) == 1 else values
 
 
+def _cut(image: Image.Image, view: View) -> Image.Image:
+    """The region that a view shows; the image itself where that is all of it."""
+    region = (view.left, view.top, view.left + view.width, view.top + view.height)
+    return image if region == (0, 0, *image.size) else image.crop(region)
+
+
 def _sample(pixels: Tensor, objects: Annotations, view: View, image_hw: tuple[int, int]) -> Sample:
     """Bring the objects of an image to a view of it, whose (3, H, W) pixels are given.
 
@@ -112,14 +124,14 @@ def _sample(pixels: Tensor, objects: Annotations, view: View, image_hw: tuple[in
     region_wh = (view.width, view.height)
     cut = cut_objects(objects, image_hw, (view.left, view.top), region_wh)
     enlargement = pixels.shape[1] * pixels.shape[2] / (view.height * view.width)
-    wh = np.array(region_wh)
-    centres, sides = (cut.start + cut.stop) / (2 * wh), (cut.stop - cut.start) / wh
+    boxes = np.concatenate([(cut.start + cut.stop) / 2, cut.stop - cut.start], axis=1)
+    boxes /= region_wh * 2
     if view.mirrored:
-        centres[:, 0] = 1 - centres[:, 0]
+        boxes[:, 0] = 1 - boxes[:, 0]
     return Sample(
         pixels,
-        torch.from_numpy(np.concatenate([centres, sides], axis=1)).float(),
-        torch.tensor(cut.objects.labels),
-        torch.from_numpy(cut.objects.area * enlargement).float(),
-        torch.tensor(cut.objects.is_crowd),
+        torch.from_numpy(boxes.astype(np.float32)),
+        torch.from_numpy(cut.objects.labels),
+        torch.from_numpy((cut.objects.area * enlargement).astype(np.float32)),
+        torch.from_numpy(cut.objects.is_crowd),
     )

@@ -90,7 +90,8 @@ def _draw_crop(
     image_hw: tuple[int, int], augmentation: AugmentationConfig, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
     """Draw top, left, height and width, in pixels of the original."""
-    edge = int(rng.choice(augmentation.train_random_resize))
+    edges = augmentation.train_random_resize
+    edge = edges[int(rng.integers(len(edges)))]
     resized = shortest_edge_hw(*image_hw, edge, _UNLIMITED)
     region = []
     for side, original in zip(resized, image_hw, strict=True):
