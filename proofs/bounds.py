@@ -34,6 +34,8 @@ from scripts.wheelhouse import (
     build_checkout,
     build_published,
     digest_of,
+    find_versions,
+    links,
     make_environment,
     package_of,
     run,
@@ -228,20 +230,6 @@ def resolve(
     beside.write_text(BESIDE.get(case.package, ""))
     wanted = (manifest, beside, *extras, "--group", f"{manifest}:test")
     return find_versions(case.resolution, python, published, *wanted)
-
-
-def find_versions(
-    resolution: str, python: Path, published: list[Path], *wanted: object
-) -> subprocess.CompletedProcess[str]:
-    """Let uv choose among what its index has and the wheels that are published here."""
-    shape = ("--quiet", "--no-header", "--no-annotate", "--python", python)
-    how = ("--resolution", resolution, *links(published))
-    return run("uv", "pip", "compile", *shape, *how, *wanted, shown_at_end=True)
-
-
-def links(published: list[Path]) -> list[object]:
-    """Options of uv that offer it these wheels."""
-    return [word for wheel in published for word in ("--find-links", wheel.parent)]
 
 
 def run_tests(package: str, python: Path, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -108,6 +108,27 @@ def make_environment(folder: Path, python: str | Path = sys.executable) -> Path:
     return folder / "bin" / "python"
 
 
+def find_versions(
+    resolution: str, python: str | Path, published: Iterable[Path], *wanted: object
+) -> subprocess.CompletedProcess[str]:
+    """Let uv choose versions among what its index has and wheels that are published here.
+
+    Args:
+        resolution: As uv calls it: lowest-direct or highest.
+        python: The interpreter that they are for.
+        published: Wheels, each in a folder.
+        wanted: Files of requirements and options of `uv pip compile`.
+    """
+    shape = ("--quiet", "--no-header", "--no-annotate", "--python", python)
+    how = ("--resolution", resolution, *links(published))
+    return run("uv", "pip", "compile", *shape, *how, *wanted, shown_at_end=True)
+
+
+def links(published: Iterable[Path]) -> list[object]:
+    """Options of uv that offer it these wheels."""
+    return [word for wheel in published for word in ("--find-links", wheel.parent)]
+
+
 def pinned(wheels: Iterable[Path], folder: Path) -> Path:
     """Write constraints that take our packages from these wheels, one each; give the file."""
     file = folder / "siblings.txt"
