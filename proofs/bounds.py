@@ -8,9 +8,9 @@ Published is what release tags hold; of a package without a tag it is this check
 proof-torch. The environment of `make test` is compared with the newest versions for its Python.
 
 What passed is kept in build/bounds under a digest of all that can change it: the versions, the
-package with its tests, the siblings. So a proof that was cut short goes on, and the record names
-the commit at which each case ran. The slice compares the manifests with the record: a bound that
-nobody tried is named.
+package with its tests, the siblings. So a proof that was cut short goes on, and at a later commit
+runs only what has changed. The record says of each case what `digest_of` says of the package. The
+slice compares the manifests with the record: a bound that nobody tried is named.
 """
 
 from __future__ import annotations
@@ -118,11 +118,13 @@ def try_case(proof: Proof, case: Case, published: list[Path], folder: Path) -> N
             proof.failed(str(case), "; ".join(found["failed"]))
             return
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps({"commit": proof.commit} | found))
+        kept.write_text(json.dumps(found))
     found = json.loads(kept.read_text())
     proof.passed(f"{case.resolution}: tests", found["passed"])
+    shown = ("python", "tests", "seconds", "versions")
     proof.figures[str(case)] = {
-        key: found[key] for key in ("commit", "python", "tests", "seconds", "versions")
+        "sources": digest_of(case.package, with_tests=True),
+        **{key: found[key] for key in shown},
     }
 
 
