@@ -148,3 +148,22 @@ def test_what_passed_is_kept_for_the_same_versions_and_siblings(
         )
         == 2
     )
+
+
+def test_what_fails_is_told_and_what_passes_alone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that pass in a second round are named; those that fail twice, or a crash, fail."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from proofs import bounds
+
+    failed = "FAILED tests/test_a.py::test_b - Timeout\n"
+    first = f"{failed}1 failed, 7 passed, 2 skipped in 61.20s (0:01:01)\n"
+    second = "1 passed, 9 deselected in 0.10s\n"
+    assert bounds.outcome([first, second], 0) == {
+        "failed": [],
+        "passed": 8,
+        "tests": "1 failed, 7 passed, 2 skipped; then 1 passed, 9 deselected",
+        "passed alone": ["tests/test_a.py::test_b - Timeout"],
+    }
+    assert bounds.outcome([first, first], 1)["failed"] == ["tests/test_a.py::test_b - Timeout"]
+    assert bounds.outcome(["Killed"], -9)["failed"] == ["exit status -9: Killed"]
+    assert bounds.outcome(["3 passed in 0.01s\n"], 0)["passed"] == 3
