@@ -3,26 +3,43 @@
     python -m proofs.bounds [--slice] [--only CASE]
 
 `lowest` takes the lowest version that a manifest allows of each requirement, tools of the tests
-among them, and the lowest published version of each sibling; `newest` takes the newest of all.
-Published is what release tags hold; of a package without a tag it is this checkout. What passed at
-this commit is kept in build/bounds, so that a proof that was cut short goes on. ddetr-ops has
-proof-torch. The slice compares the manifests with the record: a bound that nobody tried is named.
+among them, and the lowest published version of each sibling; `highest` takes the newest of all.
+Published is what release tags hold; of a package without a tag it is this checkout. ddetr-ops has
+proof-torch. The environment of `make test` is compared with the newest versions for its Python.
+
+What passed is kept in build/bounds under a digest of all that can change it: the versions, the
+package with its tests, the siblings. So a proof that was cut short goes on, and at a later commit
+runs only what has changed. The record says of each case what `digest_of` says of the package. The
+slice compares the manifests with the record: a bound that nobody tried is named.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from proofs.record import ROOT, MissingToolError, Proof, run_proof
-from scripts.wheelhouse import build_published, build_wheel, make_environment, run
+from scripts.wheelhouse import (
+    build_checkout,
+    build_published,
+    digest_of,
+    find_versions,
+    links,
+    make_environment,
+    package_of,
+    run,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,6 +48,7 @@ else:
 
 RECORD = ROOT / "proofs" / "results" / "bounds.json"
 KEPT = ROOT / "build" / "bounds"
+WHEELS = KEPT / "wheels"
 # The extras whose bounds the package's own tests try.
 EXTRAS = {
     "ddetr-data": ("crypto", "fast-scoring", "remote", "torch", "video", "yaml"),
@@ -45,7 +63,7 @@ BESIDE = {
     "ddetr-export": "torchvision>=0.26\ntimm>=1.0.16\n",
     "ddetr-cli": "torchvision>=0.26\n",
 }
-SUMMARY = re.compile(r"^=*\s*(\d+ passed[^=\n]*?)(?: in [\d.:s ()]+)?\s*=*$", re.MULTILINE)
+SUMMARY = re.compile(r"^((?:\d+ failed, )?(\d+) passed.*?)(?: in [\d.]+s.*)?$", re.MULTILINE)
 FAILED = re.compile(r"^(?:FAILED|ERROR) (.*)$", re.MULTILINE)
 
 
@@ -73,27 +91,55 @@ def prove(proof: Proof) -> None:
         return
     if shutil.which("uv") is None:
         raise MissingToolError("uv is not on the PATH; `make proof-bounds` puts it there")
-    with tempfile.TemporaryDirectory(prefix="ddetr-bounds-") as name:
-        published: list[Path] = []
-        for case in CASES:
-            if proof.only not in ("", str(case)):
-                continue
+    # A shell lets what runs in its background ignore Ctrl+C, which some of the tests send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    published = build_published(WHEELS)
+    for case in CASES:
+        if proof.only in ("", str(case)):
             proof.tried.append(str(case))
-            kept = KEPT / f"{proof.commit}-{str(case).replace('/', '-')}.json"
-            if not kept.is_file():
-                published = published or build_published(Path(name) / "published")
-                found = try_case(case, published, Path(name))
-                if found["failed"]:
-                    proof.failed(str(case), "; ".join(found["failed"]))
-                    continue
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(json.dumps(found))
-            found = json.loads(kept.read_text())
-            proof.passed(f"{case.resolution}: tests", found["passed"])
-            proof.figures[str(case)] = {
-                key: found[key] for key in ("python", "tests", "seconds", "versions")
-            }
-    proof.figures["requirements"] = {package: requirements(package) for package in EXTRAS}
+            with tempfile.TemporaryDirectory(prefix="ddetr-bounds-") as name:
+                try_case(proof, case, published, Path(name))
+    if not proof.only:
+        compare_with_newest(proof, published)
+        proof.figures["requirements"] = {package: requirements(package) for package in EXTRAS}
+
+
+def try_case(proof: Proof, case: Case, published: list[Path], folder: Path) -> None:
+    """Find versions, and run the tests with them unless they have passed like this before."""
+    python = make_environment(folder / "venv", interpreter(case.python))
+    resolved = resolve(case, python, folder, published)
+    if resolved.returncode:
+        proof.failed(str(case), f"nothing fits: {resolved.stdout[-1000:]}")
+        return
+    kept = KEPT / f"{str(case).replace('/', '-')}-{digest(case, resolved.stdout, published)}.json"
+    if not kept.is_file():
+        found = run_case(case, python, resolved.stdout, published, folder)
+        if found["failed"]:
+            proof.failed(str(case), "; ".join(found["failed"]))
+            return
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(found))
+    found = json.loads(kept.read_text())
+    proof.passed(f"{case.resolution}: tests", found["passed"])
+    shown = ("python", "tests", "passed alone", "seconds", "versions")
+    proof.figures[str(case)] = {
+        "sources": digest_of(case.package, with_tests=True),
+        **{key: found[key] for key in shown},
+    }
+
+
+def digest(case: Case, resolved: str, published: list[Path]) -> str:
+    """Name all that can change what the tests of a case say."""
+    asked = set(re.findall(r"^ddetr-[a-z]+", resolved, re.MULTILINE))
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]
+    parts = [
+        resolved,
+        digest_of(case.package, with_tests=True),
+        # The folder of a wheel has the name of its tag, or of what was in the checkout.
+        sorted(wheel.parent.name for wheel in published if package_of(wheel) in asked),
+        options,
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def compare_with_record(proof: Proof) -> None:
@@ -115,65 +161,105 @@ def requirements(package: str) -> list[str]:
     return sorted({line for line in lines if not line.startswith("ddetr-")})
 
 
-def try_case(case: Case, published: list[Path], folder: Path) -> dict[str, Any]:
-    """Make the environment and run the package's tests in it."""
+def compare_with_newest(proof: Proof, published: list[Path]) -> None:
+    """Tell which of its requirements the environment of `make test` has in an older version."""
+    python = ".".join(map(str, sys.version_info[:2]))
+    older: dict[str, str] = {}
+    for package in EXTRAS:
+        proof.tried.append(f"highest/{package}/{python}, versions alone")
+        case = Case(package, "highest", python)
+        with tempfile.TemporaryDirectory(prefix="ddetr-bounds-") as name:
+            resolved = resolve(case, Path(sys.executable), Path(name), published)
+        if resolved.returncode:
+            proof.failed(str(case), f"nothing fits: {resolved.stdout[-1000:]}")
+            continue
+        for requirement, newest in versions_of(package, resolved.stdout):
+            if (here := installed_version(requirement)) != newest:
+                older[requirement] = f"{here}, and {newest} is the newest"
+        proof.passed("highest: versions of `make test` compared")
+    proof.figures["environment of make test"] = {"python": python, "not the newest": older}
+
+
+def installed_version(name: str) -> str:
+    """Give the version of a distribution in this environment, or say that it has none."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def interpreter(python: str) -> str:
+    """Find a Python that is installed."""
+    found = run("uv", "python", "find", "--no-python-downloads", python, shown_at_end=True)
+    if found.returncode:
+        raise MissingToolError(f"Python {python} is not on the PATH")
+    return found.stdout.strip()
+
+
+def run_case(
+    case: Case, python: Path, resolved: str, published: list[Path], folder: Path
+) -> dict[str, Any]:
+    """Install what was found and the package itself, and run its tests."""
     start = time.monotonic()
-    there = run("uv", "python", "find", "--no-python-downloads", case.python, shown_at_end=True)
-    if there.returncode:
-        raise MissingToolError(f"Python {case.python} is not on the PATH")
-    python = make_environment(folder / "venv", case.python)
-    links = [word for wheel in published for word in ("--find-links", wheel.parent)]
-    resolved = resolve(case, python, folder, links)
-    if resolved.returncode:
-        return {"failed": [f"nothing fits: {resolved.stdout[-1000:]}"]}
     found = folder / "requirements.txt"
-    found.write_text(resolved.stdout)
-    wheel = f"{case.package} @ {own_wheel(case.package, folder).as_uri()}"
-    install = ("uv", "pip", "install", "--quiet", "--python", python)
-    run(*install, *links, "--requirements", found, wheel)
-    ran = run_tests(case.package, python, folder / "alone")
-    shutil.rmtree(folder / "venv")
-    summary, failed = SUMMARY.findall(ran.stdout), FAILED.findall(ran.stdout)
-    if ran.returncode and not failed:
-        failed = [f"exit status {ran.returncode}: {ran.stdout[-1000:]}"]
-    return {
-        "failed": failed,
-        "passed": int(summary[-1].split()[0]) if summary else 0,
+    found.write_text(resolved)
+    wheel = f"{case.package} @ {build_checkout(case.package, WHEELS).as_uri()}"
+    install = ("uv", "pip", "install", "--quiet", "--python", python, *links(published))
+    installed = run(*install, "--requirements", found, wheel, shown_at_end=True)
+    if installed.returncode:
+        return {"failed": [f"cannot be installed: {installed.stdout[-1000:]}"]}
+    rounds = list(run_tests(case.package, python, folder / "alone"))
+    return outcome([ran.stdout for ran in rounds], rounds[-1].returncode) | {
         "python": case.python,
-        "tests": summary[-1] if summary else "none",
         "seconds": round(time.monotonic() - start),
-        "versions": dict(versions_of(case.package, resolved.stdout)),
+        "versions": dict(versions_of(case.package, resolved)),
     }
 
 
-def resolve(case: Case, python: Path, folder: Path, links: list[object]) -> Any:
+def outcome(rounds: list[str], status: int) -> dict[str, Any]:
+    """Read what tests wrote in a first and perhaps a second round, and how the last one ended."""
+    failed = [FAILED.findall(text) for text in rounds]
+    if status and not failed[-1]:
+        failed[-1] = [f"exit status {status}: {rounds[-1][-1000:]}"]
+    summaries = [found for text in rounds for found in SUMMARY.findall(text)[-1:]]
+    return {
+        "failed": failed[-1],
+        "passed": sum(int(count) for _, count in summaries),
+        "tests": "; then ".join(text for text, _ in summaries),
+        "passed alone": [] if failed[-1] else failed[0],
+    }
+
+
+def resolve(
+    case: Case, python: Path, folder: Path, published: list[Path]
+) -> subprocess.CompletedProcess[str]:
     """Let uv find versions of all that the manifest, its extras and the tests require."""
     manifest = folder_of(case.package) / "pyproject.toml"
     extras = [word for extra in EXTRAS[case.package] for word in ("--extra", extra)]
     beside = folder / "beside.in"
     beside.write_text(BESIDE.get(case.package, ""))
-    shape = ("--quiet", "--no-header", "--no-annotate", "--python", python)
     wanted = (manifest, beside, *extras, "--group", f"{manifest}:test")
-    return run(
-        *("uv", "pip", "compile", *shape, "--resolution", case.resolution, *links, *wanted),
-        shown_at_end=True,
-    )
+    return find_versions(case.resolution, python, published, *wanted)
 
 
-def own_wheel(package: str, folder: Path) -> Path:
-    """The wheel under test, of this checkout, built once."""
-    dist = folder / "own" / package
-    return next(dist.glob("*.whl"), None) or build_wheel(package, dist)
+def run_tests(
+    package: str, python: Path, folder: Path
+) -> Iterator[subprocess.CompletedProcess[str]]:
+    """Run the quick tests of a package where its sources are not; what fails, once more alone.
 
-
-def run_tests(package: str, python: Path, folder: Path) -> Any:
-    """Run the quick tests of a package where its sources are not."""
+    `make test` does so too: a machine may be too busy for a test that has a time limit.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(folder_of(package) / "tests", folder / "tests")
     shutil.copy(folder_of(package) / "README.md", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    options = ("-q", "-p", "no:cacheprovider", "-m", "not slow")
-    return run(python, "-m", "pytest", *options, "tests", cwd=folder, shown_at_end=True)
+    command = (python, "-m", "pytest", "-q", "-m", "not slow", "tests")
+    ran = run(*command, cwd=folder, shown_at_end=True)
+    yield ran
+    if ran.returncode:
+        sys.stderr.write(ran.stdout)
+        again = ("--last-failed", "--last-failed-no-failures", "none")
+        yield run(*command, *again, cwd=folder, shown_at_end=True)
 
 
 def versions_of(package: str, resolved: str) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -18,6 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ddetr-ops", "ddetr-model", "ddetr-export", "ddetr-train", "ddetr-cli", "ddetr-data")
 LOCAL = re.compile(r"\./packages/(ddetr-[a-z]+)(?:\[([\w,-]+)\])?")
+# What a package works alike without.
+PAPERS = ("CHANGELOG.md", "LICENSE", "changelog.d")
+TESTED = ("README.md", "tests")
 # The line of a README that its examples need, where there are several.
 EXAMPLES = re.compile(r"#.*\bexamples?\b")
 
@@ -37,28 +41,62 @@ def build_wheel(package: str, dist: Path, tree: Path = ROOT) -> Path:
     return wheel
 
 
-def build_published(dist: Path) -> list[Path]:
+def build_published(dist: Path, tree: Path = ROOT) -> list[Path]:
     """Build what an index would offer: the wheel of every release tag.
 
-    A package that has none is built from this checkout, as if it were released.
+    A package that has none is built from the checkout, as if it were released. What `dist` holds
+    already is not built again.
     """
-    tags = git("tag", "--list", "ddetr-*-v*").decode().split()
+    tags = git("tag", "--list", "ddetr-*-v*", tree=tree).decode().split()
     wheels = []
     for package in PACKAGES:
         of_package = [tag for tag in tags if tag.startswith(f"{package}-v")]
-        for tag in of_package:
-            with unpacked(tag) as tree:
-                wheels.append(build_wheel(package, dist / tag, tree))
+        wheels += [build_tagged(package, tag, dist, tree) for tag in of_package]
         if not of_package:
-            wheels.append(build_wheel(package, dist / package))
+            wheels.append(build_checkout(package, dist, tree))
     return wheels
 
 
+def build_tagged(package: str, tag: str, dist: Path, tree: Path = ROOT) -> Path:
+    """Build a package as a tag has it, in a folder of `dist` with the tag's name, once."""
+    for wheel in (dist / tag).glob("*.whl"):
+        return wheel
+    with unpacked(tag, tree) as tagged:
+        return build_wheel(package, dist / tag, tagged)
+
+
+def build_checkout(package: str, dist: Path, tree: Path = ROOT) -> Path:
+    """Build a package of a checkout, in a folder of `dist` named after what it holds, once."""
+    folder = dist / f"{package}-{digest_of(package, tree)}"
+    for wheel in folder.glob("*.whl"):
+        return wheel
+    return build_wheel(package, folder, tree)
+
+
+def digest_of(package: str, tree: Path = ROOT, *, with_tests: bool = False) -> str:
+    """Name what a package works by: a digest of its files, without those that git ignores.
+
+    Args:
+        package: Its name.
+        tree: The checkout that holds it.
+        with_tests: Also its tests, and the README, whose examples are among them.
+    """
+    root = tree / "packages" / package
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", tree=root)
+    left_out = PAPERS if with_tests else PAPERS + TESTED
+    found = hashlib.sha256()
+    for name in sorted(set(listed.decode().split("\0"))):
+        file = root / name
+        if file.is_file() and name.partition("/")[0] not in left_out:
+            found.update(f"{name} {file.stat().st_size}\n".encode() + file.read_bytes())
+    return found.hexdigest()[:12]
+
+
 @contextmanager
-def unpacked(commit: str) -> Iterator[Path]:
+def unpacked(commit: str, tree: Path = ROOT) -> Iterator[Path]:
     """The packages as a commit has them, in a folder that goes with the block."""
     with tempfile.TemporaryDirectory(prefix="ddetr-commit-") as folder:
-        archive = io.BytesIO(git("archive", commit, "packages"))
+        archive = io.BytesIO(git("archive", commit, "packages", tree=tree))
         with tarfile.open(fileobj=archive) as files:
             files.extractall(folder, filter="data")
         yield Path(folder)
@@ -68,6 +106,27 @@ def make_environment(folder: Path, python: str | Path = sys.executable) -> Path:
     """Make an empty virtual environment; give its interpreter."""
     run("uv", "venv", "--quiet", "--clear", "--python", python, folder)
     return folder / "bin" / "python"
+
+
+def find_versions(
+    resolution: str, python: str | Path, published: Iterable[Path], *wanted: object
+) -> subprocess.CompletedProcess[str]:
+    """Let uv choose versions among what its index has and wheels that are published here.
+
+    Args:
+        resolution: As uv calls it: lowest-direct or highest.
+        python: The interpreter that they are for.
+        published: Wheels, each in a folder.
+        wanted: Files of requirements and options of `uv pip compile`.
+    """
+    shape = ("--quiet", "--no-header", "--no-annotate", "--python", python)
+    how = ("--resolution", resolution, *links(published))
+    return run("uv", "pip", "compile", *shape, *how, *wanted, shown_at_end=True)
+
+
+def links(published: Iterable[Path]) -> list[object]:
+    """Options of uv that offer it these wheels."""
+    return [word for wheel in published for word in ("--find-links", wheel.parent)]
 
 
 def pinned(wheels: Iterable[Path], folder: Path) -> Path:
@@ -112,9 +171,9 @@ def _folders_of(command: str) -> dict[str, list[str]]:
     return {it[1]: it[2].split(",") if it[2] else [] for it in found if it}
 
 
-def git(*words: str) -> bytes:
+def git(*words: str, tree: Path = ROOT) -> bytes:
     """Give what git writes."""
-    return subprocess.run(["git", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    return subprocess.run(["git", *words], cwd=tree, check=True, stdout=subprocess.PIPE).stdout
 
 
 def run(
