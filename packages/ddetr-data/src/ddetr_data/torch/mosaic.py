@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ddetr_data.config import AugmentationConfig
-from ddetr_data.torch.cutting import cut_objects
+from ddetr_data.torch._cutting import cut_objects
 from ddetr_data.types import Annotations
 
 IMAGES = 4

@@ -15,8 +15,8 @@ from torchvision.transforms.v2 import functional as F
 
 from ddetr_data.config import AugmentationConfig
 from ddetr_data.images import PreprocessConfig, preprocess
+from ddetr_data.torch._cutting import cut_objects
 from ddetr_data.torch.color_jitter import ColorJitter, draw_color_jitter
-from ddetr_data.torch.cutting import cut_objects
 from ddetr_data.torch.view import View, draw_view, fixed_canvas_hw
 from ddetr_data.types import Annotations
 
