@@ -119,7 +119,7 @@ def project(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 # How a sentence says what to do: a rule that a value must keep, or a verb that asks for something.
 _NEXT_STEP = re.compile(
     r"\b(must|needs|takes|did you mean|give|(?<!not )set|write|mend|make|add|install|lower|raise|"
-    r"choose|keep|copy|wait|rename|shows|lists|end a run)\b",
+    r"choose|keep|copy|wait|rename|shows|lists|pass|end a run)\b",
     re.IGNORECASE,
 )
 

@@ -38,7 +38,7 @@ def freeze_modules(model: nn.Module, names: Sequence[str]) -> list[str]:
             nearest = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.3)
             raise ValueError(
                 f"freeze names {name!r}, which the model does not have; "
-                f"the nearest are {', '.join(nearest) or 'none'}"
+                f"give another; the nearest are {', '.join(nearest) or 'none'}"
             )
     chosen = [
         parameter

@@ -3,7 +3,7 @@
 from ddetr_cli.layouts.conversion import converted, split_coco
 from ddetr_cli.layouts.found import SPLITS, FoundPart, FoundSet, LayoutError, Split
 from ddetr_cli.layouts.looking import find_layout
-from ddetr_cli.layouts.spec_text import Source, spec_text
+from ddetr_cli.layouts.spec_writing import Source, spec_text
 
 __all__ = [
     "SPLITS",

@@ -1,5 +1,6 @@
 """Reading and checking specs; every wrong value is named with its file and line."""
 
+from ddetr_cli.spec.commented_spec import SCHEMA_COMMENT, SCHEMA_FILE, template
 from ddetr_cli.spec.experiment import (
     Experiment,
     LoadedSpec,
@@ -10,7 +11,6 @@ from ddetr_cli.spec.experiment import (
     spec_yaml,
 )
 from ddetr_cli.spec.fates import fate_of
-from ddetr_cli.spec.json_schema import json_schema
 from ddetr_cli.spec.key_table import KeyRow, blocks_of, key_row, key_rows
 from ddetr_cli.spec.overrides import apply_overrides, split_override
 from ddetr_cli.spec.plain_values import tree_of_values
@@ -24,9 +24,9 @@ from ddetr_cli.spec.required_files import (
     optional_file,
 )
 from ddetr_cli.spec.schema import DERIVED_KEYS, arms, arms_at, known_keys, nearest_key
+from ddetr_cli.spec.schema_document import json_schema
 from ddetr_cli.spec.subtask_keys import SUBTASK_KEYS, SubtaskKeys
 from ddetr_cli.spec.tao_specs import RENAMED, WITHOUT_EFFECT, reason_without_effect
-from ddetr_cli.spec.template import SCHEMA_COMMENT, SCHEMA_FILE, template
 from ddetr_cli.spec.tree import KeyPath, SpecError, SpecTree, dotted
 from ddetr_cli.spec.yaml_tree import parse_spec, parse_value, read_spec_file
 

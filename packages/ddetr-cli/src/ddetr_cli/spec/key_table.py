@@ -10,7 +10,6 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from ddetr_cli.spec.schema import DERIVED_KEYS, arms
 
@@ -82,9 +81,9 @@ def is_list_of_blocks(field: FieldInfo) -> bool:
 
 def default_of(field: FieldInfo) -> str:
     """Write a default in a line as YAML reads it back; a key without one says so."""
-    value = field.get_default(call_default_factory=True)
-    if value is PydanticUndefined:
+    if field.is_required():
         return REQUIRED
+    value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "{}"
     if isinstance(value, (tuple, list)):

@@ -202,4 +202,5 @@ def _explain(path: AnyFile, error: json.JSONDecodeError) -> str:
     is_at_end = error.pos >= len(text) - (text[-1:] not in _LAST_LETTERS)
     if is_at_end or error.msg.startswith("Unterminated"):
         return f"{path} is cut off after {len(error.doc)} characters; copy or download it again"
-    return f"{path} is not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+    where = f"line {error.lineno}, column {error.colno}"
+    return f"{path} is not JSON at {where}: {error.msg}; mend it there, or give another"

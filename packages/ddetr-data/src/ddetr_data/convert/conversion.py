@@ -89,7 +89,10 @@ def _read_labels(
         tally.count(str(label), "label_without_image")
     drops = tally.listed_drops
     if config.strict and drops:
-        raise DataError(f"strict: nothing may be dropped, but these would be: {drops}")
+        raise DataError(
+            f"strict: nothing may be dropped, but these would be: {drops}; mend them, or set "
+            "strict=false"
+        )
     images = sum(len(chunk.file_names) for chunk in chunks)
     if refusal := too_little_left(tally, images, config.max_dropped):
         raise DataError(

@@ -224,7 +224,9 @@ def _named_by_classmap(
         return known
     names = read_classmap(classmap)
     if known and len(known) != len(names):
-        raise DataError(f"{classmap} names {len(names)} classes, the model has {len(known)}")
+        raise DataError(
+            f"{classmap} names {len(names)} classes, the model has {len(known)}; give one for each"
+        )
     ids = known or number_categories(names)
     named = tuple(Category(each.id, name) for each, name in zip(ids, names, strict=True))
     if match_classes == "id":
@@ -232,5 +234,7 @@ def _named_by_classmap(
         return named
     if unknown := [each.name for each in named if each.id not in ids_by_name(known, named)]:
         names_told = ", ".join(map(repr, unknown))
-        raise DataError(f"{classmap} has the classes {names_told}, which the model does not name")
+        raise DataError(
+            f"{classmap} has the classes {names_told}, which the model does not name; give its own"
+        )
     return known or named

@@ -219,7 +219,7 @@ def _read_cipher(header: bytes, passphrase: str, name: str) -> _Cipher:
         raise DamagedFileError(f"{name} is damaged: its header asks for unlikely work")
     aes, check = _derive(passphrase, salt, log2_n, r, p)
     if not hmac.compare_digest(check, body[-_CHECK_BYTES:]):
-        raise WrongKeyError(f"encryption_key does not open {name}: another one was used")
+        raise WrongKeyError(f"encryption_key does not open {name}: another one was used, give that")
     return _Cipher(header, prefix, aes)
 
 

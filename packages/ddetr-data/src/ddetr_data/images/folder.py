@@ -44,7 +44,7 @@ def find_images(
     if not found:
         raise FileNotFoundError(
             f"no images in {', '.join(map(str, entries)) or 'an empty list'} "
-            f"(looked for {' '.join(sorted(IMAGE_ENDINGS))})"
+            f"(looked for {' '.join(sorted(IMAGE_ENDINGS))}); give a folder that has some"
         )
     return named_below(found, paths)
 

@@ -114,7 +114,9 @@ def prepare_standard(
         raise FileExistsError(f"{target} exists; give another name or allow to overwrite it")
     model = load_onnx(read_model(source, encryption_key, "ONNX file"), source)
     if not any(plugin_nodes(model)):
-        raise ValueError(f"{source} has no {PLUGIN_OP} node: it is standard already")
+        raise ValueError(
+            f"{source} has no {PLUGIN_OP} node: it is standard already, give another or keep it"
+        )
     if not model.functions:
         embed_fallback(model)
     standard = onnx.inliner.inline_local_functions(model)

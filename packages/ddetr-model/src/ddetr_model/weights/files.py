@@ -188,7 +188,7 @@ def _is_stored(archive: zipfile.ZipFile, file: BinaryIO) -> bool:
 
 
 def _damage(name: str) -> str:
-    return f"{name} is no file of weights, or is damaged or cut short"
+    return f"{name} is no file of weights, or is damaged or cut short; copy it again"
 
 
 def _foreign_objects(file: BinaryIO) -> list[str]:
@@ -239,4 +239,6 @@ def _read_safetensors(file: BinaryIO, name: str) -> dict[str, Any]:
     try:
         return dict(load(file.read()))
     except SafetensorError as error:
-        raise CheckpointError(f"{name} is no safetensors file, or is cut short") from error
+        raise CheckpointError(
+            f"{name} is no safetensors file, or is cut short; copy it again"
+        ) from error
