@@ -65,7 +65,10 @@ def experiment_of(arguments: CheckArguments) -> Experiment:
         return Experiment()
     tree = read_spec_file(arguments.spec)
     if model_of(tree) is not Experiment:
-        raise SpecError(f"{_KEY} looks at COCO labels: {arguments.spec} is a spec of convert")
+        raise SpecError(
+            f"{_KEY} looks at COCO labels, {arguments.spec} is a spec of convert: convert "
+            "first, then give a spec with data sources"
+        )
     return load_tree(Experiment, tree, arguments.overrides or ()).spec
 
 
