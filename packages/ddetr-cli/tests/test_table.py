@@ -22,7 +22,7 @@ def test_a_command_has_what_the_table_says(command: Command) -> None:
     """Its module works with these very arguments, and its help names each of them."""
     module = importlib.import_module(f"ddetr_cli.commands.{command.module}")
     if hasattr(module, "SUBTASK"):
-        assert command.arguments is SpecArguments
+        assert issubclass(command.arguments, SpecArguments)
     else:
         first, _console = inspect.signature(module.main).parameters
         assert get_type_hints(module.main)[first] is command.arguments

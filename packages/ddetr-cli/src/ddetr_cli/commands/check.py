@@ -93,8 +93,14 @@ def _splits(arguments: CheckArguments) -> Splits:
 def _refuse_mixtures(arguments: CheckArguments) -> None:
     """Refuse anything but a spec alone, or images with annotations alone."""
     spec, overrides, json_file = arguments.spec, arguments.overrides, arguments.json_file
-    with_model = {"with_model": arguments.with_model, "report": arguments.report}
-    has_set = arguments != CheckArguments(spec, overrides, json_file=json_file, **with_model)
+    of_spec = CheckArguments(
+        spec,
+        overrides,
+        json_file=json_file,
+        with_model=arguments.with_model,
+        report=arguments.report,
+    )
+    has_set = arguments != of_spec
     if spec is not None and has_set:
         raise SpecError(
             "-e names a spec, --images and its companions a set without one; give one of the two"

@@ -101,5 +101,5 @@ def _region(drawn: _Doubted) -> tuple[float, float, float, float]:
     boxes = np.concatenate([corners, drawn.found.boxes_xyxy])
     first, last = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     margin = np.maximum(_MARGIN * (last - first), _LEAST_MARGIN)
-    left, top, right, bottom = (*(first - margin).tolist(), *(last + margin).tolist())
+    (left, top), (right, bottom) = (first - margin).tolist(), (last + margin).tolist()
     return left, top, right, bottom

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from ddetr_data import Category, Detections, ImageRecord
@@ -71,6 +72,7 @@ def _draw(
     boxes = (image.record.boxes_xywh - [*origin, 0, 0]) * scale
     for left, top, width, height in boxes.tolist():
         pen.rectangle((left, top, left + width, top + height), outline=OBJECT_COLOR, width=2)
-    found = replace(image.found, boxes_xyxy=(image.found.boxes_xyxy - [*origin, *origin]) * scale)
+    corner = np.array([*origin, *origin], np.float32)
+    found = replace(image.found, boxes_xyxy=(image.found.boxes_xyxy - corner) * np.float32(scale))
     colors = {category.name: FOUND_COLOR for category in categories}
     return draw_detections(resized, found, categories, color_map=colors, outline_width=1)

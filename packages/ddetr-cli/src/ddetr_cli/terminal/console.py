@@ -196,9 +196,8 @@ class RunConsole:
         table = Table(
             title=Text(_shown(title)), box=box.SIMPLE, title_justify="left", min_width=wide
         )
-        columns_of_cells = zip(*rows, strict=True) if rows else [()] * len(columns)
-        for column, cells in zip(columns, columns_of_cells, strict=True):
-            is_figures = all(map(_FIGURE.fullmatch, cells))
+        for index, column in enumerate(columns):
+            is_figures = all(_FIGURE.fullmatch(row[index]) for row in rows)
             heading = Text(_shown(column))
             table.add_column(
                 heading,

@@ -122,7 +122,8 @@ class _View:
 
     def is_of(self, label: int) -> NDArray[np.bool_]:
         """Which detections (K,) are of a class."""
-        return self.found.labels == label
+        is_of_class: NDArray[np.bool_] = self.found.labels == label
+        return is_of_class
 
     def best(self, index: int, mask: NDArray[np.bool_], least_iou: float) -> int | None:
         """The detection with the highest score among those that overlap an object enough."""

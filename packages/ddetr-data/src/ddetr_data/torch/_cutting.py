@@ -38,7 +38,7 @@ def cut_objects(
     seen_corners = _within(in_image - (*corner, *corner), region_wh)
     start, stop = seen_corners[:, :2], seen_corners[:, 2:]
     extent = stop - start
-    keep = (extent >= SMALLEST_SIDE).all(1)
+    keep = np.all(extent >= SMALLEST_SIDE, axis=1)
     seen_fraction = extent.prod(1) / np.maximum(full.prod(1), SMALLEST_SIDE**2)
     boxes_xywh = np.concatenate([start, extent], axis=1)
     seen = replace(objects, boxes_xywh=boxes_xywh, area=objects.area * seen_fraction)
