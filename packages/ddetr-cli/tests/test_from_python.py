@@ -261,3 +261,24 @@ def test_a_dict_is_read_as_a_file_is(tmp_path: Path) -> None:
     circle["train"] = circle
     with pytest.raises(SpecError, match="nests deeper than 50 levels"):
         tree_of_values(circle, "the dict")
+
+
+def test_a_training_takes_a_function_of_the_caller(folder: Path, tmp_path: Path) -> None:
+    """It changes every image that is read, which the record says by its name."""
+    seen: list[int] = []
+
+    def darken(image, boxes_xyxy, labels, rng):  # type: ignore[no-untyped-def]
+        seen.append(len(labels))
+        return image // 2, boxes_xyxy, labels
+
+    train = {"num_epochs": 1, "is_dry_run": True}
+    block = {"workers": 0}
+    ddetr.train(
+        folder / "spec.yaml",
+        transform=darken,
+        results_dir=tmp_path,
+        train=train,
+        dataset=block,
+        quiet=True,
+    )
+    assert seen

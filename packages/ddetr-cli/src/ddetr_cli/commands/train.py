@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from ddetr_train.process import folder_locked
 
 if TYPE_CHECKING:
     from ddetr_data.coco import DetectionSet
+    from ddetr_data.torch import OwnTransform
     from ddetr_model import ModelConfig
     from ddetr_train import TrainConfig
     from ddetr_train.engine import PreparedTraining, TrainResult
@@ -38,17 +40,21 @@ def check(experiment: Experiment) -> None:
         existing_model(train.pretrained_model_path, "train.pretrained_model_path")
 
 
-def prepare(experiment: Experiment, run: Run, code: str | None = None) -> RecordedWork | Done:
+def prepare(
+    experiment: Experiment,
+    run: Run,
+    find_transform: Callable[[], OwnTransform | None] = lambda: None,
+) -> RecordedWork | Done:
     """Check data, options, weights and a checkpoint to continue from, memory and disk.
 
     Where the checkpoint has all epochs already, that is told and there is no work: the record
     keeps what the training ran with. Only a report that is missing is written then.
 
     Args:
-        code: MODULE:FUNCTION of a transform of one's own, which no spec can name.
+        find_transform: gives a transform of one's own, which no spec can name.
     """
     check(experiment)
-    transform = None if code is None else load_function(code)
+    transform = find_transform()
     from ddetr_cli.report import REPORT_NAME
     from ddetr_train.engine import prepare_training
 
@@ -148,7 +154,12 @@ def _write_report(labelled: DetectionSet | None, experiment: Experiment, run: Ru
 
 def with_code(code: str) -> Subtask[Experiment]:
     """Give the subtask that runs a function of one's own, named as MODULE:FUNCTION."""
-    return replace(SUBTASK, prepare=partial(prepare, code=code))
+    return replace(SUBTASK, prepare=partial(prepare, find_transform=partial(load_function, code)))
+
+
+def with_transform(transform: OwnTransform) -> Subtask[Experiment]:
+    """Give the subtask that runs a function of one's own."""
+    return replace(SUBTASK, prepare=partial(prepare, find_transform=lambda: transform))
 
 
 SUBTASK = Subtask(

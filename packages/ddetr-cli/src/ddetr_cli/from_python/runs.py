@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ddetr_cli.from_python.model import Model, load, refuse_misfits
-from ddetr_cli.running import InputError, SpecSource, call_subtask
+from ddetr_cli.running import InputError, SpecSource, Subtask, call_subtask
 from ddetr_cli.spec import read_spec_file, tree_of_values
 from ddetr_cli.terminal import figure
 
 if TYPE_CHECKING:
     from ddetr_data.detection import InferenceSummary
+    from ddetr_data.torch import OwnTransform
     from ddetr_export import ExportReport
 
 SpecLike: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
@@ -74,7 +75,12 @@ class Evaluation:
 
 
 def train(
-    spec: SpecLike, *, overrides: Sequence[str] = (), quiet: bool = False, **blocks: Any
+    spec: SpecLike,
+    *,
+    overrides: Sequence[str] = (),
+    quiet: bool = False,
+    transform: OwnTransform | None = None,
+    **blocks: Any,
 ) -> Training:
     """Train as `ddetr train` does; a training that was interrupted goes on.
 
@@ -82,13 +88,20 @@ def train(
         spec: The path of a YAML file, or a dict of its blocks.
         overrides: Keys as the command line sets them: ["train.num_epochs=3"]; they win.
         quiet: Show nothing but what is waited for.
+        transform: Of each training image that is read, as `ddetr_train.train` takes one.
         blocks: Blocks or keys to lay over the spec: results_dir="results", train={"num_epochs": 3}.
 
     Raises:
         InputError: something in the spec or the data is wrong; the text is the command's sentence.
         KeyboardInterrupt: it was interrupted; the text says what was kept.
     """
-    folder, result = _call("train", spec, overrides, blocks, quiet)
+    if transform is not None:
+        from ddetr_cli.commands.train import with_transform
+
+        subtask = with_transform(transform)
+    else:
+        subtask = _subtask("train")
+    folder, result = _call(subtask, spec, overrides, blocks, quiet)
     return Training(folder, **vars(result))
 
 
@@ -99,7 +112,7 @@ def evaluate(
 
     Arguments and errors are those of `train`.
     """
-    folder, scores = _call("evaluate", spec, overrides, blocks, quiet)
+    folder, scores = _call(_subtask("evaluate"), spec, overrides, blocks, quiet)
     return Evaluation(folder, scores.overall, scores.per_class)
 
 
@@ -111,7 +124,7 @@ def inference(
     For detections in memory there is `load(path).predict(images)`. Arguments and errors are those
     of `train`.
     """
-    summary: InferenceSummary = _call("inference", spec, overrides, blocks, quiet)[1]
+    summary: InferenceSummary = _call(_subtask("inference"), spec, overrides, blocks, quiet)[1]
     return summary
 
 
@@ -122,19 +135,27 @@ def export(
 
     Arguments and errors are those of `train`. The report's `path` is what `load` takes.
     """
-    report: ExportReport = _call("export", spec, overrides, blocks, quiet)[1]
+    report: ExportReport = _call(_subtask("export"), spec, overrides, blocks, quiet)[1]
     return report
 
 
+def _subtask(task: str) -> Subtask[Any]:
+    module = import_module(f"ddetr_cli.commands.{task}")
+    subtask: Subtask[Any] = module.EXPORT if task == "export" else module.SUBTASK
+    return subtask
+
+
 def _call(
-    task: str, spec: SpecLike, overrides: Sequence[str], blocks: Mapping[str, Any], quiet: bool
+    subtask: Subtask[Any],
+    spec: SpecLike,
+    overrides: Sequence[str],
+    blocks: Mapping[str, Any],
+    quiet: bool,
 ) -> tuple[Path, Any]:
     """Run a subtask; gives its results folder and its result."""
     refuse_misfits()
     if isinstance(overrides, str):
         raise InputError(f"overrides must be a list, got a text; write [{overrides!r}]")
-    module = import_module(f"ddetr_cli.commands.{task}")
-    subtask = module.EXPORT if task == "export" else module.SUBTASK
     name, read = _reader(spec)
     source = SpecSource(name, lambda: tree_of_values(blocks, "an argument", read()), overrides)
     return call_subtask(subtask, source, quiet=quiet)
