@@ -13,7 +13,7 @@ import pytest
 import typer.main
 
 from ddetr_cli.app import app
-from ddetr_cli.commands.arguments import SpecArguments
+from ddetr_cli.commands.arguments import SpecArguments, TrainArguments
 from ddetr_cli.commands.table import COMMANDS, Command
 
 
@@ -22,7 +22,8 @@ def test_a_command_has_what_the_table_says(command: Command) -> None:
     """Its module works with these very arguments, and its help names each of them."""
     module = importlib.import_module(f"ddetr_cli.commands.{command.module}")
     if hasattr(module, "SUBTASK"):
-        assert issubclass(command.arguments, SpecArguments)
+        takes_code = hasattr(module, "with_code")
+        assert command.arguments is (TrainArguments if takes_code else SpecArguments)
     else:
         first, _console = inspect.signature(module.main).parameters
         assert get_type_hints(module.main)[first] is command.arguments
