@@ -62,7 +62,7 @@ def _opened(node: Any, definitions: Mapping[str, Any]) -> Any:
 
 def _as_read(key: dict[str, Any]) -> dict[str, Any]:
     """Widen one key by a bare value in place of a list, and by what counts as not given."""
-    told: dict[str, Any] = {name: key[name] for name in ("description", "default") if name in key}
+    told = {name: value for name, value in key.items() if name in ("description", "default")}
     own = {name: value for name, value in key.items() if name not in told}
     arms = own.pop("anyOf") if set(own) == {"anyOf"} else [own]
     bare = [arm["items"] for arm in arms if isinstance(arm.get("items"), dict)]

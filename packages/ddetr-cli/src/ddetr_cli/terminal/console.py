@@ -185,8 +185,7 @@ class RunConsole:
             unbroken: columns whose cells are never cut into lines.
         """
         if self._lines is not None:
-            cells = [list(row) for row in rows]
-            self._lines.write("table", title=title, columns=list(columns), rows=cells)
+            self._lines.write("table", title=title, columns=list(columns), rows=list(rows))
             return
         from rich import box
         from rich.table import Table
