@@ -86,7 +86,8 @@ def write_comparison_report(path: Path, comparison: Comparison) -> Path:
 
 def write_label_noise_report(folder: Path, noise: LabelNoise, model: str) -> Path:
     """Write how many labels a detector doubts, and images of the surest; gives the file."""
-    return _write(folder, "Doubted labels", [f"checkpoint: {model}"], doubt_sections(noise))
+    facts = [str(folder), f"checkpoint: {model}"]
+    return _write(folder / REPORT_NAME, "Doubted labels", facts, doubt_sections(noise))
 
 
 def _mistakes(
