@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.planted_noise import FRACTIONS, WRONG_BOX_IOU, iou, plant
+from planted_noise import FRACTIONS, WRONG_BOX_IOU, iou, plant
 
 SIDE = 128
 

@@ -171,7 +171,10 @@ def test_findings_can_be_read_from_standard_output(
         *_, last = capsys.readouterr().out.splitlines()
         assert ddetr("check", *way, "--json", "-") == 2
         for text in (last, capsys.readouterr().out):
-            findings = json.loads(text)["findings"]
+            of_training = ("fewer_images_than_batch", "box_below_stride")
+            findings = [
+                one for one in json.loads(text)["findings"] if one["fault"] not in of_training
+            ]
             assert [(one["fault"], one["count"]) for one in findings] == [("unreadable_image", 1)]
             assert "000000.jpg" in findings[0]["places"][0]
 
