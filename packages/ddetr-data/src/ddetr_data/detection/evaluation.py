@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ddetr_data.categories import compare_categories
 from ddetr_data.coco import DetectionSet, ResultRow
 from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.detection._pipeline import batches_ahead
+from ddetr_data.detection._scored_labels import open_scored
 from ddetr_data.detection.config import EvaluateConfig
 from ddetr_data.detection.detector import (
     Detector,
@@ -25,7 +25,6 @@ from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
 from ddetr_data.detection.limits import limit_notices
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.files import write_all
-from ddetr_data.loading import LabelContract, open_sources
 from ddetr_data.parallel import WorkAhead
 from ddetr_data.scoring import CocoScorer, Scores, choose_judge, score_sources
 from ddetr_data.types import Detections, ImageLike, ImageRecord
@@ -72,13 +71,7 @@ def prepare_evaluation(
     if not sources:
         raise ValueError("evaluate needs dataset.test_data_sources")
     choose_judge(config.judge)  # before the labels are read
-    labelled = open_sources(
-        sources,
-        num_classes=detector.num_classes,
-        dataset_type=dataset.dataset_type,
-        ignore_regions=dataset.ignore_regions,
-        contract=LabelContract.of_scoring(dataset, tuple(detector.categories)),
-    )
+    labelled, differences = open_scored(detector, sources, dataset)
     scorer = CocoScorer(
         labelled,
         category_ids=dataset.eval_class_ids,
@@ -86,16 +79,8 @@ def prepare_evaluation(
         max_detections=config.max_detections,
     )
     fill_in_white(detector, dataset)
-    difference = compare_categories(
-        detector.categories,
-        labelled.categories,
-        first_name="the model",
-        second_name="the data",
-        second_may_lack=True,
-    )
     most = getattr(detector, "most_detections", None)  # of a class that does not inherit
     limits = limit_notices(labelled, config.max_detections, most)
-    differences = [difference] if difference else []
     for text in (*setup_notices(detector, dataset), *differences, *limits):
         emit(observers, RunEvent("notice", text))
     return PreparedEvaluation(

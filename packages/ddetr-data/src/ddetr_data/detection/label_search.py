@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddetr_data.categories import ClassNames, compare_categories
+from ddetr_data.categories import ClassNames
 from ddetr_data.coco import DetectionSet
 from ddetr_data.config import DatasetConfig, DataSource
 from ddetr_data.detection._label_rows import LabelRow, LabelRows
+from ddetr_data.detection._scored_labels import open_scored
 from ddetr_data.detection.detector import Detector, fill_in_white, setup_notices
 from ddetr_data.detection.evaluation import add_detections
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
 from ddetr_data.detection.label_noise import KINDS, LabelDoubt, LabelSearch
 from ddetr_data.files import write_all
-from ddetr_data.loading import LabelContract, open_sources
 from ddetr_data.safe_text import table_cell
 from ddetr_data.types import ImageRecord
 
@@ -167,22 +167,9 @@ def _opened(
     observers: Sequence[Observer],
 ) -> DetectionSet:
     """Read labels and compare their classes with the detector's, as scoring does."""
-    labelled = open_sources(
-        sources,
-        num_classes=detector.num_classes,
-        dataset_type=dataset.dataset_type,
-        ignore_regions=dataset.ignore_regions,
-        contract=LabelContract.of_scoring(dataset, tuple(detector.categories)),
-    )
-    difference = compare_categories(
-        detector.categories,
-        labelled.categories,
-        first_name="the model",
-        second_name="the data",
-        second_may_lack=True,
-    )
-    if difference:
-        emit(observers, RunEvent("notice", difference))
+    labelled, differences = open_scored(detector, sources, dataset)
+    for text in differences:
+        emit(observers, RunEvent("notice", text))
     return labelled
 
 
