@@ -4,7 +4,7 @@
     python benchmarks/bench_time_to_ap.py bccd --seeds 1 --rates 5e-4
 
 Both see the same images by the same augmentation, in batches of one size, and are judged by the
-same scores of the validation images after every so many epochs; the minutes hold everything,
+same scores of the validation images after every epoch; the minutes hold everything,
 validation too. The peer has our architecture in transformers' words, our weights of the losses, our
 clipping, warm-up and schedule. Two things are made better for it than they come: its batch norms
 are live, where transformers freezes them with statistics that no training has made, and every
@@ -38,6 +38,8 @@ from ddetr_cli.spec import Experiment, load_spec
 GOAL = 0.9  # of our last AP
 PATIENCE = 3  # times our time to the goal
 FACTORS = (0.5, 1.0, 2.0)  # of our rate
+VALIDATION_INTERVAL = 1  # epochs
+_OURS = {"train.validation_interval": VALIDATION_INTERVAL}
 
 
 def main() -> None:
@@ -53,7 +55,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.peer:
         spec, rate, seed, goal = options.peer
-        run = train_peer(Path(spec), float(rate), int(seed), float(goal), options.minutes)
+        limits = (float(goal), options.minutes)
+        run = train_peer(Path(spec), float(rate), int(seed), limits, VALIDATION_INTERVAL)
         sys.stdout.write(json.dumps(run) + "\n")
         return
     target = RESULTS / f"time_to_ap_{options.set}.json"
@@ -68,7 +71,7 @@ def main() -> None:
         for seed in range(options.seeds):
             if str(seed) not in report["ours"]:
                 with tempfile.TemporaryDirectory(prefix="ddetr-ours-") as own:
-                    report["ours"][str(seed)] = train(options.set, {}, seed, Path(own))
+                    report["ours"][str(seed)] = train(options.set, _OURS, seed, Path(own))
                 keep()
         report["goal_AP"], limit = goal_of(report["ours"])
         rate = experiment.train.optim.lr

@@ -32,8 +32,18 @@ from ddetr_train.torch_detector import detections_of
 __all__ = ["train_peer"]
 
 
-def train_peer(spec: Path, rate: float, seed: int, goal: float, minutes: float) -> dict[str, Any]:
-    """Train transformers' model by its Trainer on the images of a spec."""
+def train_peer(
+    spec: Path, rate: float, seed: int, limits: tuple[float, float], interval: int
+) -> dict[str, Any]:
+    """Train transformers' model by its Trainer on the images of a spec.
+
+    Args:
+        spec: of ours, whose architecture, data, losses and schedule are taken.
+        rate: of learning, for all parameters.
+        seed: of the weights, the order and the views.
+        limits: the AP at which it ends, and the minutes after which it does.
+        interval: epochs between validations.
+    """
     began = time.monotonic()
     experiment = load_spec(Experiment, spec).spec
     config, options = model_for_training(experiment), experiment.train
@@ -41,7 +51,7 @@ def train_peer(spec: Path, rate: float, seed: int, goal: float, minutes: float) 
     transformers.set_seed(seed)
     model = build_peer(config, experiment.model.losses())
     samples = data.train_dataloader().dataset
-    judge = Judge(data, began, (goal, minutes), options.validation_interval, options.num_epochs)
+    judge = Judge(data, began, limits, interval, options.num_epochs)
     with tempfile.TemporaryDirectory() as folder:
         trainer = PeerTrainer(
             model=model,
@@ -67,7 +77,7 @@ def train_peer(spec: Path, rate: float, seed: int, goal: float, minutes: float) 
             callbacks=[judge, EpochOf(samples)],
         )
         trainer.loss_weights = loss_weights(experiment.model.losses())
-        trainer.rates = partial(rate_factor, options, len(samples) // data.batch_size)
+        trainer.rates = partial(rate_factor, options, data.batches_per_epoch(1))
         trainer.train()
     return {
         "rate": rate,
@@ -112,14 +122,21 @@ def build_peer(config: ModelConfig, losses: LossConfig) -> nn.Module:
             with_box_refine=config.with_box_refine,
             dropout=config.dropout_ratio,
             auxiliary_loss=losses.aux_loss,
-            class_cost=losses.cls_loss_coef,
-            bbox_cost=losses.bbox_loss_coef,
-            giou_cost=losses.giou_loss_coef,
+            class_cost=whole(losses.cls_loss_coef),
+            bbox_cost=whole(losses.bbox_loss_coef),
+            giou_cost=whole(losses.giou_loss_coef),
             focal_alpha=losses.focal_alpha,
             disable_custom_kernels=True,
         )
     )
     return model.requires_grad_(True)
+
+
+def whole(coefficient: float) -> int:
+    """Give a weight of the matching as transformers takes one."""
+    if coefficient != round(coefficient):
+        sys.exit(f"transformers matches by whole weights, got {coefficient}")
+    return round(coefficient)
 
 
 def loss_weights(losses: LossConfig) -> dict[str, float]:
@@ -184,7 +201,7 @@ class PeerTrainer(transformers.Trainer):
         )
         return (total, outputs) if return_outputs else total
 
-    def create_scheduler(self, _num_training_steps: int, optimizer: Any = None) -> Any:
+    def create_scheduler(self, *_: Any, optimizer: Any = None, **__: Any) -> Any:
         """Follow our warm-up and our schedule."""
         if self.lr_scheduler is None:
             self.lr_scheduler = LambdaLR(optimizer or self.optimizer, self.rates)

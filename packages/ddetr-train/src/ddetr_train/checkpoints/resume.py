@@ -41,7 +41,7 @@ _FREE_MODEL_KEYS = {"pretrained_backbone_path"}
 _FREE_DATA_KEYS = {"batch_size", "transform"}
 _SAME_TRANSFORM = (
     "a checkpoint names code and never brings it; hand in the same transform (on the command line "
-    "--allow-code MODULE:FUNCTION, none to go on without), or choose another results_dir"
+    "--allow-code MODULE:FUNCTION), or none where it names none, or choose another results_dir"
 )
 # What only a checkpoint of our training has, whatever else Lightning puts into it.
 _TRAINING_STATE = {
