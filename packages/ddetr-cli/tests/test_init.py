@@ -359,3 +359,28 @@ def test_errors_are_of_one_kind(folder: Path) -> None:
     """A caller can catch them."""
     with pytest.raises(LayoutError, match="looked for"):
         find_layout(folder, lambda *_: None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+@pytest.mark.parametrize("kind", ["KITTI", "VOC"])
+def test_class_names_are_read_as_the_conversion_reads_them(
+    kind: str, encoding: str, drawn: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In whatever encoding a label file is: a name read otherwise would lose its objects."""
+    images = sorted((drawn / "images" / "train").iterdir())[:2]
+    name = "Möwe" if kind == "KITTI" else "große Möwe"
+    objects = [(name, [4.0, 4.0, 20.0, 20.0])]
+    pair = ("image_2", "label_2") if kind == "KITTI" else ("JPEGImages", "Annotations")
+    for image in images:
+        copied(image, folder / "data" / pair[0])
+        text = kitti_text(objects) if kind == "KITTI" else voc_text(image, objects)
+        head = f'<?xml version="1.0" encoding="{encoding}"?>' if kind == "VOC" else ""
+        ending = ".txt" if kind == "KITTI" else ".xml"
+        label = folder / "data" / pair[1] / f"{image.stem}{ending}"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_bytes((head + text).encode(encoding))
+    assert ddetr("init", "data", "--convert") == 0, capsys.readouterr()
+    files = [Path("spec_labels", f"{split}-000.json") for split in ("train", "val")]
+    content = [json.loads(path.read_text("utf-8")) for path in files]
+    assert sum(len(each["annotations"]) for each in content) == len(images)
+    assert {row["name"] for each in content for row in each["categories"]} == {name}

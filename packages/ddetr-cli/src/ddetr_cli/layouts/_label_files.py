@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
-from html import unescape
 from pathlib import Path
 
 from ddetr_cli.layouts._inventory import Folder, Inventory
 from ddetr_cli.layouts._yolo_splits import take_yaml_splits
 from ddetr_cli.layouts.found import FoundPart, FoundSet, Kind, LabelPair, Split, split_in
 from ddetr_data import DataError
-from ddetr_data.formats import DONT_CARE, KittiError, parse_kitti_line, read_classmap
+from ddetr_data.formats import (
+    DONT_CARE,
+    KittiError,
+    KittiObject,
+    read_classmap,
+    read_kitti_lines,
+    read_label_text,
+    read_voc_names,
+)
 from ddetr_data.images import read_image_size_wh
 
 _LABELS_OF = {"images": "labels", "JPEGImages": "Annotations", "image_2": "label_2"}
@@ -20,9 +26,6 @@ _LABELS_OF |= {"image": "label", "imgs": "labels"}
 _FIRST_FILES = 20  # of which the format is told
 _MOST_READ = 2000  # label files of which the class names are read, to tell them
 _IMAGES_MEASURED = 50
-_VOC_NAME = re.compile(
-    r"<object>\s*(?:(?!</object>|<part>)[\s\S])*?<name>\s*([^<]*?)\s*</name>", re.IGNORECASE
-)
 _NAME_LISTS = ("classes.txt", "obj.names", "classmap.txt")
 
 
@@ -74,8 +77,7 @@ def class_names(found: FoundSet, most: int | None = _MOST_READ) -> tuple[str, ..
         return () if found.classmap is None else read_classmap(found.classmap)
     names: set[str] = set()
     for path in label_files(found, most):
-        text = path.read_text("utf-8", errors="replace")
-        names |= set(_names_in(text, found.kind))
+        names |= set(_names_in(path, found.kind))
     return tuple(sorted(names - {DONT_CARE, ""}))
 
 
@@ -83,22 +85,32 @@ def yolo_classes(found: FoundSet) -> int:
     """Count the class numbers that YOLO's labels have, the largest and 1."""
     numbers = [-1]
     for path in label_files(found):
-        for line in path.read_text("utf-8", errors="replace").splitlines():
+        for line in _lines_of(path):
             first = line.split()[:1]
             numbers += [int(word) for word in first if word.isdecimal()]
     return max(numbers) + 1
 
 
-def _names_in(text: str, kind: Kind) -> Iterator[str]:
-    if kind == "VOC":
-        yield from (unescape(name) for name in _VOC_NAME.findall(text))
+def _names_in(path: Path, kind: Kind) -> Iterator[str]:
+    """Name what a label file holds; what cannot be read `ddetr check` and the conversion tell."""
+    try:
+        if kind == "VOC":
+            yield from read_voc_names(path) or ()
+        else:
+            for _, item in read_kitti_lines(path):
+                if isinstance(item, KittiObject):
+                    yield item.name
+    except (OSError, KittiError):
         return
-    for line in text.splitlines():
-        if line.strip():
-            try:
-                yield parse_kitti_line(line, "").name
-            except KittiError:
-                continue  # `ddetr check` and the conversion tell it
+
+
+def _lines_of(path: Path) -> list[str]:
+    """The lines of a label file that are not blank; none of what cannot be read."""
+    try:
+        text, _ = read_label_text(path)
+    except (OSError, ValueError):
+        return []
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _pairs(inventory: Inventory, ending: str) -> Iterator[LabelPair]:
@@ -136,17 +148,16 @@ def _kind_of(pair: LabelPair, ending: str) -> Kind | None:
     """Tell the format by the first labels that hold an object."""
     files = sorted(pair.label_dir.glob(f"*{ending}"))[:_FIRST_FILES]
     for path in files:
-        text = path.read_text("utf-8", errors="replace")
         if ending == ".xml":
-            if "<annotation" in text:
+            if read_voc_names(path) is not None:
                 return "VOC"
             continue
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = _lines_of(path)
         if path.name in _NAME_LISTS or not lines:
             continue
         if _is_yolo(lines[0]):
             return "YOLO"
-        if next(_names_in(lines[0], "KITTI"), None):
+        if any(_names_in(path, "KITTI")):
             return "KITTI"
     return None
 
@@ -192,9 +203,8 @@ def _voc_splits(inventory: Inventory) -> Iterator[tuple[str, Split]]:
     for split in ("test", "val", "train"):
         for path in inventory.files_with(".txt"):
             if "ImageSets" in path.parts and path.name == f"{split}.txt":
-                for line in path.read_text("utf-8", errors="replace").splitlines():
-                    if line.strip():
-                        yield line.split()[0], split
+                for line in _lines_of(path):
+                    yield line.split()[0], split
 
 
 def _sizes(found: FoundSet) -> Iterator[tuple[int, int]]:

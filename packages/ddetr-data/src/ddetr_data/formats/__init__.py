@@ -22,8 +22,9 @@ from ddetr_data.formats.kitti import (
 )
 from ddetr_data.formats.kitti_rows import read_kitti_rows
 from ddetr_data.formats.label_paths import label_names
+from ddetr_data.formats.label_text import read_label_text
 from ddetr_data.formats.rows import LabelFormat, LabelRow, RowReader, faulty_row
-from ddetr_data.formats.voc import VocReader, read_voc_rows
+from ddetr_data.formats.voc import VocReader, read_voc_names, read_voc_rows
 from ddetr_data.formats.yolo import YoloReader, format_yolo_line
 
 __all__ = [
@@ -49,7 +50,9 @@ __all__ = [
     "read_kitti_lines",
     "read_kitti_rows",
     "read_kpt_shape",
+    "read_label_text",
     "read_mapping",
+    "read_voc_names",
     "read_voc_rows",
     "write_classmap",
     "write_kitti",

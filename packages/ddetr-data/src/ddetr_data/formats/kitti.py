@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from ddetr_data.files import write_whole
-from ddetr_data.formats._label_text import numbered_lines, read_label_text
+from ddetr_data.formats.label_text import numbered_lines, read_label_text
 
 DONT_CARE = "DontCare"  # the class of a region that was not labelled
 _LONGEST_NAME = 255  # characters of a class name; more is a file without line ends

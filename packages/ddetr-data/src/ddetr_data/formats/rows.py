@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ddetr_data.formats._label_text import numbered_lines, read_label_text
+from ddetr_data.formats.label_text import numbered_lines, read_label_text
 from ddetr_data.images import ImageHeader
 
 

@@ -57,7 +57,7 @@ class VocReader:
             yield faulty_row(str(label), fault if is_moved else UNTRUE_SIZE)
         for number, (item, box_xywh) in enumerate(zip(items, boxes_xywh, strict=True), start=1):
             where = f"{label}: object {number}"
-            name = " ".join((item.findtext("name") or "").split())
+            name = _name_of(item)
             if box_xywh is None or not name:
                 yield faulty_row(where, "malformed_line", name)
                 continue
@@ -104,6 +104,18 @@ class VocReader:
 read_voc_rows = VocReader()
 
 
+def read_voc_names(label: Path) -> list[str] | None:
+    """Name the classes of a file's objects as read_voc_rows does; None for what is no VOC file.
+
+    Raises:
+        OSError: the file is missing or may not be read.
+    """
+    root = _annotation_of(label)
+    if root is None:
+        return None
+    return [name for item in root.iter("object") if (name := _name_of(item))]
+
+
 def _annotation_of(label: Path) -> ElementTree.Element | None:
     """The root of a VOC document, its tags without XML namespaces; None for anything else."""
     try:
@@ -128,6 +140,10 @@ def _stated_wh(
     limits = np.array([width, height]) + BORDER_TOLERANCE
     fits = [(box[:2] + box[2:] <= limits).all() for box in boxes_xywh if box is not None]
     return (width, height) if fits and all(fits) else None
+
+
+def _name_of(item: ElementTree.Element) -> str:
+    return " ".join((item.findtext("name") or "").split())
 
 
 def _is_difficult(item: ElementTree.Element) -> bool:

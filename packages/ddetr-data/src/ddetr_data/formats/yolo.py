@@ -8,8 +8,8 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from ddetr_data.formats._label_text import read_label_text
 from ddetr_data.formats._yolo_columns import KptShape, Reading, readings, settle
+from ddetr_data.formats.label_text import read_label_text
 from ddetr_data.formats.rows import LabelRow, faulty_row, read_text_rows
 from ddetr_data.images import ImageHeader
 
