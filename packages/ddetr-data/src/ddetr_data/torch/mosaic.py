@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -57,9 +57,7 @@ class Mosaic:
             shown, moved = _fitted(image, objects, tile, rng)
             canvas.paste(shown, tile[:2])
             placed.append(moved)
-        columns = (column.name for column in fields(Annotations))
-        joined = (np.concatenate([getattr(each, name) for each in placed]) for name in columns)
-        return canvas, Annotations(*joined)
+        return canvas, Annotations.join(placed)
 
 
 def _fitted(
