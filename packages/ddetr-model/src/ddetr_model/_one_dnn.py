@@ -1,8 +1,8 @@
 """Products of matrices by oneDNN where MKL is slow.
 
-PyTorch multiplies float32 matrices on the CPU by MKL, which uses the widest vector units on Intel's
-processors alone; oneDNN uses those of any. PyTorch has oneDNN's product under a private name;
-without it everything stays as it is.
+PyTorch multiplies float32 matrices on the CPU by MKL, which uses vectors of 512 bits on Intel's
+processors alone; oneDNN uses them on any that has them. PyTorch has oneDNN's product under a
+private name; without it everything stays as it is.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ __all__ = ["use_one_dnn"]
 _private_product: Callable[..., Tensor] | None = getattr(
     torch.ops.mkldnn, "_linear_pointwise", None
 )
+# Multiply-adds below which a call of the private product costs more than it gains.
+_WORTHWHILE = 1 << 22
 
 
 def use_one_dnn(network: nn.Module) -> None:
@@ -31,7 +33,7 @@ def use_one_dnn(network: nn.Module) -> None:
     They do so in float32 on the CPU and are else as before.
     """
     has_one_dnn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if _private_product is None or not has_one_dnn or _is_intel():
+    if _private_product is None or not has_one_dnn or not _has_wider_vectors_than_mkl_uses():
         return
     for module in network.modules():
         # Another class is all that changes: tensors, names and hooks stay.
@@ -83,6 +85,8 @@ def _linear(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if torch.compiler.is_compiling():
         # The compiler has rules for the product that hold for packed weights alone.
         multiply = F.linear if torch.is_grad_enabled() else _hidden_product
+    elif features.numel() * weight.shape[0] < _WORTHWHILE:
+        multiply = F.linear
     return multiply(features, weight, bias)
 
 
@@ -145,6 +149,9 @@ def _is_pointwise(convolution: nn.Conv2d) -> bool:
     )
 
 
-def _is_intel() -> bool:
+def _has_wider_vectors_than_mkl_uses() -> bool:
+    """Say whether this processor has 512 bits and another maker than Intel."""
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return False
     listing = Path("/proc/cpuinfo")
-    return "GenuineIntel" in (listing.read_text() if listing.exists() else platform.processor())
+    return "GenuineIntel" not in (listing.read_text() if listing.exists() else platform.processor())

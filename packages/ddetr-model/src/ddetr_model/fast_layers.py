@@ -15,8 +15,8 @@ def use_fast_layers(network: nn.Module, *, on_cpu: bool = True) -> None:
 
     Weights of convolutions, and with them the feature maps, lie with their channels last. On the
     CPU linear layers and pointwise convolutions in float32 are computed by oneDNN where PyTorch's
-    own choice, MKL, does not know the processor. Answers and gradients differ by the rounding of
-    other orders of summing.
+    own choice, MKL, does not use the processor's widest vectors. Answers and gradients differ by
+    the rounding of other orders of summing.
 
     Args:
         network: any network.
