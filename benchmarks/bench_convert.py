@@ -22,7 +22,7 @@ import numpy as np
 from machine import describe_machine
 from PIL import Image
 
-from ddetr_data.config import ConvertConfig
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.formats import KittiObject, write_kitti
 from ddetr_data.parallel import available_cores

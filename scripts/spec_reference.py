@@ -22,7 +22,7 @@ from ddetr_cli.spec import (
     key_row,
     key_rows,
 )
-from ddetr_data.config import ConvertConfig
+from ddetr_data.conversion_config import ConvertConfig
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "spec.md"
 HEAD = """# Every key of a spec

@@ -17,7 +17,7 @@ from ddetr_cli.spec import (
     model_of,
     read_spec_file,
 )
-from ddetr_data.config import ConvertConfig
+from ddetr_data.conversion_config import ConvertConfig
 
 SPECS = Path(__file__).parent / "specs"
 RECIPES = Path(__file__).parent.parent / "docs" / "specs"

@@ -18,7 +18,8 @@ from PIL import Image
 
 from ddetr_data import DataError
 from ddetr_data.check import CheckOptions, check_dataset
-from ddetr_data.config import ConvertConfig, DatasetConfig, DataSource, InferSource
+from ddetr_data.config import DatasetConfig, DataSource, InferSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.detection import Detector, EvaluateConfig, InferenceConfig, evaluate, label
 from ddetr_data.files import write_whole

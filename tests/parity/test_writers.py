@@ -29,7 +29,8 @@ from ddetr_cli.commands.arguments import CheckArguments
 from ddetr_cli.report import write_evaluation_report
 from ddetr_cli.running import RunRecord
 from ddetr_cli.terminal import RunConsole
-from ddetr_data.config import ConvertConfig, DatasetConfig, DataSource, InferSource
+from ddetr_data.config import DatasetConfig, DataSource, InferSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.detection import Detector, InferenceConfig, label, write_results
 from ddetr_data.files import write_whole

@@ -15,7 +15,8 @@ from ddetr_data.check import (
     check_dataset,
     rules_table,
 )
-from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.config import DataSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import LABEL_FILE_RULES, convert
 from ddetr_data.faults import RULES, DataError, FaultLog
 from ddetr_data.formats import ClassMapping

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from ddetr_data.config import ConvertConfig
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.faults import DataError
 from ddetr_data.synthetic import SHAPES, make_dataset

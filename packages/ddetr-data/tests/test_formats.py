@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 from PIL import Image
 
-from ddetr_data.config import ConvertConfig
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.faults import DataError
 from ddetr_data.formats import (

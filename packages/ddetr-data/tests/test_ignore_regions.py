@@ -15,7 +15,8 @@ from pycocotools.cocoeval import COCOeval
 
 from ddetr_data.check import CheckOptions, check_conversion, check_dataset
 from ddetr_data.coco import DetectionSet, load_sources
-from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.config import DataSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import ConvertSummary, convert
 from ddetr_data.loading import open_sources, store_key
 from ddetr_data.scoring import CocoScorer, confusion_table

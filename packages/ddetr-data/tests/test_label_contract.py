@@ -12,7 +12,8 @@ import pytest
 
 from ddetr_data.check import CheckOptions, check_dataset
 from ddetr_data.coco import load_sources
-from ddetr_data.config import ConvertConfig, DatasetConfig, DataSource
+from ddetr_data.config import DatasetConfig, DataSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.faults import DataError
 from ddetr_data.formats import number_categories

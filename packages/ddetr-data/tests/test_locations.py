@@ -17,7 +17,8 @@ from PIL import Image
 
 from ddetr_data.check import check_dataset
 from ddetr_data.coco import load_sources
-from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.config import DataSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.detection import Detector, add_detections
 from ddetr_data.faults import DataError

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from ddetr_data.check import CheckOptions, check_dataset
-from ddetr_data.config import ConvertConfig, DatasetConfig, DataSource, InferSource
+from ddetr_data.config import DatasetConfig, DataSource, InferSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.detection import Detector, InferenceConfig, label
 from ddetr_data.images import find_images

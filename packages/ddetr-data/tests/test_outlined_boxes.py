@@ -14,7 +14,8 @@ from ddetr_data import CocoScorer
 from ddetr_data.boxes import find_repeats, upright_boxes
 from ddetr_data.check import check_dataset
 from ddetr_data.coco import load_sources
-from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.config import DataSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.formats import read_voc_rows
 from ddetr_data.images import ImageHeader

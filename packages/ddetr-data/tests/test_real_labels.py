@@ -4,7 +4,8 @@ import json
 from collections import Counter
 
 from ddetr_data.check import CheckOptions, check_dataset
-from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.config import DataSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ddetr_data.check import CheckOptions, check_conversion
-from ddetr_data.config import ConvertConfig
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import ConvertSummary, convert
 from ddetr_data.faults import DataError
 from ddetr_data.formats import LabelFormat, LabelRow, faulty_row

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ddetr_data.check import check_conversion
-from ddetr_data.config import ConvertConfig
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import convert
 from ddetr_data.faults import DataError
 from ddetr_data.formats import YoloReader, read_kpt_shape

@@ -16,11 +16,11 @@ from .coco import load_sources as load_sources
 from .config import DEFAULT_MAX_DETECTIONS as DEFAULT_MAX_DETECTIONS
 from .config import SIZE_MULTIPLE as SIZE_MULTIPLE
 from .config import AugmentationConfig as AugmentationConfig
-from .config import ConvertConfig as ConvertConfig
 from .config import DatasetConfig as DatasetConfig
 from .config import DataSource as DataSource
 from .config import InferSource as InferSource
 from .config import Judge as Judge
+from .conversion_config import ConvertConfig as ConvertConfig
 from .detection import Detector as Detector
 from .detection import ImageDetections as ImageDetections
 from .extras import InstallHint as InstallHint

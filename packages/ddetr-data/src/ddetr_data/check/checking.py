@@ -22,7 +22,8 @@ from ddetr_data.check._training import check_training
 from ddetr_data.check.options import CheckOptions
 from ddetr_data.check.report import CheckLog, CheckReport
 from ddetr_data.coco import find_json_files
-from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.config import DataSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert import FROM_COCO, open_labels, refuse_urls
 from ddetr_data.faults import DataError, Losses
 from ddetr_data.loading import LabelContract, explain_losses

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from ddetr_data.categories import ClassNames
 from ddetr_data.coco import DetectionSet, is_plain_name, load_sources
-from ddetr_data.config import ConvertConfig, DataSource
+from ddetr_data.config import DataSource
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert.shards import CLASSMAP_NAME
 from ddetr_data.convert.summary import ConvertSummary
 from ddetr_data.faults import RULES, DataError

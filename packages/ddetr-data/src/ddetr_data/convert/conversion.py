@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from ddetr_data.config import ConvertConfig
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert._coco_to_labels import prepare_labels
 from ddetr_data.convert._label_table import LabelTable, join_chunks
 from ddetr_data.convert._other_machines import RemoteReader, refuse_unseen_labels

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddetr_data.categories import find_conflict
-from ddetr_data.config import ConvertConfig
+from ddetr_data.conversion_config import ConvertConfig
 from ddetr_data.convert.label_chunks import ChunkReader
 from ddetr_data.convert.sequences import (
     OWN_CLASSES,
