@@ -120,7 +120,9 @@ def wandb_history(folder: Path, name: str) -> list[float]:
     for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
         for data in wandb_records(file):
             record = messages.Record.FromString(data)
-            items = {item.nested_key[0]: item.value_json for item in record.history.item}
+            items = {
+                item.key or item.nested_key[0]: item.value_json for item in record.history.item
+            }
             values += [json.loads(items[name])] if name in items else []
     return values
 
