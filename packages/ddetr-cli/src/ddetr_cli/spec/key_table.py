@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ddetr_cli.spec.schema import DERIVED_KEYS, arms
+from ddetr_cli.spec.schema import DERIVED_KEYS, arms, is_model
 
 REQUIRED = "required"
 _LIMITS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
@@ -68,7 +68,7 @@ def blocks_of(field: FieldInfo) -> list[type[BaseModel]]:
     found = []
     for arm in arms(field.annotation):
         members = get_args(arm) if get_origin(arm) is tuple else (arm,)
-        found += [it for it in members if isinstance(it, type) and issubclass(it, BaseModel)]
+        found += [it for it in members if is_model(it)]
     return found
 
 

@@ -31,6 +31,11 @@ _LONGEST_NAME = 60  # characters of what may be a mistyped name
 _LIKE_A_SIBLING, _LIKE_ANOTHER, _ALMOST_THE_SAME = 0.6, 0.72, 0.9
 
 
+def is_model(annotation: Any) -> bool:
+    """Whether an annotation is a config model, a block of keys."""
+    return _is_class(annotation) and issubclass(annotation, BaseModel)
+
+
 def arms(annotation: Any) -> list[Any]:
     """List the members of a union: of `int | None` int and NoneType."""
     if get_origin(annotation) is Annotated:
@@ -50,7 +55,7 @@ def arms_at(model: Model, path: KeyPath) -> list[Any]:
 
 def is_block(model: Model, path: KeyPath) -> bool:
     """Whether the path holds a block of keys with its own config model."""
-    return any(_is_model(arm) for arm in arms_at(model, path))
+    return any(is_model(arm) for arm in arms_at(model, path))
 
 
 def is_text_only(model: Model, path: KeyPath) -> bool:
@@ -103,9 +108,9 @@ def known_keys(model: Model, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, Fi
             continue
         yield path, field
         for arm in arms(field.annotation):
-            if _is_model(arm):
+            if is_model(arm):
                 yield from known_keys(arm, path)
-            elif get_origin(arm) is tuple and _is_model(get_args(arm)[0]):
+            elif get_origin(arm) is tuple and is_model(get_args(arm)[0]):
                 yield from known_keys(get_args(arm)[0], (*path, 0))
 
 
@@ -162,7 +167,7 @@ def _most_like(name: str, candidates: Iterable[str], least: float) -> str | None
 
 
 def _step(annotation: Any, key: str | int) -> list[Any]:
-    if _is_model(annotation) and isinstance(key, str):
+    if is_model(annotation) and isinstance(key, str):
         field = annotation.model_fields.get(key)
         return [] if field is None else [field.annotation]
     if get_origin(annotation) is tuple:
@@ -178,11 +183,12 @@ def _leaves(annotation: Any) -> set[Any]:
         return {type(value) for value in get_args(annotation)}
     if get_origin(annotation) is tuple:
         return {leaf for arm in arms(get_args(annotation)[0]) for leaf in _leaves(arm)}
-    return {annotation} if isinstance(annotation, type) else set()
+    return {annotation} if _is_class(annotation) else set()
 
 
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _is_class(annotation: Any) -> bool:
+    # Python 3.10 takes dict[str, float] for a class.
+    return isinstance(annotation, type) and get_origin(annotation) is None
 
 
 def _without_indices(path: KeyPath) -> tuple[str, ...]:
