@@ -1,8 +1,8 @@
 """What each part of a training recipe brings from random weights, with images seen counted.
 
-    python benchmarks/bench_recipes.py demo                        # every recipe, three seeds
-    python benchmarks/bench_recipes.py demo --only two_stage ema   # some of them
-    python benchmarks/bench_recipes.py bccd --seeds 1              # with DDETR_DATA
+    python benchmarks/bench_recipes.py demo                           # every recipe, three seeds
+    python benchmarks/bench_recipes.py demo_short --only best resnet18  # some of them
+    python benchmarks/bench_recipes.py demo_short --seeds 1
 
 A recipe is the set's spec with some keys changed. Each run trains as a user would, then scores the
 best checkpoint on the test images, which training never saw. Every finished run is written to
@@ -47,7 +47,7 @@ def main() -> None:
     unknown = sorted(set(names) - recipes.keys())
     if unknown:
         parser.error(f"no recipe is called {', '.join(unknown)}; there are {', '.join(recipes)}")
-    record = Record(RESULTS / f"recipes_{arguments.set}.json")
+    record = Record(RESULTS / f"recipes_{arguments.set}.json", list(recipes))
     if arguments.again:
         record.forget(names)
     for seed in range(arguments.seeds):
@@ -66,8 +66,9 @@ def main() -> None:
 class Record:
     """The runs so far, in a file that is whole after each of them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, order: list[str]) -> None:
         self.path = path
+        self.order = order
         self.content: dict[str, Any] = {}
         if path.is_file():
             self.content = json.loads(path.read_text("utf-8"))
@@ -92,6 +93,7 @@ class Record:
             figure: round(statistics.median(each[figure] for each in entry["runs"].values()), 4)
             for figure in (*FIGURES, "minutes", "images")
         }
+        self.content = {each: self.content[each] for each in self.order if each in self.content}
         draft = self.path.with_suffix(".part")
         draft.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
         draft.replace(self.path)
@@ -194,7 +196,7 @@ def prepare_bccd(folder: Path) -> Path:
     return spec
 
 
-SETS = {"demo": prepare_demo, "bccd": prepare_bccd}
+SETS = {"demo": prepare_demo, "demo_short": prepare_demo, "bccd": prepare_bccd}
 
 if __name__ == "__main__":
     main()
