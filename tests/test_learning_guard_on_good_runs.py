@@ -15,21 +15,37 @@ from ddetr_train.config import TrainConfig
 from ddetr_train.learning_guard import EpochFigures, LearningGuard
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORD = ROOT / "benchmarks" / "results" / "bccd_from_scratch.json"
+RESULTS = ROOT / "benchmarks" / "results"
 SPECS = {"fruits18": "fruits18_overfit.yaml", "bccd": "bccd_from_scratch.yaml"}
 DATA = Path(os.environ.get("DDETR_DATA", ROOT.parent / "shared" / "data"))
-UPDATES_AN_EPOCH = 52  # 205 images in batches of 4
 
 
-def test_the_curve_of_blood_cells() -> None:
+def recorded_curves() -> dict[str, tuple[list[dict[str, Any]], int]]:
+    """The committed curve of each training, and its updates an epoch."""
+    blood_cells = json.loads((RESULTS / "bccd_from_scratch.json").read_text("utf-8"))
+    curves = {"bccd": (blood_cells["curve"], 52)}  # 205 images in batches of 4
+    for path in sorted(RESULTS.glob("recipes_*.json")):
+        for recipe, entry in json.loads(path.read_text("utf-8")).items():
+            for seed, run in entry["runs"].items():
+                images_an_epoch = run["images"] // run["epochs"]
+                updates = images_an_epoch // entry["keys"]["dataset.batch_size"]
+                curves[f"{path.stem}, {recipe}, {seed}"] = (run["curve"], updates)
+    return curves
+
+
+CURVES = recorded_curves()
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_recorded_curve(name: str) -> None:
     """Each recorded epoch at its own number, and again as if it were the next one."""
-    curve: list[dict[str, Any]] = json.loads(RECORD.read_text("utf-8"))["curve"]
+    curve, updates_an_epoch = CURVES[name]
     recorded, consecutive = LearningGuard(TrainConfig()), LearningGuard(TrainConfig())
     consecutive.note_batch(curve[0]["train_loss"], 0)
     said = []
     for index, line in enumerate(curve):
         epoch, is_last = line["epoch"] - 1, index + 1 == len(curve)
-        updates = (epoch + 1) * UPDATES_AN_EPOCH
+        updates = (epoch + 1) * updates_an_epoch
         figures = (line["train_loss"], line["val_AP"], updates, is_last)
         said += recorded.after_epoch(EpochFigures(epoch, *figures))
         said += consecutive.after_epoch(EpochFigures(index, *figures))
