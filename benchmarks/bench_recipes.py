@@ -2,7 +2,7 @@
 
     python benchmarks/bench_recipes.py demo                           # every recipe, three seeds
     python benchmarks/bench_recipes.py demo_short --only best resnet18  # some of them
-    python benchmarks/bench_recipes.py demo_short --seeds 1
+    python benchmarks/bench_recipes.py bccd --seeds 1    # with DDETR_DATA, as fruits18
 
 A recipe is the set's spec with some keys changed. Each run trains as a user would, then scores the
 best checkpoint on the test images, which training never saw. Every finished run is written to
@@ -21,8 +21,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,17 +187,22 @@ def prepare_demo(folder: Path) -> Path:
     return write_spec(folder)
 
 
-def prepare_bccd(folder: Path) -> Path:
-    """Write the spec of blood cells with the real folder in it."""
-    data = real_set("bccd")
+def prepare_real(name: str, spec_name: str, folder: Path) -> Path:
+    """Write a spec of docs/specs with the real folder in it."""
+    data = real_set(name)
     shutil.copy(data / "annotations" / "instances_train.json", folder / "train.json")
-    text = (SPECS / "bccd_from_scratch.yaml").read_text("utf-8").replace("/data/bccd", str(data))
+    text = (SPECS / spec_name).read_text("utf-8").replace(f"/data/{name}", str(data))
     spec = folder / "spec.yaml"
     spec.write_text(text, encoding="utf-8")
     return spec
 
 
-SETS = {"demo": prepare_demo, "demo_short": prepare_demo, "bccd": prepare_bccd}
+SETS: dict[str, Callable[[Path], Path]] = {
+    "demo": prepare_demo,
+    "demo_short": prepare_demo,
+    "fruits18": partial(prepare_real, "fruits18", "fruits18_overfit.yaml"),
+    "bccd": partial(prepare_real, "bccd", "bccd_from_scratch.yaml"),
+}
 
 if __name__ == "__main__":
     main()

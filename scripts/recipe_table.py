@@ -20,6 +20,7 @@ BEGIN, END = "<!-- recipes: begin -->", "<!-- recipes: end -->"
 SETS = {
     "demo": "Whole trainings on the images of `ddetr demo`, scored on its 150 test images:",
     "demo_short": "A third of these images. Each line changes the first in one respect:",
+    "fruits18": "Photographs of fruit, 16 of them learnt by heart and scored on themselves:",
     "bccd": "Whole trainings on blood cells, 205 photographs, scored on the test photographs:",
 }
 
