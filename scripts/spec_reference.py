@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def table(title: str, rows: Iterable[KeyRow]) -> list[str]:
     """A heading and a Markdown table."""
     lines = [f"\n## {title}\n", "| key | default | takes | meaning |", "|---|---|---|---|"]
     for row in rows:
-        cells = (f"`{row.name}`", row.default, row.takes, row.meaning)
+        told = (re.sub("<(?=[a-z])", "&lt;", text) for text in (row.takes, row.meaning))  # no tags
+        cells = (f"`{row.name}`", row.default, *told)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines
 
