@@ -54,7 +54,8 @@ def run_commands(block: str, where: str) -> None:
     """
     from ddetr_cli.app import main
 
-    for line in [] if block.startswith(ELSEWHERE) else block.splitlines():
+    lines = block.replace("\\\n", " ").splitlines()
+    for line in [] if block.startswith(ELSEWHERE) else lines:
         program, *words = shlex.split(line.partition(" | ")[0], comments=True)
         assert program == "ddetr", f"{where}: {line}"
         ending = pytest.raises(SystemExit)

@@ -153,7 +153,8 @@ def test_a_command_that_a_page_types_exists(page: Path) -> None:
 def commands(text: str) -> list[list[str]]:
     """Words of every line that begins with ddetr, variables and launchers in front of it aside."""
     blocks = "".join(re.findall(r"(?ms)^```sh\n(.*?)^```", text))
-    lines = [shlex.split(line, comments=True) for line in blocks.splitlines()]
+    joined = blocks.replace("\\\n", " ").splitlines()
+    lines = [shlex.split(line, comments=True) for line in joined]
     return [line[line.index("ddetr") :] for line in lines if "ddetr" in line]
 
 
