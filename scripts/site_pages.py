@@ -132,6 +132,13 @@ def on_pre_build(config: Any) -> None:
     write_pages()
 
 
+def on_serve(server: Any, *, config: Any, builder: Any) -> Any:
+    """Watch the texts themselves, not what was gathered of them: an edit is one build."""
+    del builder
+    server.unwatch(config.docs_dir)
+    return server
+
+
 if __name__ == "__main__":
     try:
         write_pages()
