@@ -34,6 +34,8 @@ what is not in these tables is as it was. `tao deploy`, and whatever runs a Tens
 to `trt_evaluate/` and `trt_inference/`; an ONNX file that is called `.etlt` keeps that name,
 encrypted where there is a key. An `.etlt` that TAO has encrypted cannot be opened.
 
+[from-tao.md](from-tao.md) is about commands, notebooks and files.
+
 Each row was read where its source says; names alone were taken.
 """
 CONVERT = "convert:"
