@@ -45,6 +45,16 @@ def test_a_plan_with_a_wrong_spec_is_one_sentence(tiny_spec: Path, capsys) -> No
     assert "lost.pth" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["plan", "train"])
+def test_a_key_that_the_counted_classes_exclude(command: str, tiny_spec: Path, capsys) -> None:
+    """The number of classes is known when the data has been read; the sentence says which it is."""
+    queries = ["model.num_queries=9", "model.num_select=300"]
+    assert ddetr(command, "-e", tiny_spec, "dataset.num_classes=auto", *queries) == 2
+    said = capsys.readouterr().err
+    assert "model.num_select must be 1 to num_queries x num_classes" in said
+    assert "dataset.num_classes: auto is " in said
+
+
 def test_a_run_that_met_nan_is_replayed(tiny_spec: Path, capsys, tmp_path, monkeypatch) -> None:
     """The run says what was bad and how to look again; the replay is 1 while it is bad, else 0."""
     start = tmp_path / "start"

@@ -100,6 +100,15 @@ class InitArguments:
             "of a validation split that is missing, to SPEC_labels/ beside the spec.",
         ),
     ] = False
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="PATH",
+            help="Start from this detector: a .pth, or a file or folder that `ddetr import` reads. "
+            "Without, a small network learns from random weights.",
+        ),
+    ] = None
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a spec, and labels, that are there.")
     ] = False

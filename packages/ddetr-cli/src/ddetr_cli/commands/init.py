@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ddetr_cli.commands.arguments import InitArguments
 from ddetr_cli.layouts import (
@@ -10,18 +11,24 @@ from ddetr_cli.layouts import (
     FoundSet,
     LayoutError,
     Source,
+    Weights,
     converted,
     find_layout,
     spec_text,
     split_coco,
 )
+from ddetr_cli.passphrase import key_of_environment
 from ddetr_cli.running import EXIT_SUCCESS
+from ddetr_cli.spec import Experiment, local_path
 from ddetr_cli.terminal import RunConsole
 from ddetr_data.detection import Progress
 from ddetr_data.files import write_whole
 
 _MOST_TOLD = 20
 _MOST_CLASSES = 30
+# The data says how many classes there are and so, how many detections can be kept; the weights hold
+# those of the backbone.
+_NOT_OF_THE_MODEL = {"num_classes", "num_select", "pretrained_backbone_path"}
 
 
 def main(arguments: InitArguments, console: RunConsole) -> int:
@@ -29,19 +36,36 @@ def main(arguments: InitArguments, console: RunConsole) -> int:
 
     Raises:
         LayoutError: nothing known is there, the spec exists, or labels must be converted first.
+        FileNotFoundError, ValueError: the weights are missing, or are no detector's.
     """
     root, spec_file = arguments.folder, arguments.output
     labels_dir = spec_file.parent / f"{spec_file.stem}_labels"
     if spec_file.exists() and not arguments.overwrite:
         raise LayoutError(f"{spec_file} exists; give --overwrite, or -o with another name")
+    weights = None
+    if arguments.weights is not None:
+        weights = Weights(arguments.weights, _architecture(arguments.weights))
     found = find_layout(root, Progress([console.observe], "files"))
     console.close()
     _show(found, root, console)
     sources = _sources(found, labels_dir, arguments, console)
-    write_whole(spec_file, spec_text(found, sources, root))
+    write_whole(spec_file, spec_text(found, sources, root, weights))
     console.say(f"spec: {spec_file}")
     console.say(f"next: ddetr check -e {spec_file}, then ddetr train -e {spec_file}")
     return EXIT_SUCCESS
+
+
+def _architecture(weights: Path) -> dict[str, Any]:
+    """Give what a detector is built as, where a spec says otherwise by default."""
+    from ddetr_data.files import model_source
+    from ddetr_model import import_checkpoint
+
+    local_path(weights, "--weights")
+    with model_source(weights, key_of_environment()) as source:
+        config = import_checkpoint(source, allow_partial=True)[0].config
+    fields: dict[str, Any] = config.model_dump(mode="json", exclude=_NOT_OF_THE_MODEL)
+    usual = Experiment().model.architecture().model_dump(mode="json")
+    return {name: value for name, value in fields.items() if value != usual[name]}
 
 
 def _sources(

@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from ddetr_cli.allowed_code import load_function
 from ddetr_cli.running import SPEC_FILE, Done, RecordedWork, Run, Subtask
-from ddetr_cli.spec import Experiment, existing_model, existing_sources, optional_file
+from ddetr_cli.spec import Experiment, SpecError, existing_model, existing_sources, optional_file
 from ddetr_cli.terminal import Interrupted, StatusFile, last_word
 from ddetr_train.process import folder_locked
 
@@ -107,12 +109,22 @@ def _train(training: PreparedTraining, experiment: Experiment, run: Run) -> Done
 
 
 def model_for_training(experiment: Experiment) -> ModelConfig:
-    """Give the architecture with the data's number of classes, read from them where it is auto."""
+    """Give the architecture with the data's number of classes, read from them where it is auto.
+
+    Raises:
+        SpecError: a key of the model does not go with this number.
+    """
     if experiment.dataset.num_classes != "auto":
         return experiment.model.architecture()
     from ddetr_data.loading import resolve_num_classes
 
-    return experiment.model.architecture(num_classes=resolve_num_classes(experiment.dataset))
+    num_classes = resolve_num_classes(experiment.dataset)
+    try:
+        return experiment.model.architecture(num_classes=num_classes)
+    except ValidationError as error:
+        told = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
+        counted = f"dataset.num_classes: auto is {num_classes} with this data"
+        raise SpecError(f"model.{told} ({counted})") from None
 
 
 def what_is_left(config: TrainConfig, results_dir: Path) -> str:

@@ -3,7 +3,7 @@
 from ddetr_cli.layouts.conversion import converted, split_coco
 from ddetr_cli.layouts.found import SPLITS, FoundPart, FoundSet, LayoutError, Split
 from ddetr_cli.layouts.looking import find_layout
-from ddetr_cli.layouts.spec_writing import Source, spec_text
+from ddetr_cli.layouts.spec_writing import Source, Weights, spec_text
 
 __all__ = [
     "SPLITS",
@@ -12,6 +12,7 @@ __all__ = [
     "LayoutError",
     "Source",
     "Split",
+    "Weights",
     "converted",
     "find_layout",
     "spec_text",

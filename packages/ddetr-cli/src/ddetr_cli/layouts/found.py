@@ -63,6 +63,12 @@ class FoundSet:
         listed = set(self.split_lists.values())
         return listed if listed else {part.split for part in self.parts}
 
+    def count(self, split: Split) -> int:
+        """Count the images of a split."""
+        if self.split_lists:
+            return list(self.split_lists.values()).count(split)
+        return sum(part.images for part in self.parts if part.split == split)
+
 
 def split_in(names: Sequence[str]) -> Split | None:
     """Tell the split that folder or file names say, the innermost first; None where none does."""

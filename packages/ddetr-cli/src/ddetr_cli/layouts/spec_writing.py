@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from ddetr_cli.layouts._recipe import BATCH_SIZE, from_nothing, from_weights
 from ddetr_cli.layouts.found import FoundSet, Split
 from ddetr_cli.spec import SCHEMA_COMMENT, SCHEMA_FILE, Experiment
 
@@ -25,7 +27,17 @@ class Source:
     json_file: Path
 
 
-def spec_text(found: FoundSet, sources: Sequence[Source], root: Path) -> str:
+@dataclass(frozen=True)
+class Weights:
+    """A whole detector to start from."""
+
+    path: Path
+    architecture: Mapping[str, Any]  # keys of `model` that are not the documented defaults
+
+
+def spec_text(
+    found: FoundSet, sources: Sequence[Source], root: Path, weights: Weights | None = None
+) -> str:
     """Write the spec; whole paths, so that it works from any folder."""
     of = {split: [each for each in sources if each.split == split] for split in _KEYS}
     tested = of["test"] or of["val"]
@@ -45,8 +57,14 @@ def spec_text(found: FoundSet, sources: Sequence[Source], root: Path) -> str:
         lines += _sources("test_data_sources", tested)
     lines += [
         f"  num_classes: auto # {_classes(found)}",
-        "  batch_size: 4",
+        f"  batch_size: {BATCH_SIZE}",
         *_augmentation(found.sizes_wh),
+        "",
+        *(
+            from_weights(weights.path, weights.architecture)
+            if weights is not None
+            else from_nothing(found.count("train"))
+        ),
         "",
         *_REST.splitlines(),
     ]
@@ -54,17 +72,7 @@ def spec_text(found: FoundSet, sources: Sequence[Source], root: Path) -> str:
 
 
 _KEYS: tuple[Split, ...] = ("train", "val", "test")
-_REST = """model:
-  # Weights of a backbone (.pth or .safetensors); without, and without those of a whole detector
-  # below, training starts from random numbers and takes many more epochs.
-  # pretrained_backbone_path: /data/weights/resnet50.pth
-
-train:
-  num_epochs: 50
-  # Weights of a whole detector; `ddetr import` makes them of other programs' files.
-  # pretrained_model_path: /data/weights/deformable_detr.pth
-
-evaluate:
+_REST = """evaluate:
   checkpoint: ${results_dir}/train/dd_model_best.pth
 
 inference:
