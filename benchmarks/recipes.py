@@ -82,7 +82,8 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     # Whole trainings, and of a third of the images as many as there are ideas.
     "demo": {
         "before": _BEFORE,
-        "best": _BEST | {"train.num_epochs": 8},
+        "best, 8 epochs": _BEST | {"train.num_epochs": 8},
+        "best": _BEST | {"train.num_epochs": 10},
         "best, 12 epochs": _BEST,
     },
     "demo_short": {name: _BEST | {"train.num_epochs": 4} | keys for name, keys in _CHANGES.items()},
