@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import benchmark_table
+import recipe_table
 import spec_reference
 import tao_reference
 
@@ -25,6 +26,11 @@ def test_the_tables_of_tao_are_up_to_date() -> None:
 def test_the_table_of_benchmarks_is_up_to_date() -> None:
     """A figure that is measured anew is written again by scripts/benchmark_table.py."""
     assert (ROOT / "benchmarks" / "README.md").read_text("utf-8") == benchmark_table.page()
+
+
+def test_the_tables_of_recipes_are_up_to_date() -> None:
+    """A recipe that is measured anew is written again by scripts/recipe_table.py."""
+    assert (ROOT / "docs" / "recipes.md").read_text("utf-8") == recipe_table.page()
 
 
 def test_every_key_has_a_meaning() -> None:
