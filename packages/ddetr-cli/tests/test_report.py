@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from ddetr_cli.terminal import StatusFile
 from ddetr_data.coco import DetectionSet
 from ddetr_data.detection import RunEvent
 from ddetr_data.faults import FaultLog
+from ddetr_data.images import DrawnBox
 from ddetr_data.types import Annotations, Category, ImageRecord
 from ddetr_train.config import VALIDATION_FOLDER
 
@@ -145,8 +145,20 @@ def test_mistakes_by_hand(judged: DetectionSet, tmp_path: Path) -> None:
         [0, 0, 0, 0],
         [1, 0, 0, 0],
     ]
-    assert mistakes.curves["$dog_"].best_threshold == pytest.approx(0.8)
-    assert math.isnan(mistakes.curves[NAMES[2]].best_threshold)
+    assert mistakes.thresholds["$dog_"].threshold == 0.8
+    assert mistakes.thresholds[NAMES[2]].reason == "the data hold no object of it"
+
+
+def test_of_equal_images_the_lowest_id_is_first(judged: DetectionSet, tmp_path: Path) -> None:
+    """Whatever their order in the data; what is right, confused and missed is told apart."""
+    judged.images.reverse()
+    detections = read_detections(tmp_path / "detections.json")
+    detections[1].labels[:] = 2
+    mistakes = find_mistakes(judged, detections)
+    counts = [(bad.record.id, bad.missed, bad.invented, bad.confused) for bad in mistakes.worst]
+    assert counts == [(2, 2, 0, 0), (1, 0, 0, 1), (3, 0, 1, 0)]
+    confused = mistakes.worst[1]
+    assert confused.is_right.tolist() == confused.is_found.tolist() == [False, True]
 
 
 def test_only_the_scored_classes_count(judged: DetectionSet, tmp_path: Path) -> None:
@@ -163,8 +175,8 @@ def test_the_page_shows_mistakes_and_needs_no_other_file(
     text = write_evaluation_report(tmp_path, judged).read_text("utf-8")
     for title in ("Precision and recall", "Confusion", "Worst images"):
         assert f"<h2>{title}</h2>" in text
-    assert text.count('src="data:image/jpeg;base64,') == 2
-    assert text.count('src="') == 2
+    assert text.count('src="data:image/jpeg;base64,') == text.count('src="') == 4
+    assert text.index("<small>found</small>") < text.index("<small>labelled</small>")
     assert "&lt;i&gt;2.png" in text
     assert "2 missed, 0 invented, 0 confused" in text
     assert "<b>cat" not in text
@@ -178,7 +190,7 @@ def test_a_small_image_is_enlarged_so_that_words_fit(judged: DetectionSet, tmp_p
     bad = mistakes.worst[0]
     with Image.open(bad.record.path) as original:
         width = original.width
-    encoded = thumbnail(bad, judged.categories).partition(",")[2]
+    encoded = thumbnail(bad.record.path, [DrawnBox((5, 5, 30, 30), "red", "dog")]).partition(",")[2]
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as drawn:
         assert drawn.width == min(4 * width, 360)
 
@@ -187,8 +199,8 @@ def test_an_image_that_is_gone_is_said_so(judged: DetectionSet, tmp_path: Path) 
     """The report is written all the same."""
     (tmp_path / "<i>2.png").unlink()
     text = write_evaluation_report(tmp_path, judged).read_text("utf-8")
-    assert text.count("data:image/jpeg") == 1
-    assert "2.png" in text
+    assert text.count("data:image/jpeg") == 2
+    assert "&lt;i&gt;2.png is missing" in text
 
 
 def test_a_training_report_shows_the_last_validation(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -46,25 +45,15 @@ def test_a_curve_shows_where_precision_falls(loaded: DetectionSet) -> None:
     assert curve.recall.shape == curve.precision.shape == (101,)
     assert curve.precision[:51].tolist() == pytest.approx([1.0] * 51)
     assert curve.precision[51:].tolist() == pytest.approx([2 / 3] * 50)
-    assert curve.best_f1 == pytest.approx(0.8)
-    assert curve.best_threshold == pytest.approx(0.5)
-    assert json.loads(json.dumps(curve.to_dict(), allow_nan=False))["best_f1"] == curve.best_f1
-
-
-def test_a_class_that_is_never_found_has_no_threshold(loaded: DetectionSet) -> None:
-    """Its precision is 0 everywhere."""
-    curve = CocoScorer(loaded).curves()["person"]
-    assert (curve.precision == 0).all()
-    assert (curve.best_f1, math.isnan(curve.best_threshold)) == (0.0, True)
-    assert curve.to_dict()["best_threshold"] is None
+    assert json.loads(json.dumps(curve.to_dict(), allow_nan=False))["scores"][0] == curve.scores[0]
 
 
 def test_a_class_that_does_not_occur_has_no_curve(content: Content, write_source: Write) -> None:
-    """Nothing to find is neither good nor bad."""
+    """Nothing to find is neither good nor bad; a class that is never found has precision 0."""
     content["categories"].append({"id": 3, "name": "bag"})
-    curve = CocoScorer(load_sources([write_source(content)], num_classes=None)).curves()["bag"]
-    assert len(curve.recall) == 0
-    assert math.isnan(curve.best_f1)
+    curves = CocoScorer(load_sources([write_source(content)], num_classes=None)).curves()
+    assert len(curves["bag"].recall) == 0
+    assert (curves["person"].precision == 0).all()
 
 
 def test_sources_are_scored_apart(content: Content, write_source: Write) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,25 @@ def test_a_threshold_may_drop_everything(source, run) -> None:
     """No detection left is a score of 0."""
     scores, rows = run(Oracle(source, [0.1, 0.1]), conf_threshold=0.5)
     assert (scores.overall["AP"], rows) == (0.0, [])
+
+
+def test_each_class_may_have_its_threshold(source, run, tmp_path) -> None:
+    """By name, by id and for all others; what results.json then says of the best ones."""
+    for written in ({"person": 0.3}, {"2": 0.3}, {"default": 0.3, "car": 0.0}):
+        _, rows = run(Oracle(source, [0.9, 0.2]), conf_threshold=written)
+        assert {row["category_id"] for row in rows} == {1}
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert content["conf_threshold"] == {"default": 0.3, "car": 0.0}
+    car, person = (content["thresholds"][name] for name in ("car", "person"))
+    assert (car["threshold"], car["f1"], car["objects"]) == (0.9, 1.0, 3)
+    assert (person["threshold"], person["reason"]) == (None, "nothing of it was found")
+    for written, said in (
+        ({"cat": 0.3}, "evaluate.conf_threshold names the class 'cat', which the model does not "),
+        ({"persn": 0.3}, "not have; did you mean 'person'?"),
+        ({"9": 0.3}, "it has 'car', 'person'"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            run(Oracle(source, [0.9, 0.2]), conf_threshold=written)
 
 
 def test_a_detector_that_loses_images_is_refused(source, run) -> None:

@@ -79,6 +79,21 @@ def test_no_score_below_the_threshold_is_written_or_drawn(tmp_path):
     assert pixels == [(0, 0, 255), (255, 255, 255)]
 
 
+def test_each_class_may_have_its_threshold(tmp_path):
+    """One that is not named has the usual one; a name that is no class is refused, and no file."""
+    write_images(tmp_path / "in", "a.png")
+    for written, classes in (
+        ({"bag": 0.2}, {"bag", "person group"}),
+        ({"bag": 0.26}, {"person group"}),
+        ({"default": 1.0, "bag": 0.25}, {"bag"}),
+    ):
+        _, summary = run(tmp_path / "in", tmp_path / "x", conf_threshold=written)
+        assert set(summary.per_class) == classes
+    with pytest.raises(ValueError, match=r"inference.conf_threshold names the class 'bags'.*'bag'"):
+        run(tmp_path / "in", tmp_path / "y", conf_threshold={"bags": 0.2})
+    assert not (tmp_path / "y").exists()
+
+
 def test_nothing_found_leaves_an_empty_label_file(tmp_path):
     """Every image has its label file and drawing, also without detections."""
     write_images(tmp_path / "in", "a.png")

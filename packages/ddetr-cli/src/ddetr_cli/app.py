@@ -32,6 +32,7 @@ from ddetr_cli.terminal import (
     shorten_waits,
     told_interrupts,
 )
+from ddetr_cli.typed_command import command_typed
 from ddetr_data import shown_text
 
 # click's error of a wrong command line, whichever click typer has inside of it.
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: by default those of the process, which is the command's then.
     """
     star_out_command_line()
-    given, options = output_words(list(sys.argv[1:] if arguments is None else arguments))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given, options = output_words(words)
     shorten_waits()
     hide_image_warnings()
     is_process = arguments is None
@@ -69,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lasting_output(),
         told_interrupts(),
         output_as(options),
+        command_typed(words),
     ):
         sys.exit(_status_of(given))
 

@@ -41,7 +41,7 @@ def star_out_command_line() -> None:
 
     Processes that load images are forks, which show this one's own command line.
     """
-    if not any(start < len(word) for word, start in _secret_starts(sys.argv)):
+    if not any(start < len(word) for word, start in secret_starts(sys.argv)):
         return
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
@@ -49,13 +49,13 @@ def star_out_command_line() -> None:
         return
     start, end = int(fields[_ARG_START]), int(fields[_ARG_END])
     words = map(os.fsdecode, ctypes.string_at(start, end - start).split(b"\0"))
-    for word, first in _secret_starts(list(words)):
+    for word, first in secret_starts(list(words)):
         shown, hidden = (len(os.fsencode(part)) for part in (word[:first], word[first:]))
         ctypes.memset(start + shown, ord("*"), hidden)
         start += shown + hidden + 1
 
 
-def _secret_starts(words: Sequence[str]) -> Iterator[tuple[str, int]]:
+def secret_starts(words: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Yield each word, and where a secret begins in it: at its end if it holds none."""
     for before, word in zip(["", *words], words, strict=False):
         name, sign, _ = word.partition("=")

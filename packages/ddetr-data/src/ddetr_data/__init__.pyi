@@ -39,6 +39,8 @@ from .loading import open_sources as open_sources
 from .loading import resolve_num_classes as resolve_num_classes
 from .loading import verify_images as verify_images
 from .locations import is_url as is_url
+from .named_thresholds import WrittenThreshold as WrittenThreshold
+from .named_thresholds import class_thresholds as class_thresholds
 from .parallel import available_cores as available_cores
 from .safe_text import shown_json as shown_json
 from .safe_text import shown_text as shown_text
@@ -47,6 +49,8 @@ from .scoring import CocoScorer as CocoScorer
 from .scoring import Scores as Scores
 from .scoring import confusion_table as confusion_table
 from .synthetic import make_dataset as make_dataset
+from .thresholds import ClassThresholds as ClassThresholds
+from .thresholds import Threshold as Threshold
 from .types import Annotations as Annotations
 from .types import Category as Category
 from .types import Detection as Detection

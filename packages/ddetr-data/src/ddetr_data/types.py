@@ -15,6 +15,7 @@ from PIL import Image
 
 from ddetr_data.locations import AnyFile
 from ddetr_data.safe_text import shown_text
+from ddetr_data.thresholds import ClassThresholds, Threshold
 
 ImageLike: TypeAlias = AnyFile | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
 # What picks some of a table's rows: a mask, indices or a slice.
@@ -111,8 +112,10 @@ class Detections:
             labels=self.labels[rows],
         )
 
-    def above(self: Found, threshold: float) -> Found:
-        """Keep the detections whose score is at least threshold."""
+    def above(self: Found, threshold: Threshold) -> Found:
+        """Keep the detections whose score is at least threshold, or that of their class."""
+        if isinstance(threshold, ClassThresholds):
+            return self.keep(self.scores >= threshold.of(self.labels))
         return self.keep(self.scores >= threshold)
 
     def of_classes(self: Found, ids: Collection[int]) -> Found:

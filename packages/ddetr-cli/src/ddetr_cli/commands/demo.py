@@ -15,6 +15,7 @@ from ddetr_cli.commands.arguments import DemoArguments
 from ddetr_cli.running import EXIT_FAILURE, EXIT_SUCCESS, run_subtask
 from ddetr_cli.spec import local_path
 from ddetr_cli.terminal import RunConsole, current_output, figure
+from ddetr_cli.typed_command import command_typed
 from ddetr_data.files import write_whole
 
 NUM_IMAGES = {"train": 1600, "val": 60, "test": 150}
@@ -84,7 +85,8 @@ def _run_steps(spec_file: Path, arguments: DemoArguments, console: RunConsole) -
     for subtask in (train.SUBTASK, evaluate.SUBTASK, inference.SUBTASK, export.EXPORT):
         overrides = training if subtask is train.SUBTASK else []
         _show_command(subtask.name, spec_file, overrides, console)
-        status = run_subtask(subtask, spec_file, overrides)
+        with command_typed([subtask.name, "-e", str(spec_file), *overrides]):
+            status = run_subtask(subtask, spec_file, overrides)
         if status != EXIT_SUCCESS:
             return status
     results = spec_file.parent / "results"

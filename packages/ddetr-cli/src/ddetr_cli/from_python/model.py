@@ -15,11 +15,11 @@ from ddetr_cli.commands.detector_file import checked_detector_file, open_detecto
 from ddetr_cli.running import InputError, input_errors
 from ddetr_cli.spec import Experiment, load_tree, tree_of_values
 from ddetr_cli.versions import SIBLINGS, find_misfits, sentence_of
-from ddetr_data import find_images
-from ddetr_data.detection import detect_in
+from ddetr_data import ClassThresholds, class_thresholds, find_images
+from ddetr_data.detection import detect_in, threshold_for
 
 if TYPE_CHECKING:
-    from ddetr_data import Category, ImageLike
+    from ddetr_data import Category, ImageLike, Threshold, WrittenThreshold
     from ddetr_data.detection import Detector, ImageDetections
 
 __all__ = ["InputError", "Model", "load"]
@@ -48,9 +48,10 @@ def load(
         config = experiment.inference
         checked_detector_file(config, "load", experiment.passphrase)
         detector = open_detector(config, "load", experiment)
+        threshold = threshold_for(config, detector.categories)
     for text in detector.notices:
         warnings.warn(text, stacklevel=2)
-    return Model(detector, config.conf_threshold)
+    return Model(detector, threshold)
 
 
 def refuse_misfits() -> None:
@@ -66,15 +67,20 @@ def refuse_misfits() -> None:
 class Model:
     """A trained detector, whatever runs it."""
 
-    def __init__(self, detector: Detector, threshold: float = 0.0) -> None:
+    def __init__(self, detector: Detector, threshold: WrittenThreshold = 0.0) -> None:
         """Take a detector.
 
         Args:
             detector: Anything with predict(images), of your own too.
-            threshold: Least score of what predict gives, where it is not told another.
+            threshold: Least score of what predict gives, where it is not told another; one number,
+                or numbers by class.
+
+        Raises:
+            InputError: a threshold is none, or of a class that the detector does not have.
         """
         self.detector = detector
-        self.threshold = threshold
+        self.threshold: Threshold = 0.0
+        self.threshold = self._threshold(threshold)
 
     def __repr__(self) -> str:
         """What runs it, and its classes."""
@@ -87,29 +93,33 @@ class Model:
         return tuple(self.detector.categories)
 
     @overload
-    def predict(self, images: str | os.PathLike[str], *, threshold: float | None = None) -> Any: ...
+    def predict(
+        self, images: str | os.PathLike[str], *, threshold: WrittenThreshold | None = None
+    ) -> Any: ...
 
     @overload
     def predict(
         self,
         images: Image.Image | NDArray[np.uint8] | NDArray[np.uint16],
         *,
-        threshold: float | None = None,
+        threshold: WrittenThreshold | None = None,
     ) -> ImageDetections: ...
 
     @overload
     def predict(
-        self, images: Sequence[ImageLike], *, threshold: float | None = None
+        self, images: Sequence[ImageLike], *, threshold: WrittenThreshold | None = None
     ) -> list[ImageDetections]: ...
 
-    def predict(self, images: Any, *, threshold: float | None = None) -> Any:
+    def predict(self, images: Any, *, threshold: WrittenThreshold | None = None) -> Any:
         """Detect in an image, or in several.
 
         Args:
             images: One image: a path, a Pillow image, or an array (H, W, 3), (H, W, 4) or (H, W) of
                 uint8 or uint16 in RGB. Or several: a folder, with its sub-folders, a list, or an
                 array (B, H, W, 3).
-            threshold: Least score, 0 to 1; None is the model's own, 0.5 if nothing else was said.
+            threshold: Least score, 0 to 1, or a dict of one for each class, by name or id; classes
+                that it does not name have its `default`, else the model's own. None is the model's
+                own for all, 0.5 if nothing else was said.
 
         Returns:
             Of one image its detections, best first, boxes in its own pixels; of several a list of
@@ -119,13 +129,17 @@ class Model:
             InputError: an image is missing or damaged, or the threshold is none.
             TypeError: something is no image.
         """
-        least = self.threshold if threshold is None else threshold
-        if not 0 <= least <= 1:
-            raise InputError(f"threshold must be from 0 to 1, got {least}")
+        least = self.threshold if threshold is None else self._threshold(threshold)
         with input_errors():
             several = _several(images)
             found = detect_in(self.detector, [images] if several is None else several, least)
         return found[0] if several is None else found
+
+    def _threshold(self, written: WrittenThreshold) -> Threshold:
+        own = self.threshold
+        usual = own.default if isinstance(own, ClassThresholds) else own
+        with input_errors():
+            return class_thresholds(written, self.categories, usual, "threshold")
 
 
 def _several(images: Any) -> Sequence[ImageLike] | None:

@@ -13,6 +13,7 @@ from ddetr_cli.report.page import (
     write_training_report,
 )
 from ddetr_cli.report.scored_run import ScoredRun, read_scored_run
+from ddetr_cli.report.threshold_override import threshold_override
 from ddetr_cli.report.thumbnails import thumbnail
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "read_scored_run",
     "read_warnings",
     "score_rows",
+    "threshold_override",
     "thumbnail",
     "write_comparison_report",
     "write_evaluation_report",

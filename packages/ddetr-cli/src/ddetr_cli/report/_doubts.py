@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ddetr_cli.report._sections import Section, ShownImage, Table
-from ddetr_cli.report.thumbnails import thumbnail
-from ddetr_data import Category, DataError, Detections, ImageRecord
+from ddetr_cli.report._sections import Section, ShownImage, Table, Thumbnail
+from ddetr_cli.report.thumbnails import RIGHT_COLOR, WRONG_COLOR, thumbnail
+from ddetr_cli.running import sentence
+from ddetr_data import ClassNames, DataError, Detections
 from ddetr_data.coco import DetectionSet
 from ddetr_data.detection import DoubtedLabel, LabelNoise
+from ddetr_data.images import DrawnBox
 
 _SHOWN = 24  # of each kind; the files list all
 _MARGIN = 0.75  # around the boxes, in parts of their extent
 _LEAST_MARGIN = 8  # pixels
+_LEGEND = ((RIGHT_COLOR, "labels"), (WRONG_COLOR, "detections"))
 _TITLES = {
     "missing": "Likely missing: found surely, and not labelled",
     "class": "Likely of another class",
@@ -26,10 +30,17 @@ _TITLES = {
 
 @dataclass(frozen=True, eq=False)
 class _Doubted:
-    """An image with the label in doubt, and what is suggested instead."""
+    """Boxes of the label in doubt and of its twin, and what is suggested instead."""
 
-    record: ImageRecord
+    objects_xyxy: NDArray[np.float64]  # (N, 4), pixels
     found: Detections
+
+    def boxes(self, names: ClassNames) -> list[DrawnBox]:
+        """Give what is drawn."""
+        drawn = [DrawnBox(box, RIGHT_COLOR, "", 2) for box in self.objects_xyxy.tolist()]
+        for box, score, label in zip(*_columns(self.found), strict=True):
+            drawn.append(DrawnBox(box, WRONG_COLOR, f"{names[label]} {score:.2f}", 1))
+        return drawn
 
 
 def doubt_sections(noise: LabelNoise) -> list[Section]:
@@ -47,45 +58,45 @@ def doubt_sections(noise: LabelNoise) -> list[Section]:
         mine = [each for each in noise.doubted if each.doubt.kind == kind]
         if mine:
             images = [_shown(each, noise.sets[each.split]) for each in mine[:_SHOWN]]
-            note = f"the {len(images)} surest of {len(mine)}"
-            sections.append(Section(title, images=images, images_note=note))
+            note = f"The {len(images)} surest of {len(mine)}."
+            sections.append(Section(title, note=note, images=images, legend=_LEGEND))
     return sections
 
 
 def _shown(doubted: DoubtedLabel, labelled: DetectionSet) -> ShownImage:
     drawn = _drawn(doubted)
     row, doubt = doubted.row, doubted.doubt
-    names = {each.id: each.name for each in labelled.categories}
+    names = ClassNames(labelled.categories)
     parts = [f"score {doubt.score:.2f}"]
     if doubt.object_index is not None:
         label = int(doubted.record.labels[doubt.object_index])
-        parts.append(f"labelled {names.get(label, label)}")
+        parts.append(f"labelled {names[label]}")
     if doubt.suggested_label is not None:
-        parts.append(f"found {names.get(doubt.suggested_label, doubt.suggested_label)}")
+        parts.append(f"found {names[doubt.suggested_label]}")
     if row is not None:
         parts.append(f"{row.file}, image {row.image_id}")
         if row.annotation_id is not None:
             parts.append(f"annotation {row.annotation_id}")
     text, name = ", ".join(parts), doubted.record.file_name
-    categories = tuple(Category(id, name) for id, name in names.items())
+    white = labelled.largest.covering()
     try:
-        address = thumbnail(drawn, categories, labelled.largest.covering(), _region(drawn))
-        return ShownImage(name, text, address)
+        address = thumbnail(doubted.record.path, drawn.boxes(names), white, _region(drawn))
+        return ShownImage(name, text, [Thumbnail("", address)])
     except (OSError, DataError) as error:
-        return ShownImage(name, text, problem=str(error))
+        return ShownImage(name, text, problem=sentence(error))
 
 
 def _drawn(doubted: DoubtedLabel) -> _Doubted:
     """Keep the label in doubt, its twin, and the suggestion as a detection."""
     doubt, record = doubted.doubt, doubted.record
     rows = [each for each in (doubt.object_index, doubt.twin_index) if each is not None]
-    kept = replace(record, annotations=record.annotations.keep(np.array(rows, np.int64)))
+    kept = record.boxes_xywh[rows].reshape(-1, 4)
+    kept[:, 2:] += kept[:, :2]
     if doubt.suggested_label is None:
         return _Doubted(kept, Detections.empty())
     box = doubt.suggested_xyxy
     if box is None:  # the label's own, of another class
-        left, top, width, height = kept.boxes_xywh[0].tolist()
-        box = (left, top, left + width, top + height)
+        box = tuple(kept[0].tolist())
     found = Detections(
         np.array([box], np.float32),
         np.array([doubt.score], np.float32),
@@ -94,11 +105,13 @@ def _drawn(doubted: DoubtedLabel) -> _Doubted:
     return _Doubted(kept, found)
 
 
+def _columns(found: Detections) -> tuple[list[list[float]], list[float], list[int]]:
+    return found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist()
+
+
 def _region(drawn: _Doubted) -> tuple[float, float, float, float]:
     """What is shown around the boxes."""
-    corners = drawn.record.boxes_xywh.copy()
-    corners[:, 2:] += corners[:, :2]
-    boxes = np.concatenate([corners, drawn.found.boxes_xyxy])
+    boxes = np.concatenate([drawn.objects_xyxy, drawn.found.boxes_xyxy])
     first, last = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     margin = np.maximum(_MARGIN * (last - first), _LEAST_MARGIN)
     (left, top), (right, bottom) = (first - margin).tolist(), (last + margin).tolist()

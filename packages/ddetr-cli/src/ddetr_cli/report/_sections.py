@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ddetr_cli.report.charts import bar_chart, confusion_chart, line_chart, precision_recall_chart
-from ddetr_cli.report.mistakes import BadImage, Mistakes
-from ddetr_cli.report.thumbnails import thumbnail
+from ddetr_cli.report.mistakes import Mistakes
 from ddetr_cli.terminal import figure
-from ddetr_data import DataError
-from ddetr_data.coco import DetectionSet
 
 _LOSSES: tuple[str, ...] = ("train_loss", "val_loss")
 _SCORES: tuple[str, ...] = ("val_AP", "val_AP50", "val_AP75")
@@ -29,12 +26,28 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Code:
+    """A line to be copied, and what it is."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small image inside the page."""
+
+    shows: str  # what of the image's; nothing where there is one alone
+    address: str  # data:
+
+
+@dataclass(frozen=True)
 class ShownImage:
     """An image with its mistakes."""
 
     name: str
     mistakes: str
-    thumbnail: str = ""  # a data: address
+    thumbnails: Sequence[Thumbnail] = ()  # side by side
     problem: str = ""  # why there is none
 
 
@@ -45,10 +58,11 @@ class Section:
     title: str
     cards: Mapping[str, str] = field(default_factory=dict)  # figures by their names
     note: str = ""
+    codes: Sequence[Code] = ()
     charts: Sequence[str] = ()  # as SVG
     table: Table | None = None
     images: Sequence[ShownImage] = ()
-    images_note: str = "most mistakes first"
+    legend: Sequence[tuple[str, str]] = ()  # colours of the images' boxes, and what they mean
 
 
 def training_section(history: Mapping[str, Mapping[int, float]]) -> Section:
@@ -91,22 +105,17 @@ def score_sections(content: Mapping[str, Any]) -> list[Section]:
     ]
 
 
-def mistake_sections(mistakes: Mistakes, detection_set: DetectionSet) -> list[Section]:
-    """Curves, which class was taken for which, and the worst images."""
+def mistake_sections(mistakes: Mistakes) -> list[Section]:
+    """Curves, and which class was taken for which."""
     confusion = mistakes.confusion
     title = "True classes and detected ones, at IoU 0.50"
     return [
         _curves(mistakes),
         Section(
             "Confusion",
-            note="Each class counts from the score at which its F1 is best. The last column was "
-            "missed, the last row was invented.",
+            note="Each class counts from its threshold on, one without any from 0.5. The last "
+            "column was missed, the last row was invented.",
             charts=[confusion_chart(title, confusion.names, confusion.counts.tolist())],
-        ),
-        Section(
-            "Worst images",
-            note="" if mistakes.worst else "No image has a mistake at these scores.",
-            images=[_shown(image, detection_set) for image in mistakes.worst],
         ),
     ]
 
@@ -122,25 +131,8 @@ def _curves(mistakes: Mistakes) -> Section:
         for name, curve in mistakes.curves.items()
         if len(curve.recall)
     }
-    rows = [
-        [name, figure(curve.best_f1), figure(curve.best_threshold)]
-        for name, curve in mistakes.curves.items()
-    ]
-    return Section(
-        "Precision and recall",
-        charts=[precision_recall_chart("Precision over recall at IoU 0.50", drawn)],
-        table=Table(["class", "best F1", "at score"], rows),
-    )
-
-
-def _shown(image: BadImage, detection_set: DetectionSet) -> ShownImage:
-    name = image.record.file_name
-    mistakes = f"{image.missed} missed, {image.invented} invented, {image.confused} confused"
-    white = detection_set.largest.covering()
-    try:
-        return ShownImage(name, mistakes, thumbnail(image, detection_set.categories, white))
-    except (OSError, DataError) as error:
-        return ShownImage(name, mistakes, problem=str(error))
+    chart = precision_recall_chart("Precision over recall at IoU 0.50", drawn)
+    return Section("Precision and recall", charts=[chart])
 
 
 def _epoch_table(history: Mapping[str, Mapping[int, float]], columns: Sequence[str]) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,28 @@ def read_warnings(status_file: Path) -> list[tuple[int | None, str]]:
         if entry.get("verbosity") == "WARNING":
             found.setdefault(entry["message"], entry["epoch"])
     return [(epoch, text) for text, epoch in found.items()]
+
+
+@dataclass(frozen=True)
+class Start:
+    """One of the times that a run was started."""
+
+    task: str
+    when: str  # date and time, as status.json has them
+    command: str | None  # None: it was called from Python
+
+
+def read_starts(status_file: Path) -> list[Start]:
+    """Give every start, in their order."""
+    return [
+        Start(
+            entry["message"].removesuffix(" starts"),
+            f"{entry['date']} {entry['time']}",
+            entry.get("command"),
+        )
+        for entry in _entries(status_file)
+        if entry["status"] == "STARTED"
+    ]
 
 
 def _entries(status_file: Path) -> Iterator[dict[str, Any]]:

@@ -66,13 +66,18 @@ class RunRecord:
                 self._take_hold()
 
     def open(
-        self, task: str, spec_text: str, make_way: Callable[[], Callable[[], None]] | None = None
+        self,
+        task: str,
+        spec_text: str,
+        make_way: Callable[[], Callable[[], None]] | None = None,
+        command: str | None = None,
     ) -> None:
         """Make the folder, keep the spec in it and begin its status: all of it or nothing.
 
         Args:
             task: the subtask.
             spec_text: what it runs with.
+            command: the line that asked for it, without secrets.
             make_way: called by the first process before anything is written; it gives what is
                 called where that fails.
 
@@ -87,7 +92,7 @@ class RunRecord:
                 self._take_hold()
                 if self._is_first:
                     take_back = make_way() if make_way is not None else None
-                    self._status = self._begin(task, spec_text, take_back)
+                    self._status = self._begin(task, spec_text, take_back, command)
             except BaseException:
                 self._let_go()
                 _remove_empty(made)
@@ -107,12 +112,18 @@ class RunRecord:
         if self._status is not None:
             self._status.write(state, message, kpi=figures)
 
-    def _begin(self, task: str, spec_text: str, take_back: Callable[[], None] | None) -> StatusFile:
+    def _begin(
+        self,
+        task: str,
+        spec_text: str,
+        take_back: Callable[[], None] | None,
+        command: str | None,
+    ) -> StatusFile:
         path = self.folder / StatusFile.NAME
         size = path.stat().st_size if path.is_file() else None
         try:
             status = StatusFile(self.folder)
-            status.write("STARTED", f"{task} starts")
+            status.write("STARTED", f"{task} starts", command=command)
             for event in self._events:
                 status.observe(event)
             write_whole(self.folder / SPEC_FILE, spec_text)

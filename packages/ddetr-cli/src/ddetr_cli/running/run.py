@@ -39,6 +39,7 @@ from ddetr_cli.spec import (
     spec_yaml,
 )
 from ddetr_cli.terminal import Interrupts, RunConsole, current_output, last_word
+from ddetr_cli.typed_command import typed_command
 from ddetr_data.detection import Observer, RunEvent
 from ddetr_data.loading import default_cache_dir
 from ddetr_train.process import Launch, LaunchError, current_launch
@@ -218,7 +219,9 @@ def _attempt(
             if not isinstance(work, RecordedWork):
                 work = RecordedWork(work, loaded.spec, lambda: _nothing)
             text = _heading(subtask.name) + spec_yaml(work.spec)
-            record.open(subtask.name, text, work.make_way)
+            command = typed_command()
+            command = None if command is None else masked(command, [secret])
+            record.open(subtask.name, text, work.make_way, command)
             log.open(run.results_dir / _log_name(run.launch))
             done = work.work()
             done = done if isinstance(done, Done) else Done(done)

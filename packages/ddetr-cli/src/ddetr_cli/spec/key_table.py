@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -105,11 +106,19 @@ def _takes(field: FieldInfo) -> str:
         inner = ", ".join(key for block in blocks_of(field) for key in block.model_fields)
         return f"list of blocks: {inner}" if is_list_of_blocks(field) else f"block: {inner}"
     words = [word for arm in arms(field.annotation) for word in _words_of(arm)]
-    for constraint in field.metadata:
+    for constraint in (*field.metadata, *_constraints_in(field.annotation)):
         for name, text in _LIMITS.items():
             limit = getattr(constraint, name, None)
             words += [] if limit is None else [text.format(limit)]
     return ", ".join(dict.fromkeys(words))
+
+
+def _constraints_in(annotation: Any) -> Iterator[Any]:
+    """Give the limits of a union's members, as those of a number beside a block."""
+    for member in get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ():
+        if get_origin(member) is Annotated:
+            for info in get_args(member)[1:]:
+                yield from getattr(info, "metadata", ())
 
 
 def _words_of(annotation: Any) -> list[str]:

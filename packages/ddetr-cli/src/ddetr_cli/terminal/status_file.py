@@ -36,11 +36,12 @@ class StatusFile:
         epoch: int | None = None,
         eta_seconds: float | None = None,
         is_warning: bool = False,
+        command: str | None = None,
     ) -> None:
         """Append one line; figures that JSON cannot hold (NaN, infinity) become null.
 
-        A warning's line has a key more, `verbosity`. Signs that would act on a terminal stand in
-        escapes, passwords in URLs in stars.
+        A warning's line has a key more, `verbosity`, and the first one of a run `command`. Signs
+        that would act on a terminal stand in escapes, passwords in URLs in stars.
         """
         now = datetime.now()
         line = {
@@ -52,6 +53,7 @@ class StatusFile:
             "epoch": epoch,
             "eta": None if eta_seconds is None else duration(eta_seconds),
             **({"verbosity": "WARNING"} if is_warning else {}),
+            **({} if command is None else {"command": without_passwords(command)}),
         }
         try:
             with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:

@@ -45,6 +45,7 @@ __all__ = [
     "prepare_labelling",
     "prepared_batches",
     "raised_num_select",
+    "threshold_for",
     "write_label_noise",
     "write_results",
 ]

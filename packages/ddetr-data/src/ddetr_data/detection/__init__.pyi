@@ -40,4 +40,5 @@ from .result_writer import LeftOut as LeftOut
 from .result_writer import NamedImage as NamedImage
 from .result_writer import ResultWriter as ResultWriter
 from .result_writer import kitti_rows as kitti_rows
+from .spec_thresholds import threshold_for as threshold_for
 from .summary import InferenceSummary as InferenceSummary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -11,6 +11,7 @@ from ddetr_data.config import DEFAULT_MAX_DETECTIONS, FrozenModel, Judge
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Runtime = Literal["auto", "onnxruntime", "openvino"]
+Score = Annotated[float, Field(ge=0, le=1)]
 
 
 class DeviceConfig(FrozenModel):
@@ -95,8 +96,10 @@ class _DetectorConfig(DeviceConfig):
 class EvaluateConfig(_DetectorConfig):
     """Options of scoring a checkpoint on labelled images (block `evaluate`)."""
 
-    conf_threshold: float = Field(
-        0.0, ge=0, le=1, description="Detections below this score are left out of the scores."
+    conf_threshold: Score | dict[str, Score] = Field(
+        0.0,
+        description="Detections below this score are left out of the scores. A block gives one for "
+        "each class, by name or id, and as default for all others.",
     )
     judge: Judge = Field(
         "auto",
@@ -114,8 +117,10 @@ class EvaluateConfig(_DetectorConfig):
 class InferenceConfig(_DetectorConfig):
     """Options of labelling images with a checkpoint (block `inference`)."""
 
-    conf_threshold: float = Field(
-        0.5, ge=0, le=1, description="Detections below this score are not written."
+    conf_threshold: Score | dict[str, Score] = Field(
+        0.5,
+        description="Detections below this score are not written. A block gives one for each "
+        "class, by name or id, and as default for all others; report.html has the best.",
     )
     color_map: dict[str, str] = Field(
         default_factory=dict, description="Colour of a class in the annotated images, by name."

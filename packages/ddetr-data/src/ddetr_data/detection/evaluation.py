@@ -24,9 +24,11 @@ from ddetr_data.detection.detector import (
 from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
 from ddetr_data.detection.limits import limit_notices
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
+from ddetr_data.detection.spec_thresholds import threshold_for
 from ddetr_data.files import write_all
 from ddetr_data.parallel import WorkAhead
 from ddetr_data.scoring import CocoScorer, Scores, choose_judge, score_sources
+from ddetr_data.thresholds import Threshold
 from ddetr_data.types import Detections, ImageLike, ImageRecord
 
 
@@ -41,13 +43,15 @@ def evaluate(
 ) -> Scores:
     """Write results.json and detections.json for dataset.test_data_sources, and give the scores.
 
-    With several sources results.json also has "per_source", by the sources' names. Processes that
-    divide the images all get the scores; the first one reports and writes the files.
+    results.json also has "thresholds": of each class the score from which its F1 is best; with
+    several sources also "per_source", by the sources' names. Processes that divide the images all
+    get the scores; the first one reports and writes the files.
 
     Raises:
         FileNotFoundError: the data are not there.
         ValueError: no test data, labels that the detector has no class for or gives another name,
-            too many dropped objects, or a judge that is not installed.
+            too many dropped objects, a threshold of a class that is not there, or a judge that is
+            not installed.
     """
     observers = observers if ranks.is_first else ()
     return prepare_evaluation(detector, dataset, config, observers=observers).run(
@@ -78,13 +82,14 @@ def prepare_evaluation(
         judge=config.judge,
         max_detections=config.max_detections,
     )
+    threshold = threshold_for(config, detector.categories or labelled.categories)
     fill_in_white(detector, dataset)
     most = getattr(detector, "most_detections", None)  # of a class that does not inherit
     limits = limit_notices(labelled, config.max_detections, most)
     for text in (*setup_notices(detector, dataset), *differences, *limits):
         emit(observers, RunEvent("notice", text))
     return PreparedEvaluation(
-        detector, labelled, scorer, sources, config, observers, dataset.workers
+        detector, labelled, scorer, sources, config, threshold, observers, dataset.workers
     )
 
 
@@ -97,6 +102,7 @@ class PreparedEvaluation:
     scorer: CocoScorer
     sources: Sequence[DataSource]
     config: EvaluateConfig
+    threshold: Threshold
     observers: Sequence[Observer]
     workers: int = 0  # threads that read images
 
@@ -104,25 +110,28 @@ class PreparedEvaluation:
         """Detect, score, and write the files that `evaluate` describes."""
         observers = self.observers if ranks.is_first else ()
         images = self.labelled.images
-        count, threshold = len(images), self.config.conf_threshold
+        count = len(images)
         emit(observers, RunEvent("started", f"evaluating {count} images", total_steps=count))
         add_detections(
             self.scorer,
             self.detector,
             images,
-            threshold,
+            self.threshold,
             on_progress=Progress(observers),
             ranks=ranks,
             workers=self.workers,
         )
         scores = self.scorer.score()
         if ranks.is_first:
-            facts: dict[str, Any] = {"images": count, "conf_threshold": threshold}
+            facts: dict[str, Any] = {"images": count}
+            facts["conf_threshold"] = self.config.conf_threshold
             facts["max_detections"] = self.config.max_detections
             if self.config.detector_file is not None:
                 facts["checkpoint"] = str(self.config.detector_file)
             if len(self.sources) > 1:
                 facts["per_source"] = score_sources(self.scorer, self.sources)
+            found = self.scorer.thresholds()
+            facts["thresholds"] = {name: each.to_dict() for name, each in found.items()}
             write_results(results_dir, scores, self.scorer.results(), facts)
         emit(observers, RunEvent("finished", f"scores in {results_dir}", metrics=scores.overall))
         return scores
@@ -140,7 +149,7 @@ def add_detections(
     scorer: TakesDetections,
     detector: Detector,
     images: Sequence[ImageRecord],
-    conf_threshold: float = 0.0,
+    conf_threshold: Threshold = 0.0,
     *,
     on_progress: Progress | None = None,
     ranks: RankSlice = ALONE,

@@ -21,6 +21,7 @@ from ddetr_data.images import (
     jpeg_address,
     open_image,
 )
+from ddetr_data.named_thresholds import WrittenThreshold, class_thresholds
 from ddetr_data.types import Category, Detections, ImageLike
 
 _SHOWN_SIDE = 1000  # pixels of the longer side in a notebook
@@ -103,23 +104,26 @@ class ImageDetections(Detections):
 
 
 def detect_in(
-    detector: Detector, images: Sequence[ImageLike], threshold: float = 0.0
+    detector: Detector, images: Sequence[ImageLike], threshold: WrittenThreshold = 0.0
 ) -> list[ImageDetections]:
     """Run a detector, and give what it finds with the images and the names of its classes.
 
     Args:
         detector: Any.
         images: As many as fit into memory, or paths.
-        threshold: Detections of a lower score are left out.
+        threshold: Detections of a lower score are left out; one number, or numbers by class, by
+            name or id, with `default` for all others (0 if it is not given).
 
     Raises:
+        ValueError: the threshold names a class that the detector does not have, or is none.
         FileNotFoundError, DataError, TypeError: an image is missing, damaged or none at all.
         DetectorError: as detect.
     """
     categories, white = tuple(detector.categories), white_of(detector)
+    least = class_thresholds(threshold, categories, 0.0, "threshold")
     return [
         ImageDetections(each.boxes_xyxy, each.scores, each.labels, categories, image, white)
         for image, each in zip(
-            images, (found.above(threshold) for found in detect(detector, images)), strict=True
+            images, (found.above(least) for found in detect(detector, images)), strict=True
         )
     ]

@@ -21,6 +21,7 @@ from ddetr_data.detection.events import Observer, Progress, RunEvent, emit
 from ddetr_data.detection.media import Media, NamedVideo, annotated_names, find_media, named_videos
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
 from ddetr_data.detection.result_writer import Labelled, LeftOut, NamedImage, ResultWriter
+from ddetr_data.detection.spec_thresholds import threshold_for
 from ddetr_data.detection.summary import InferenceSummary, counted
 from ddetr_data.faults import DataError
 from ddetr_data.formats import label_names, number_categories, read_classmap
@@ -56,8 +57,9 @@ def label(
 
     Raises:
         FileNotFoundError: a folder or the classmap is not there, or there is no image.
-        ValueError: no image source, a colour that is none, a classmap of another number of names
-            than there are classes, or not one of the files decodes.
+        ValueError: no image source, a colour that is none, a threshold of a class that is not
+            there, a classmap of another number of names than there are classes, or not one of the
+            files decodes.
         OSError: a file cannot be written.
     """
     observers = observers if ranks.is_first else ()
@@ -82,6 +84,7 @@ def prepare_labelling(
     images, videos = find_media(source.image_dir, by_own_folder=config.is_internal)
     categories = _named_by_classmap(source.classmap, detector.categories, dataset.match_classes)
     class_colors(categories, config.color_map)
+    threshold_for(config, categories)
     fill_in_white(detector, dataset)
     for text in setup_notices(detector, dataset):
         emit(observers, RunEvent("notice", text))

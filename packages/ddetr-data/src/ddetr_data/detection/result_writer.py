@@ -24,6 +24,7 @@ from ddetr_data.detection._rank_file import (
 )
 from ddetr_data.detection.config import InferenceConfig
 from ddetr_data.detection.rank_slice import ALONE, RankSlice
+from ddetr_data.detection.spec_thresholds import threshold_for
 from ddetr_data.detection.summary import InferenceSummary
 from ddetr_data.faults import DataError
 from ddetr_data.formats import KittiObject, write_kitti
@@ -93,11 +94,12 @@ class ResultWriter:
         """Prepare; nothing is written yet.
 
         Raises:
-            ValueError: a colour of the options is none.
+            ValueError: a colour of the options is none, or a threshold's class is not there.
         """
         class_colors(categories, config.color_map)  # tells once of classes that are not there
         names = {category.name for category in categories}
         self._color_map = {k: v for k, v in (config.color_map or {}).items() if k in names}
+        self._threshold = threshold_for(config, categories)
         folder = Path(results_dir)
         self.labels_dir, self.images_dir = folder / "labels", folder / "images_annotated"
         self.videos_dir = folder / "videos_annotated"
@@ -132,7 +134,7 @@ class ResultWriter:
             OSError: nothing can be written there, on a full disk for instance; it names the file.
         """
         config = self._config
-        kept = found.above(config.conf_threshold)
+        kept = found.above(self._threshold)
         rows = kitti_rows(kept, self._categories, image.pixels.size)
         labels = self.labels_dir / image.label_file
         failed = _failure(labels, lambda: write_kitti(labels, rows))

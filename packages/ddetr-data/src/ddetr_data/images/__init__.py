@@ -15,7 +15,7 @@ from ddetr_data.images.decoding import (
     read_image,
     read_image_size_wh,
 )
-from ddetr_data.images.drawing import class_colors, draw_detections, palette
+from ddetr_data.images.drawing import DrawnBox, class_colors, draw_boxes, draw_detections, palette
 from ddetr_data.images.folder import find_images, walk_images
 from ddetr_data.images.kinds import (
     IMAGE_ENDINGS,
@@ -56,6 +56,7 @@ __all__ = [
     "IMAGE_ENDINGS",
     "UNTRUE_SIZE",
     "USUAL_WHITE",
+    "DrawnBox",
     "Frame",
     "ImageFacts",
     "ImageHeader",
@@ -68,6 +69,7 @@ __all__ = [
     "class_colors",
     "copy_ending",
     "dataset_white",
+    "draw_boxes",
     "draw_detections",
     "find_images",
     "find_placeholders",

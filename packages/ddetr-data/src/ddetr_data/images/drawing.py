@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import colorsys
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
@@ -19,6 +20,16 @@ Color = tuple[int, int, int]  # red, green, blue, 0 to 255
 
 _GOLDEN_RATIO = 0.618034  # of the colour circle: neighbours in the palette are far apart
 _UNNAMED_COLOR: Color = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class DrawnBox:
+    """A box of an image, and how it is drawn."""
+
+    box_xyxy: Sequence[float]  # pixels of the upright image
+    color: str | Color  # a name, "#rrggbb" or red, green and blue
+    text: str = ""  # on a plate beside it
+    outline_width: int = 3  # pixels
 
 
 def palette(count: int) -> list[Color]:
@@ -71,17 +82,36 @@ def draw_detections(
         raise ValueError(f"outline_width must be at least 1, got {outline_width}")
     colors = class_colors(categories, color_map)
     names = ClassNames(categories)
+    boxes = [
+        DrawnBox(
+            detections.boxes_xyxy[index].tolist(),
+            colors.get(int(detections.labels[index]), _UNNAMED_COLOR),
+            f"{names[int(detections.labels[index])]} {detections.scores[index]:.2f}",
+            outline_width,
+        )
+        for index in detections.scores.argsort(kind="stable")
+    ]
+    return draw_boxes(image, boxes)
+
+
+def draw_boxes(image: Image.Image, boxes: Iterable[DrawnBox]) -> Image.Image:
+    """A copy of the image, upright and in RGB, with the boxes, the last one on top.
+
+    Outlines lie on the inside of the boxes' edges.
+    """
     drawn = to_rgb(upright(image))
     drawn = drawn.copy() if drawn is image else drawn
     pen = ImageDraw.Draw(drawn)
     font = ImageFont.load_default(size=max(10, min(drawn.size) // 40))
-    for index in detections.scores.argsort(kind="stable"):
-        label = int(detections.labels[index])
-        color = colors.get(label, _UNNAMED_COLOR)
-        box = _inside(detections.boxes_xyxy[index].tolist(), drawn.size)
-        pen.rectangle(box, outline=color, width=outline_width)
-        text = f"{names[label]} {detections.scores[index]:.2f}"
-        _write(pen, text, box, color, font)
+    for each in boxes:
+        red, green, blue, *_ = (
+            ImageColor.getrgb(each.color) if isinstance(each.color, str) else each.color
+        )
+        color = (red, green, blue)
+        box = _inside(each.box_xyxy, drawn.size)
+        pen.rectangle(box, outline=color, width=each.outline_width)
+        if each.text:
+            _write(pen, each.text, box, color, font)
     return drawn
 
 

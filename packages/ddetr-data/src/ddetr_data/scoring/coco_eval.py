@@ -105,17 +105,21 @@ def match_images(
     category_ids: Sequence[int],
     *,
     max_detections: int = DEFAULT_MAX_DETECTIONS,
+    iou: float | None = None,
 ) -> list[list[dict[str, Any] | None]]:
     """Match detections with objects of all sizes; pycocotools' rows of each class and image.
 
-    Classes and images are in the order of their ids. None stands for an image that has neither an
-    object nor a detection of the class.
+    It is at COCO's ten IoU thresholds, or at the one that is given. Classes and images are in the
+    order of their ids. None stands for an image that has neither an object nor a detection of the
+    class.
     """
     coco_class, judge_class = _reference_classes()
     truth = _index(coco_class, ground_truth, ground_truth["annotations"])
     run = judge_class(truth, _index(coco_class, ground_truth, _numbered(results)), "bbox")
     run.params.catIds = list(category_ids)
     run.params.maxDets = [max_detections]
+    if iou is not None:
+        run.params.iouThrs = np.array([iou])
     run.params.areaRng, run.params.areaRngLbl = run.params.areaRng[:1], run.params.areaRngLbl[:1]
     run.evaluate()
     count = len(run.params.imgIds)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ddetr_data.coco import DetectionSet, ResultRow, detections_to_coco, read_results
 from ddetr_data.config import DEFAULT_MAX_DETECTIONS, Judge
-from ddetr_data.scoring.coco_eval import Verdict, choose_judge, mean_of_valid
+from ddetr_data.scoring.best_thresholds import IOU, BestThreshold, best_threshold
+from ddetr_data.scoring.coco_eval import Verdict, choose_judge, match_images, mean_of_valid
 from ddetr_data.scoring.coco_eval import judge as judge_results
 from ddetr_data.scoring.curves import PrecisionRecall, precision_recall
 from ddetr_data.types import Category, Detections
@@ -113,11 +114,30 @@ class CocoScorer:
         }
 
     def curves(self) -> dict[str, PrecisionRecall]:
-        """Precision over recall of each class at IoU 0.50, and where F1 is best."""
+        """Precision over recall of each class at IoU 0.50."""
         verdict = self._judge()
         return {
             name: precision_recall(verdict, index)
             for index, name in enumerate(unique_names(self.categories))
+        }
+
+    def thresholds(self) -> dict[str, BestThreshold]:
+        """Give the score of each class from which its F1 is best at IoU 0.50.
+
+        Whoever judges: the matches are pycocotools', whose figures all judges give.
+        """
+        ids = sorted(category.id for category in self.categories)
+        matched = match_images(
+            self._ground_truth,
+            self.results(),
+            ids,
+            max_detections=self._max_detections,
+            iou=IOU,
+        )
+        found = dict(zip(ids, map(best_threshold, ids, matched), strict=True))
+        names = unique_names(self.categories)
+        return {
+            name: found[category.id] for name, category in zip(names, self.categories, strict=True)
         }
 
     def _add_rows(self, image_id: int, rows: list[ResultRow]) -> None:

@@ -55,7 +55,7 @@ def confusion_table(
     for record in detection_set.images:
         found = detections.get(record.id, Detections.empty()).above(conf_threshold)
         found = found.of_classes(index_of)
-        partner = _match(record.annotations, found, iou_threshold)
+        partner = match_detections(record.annotations, found, iou_threshold)
         taken = set(partner.tolist())
         for row, object_ in enumerate(partner.tolist()):
             true = nothing if object_ < 0 else index_of[int(record.labels[object_])]
@@ -67,8 +67,13 @@ def confusion_table(
     return ConfusionTable((*unique_names(detection_set.categories), NOTHING), counts)
 
 
-def _match(objects: Annotations, found: Detections, iou_threshold: float) -> NDArray[np.int64]:
-    """Give each detection (K,) its object, or -1; a crowd may have many detections."""
+def match_detections(
+    objects: Annotations, found: Detections, iou_threshold: float = 0.5
+) -> NDArray[np.int64]:
+    """Give each detection (K,) the index of its object of any class, or -1.
+
+    The best score chooses first, and an object has one detection; a crowd may have many.
+    """
     partner = np.full(len(found), -1, np.int64)
     overlap = overlaps(found.boxes_xyxy.astype(np.float64), objects)
     for row in np.argsort(-found.scores, kind="stable"):

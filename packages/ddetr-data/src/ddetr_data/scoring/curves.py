@@ -1,8 +1,7 @@
-"""Precision over recall of one class, and the score at which the two balance best."""
+"""Precision over recall of one class."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +20,13 @@ class PrecisionRecall:
     recall: NDArray[np.float64]  # (101,) or (0,)
     precision: NDArray[np.float64]  # likewise; 0 where the recall is not reached
     scores: NDArray[np.float64]  # likewise; the score that reaches the recall
-    best_f1: float  # NaN for a class that does not occur
-    best_threshold: float  # the score at which F1 is best; NaN when nothing is found
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain numbers for JSON, None for NaN."""
+        """Give plain numbers for JSON."""
         return {
             "recall": self.recall.tolist(),
             "precision": self.precision.tolist(),
             "scores": self.scores.tolist(),
-            "best_f1": None if math.isnan(self.best_f1) else self.best_f1,
-            "best_threshold": None if math.isnan(self.best_threshold) else self.best_threshold,
         }
 
 
@@ -41,10 +36,5 @@ def precision_recall(verdict: Verdict, class_index: int) -> PrecisionRecall:
     precision, scores = verdict.precision[at], verdict.scores[at]
     if (precision < 0).all():
         nothing = np.zeros(0)
-        return PrecisionRecall(nothing, nothing, nothing, math.nan, math.nan)
-    recall = np.linspace(0, 1, len(precision))
-    total = precision + recall
-    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-    best = int(f1.argmax())
-    threshold = float(scores[best]) if f1[best] > 0 else math.nan
-    return PrecisionRecall(recall, precision, scores, float(f1[best]), threshold)
+        return PrecisionRecall(nothing, nothing, nothing)
+    return PrecisionRecall(np.linspace(0, 1, len(precision)), precision, scores)
