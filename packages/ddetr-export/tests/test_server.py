@@ -62,6 +62,36 @@ def test_the_threshold_drops_low_scores(client) -> None:
         assert refusal.json()["detail"] == f"threshold must be a number from 0 to 1, got {wrong}"
 
 
+def test_classes_have_thresholds_and_are_chosen(client) -> None:
+    """By name, by id and for all others; a class that is not the model's is refused."""
+
+    def ask(**query: object) -> tuple[int, object]:
+        reply = client.post("/predict", content=png(), params=query)
+        content = reply.json()
+        if reply.status_code != 200:
+            return reply.status_code, content["detail"]
+        return 200, [(each["category_id"], each["score"]) for each in content["detections"]]
+
+    _, everything = ask(threshold=0)
+    of_one = [pair for pair in everything if pair[0] == 1]
+    assert 0 < len(of_one) < len(everything)
+    assert ask(threshold=0, category_id=1) == (200, of_one)
+    assert ask(threshold=0, category_id=[1, 2]) == (200, everything)
+    assert ask(threshold='{"default": 1, "red cell": 0}') == (200, of_one)
+    assert ask(threshold='{"default": 0, "2": 1}') == (200, of_one)
+    best = of_one[0][1]
+    assert ask(threshold=best, category_id=1)[1][0] == of_one[0]  # what is answered can be asked
+    for query, sentence in (
+        ({"threshold": '{"blue cell": 0.1}'}, "'blue cell', which the model does not have; did"),
+        ({"threshold": '{"red cell": 2}'}, "must be a number from 0 to 1, got 2"),
+        ({"threshold": "{"}, "an object of numbers by class in JSON"),
+        ({"category_id": 9}, "category_id 9 is no class of the model, which has 1, 2"),
+        ({"category_id": "red"}, "category_id must be a whole number, got red"),
+    ):
+        status, said = ask(**query)
+        assert (status, sentence in str(said)) == (422, True), said
+
+
 @pytest.mark.parametrize(
     ("content", "headers", "status", "sentence"),
     [

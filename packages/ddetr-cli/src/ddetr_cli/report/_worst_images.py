@@ -14,8 +14,8 @@ from ddetr_data.images import DrawnBox, WhiteLevels
 
 _WRONG_WIDTH, _RIGHT_WIDTH = 3, 1  # pixels; the colours alone would not do for every eye
 _LEGEND = (
-    (RIGHT_COLOR, "thin: found, and there"),
-    (WRONG_COLOR, "thick: false or of another class; missed"),
+    (RIGHT_COLOR, "thin: found, as labelled"),
+    (WRONG_COLOR, "thick, with its class: false, or missed"),
 )
 
 
@@ -68,5 +68,7 @@ def _labelled(image: BadImage, names: ClassNames) -> Iterator[DrawnBox]:
 
 
 def _box(box_xyxy: tuple[float, ...] | list[float], text: str, is_right: bool) -> DrawnBox:
-    color, width = (RIGHT_COLOR, _RIGHT_WIDTH) if is_right else (WRONG_COLOR, _WRONG_WIDTH)
-    return DrawnBox(box_xyxy, color, text, width)
+    """What is right has no text, which would hide what is wrong among many boxes."""
+    if is_right:
+        return DrawnBox(box_xyxy, RIGHT_COLOR, "", _RIGHT_WIDTH)
+    return DrawnBox(box_xyxy, WRONG_COLOR, text, _WRONG_WIDTH)

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ddetr_export.serving._queries import PARAMETERS
+
 __all__ = ["describe_predict", "describe_view"]
 
 _REFUSALS = {
@@ -13,7 +15,7 @@ _REFUSALS = {
     408: "The body did not arrive in time.",
     413: "The body is larger than an image file may be.",
     415: "The body is a form, or compressed once more.",
-    422: "The threshold is no number from 0 to 1.",
+    422: "A threshold is no number from 0 to 1, or a class is not the model's.",
     500: "The model cannot answer: its file is damaged or its precision too low.",
     503: "Too many requests wait, or the server stops; try again after the seconds of Retry-After.",
 }
@@ -59,6 +61,13 @@ class Category(BaseModel):
     name: str
 
 
+class Limits(BaseModel):
+    """What an image may have: a file of so many MiB, and so many pixels in 10**6."""
+
+    upload_mib: int
+    megapixels: int
+
+
 class Health(BaseModel):
     """Which model answers, and with a detail why it could not answer the last image."""
 
@@ -68,6 +77,7 @@ class Health(BaseModel):
     providers: list[str]
     input: InputSize
     categories: list[Category]
+    limits: Limits
 
 
 class Refusal(BaseModel):
@@ -94,11 +104,12 @@ def describe_predict() -> dict[str, Any]:
             **_refusals(_REFUSALS | _OTHER_HOST),
         },
         "openapi_extra": {
+            "parameters": PARAMETERS,
             "requestBody": {
                 "required": True,
                 "description": "The image file itself.",
                 "content": {"application/octet-stream": _IMAGE, "image/*": _IMAGE},
-            }
+            },
         },
     }
 

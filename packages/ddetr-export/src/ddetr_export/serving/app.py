@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from ddetr_data import InstallHint, MissingExtraError
-from ddetr_data.detection import DetectorError, InferenceConfig
+from ddetr_data.detection import DetectorError
 from ddetr_export.runtime import OnnxDetector
 from ddetr_export.serving._hosts import ANY_HOST, HostCheck
 from ddetr_export.serving._openapi import describe_predict, describe_view
+from ddetr_export.serving._page import read_page
+from ddetr_export.serving._queries import Wanted, read_query
 from ddetr_export.serving._uploads import RefusedError, check_headers, uploaded
 from ddetr_export.serving.admission import BusyError
 from ddetr_export.serving.config import ServeConfig
@@ -21,13 +22,8 @@ from ddetr_export.serving.service import DetectionService, GoneError
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
-_THRESHOLD: float = InferenceConfig.model_fields["conf_threshold"].default
 _RETRY_SECONDS = 1
 _OUTCOMES = {500: "failed", 503: "busy"}  # of other statuses: refused
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def create_app(
@@ -37,9 +33,11 @@ def create_app(
 
     `POST /predict?threshold=0.5` takes an image file as the request's body and answers
     {"image": {"width", "height"}, "seconds", "detections": [{"box_xyxy", "score", "category_id",
-    "category"}]}. A body that is too large is 413, one that is no image 400, a form 415, one that
-    does not come in time 408, a threshold that is none 422, a Host header that is not answered 421,
-    503 says that too many wait, and 500 that the model cannot answer, as one with NaN in it.
+    "category"}]}. The threshold may be JSON, of one for each class; `category_id=1`, which may
+    stand again, asks for that class alone. A body that is too large is 413, one that is no image
+    400, a form 415, one that does not come in time 408, a threshold or a class that is none 422, a
+    Host header that is not answered 421, 503 says that too many wait, and 500 that the model cannot
+    answer, as one with NaN in it.
     `/health` names the model, and tells if it could not answer the last image; `/metrics` counts
     in Prometheus' text form; `/` is a page to drop an image on; `/openapi.json` describes all.
 
@@ -70,15 +68,15 @@ def create_app(
 
 
 def _add_predict(app: FastAPI, service: DetectionService) -> None:
-    from fastapi import Query, Request
-    from fastapi.exceptions import RequestValidationError
+    from fastapi import Request
 
-    async def predict(request: Request, threshold: float = Query(_THRESHOLD, ge=0, le=1)) -> Any:
+    async def predict(request: Request) -> Any:
         """Detect in an image file, which is the request's body."""
         try:
+            wanted = read_query(request, service.categories)
             check_headers(request, service.config)
             async with uploaded(request, service.admission, service.config) as content:
-                return await _detect(request, service, content, threshold)
+                return await _detect(request, service, content, wanted)
         except RefusedError as refused:
             return _refusal(service, refused.status, str(refused))
         except BusyError as error:
@@ -93,18 +91,13 @@ def _add_predict(app: FastAPI, service: DetectionService) -> None:
             service.count("failed")
             raise
 
-    async def refuse_threshold(request: Request, _error: Exception) -> Any:
-        given = request.query_params.get("threshold")
-        return _refusal(service, 422, f"threshold must be a number from 0 to 1, got {given}")
-
     # Named here, not by decorators' annotations: those cannot see imports made in a function.
-    predict.__annotations__ = {"request": Request, "threshold": float}
-    app.add_exception_handler(RequestValidationError, refuse_threshold)
+    predict.__annotations__ = {"request": Request}
     app.add_api_route("/predict", predict, methods=["POST"], **describe_predict())
 
 
 async def _detect(
-    request: Request, service: DetectionService, content: bytes, threshold: float
+    request: Request, service: DetectionService, content: bytes, wanted: Wanted
 ) -> dict[str, Any]:
     """Detect in a thread, and not at all if the client leaves before its turn."""
     from fastapi.concurrency import run_in_threadpool
@@ -117,7 +110,7 @@ async def _detect(
 
     watching = asyncio.ensure_future(watch())
     try:
-        return await run_in_threadpool(service.detect, content, threshold, gone.is_set)
+        return await run_in_threadpool(service.detect, content, wanted, gone.is_set)
     finally:
         watching.cancel()
 
@@ -126,7 +119,7 @@ def _add_views(app: FastAPI, service: DetectionService) -> None:
     """Add what only looks; balancers ask for the head alone."""
     from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
-    text = resources.files("ddetr_export").joinpath("page.html").read_text("utf-8")
+    shown = read_page()
 
     # Coroutines: they wait for none of the threads that images wait in.
     async def health() -> Any:
@@ -139,7 +132,7 @@ def _add_views(app: FastAPI, service: DetectionService) -> None:
 
     async def page() -> Any:
         """Show a page to drop an image on."""
-        return HTMLResponse(text, headers=_SECURITY_HEADERS)
+        return HTMLResponse(shown.text, headers=shown.headers)
 
     for path, view in (("/health", health), ("/metrics", metrics), ("/", page)):
         for method in ("GET", "HEAD"):

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ddetr_data import ClassNames
 from ddetr_data.detection import DetectorError, detect
 from ddetr_data.images import read_image
 from ddetr_export.runtime import OnnxDetector
+from ddetr_export.serving._queries import Wanted
 from ddetr_export.serving.admission import Admission
 from ddetr_export.serving.config import ServeConfig
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ddetr_data import Detections
+    from ddetr_data import Category, Detections
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,11 @@ class DetectionService:
         # The runtime uses all cores for one image, and memory holds the pixels of one.
         self._detecting = threading.Lock()
 
+    @property
+    def categories(self) -> Sequence[Category]:
+        """The model's classes."""
+        return self._detector.categories
+
     def count(self, outcome: str) -> None:
         """Note one more request of that outcome: answered, refused, busy or failed."""
         with self._noting:
@@ -62,10 +68,10 @@ class DetectionService:
             ValueError: content is no image that can be read, or one of too many pixels.
         """
         with self.admission.take():
-            return self.detect(content, threshold)
+            return self.detect(content, Wanted(threshold))
 
     def detect(
-        self, content: bytes, threshold: float, has_left: Callable[[], bool] = lambda: False
+        self, content: bytes, wanted: Wanted, has_left: Callable[[], bool] = lambda: False
     ) -> dict[str, Any]:
         """Detect for a request that holds a slot already; as predict.
 
@@ -88,11 +94,11 @@ class DetectionService:
         return {
             "image": {"width": width, "height": height},
             "seconds": round(seconds, 4),
-            "detections": self._rows(found.above(threshold)),
+            "detections": self._rows(wanted.of(found)),
         }
 
     def health(self) -> dict[str, Any]:
-        """Say which model answers, and whether it could answer the last image."""
+        """Say which model answers, whether it could answer the last image, and its limits."""
         config, failure = self._detector.preprocess_config, self._failure
         state = {"status": "ok"} if failure is None else {"status": "failing", "detail": failure}
         return {
@@ -101,6 +107,10 @@ class DetectionService:
             "providers": list(self._detector.providers),
             "input": {"height": config.height, "width": config.width},
             "categories": [{"id": number, "name": name} for number, name in self._names.items()],
+            "limits": {
+                "upload_mib": self.config.max_upload_mib,
+                "megapixels": self.config.max_megapixels,
+            },
         }
 
     def metrics(self) -> str:
@@ -166,7 +176,7 @@ class DetectionService:
         return [
             {
                 "box_xyxy": [round(float(each), 2) for each in box],
-                "score": round(float(score), 4),
+                "score": float(str(score)),  # as few digits as tell it from the next float32
                 "category_id": int(label),
                 "category": self._names[int(label)],
             }
