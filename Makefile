@@ -73,7 +73,7 @@ proof-torch: setup ## ddetr-ops' own tests under several versions of PyTorch; do
 proof-wheels: setup ## ddetr-ops' Linux wheels: what they need, their tests under Python 3.10 to 3.13
 	@$(PROVE).wheels $(ARGS)
 
-proof-browsers: setup ## the page of `ddetr serve` in Chromium, ten times
+proof-browsers: setup ## the page of `ddetr serve` and the reports in Chromium, ten times
 	@$(PROVE).browsers $(ARGS)
 
 proof-bounds: setup ## each package's tests at the lowest and newest versions it allows; downloads them

@@ -27,7 +27,8 @@ MODULES = {
     "torch": "proofs.torch_versions",
     "wheels": "proofs.wheels",
 }
-# The slice of `browsers` is packages/ddetr-export/tests/test_page.py, which runs by itself.
+# The slice of `browsers` is packages/ddetr-export/tests/test_page.py and tests/test_report_page.py,
+# which run by themselves.
 SLICED = sorted(MODULES.keys() - {"browsers"})
 PROGRAMS = {"strace": "strace"}
 PACKAGES = {

@@ -111,6 +111,7 @@ def test_two_evaluations_are_compared(make_run: Make, tmp_path: Path, capsys) ->
     ):
         assert shown in text
     assert "<script" not in text
+    assert f"ddetr compare {bad} {good} -o {page} --resamples 100</pre>" in text
     comparison = compare_runs(*map(read_scored_run, (bad, good)), resamples=100)
     assert comparison.keys["train.num_epochs"] == ("4", "3")
     assert comparison.overall is not None

@@ -9,9 +9,10 @@ from typing import Any
 
 from ddetr_data import shown_text
 
-_WIDTH_INCHES, _HEIGHT_INCHES = 7.0, 3.2
+_WIDTH_INCHES, _HEIGHT_INCHES = 5.6, 2.9  # a phone shows them smaller, and words must be read
 _INCHES_A_BAR = 0.28
 _LARGEST_SQUARE_INCHES, _INCHES_A_CLASS = 9.0, 0.55
+_LONGEST_NAME = 24  # characters
 _MOST_NAMED = 10  # curves with a colour and a line in the legend
 _MOST_NUMBERED = 15  # classes of a confusion matrix that has its counts written in
 
@@ -78,8 +79,14 @@ def confusion_chart(title: str, names: Sequence[str], counts: Sequence[Sequence[
 
 
 def _plain(name: str) -> str:
-    """Keep matplotlib from reading a class name as a formula, and its signs from acting."""
-    return shown_text(name).replace("$", r"\$")
+    """Keep matplotlib from reading a class name as a formula, its signs from acting, and it short.
+
+    A name wider than the chart leaves no room for what is drawn; tables have it whole.
+    """
+    shown = shown_text(name)
+    if len(shown) > _LONGEST_NAME:
+        shown = f"{shown[: _LONGEST_NAME - 1]}…"
+    return shown.replace("$", r"\$")
 
 
 def _axes(title: str, height_inches: float, width_inches: float = _WIDTH_INCHES) -> Any:

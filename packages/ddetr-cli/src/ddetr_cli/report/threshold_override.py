@@ -35,10 +35,9 @@ def threshold_sections(thresholds: Mapping[str, BestThreshold]) -> list[Section]
         for name, each in thresholds.items()
     ]
     override = threshold_override(thresholds)
-    told = "" if override is None else f" Behind `ddetr inference -e SPEC`; others have {USUAL:g}:"
-    codes = [] if override is None else [Code("override", shlex.quote(override))]
-    table = Table(_COLUMNS, rows)
-    return [Section("Thresholds", note=f"{_RULE}{told}", codes=codes, table=table)]
+    title = f"behind ddetr inference -e SPEC; other classes have {USUAL:g}"
+    codes = [] if override is None else [Code(title, shlex.quote(override))]
+    return [Section("Thresholds", note=_RULE, codes=codes, table=Table(_COLUMNS, rows))]
 
 
 def threshold_override(thresholds: Mapping[str, BestThreshold]) -> str | None:

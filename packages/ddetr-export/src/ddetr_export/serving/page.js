@@ -137,20 +137,21 @@ function draw(found) {
   image ? pen.drawImage(image, 0, 0, width, height) : pen.fillRect(0, 0, width, height);
   // On a phone the canvas is shown smaller: words keep their size on the screen.
   const unit = Math.max(width / (canvas.clientWidth || width), 0.25);
-  pen.font = `600 ${13 * unit}px system-ui, sans-serif`;
+  const letter = Math.max(10, Math.min(13, canvas.clientWidth / 45)) * unit;
+  pen.font = `600 ${letter}px system-ui, sans-serif`;
   pen.textBaseline = "top";
   for (const each of [...found].reverse()) {
     const [left, top, right, bottom] = each.box_xyxy;
     pen.globalAlpha = marked && marked !== each ? 0.2 : 1;
     pen.strokeStyle = pen.fillStyle = colour(each.category_id);
-    pen.lineWidth = 2.5 * unit;
+    pen.lineWidth = letter / 5;
     pen.strokeRect(left, top, right - left, bottom - top);
-    const text = `${each.category} ${each.score.toFixed(2)}`, tall = 18 * unit;
+    const text = `${each.category} ${each.score.toFixed(2)}`, tall = 1.4 * letter;
     const above = Math.max(0, top - tall), wide = pen.measureText(text).width + 8 * unit;
     const from = Math.max(0, Math.min(left - pen.lineWidth / 2, width - wide));
     pen.fillRect(from, above, wide, tall);
     pen.fillStyle = "white";
-    pen.fillText(text, from + 4 * unit, above + 2.5 * unit);
+    pen.fillText(text, from + 4 * unit, above + 0.2 * letter);
   }
   pen.globalAlpha = 1;
 }
