@@ -101,6 +101,8 @@ def test_one_image_gives_one_answer_and_several_a_list(model: ddetr.Model, folde
     assert len(model.predict(each for each in [path])) == 1  # type: ignore[call-overload]
     assert model.predict([]) == []
     assert len(model.predict(path, threshold=1.0)) == 0
+    found = model.predict(path, threshold={"circle": 1.0})  # of squares the model's own, 0
+    assert len(found) == sum(each.name == "square" for each in model.predict(path))
     assert model.predict(path)._repr_html_().startswith('<div><img src="data:image/jpeg')
     assert "classes: circle, square" in repr(model)
 
@@ -112,8 +114,10 @@ def test_what_is_no_image_is_told(model: ddetr.Model, tmp_path: Path) -> None:
     for images, sentence in (("lost.png", "lost.png is missing"), (tmp_path, "no images in")):
         with pytest.raises(ddetr.InputError, match=sentence):
             model.predict(images)
-    with pytest.raises(ddetr.InputError, match="threshold must be from 0 to 1, got 50"):
+    with pytest.raises(ddetr.InputError, match="threshold must be a number from 0 to 1, got 50"):
         model.predict([], threshold=50)
+    with pytest.raises(ddetr.InputError, match="threshold names the class 'cat', which the model"):
+        model.predict([], threshold={"cat": 0.5})
     with pytest.raises(TypeError, match=r"got Tensor; give an array \(H, W, 3\)"):
         model.predict(torch.zeros(3, 8, 8))
     with pytest.raises(TypeError, match="got int"):
