@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
-from ddetr_cli.masking import MASK, without_pairs
+from ddetr_cli.masking import MASK, masked, without_pairs
 from ddetr_cli.passphrase import secret_starts
 
 _TYPED: ContextVar[str | None] = ContextVar("ddetr_typed_command", default=None)
 
 
-def typed_command() -> str | None:
-    """Give `cd FOLDER && ddetr ...` of the command that runs; None in a call from Python."""
-    return _TYPED.get()
+def typed_command(secrets: Iterable[str | None] = ()) -> str | None:
+    """Give `cd FOLDER && ddetr ...` of the command that runs; None in a call from Python.
+
+    Args:
+        secrets: Passphrases that it must not hold, wherever they stand.
+    """
+    line = _TYPED.get()
+    return None if line is None else masked(line, secrets)
 
 
 @contextmanager

@@ -219,9 +219,7 @@ def _attempt(
             if not isinstance(work, RecordedWork):
                 work = RecordedWork(work, loaded.spec, lambda: _nothing)
             text = _heading(subtask.name) + spec_yaml(work.spec)
-            command = typed_command()
-            command = None if command is None else masked(command, [secret])
-            record.open(subtask.name, text, work.make_way, command)
+            record.open(subtask.name, text, work.make_way, typed_command([secret]))
             log.open(run.results_dir / _log_name(run.launch))
             done = work.work()
             done = done if isinstance(done, Done) else Done(done)

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from itertools import product
 from types import FunctionType
 from typing import Any, Literal
 
@@ -115,15 +116,45 @@ def match_images(
     """
     coco_class, judge_class = _reference_classes()
     truth = _index(coco_class, ground_truth, ground_truth["annotations"])
-    run = judge_class(truth, _index(coco_class, ground_truth, _numbered(results)), "bbox")
+    rivals, alone = _by_having_objects(results, ground_truth["annotations"])
+    run = judge_class(truth, _index(coco_class, ground_truth, _numbered(rivals)), "bbox")
     run.params.catIds = list(category_ids)
     run.params.maxDets = [max_detections]
     if iou is not None:
         run.params.iouThrs = np.array([iou])
     run.params.areaRng, run.params.areaRngLbl = run.params.areaRng[:1], run.params.areaRngLbl[:1]
     run.evaluate()
-    count = len(run.params.imgIds)
-    return [run.evalImgs[at * count : (at + 1) * count] for at in range(len(category_ids))]
+    images = run.params.imgIds
+    found = dict(zip(product(run.params.catIds, images), run.evalImgs, strict=True))
+    for pair in alone.keys() & found.keys():
+        found[pair] = _without_object(alone[pair], max_detections, len(run.params.iouThrs))
+    rows = list(found.values())
+    return [rows[at * len(images) :][: len(images)] for at in range(len(category_ids))]
+
+
+def _by_having_objects(
+    results: Sequence[ResultRow], annotations: Sequence[Mapping[str, Any]]
+) -> tuple[list[ResultRow], dict[tuple[int, int], list[ResultRow]]]:
+    """Part detections that may match from those of a class without an object in their image.
+
+    Most are of the latter kind, which is given by class and image; matching them takes time.
+    """
+    objects = {(row["category_id"], row["image_id"]) for row in annotations}
+    rivals: list[ResultRow] = []
+    alone: dict[tuple[int, int], list[ResultRow]] = {}
+    for row in results:
+        pair = (row["category_id"], row["image_id"])
+        (rivals if pair in objects else alone.setdefault(pair, [])).append(row)
+    return rivals, alone
+
+
+def _without_object(
+    rows: Sequence[ResultRow], max_detections: int, num_ious: int
+) -> dict[str, Any]:
+    """Give what pycocotools would of an image and class without an object."""
+    scores = np.sort([row["score"] for row in rows])[::-1][:max_detections]
+    nothing = np.zeros((num_ious, len(scores)))
+    return {"dtScores": scores, "dtMatches": nothing, "dtIgnore": nothing, "gtIgnore": []}
 
 
 def _figures(
