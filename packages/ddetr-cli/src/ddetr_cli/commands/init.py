@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from ddetr_cli.layouts import (
     SPLITS,
     FoundSet,
     LayoutError,
+    Objects,
     Source,
     Weights,
     converted,
     find_layout,
+    measure_objects,
     spec_text,
     split_coco,
 )
@@ -21,6 +24,7 @@ from ddetr_cli.passphrase import key_of_environment
 from ddetr_cli.running import EXIT_SUCCESS
 from ddetr_cli.spec import Experiment, local_path
 from ddetr_cli.terminal import RunConsole
+from ddetr_data import DataError
 from ddetr_data.detection import Progress
 from ddetr_data.files import write_whole
 
@@ -49,7 +53,8 @@ def main(arguments: InitArguments, console: RunConsole) -> int:
     console.close()
     _show(found, root, console)
     sources = _sources(found, labels_dir, arguments, console)
-    write_whole(spec_file, spec_text(found, sources, root, weights))
+    objects = _objects(sources, console)
+    write_whole(spec_file, spec_text(found, sources, root, weights=weights, objects=objects))
     console.say(f"spec: {spec_file}")
     console.say(f"next: ddetr check -e {spec_file}, then ddetr train -e {spec_file}")
     return EXIT_SUCCESS
@@ -66,6 +71,15 @@ def _architecture(weights: Path) -> dict[str, Any]:
     fields: dict[str, Any] = config.model_dump(mode="json", exclude=_NOT_OF_THE_MODEL)
     usual = Experiment().model.architecture().model_dump(mode="json")
     return {name: value for name, value in fields.items() if value != usual[name]}
+
+
+def _objects(sources: Sequence[Source], console: RunConsole) -> Objects | None:
+    """Measure what is trained on; faulty labels are for `ddetr check` to tell of."""
+    try:
+        return measure_objects([each for each in sources if each.split == "train"])
+    except (DataError, OSError) as error:
+        console.notice(f"the sizes in the spec do not follow the objects: {error}")
+        return None
 
 
 def _sources(

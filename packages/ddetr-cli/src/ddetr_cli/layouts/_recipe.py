@@ -10,6 +10,7 @@ from typing import Any
 BATCH_SIZE = 4
 _UPDATES = 5000  # after which a small network from nothing knows the shapes of a small set
 _EPOCHS = (12, 300)  # fewest and most
+_QUERIES = 100  # fewest, and what more of them are a multiple of half of
 
 _FROM_NOTHING = """model: # small, so that it learns from random weights, on a processor too
   # With weights of a backbone: pretrained_backbone_path. With those of a detector: --weights FILE
@@ -21,7 +22,7 @@ _FROM_NOTHING = """model: # small, so that it learns from random weights, on a p
   dec_layers: 2
   dim_feedforward: 256
   two_stage: true
-  num_queries: 100 # no fewer than the fullest image has objects
+  num_queries: {queries} # no fewer than the fullest image has objects
   denoising_groups: 5
   dropout_ratio: 0.0
   cls_loss_coef: 4.0
@@ -55,12 +56,18 @@ train:
 """
 
 
-def from_nothing(num_images: int) -> Iterator[str]:
-    """Write the blocks `model` and `train` for random weights."""
+def from_nothing(num_images: int, most_objects: int) -> Iterator[str]:
+    """Write the blocks `model` and `train` for random weights.
+
+    Args:
+        num_images: to train on.
+        most_objects: in one of them.
+    """
     updates_an_epoch = max(1, num_images // BATCH_SIZE)
     fewest, most = _EPOCHS
     epochs = min(max(round(_UPDATES / updates_an_epoch), fewest), most)
     yield from _FROM_NOTHING.format(
+        queries=max(_QUERIES, -(-3 * most_objects // _QUERIES) * _QUERIES // 2),
         epochs=epochs,
         images=num_images,
         updates=epochs * updates_an_epoch,

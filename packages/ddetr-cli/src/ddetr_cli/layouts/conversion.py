@@ -8,8 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ddetr_cli.layouts._label_files import class_names, yolo_classes
-from ddetr_cli.layouts.found import FoundPart, FoundSet, LayoutError, Split
-from ddetr_cli.layouts.spec_writing import Source
+from ddetr_cli.layouts.found import FoundPart, FoundSet, LayoutError, Source, Split
 from ddetr_data import ConvertConfig
 from ddetr_data.convert import convert, split_folds
 from ddetr_data.files import write_whole

@@ -45,6 +45,15 @@ class FoundPart:
     pair: LabelPair | None = None  # of the other formats
 
 
+@dataclass(frozen=True)
+class Source:
+    """Labelled images of one split, ready to train on."""
+
+    split: Split
+    image_dir: Path
+    json_file: Path
+
+
 @dataclass
 class FoundSet:
     """A labelled set, as it lies there."""

@@ -10,21 +10,14 @@ from statistics import median
 from typing import Any
 
 from ddetr_cli.layouts._recipe import BATCH_SIZE, from_nothing, from_weights
-from ddetr_cli.layouts.found import FoundSet, Split
+from ddetr_cli.layouts.found import FoundSet, Source, Split
+from ddetr_cli.layouts.measuring import Objects
 from ddetr_cli.spec import SCHEMA_COMMENT, SCHEMA_FILE, Experiment
 
 _MULTIPLE = 32
 _LEAST_SIDE = 64
+_SMALL_PIXELS = 24  # three points of the finest level; at the smallest scale still two, nearly
 _TOLD_CLASSES = 12
-
-
-@dataclass(frozen=True)
-class Source:
-    """Labelled images of one split, ready to train on."""
-
-    split: Split
-    image_dir: Path
-    json_file: Path
 
 
 @dataclass(frozen=True)
@@ -36,9 +29,22 @@ class Weights:
 
 
 def spec_text(
-    found: FoundSet, sources: Sequence[Source], root: Path, weights: Weights | None = None
+    found: FoundSet,
+    sources: Sequence[Source],
+    root: Path,
+    *,
+    weights: Weights | None = None,
+    objects: Objects | None = None,
 ) -> str:
-    """Write the spec; whole paths, so that it works from any folder."""
+    """Write the spec; whole paths, so that it works from any folder.
+
+    Args:
+        found: what is in the folder.
+        sources: its labels as COCO JSON.
+        root: the folder.
+        weights: what training starts from; None: random numbers.
+        objects: what the sources were measured to hold; None: it is not known.
+    """
     of = {split: [each for each in sources if each.split == split] for split in _KEYS}
     tested = of["test"] or of["val"]
     lines = [
@@ -58,12 +64,12 @@ def spec_text(
     lines += [
         f"  num_classes: auto # {_classes(found)}",
         f"  batch_size: {BATCH_SIZE}",
-        *_augmentation(found.sizes_wh),
+        *_augmentation(found.sizes_wh, None if weights else objects),
         "",
         *(
             from_weights(weights.path, weights.architecture)
             if weights is not None
-            else from_nothing(found.count("train"))
+            else from_nothing(found.count("train"), objects.most if objects else 0)
         ),
         "",
         *_REST.splitlines(),
@@ -91,17 +97,23 @@ def _sources(key: str, sources: Sequence[Source]) -> Iterator[str]:
         yield f"      json_file: {_text(source.json_file)}"
 
 
-def _augmentation(sizes_wh: Sequence[tuple[int, int]]) -> Iterator[str]:
-    """Shrink the documented sizes for images that are smaller than the least of them."""
+def _augmentation(sizes_wh: Sequence[tuple[int, int]], objects: Objects | None) -> Iterator[str]:
+    """Shrink the documented sizes for small images, and for objects that stay large enough."""
     defaults = Experiment().dataset.augmentation
     side = median(min(size) for size in sizes_wh) if sizes_wh else min(defaults.scales)
-    if side >= min(defaults.scales):
-        yield f"  # augmentation: the documented sizes suit images of {side:.0f} pixels"
+    target, why = defaults.test_random_resize, f"images of {side:.0f} pixels"
+    if side < min(defaults.scales):
+        target = max(_rounded(side), _LEAST_SIDE)
+    if objects is not None:
+        enough = max(_rounded(_SMALL_PIXELS / objects.small + _MULTIPLE / 2), _LEAST_SIDE)
+        if enough < target:
+            target, why = enough, f"objects, small ones of {_SMALL_PIXELS} pixels then"
+    if target == defaults.test_random_resize:
+        yield f"  # augmentation: the documented sizes suit {why}"
         return
-    target = max(_rounded(side), _LEAST_SIDE)
     factor = target / defaults.test_random_resize
     scales, crops = _scaled(defaults.scales, factor), _scaled(defaults.train_random_resize, factor)
-    yield f"  augmentation: # for images of {side:.0f} pixels; larger sizes find smaller objects"
+    yield f"  augmentation: # for {why}; larger is slower and finds smaller ones"
     yield f"    scales: {scales}"
     yield f"    train_random_resize: {crops}"
     yield f"    train_random_crop_min: {_scaled([defaults.train_random_crop_min], factor)[0]}"
