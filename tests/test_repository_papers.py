@@ -45,14 +45,6 @@ def test_a_spec_of_the_documentation_loads(path: Path) -> None:
     load_spec(Experiment, path)
 
 
-def test_the_spec_in_the_readme_loads(tmp_path: Path) -> None:
-    """The README's own spec has no wrong key and no wrong value."""
-    (spec,) = blocks("yaml")
-    path = tmp_path / "spec.yaml"
-    path.write_text(spec)
-    load_spec(Experiment, path)
-
-
 def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a small network's spec and an image, it trains, detects and draws."""
     monkeypatch.chdir(tmp_path)
