@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = {
+    "bounds": "proofs.bounds",
     "browsers": "proofs.browsers",
     "clusters": "proofs.clusters",
     "decoders": "proofs.decoders",
