@@ -76,10 +76,13 @@ def _architecture(weights: Path) -> dict[str, Any]:
 def _objects(sources: Sequence[Source], console: RunConsole) -> Objects | None:
     """Measure what is trained on; faulty labels are for `ddetr check` to tell of."""
     try:
-        return measure_objects([each for each in sources if each.split == "train"])
+        measured = measure_objects([each for each in sources if each.split == "train"])
+        why = "the labels have none"
     except (DataError, OSError) as error:
-        console.notice(f"the sizes in the spec do not follow the objects: {error}")
-        return None
+        measured, why = None, str(error)
+    if measured is None:
+        console.notice(f"the sizes in the spec do not follow the objects: {why}")
+    return measured
 
 
 def _sources(
