@@ -82,6 +82,13 @@ def test_a_readme_is_short(package: Path) -> None:
     assert any(package.name in folders for folders in install_commands(text))
 
 
+def test_a_readme_links_to_nothing_that_stays_behind(package: Path) -> None:
+    """On the index's page a link into the repository leads nowhere."""
+    for page in package.rglob("README.md"):
+        links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
+        assert [link for link in links if not re.match(r"https?:|#", link)] == [], page
+
+
 @pytest.mark.parametrize("page", READMES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_an_install_command_is_complete(page: Path) -> None:
     """It takes folders of this repository, with every sibling that one of them requires."""

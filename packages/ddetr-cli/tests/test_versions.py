@@ -113,6 +113,42 @@ def test_what_is_absent_is_said_so(pretended: Install) -> None:
     assert str(misfit) == "ddetr-cli 0.1.0 needs ddetr-nothing>=1, which is not installed"
 
 
+def test_damaged_records_are_misfits_and_no_traceback(pretended: Install) -> None:
+    """A folder that an interrupted removal has left, and a requirement that is none."""
+    folder = pretended("ddetr-cli", "0.1.0", "ddetr-ops>=0.1", "odd ((")
+    (folder / "ddetr_ops-0.1.0.dist-info").mkdir()
+    told = {str(misfit) for misfit in find_misfits(["ddetr-ops", "ddetr-cli"])}
+    assert told >= {
+        "ddetr-cli 0.1.0 needs ddetr-ops>=0.1, which is not installed",
+        "ddetr-cli 0.1.0 needs odd ((, which is not installed",
+    }
+
+
+def test_a_gpu_that_the_kernels_do_not_serve_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The versions may fit, and the operator is slow all the same."""
+    import torch
+
+    import ddetr_ops
+    from ddetr_ops.diagnosis import Diagnosis
+
+    problem = "this build of ddetr-ops needs driver 580 or newer"
+    diagnosis = Diagnosis("ddetr-ops 0.1.0", "avx2", {"cpu": "", "cuda": problem}, (), ())
+    monkeypatch.setattr(ddetr_ops, "doctor", lambda: diagnosis)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor"])
+    assert ended.value.code == 1
+    told = capsys.readouterr()
+    assert f"on the GPU, by the reference: {problem}" in told.err
+    assert "The versions fit together." not in told.out
+    lines = told.out.splitlines()
+    assert f"cuda: reference, for {problem}" in lines
+    assert "cpu: native, avx2" in lines
+
+
 @pytest.mark.slow
 def test_the_doctor_names_what_does_not_fit(
     pretended: Install, capsys: pytest.CaptureFixture[str]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 SIBLINGS = ("ddetr-ops", "ddetr-data", "ddetr-model", "ddetr-train", "ddetr-export", "ddetr-cli")
@@ -53,7 +53,11 @@ def _misfits_of(package: str, extras: frozenset[str], names: set[str]) -> Iterat
     except PackageNotFoundError:
         return
     for line in owner.requires or ():
-        requirement = Requirement(line)
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            yield Misfit(f"{package} {owner.version}", line, "", None)
+            continue
         if not _applies(requirement, extras):
             continue
         name = canonicalize_name(requirement.name)
@@ -74,7 +78,7 @@ def _applies(requirement: Requirement, extras: frozenset[str]) -> bool:
 
 def _installed(name: str) -> str | None:
     try:
-        return version(name)
+        return version(name) or None  # what an interrupted removal leaves has none
     except PackageNotFoundError:
         return None
 

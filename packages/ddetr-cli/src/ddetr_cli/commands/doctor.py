@@ -43,16 +43,19 @@ def main(_arguments: NoArguments, console: RunConsole) -> int:
     if _version("openvino") != _NOT_INSTALLED:
         console.say(f"OpenVINO: {', '.join(import_openvino().Core().available_devices)}")
     diagnosis = doctor()
-    console.say(str(diagnosis))
+    for line in str(diagnosis).splitlines():
+        console.say(line)
     misfits = find_misfits()
-    driver = driver_problem(torch.version.cuda, _driver_version())
-    if misfits:
-        console.fail(sentence_of(misfits))
-    if driver:
-        console.fail(driver)
-    if not misfits and not driver:
+    faults = [sentence_of(misfits)] if misfits else []
+    if driver := driver_problem(torch.version.cuda, _driver_version()):
+        faults.append(driver)
+    elif names and (problem := diagnosis.problems.get("cuda")):
+        faults.append(f"the operator computes slowly on the GPU, by the reference: {problem}")
+    for fault in faults:
+        console.fail(fault)
+    if not faults:
         console.say("The versions fit together.")
-    return EXIT_SUCCESS if diagnosis.healthy and not misfits and not driver else EXIT_FAILURE
+    return EXIT_SUCCESS if diagnosis.healthy and not faults else EXIT_FAILURE
 
 
 def driver_problem(built_for: str | None, driver: int | None) -> str:
@@ -86,6 +89,7 @@ def _driver_version() -> int | None:
 
 def _version(distribution: str) -> str:
     try:
-        return version(distribution)
+        # What an interrupted removal leaves has no version.
+        return version(distribution) or _NOT_INSTALLED
     except PackageNotFoundError:
         return _NOT_INSTALLED
