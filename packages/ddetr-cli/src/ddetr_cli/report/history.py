@@ -51,16 +51,16 @@ class Start:
 
 
 def read_starts(status_file: Path) -> list[Start]:
-    """Give every start, in their order."""
-    return [
-        Start(
-            entry["message"].removesuffix(" starts"),
-            f"{entry['date']} {entry['time']}",
-            entry.get("command"),
-        )
-        for entry in _entries(status_file)
-        if entry["status"] == "STARTED"
-    ]
+    """Give every start, in their order; of a training those that found an epoch left to train."""
+    starts: list[Start] = []
+    trained: list[Start] = []
+    for entry in _entries(status_file):
+        if entry["status"] == "STARTED":
+            task = entry["message"].removesuffix(" starts")
+            starts.append(Start(task, f"{entry['date']} {entry['time']}", entry.get("command")))
+        elif starts and entry.get("epoch") is not None and starts[-1] not in trained:
+            trained.append(starts[-1])
+    return trained or starts
 
 
 def _entries(status_file: Path) -> Iterator[dict[str, Any]]:
