@@ -23,7 +23,8 @@ __all__ = ["use_one_dnn"]
 _private_product: Callable[..., Tensor] | None = getattr(
     torch.ops.mkldnn, "_linear_pointwise", None
 )
-# Multiply-adds below which a call of the private product costs more than it gains.
+# Multiply-adds below which PyTorch's own is taken: a call of the private product, through Python
+# and with the weights laid out anew, takes some 60 us more, found on a processor with AVX2.
 _WORTHWHILE = 1 << 22
 
 

@@ -30,8 +30,8 @@ from ddetr_data.files import write_whole
 
 _MOST_TOLD = 20
 _MOST_CLASSES = 30
-# The data says how many classes there are and so, how many detections can be kept; the weights hold
-# those of the backbone.
+# The number of classes is the data's, and bounds that of detections; the weights of the backbone
+# are in the detector's.
 _NOT_OF_THE_MODEL = {"num_classes", "num_select", "pretrained_backbone_path"}
 
 
